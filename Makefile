@@ -1,0 +1,39 @@
+# Everything a person needs: `make demo` and `make test` set up what they use, on a machine with git, make and Python.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: setup demo test test-slow lint bench docs clean
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet torch torchvision
+	$(BIN)/python -m pip install --quiet -e '.[demo,dev]'
+	touch $@
+
+setup: $(STAMP)
+
+demo: $(STAMP)            ## train, judge and map the land cover of the Earth
+	$(BIN)/atrous demo
+
+test: $(STAMP)            ## the default suite: offline, under 10 minutes on two cores
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMP)       ## what takes minutes
+	$(BIN)/python -m pytest -m slow --timeout 3600
+
+lint: $(STAMP)            ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)           ## speed, interleaved, ratios
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+docs: $(STAMP)            ## tables in README and docs that are made from the code
+	$(BIN)/python docs/tables.py
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,38 @@
+"""atrous: semantic segmentation from FCN to DeepLab and beyond.
+
+    import atrous
+    segmenter = atrous.load("runs/demo")          # a run folder or a .safetensors bundle
+    prediction = segmenter.predict("road.jpg")    # .labels (H, W), .probabilities (K, H, W), .overlay(), .save(...)
+
+Names are looked up on first use (PEP 562), so that `import atrous` costs milliseconds and imports no torch.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "LabelSet": "atrous.labels",
+    "Prediction": "atrous.predict",
+    "Predictor": "atrous.predict",
+    "Segmenter": "atrous.segmenter",
+    "create_model": "atrous.models",
+    "list_models": "atrous.models",
+    "load": "atrous.segmenter",
+}
+_SUBPACKAGES = ("errors", "labels", "losses", "metrics", "models", "ops")
+
+__all__ = ["__version__", *sorted(_HOME), *_SUBPACKAGES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    if name in _SUBPACKAGES:
+        return import_module(f"atrous.{name}")
+    raise AttributeError(f"module 'atrous' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

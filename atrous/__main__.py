@@ -1,0 +1,5 @@
+"""`python -m atrous` is `atrous`."""
+
+from atrous.cli import main
+
+main()

@@ -1,0 +1,96 @@
+"""One .safetensors file = weights + card: all that is needed to use a trained model, nothing pickled.
+
+The card is JSON in the file's header under the key `atrous`: what network it is, its classes and colours, how raw
+pixels are normalised, the recipe that made it, what it scored, and its licence.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import nn
+
+from atrous.errors import WeightsError
+from atrous.files import write_atomically
+from atrous.labels import LabelSet
+from atrous.models import create_model
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a bundle says about itself.
+
+    model, options: the arguments of `create_model`. mean, std: per channel, in the raw units of `dtype` images.
+    metrics: e.g. {"val": {"miou": 0.61, ...}}. data: where the training data came from.
+    """
+
+    model: str
+    options: dict[str, Any]
+    labels: LabelSet
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    dtype: str = "uint8"
+    metrics: dict[str, Any] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=dict)
+    data: str = ""
+    licence: str = "not stated"
+    atrous: str = ""
+
+    def to_json(self) -> str:
+        """The card as it stands in the file's header."""
+        return json.dumps({**asdict(self), "labels": self.labels.to_dict()}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Card":
+        """The inverse of `to_json`; keys of newer versions are dropped."""
+        data = {key: value for key, value in json.loads(text).items() if key in cls.__dataclass_fields__}
+        data.update(labels=LabelSet.from_dict(data["labels"]), mean=tuple(data["mean"]), std=tuple(data["std"]))
+        return cls(**data)
+
+    def build(self) -> nn.Module:
+        """The network of this card, weights random."""
+        return create_model(self.model, classes=len(self.labels), **self.options)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> bytes:
+    """Write tensors and string metadata as one safetensors file, atomically; returns the bytes written."""
+    own = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    data = to_bytes(own, metadata=dict(metadata))
+    write_atomically(path, data)
+    return data
+
+
+def save_bundle(path: Path | str, model: nn.Module, card: Card) -> None:
+    """Write a model's weights with their card."""
+    save_tensors(Path(path), model.state_dict(), {"atrous": card.to_json(), "format": "pt"})
+
+
+def load_bundle(path: Path | str) -> tuple[nn.Module, Card]:
+    """Read a bundle: the network in eval mode, and its card. Raises WeightsError with the file and the reason."""
+    path = Path(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(
+            f"{path}: not a readable .safetensors bundle ({error}); make one with `atrous train`"
+        ) from None
+    if "atrous" not in metadata:
+        raise WeightsError(f"{path}: a .safetensors file without an atrous card; make a bundle with `atrous train`")
+    try:
+        card = Card.from_json(metadata["atrous"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: its card cannot be read ({error}); it may come from a newer atrous") from error
+    model = card.build()
+    try:
+        model.load_state_dict({name: tensor.to(model.state_dict()[name].dtype) for name, tensor in tensors.items()})
+    except (KeyError, RuntimeError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise WeightsError(f"{path}: the weights do not fit {card.model} {card.options} ({reason})") from error
+    return model.eval(), card

@@ -1,0 +1,68 @@
+"""Checkpoints that survive anything: tensors in safetensors, a manifest with their sha256, two kept.
+
+RUN/checkpoints/step-00000500.safetensors   model.*, ema.*, optimizer.<index>.<key>
+RUN/checkpoints/step-00000500.json          {"sha256": ..., "step": 500, ...}, written last: it vouches for the tensors
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as from_bytes
+
+from atrous.bundle import save_tensors
+from atrous.files import write_atomically
+
+KEPT = 2
+
+
+def save_checkpoint(folder: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+    """Write a checkpoint of `state["step"]` atomically, then drop all but the newest two."""
+    path = folder / f"step-{state['step']:08d}.safetensors"
+    data = save_tensors(path, tensors, {})
+    manifest = {**state, "sha256": hashlib.sha256(data).hexdigest()}
+    write_atomically(path.with_suffix(".json"), json.dumps(manifest).encode())
+    for old in sorted(folder.glob("step-*.json"))[:-KEPT]:
+        old.unlink()
+        old.with_suffix(".safetensors").unlink(missing_ok=True)
+    for rest in [*folder.glob(".*.tmp"), *folder.glob("step-*.safetensors")]:
+        if rest.suffix == ".tmp" or not rest.with_suffix(".json").exists():
+            rest.unlink(missing_ok=True)
+
+
+def load_checkpoint(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], list[str]] | None:
+    """The newest whole checkpoint: (tensors, state, names of damaged ones passed over); None when there is none."""
+    damaged = []
+    for manifest in sorted(folder.glob("step-*.json"), reverse=True):
+        try:
+            state = json.loads(manifest.read_text())
+            data = manifest.with_suffix(".safetensors").read_bytes()
+            if hashlib.sha256(data).hexdigest() == state["sha256"]:
+                return from_bytes(data), state, damaged
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+            pass
+        damaged.append(manifest.with_suffix(".safetensors").name)
+    return None
+
+
+def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """An optimiser's state as named tensors, `optimizer.<parameter index>.<key>`."""
+    return {
+        f"optimizer.{index}.{key}": torch.as_tensor(value)
+        for index, entry in optimizer.state_dict()["state"].items()
+        for key, value in entry.items()
+        if value is not None
+    }
+
+
+def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+    """Put the tensors of `pack_optimizer` back; hyper-parameters stay those of the optimiser."""
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".", 2)
+            state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

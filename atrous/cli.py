@@ -1,0 +1,291 @@
+"""The command line: one function per verb, everything heavy imported inside.
+
+Exit codes: 0 done; 1 finished, but some inputs failed and are named; 2 the input cannot be used; 130 stopped by Ctrl-C,
+everything saved; 70 a defect of atrous.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from atrous import __version__
+from atrous.errors import AtrousError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from atrous.evaluate import Evaluation
+
+app = typer.Typer(
+    name="atrous",
+    help="Semantic segmentation: train on a folder of images and masks, evaluate honestly, predict fast.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Ignore = Annotated[list[int] | None, typer.Option("--ignore", help="Mask value that counts nowhere; may be repeated.")]
+Classes = Annotated[Path | None, typer.Option("--classes", help="A classes.toml that names the classes.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Run folder.")] = Path("runs/demo"),
+    time: Annotated[str, typer.Option(help="Training time: 90s, 3m, 1h.")] = "3m",
+) -> None:
+    """Train a land-cover network on satellite images of the Earth, evaluate it, map the world (about 5 minutes)."""
+    from atrous.demo import run_demo
+
+    run_demo(out, seconds(time), _console())
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Argument(help="Folder with images/ and masks/, in train/val/test folders or not.")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Run folder; default runs/<name of DATA>.")] = None,
+    model: Annotated[str | None, typer.Option(help="A name of `atrous models`; default deeplabv3plus.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="Any timm encoder; default tf_efficientnet_lite0.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps, instead of --time.")] = None,
+    time: Annotated[str | None, typer.Option(help="Time for the whole training: 30m, 2h; default 60m.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images per step; default 8.")] = None,
+    crop: Annotated[str | None, typer.Option(help="Crop as HEIGHTxWIDTH or one side; default from the images.")] = None,
+    lr: Annotated[float | None, typer.Option(min=0, help="Peak learning rate; default 0.001.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random; default 0.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Loader processes; the result does not depend on them.")] = 0,
+    classes: Classes = None,
+    ignore: Ignore = None,
+    pretrained: Annotated[
+        bool | None,
+        typer.Option(
+            "--pretrained/--no-pretrained", help="Insist on ImageNet weights, or do without; default: if to be had."
+        ),
+    ] = None,
+    encoder_weights: Annotated[Path | None, typer.Option(help="A local file of encoder weights.")] = None,
+) -> None:
+    """Train on a folder of images and masks. The same command again resumes; Ctrl-C saves."""
+    from atrous.segmenter import Segmenter
+
+    if steps is not None and time is not None:
+        raise AtrousError("--steps and --time were both given; give one of them")
+    segmenter = Segmenter(
+        model,
+        encoder,
+        str(encoder_weights) if encoder_weights else pretrained,
+        batch=batch,
+        crop=size(crop),
+        lr=lr,
+        seed=seed,
+    )
+    folder, console = out or Path("runs") / data.resolve().name, _console()
+    segmenter.fit(
+        data,
+        folder,
+        time=seconds(time) if time else None,
+        steps=steps,
+        workers=workers,
+        classes=classes,
+        ignore=ignore or (),
+        console=console,
+    )
+    console.print(f"\nmodel  {folder / 'model.safetensors'}\nreport {folder / 'report.html'}")
+    console.print(f"next   atrous eval {folder} {data}\n       atrous predict PICTURES --model {folder}")
+
+
+@app.command("eval")
+def evaluate(
+    source: Annotated[Path, typer.Argument(help="Run folder, bundle, or folder of label maps made by any tool.")],
+    data: Annotated[Path, typer.Argument(help="Folder with images/ and masks/.")],
+    split: Annotated[str | None, typer.Option(help="train, val or test; default test, else val, else all.")] = None,
+    classes: Classes = None,
+    ignore: Ignore = None,
+    as_json: Json = False,
+) -> None:
+    """Measure mIoU of a run, a bundle or a folder of predictions; the split and the policy are printed beside it."""
+    from atrous.datasets import open_dataset
+    from atrous.evaluate import evaluate as count
+    from atrous.evaluate import from_folder
+    from atrous.loggers import Bar
+    from atrous.segmenter import choose_split, load, open_like_run
+
+    labels = None
+    if source.suffix == ".safetensors" or (source / "recipe.toml").exists() or (source / "model.safetensors").exists():
+        segmenter = load(source)
+        labels, predict = segmenter.labels, lambda sample: segmenter.predictor.labels(sample.image)
+        opened = open_like_run(segmenter.card, data, classes=classes, ignore=ignore or ())
+    else:
+        if not source.is_dir():
+            raise AtrousError(f"{source}: no such run folder, bundle or folder of predictions")
+        opened = open_dataset(data, classes=classes, ignore=ignore or (), holdout=0)
+        labels, predict = opened.labels, from_folder(source, opened.labels)
+    name = choose_split(opened, split)
+    console = _console(stderr=as_json)
+    with Bar(console, f"eval {name}", len(opened.splits[name])) as bar:
+        result = count(predict, opened.splits[name], labels, name, progress=bar.over)
+    if as_json:
+        print(json.dumps(result.summary(), indent=1))
+    else:
+        print_evaluation(result, console)
+
+
+@app.command()
+def predict(
+    inputs: Annotated[list[str], typer.Argument(metavar="IN...", help="Images, folders or globs.")],
+    model: Annotated[Path, typer.Option("--model", help="Run folder or bundle.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Output folder.")] = Path("predictions"),
+    window: Annotated[int | None, typer.Option(min=0, help="Side of the windows; 0: whole; default by size.")] = None,
+) -> None:
+    """Label pictures: OUT/<stem>.png (index PNG with palette) and OUT/overlays/<stem>.jpg, sizes kept."""
+    from atrous.io import find_images, write_image
+    from atrous.loggers import Bar
+    from atrous.segmenter import load
+
+    paths = find_images(inputs)
+    targets = {path: out / f"{path.stem}.png" for path in paths}
+    check_targets(targets)
+    segmenter, failed = load(model, window=window), []
+    with Bar(_console(), "predict", len(paths)) as bar:
+        for path in bar.over(paths, len(paths)):
+            try:
+                prediction = segmenter.predict(path)
+                prediction.save(targets[path])
+                write_image(out / "overlays" / f"{path.stem}.jpg", prediction.overlay_array())
+            except AtrousError as error:
+                failed.append(str(error) if str(path) in str(error) else f"{path}: {error}")
+    for sentence in failed:
+        print(f"failed: {sentence}", file=sys.stderr)
+    print(f"{len(paths) - len(failed)} of {len(paths)} label maps in {out}")
+    if failed:
+        raise typer.Exit(2 if len(failed) == len(paths) else 1)
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """List the networks: name, parameters with 21 classes, what it is."""
+    from atrous.models import describe_models
+
+    rows = describe_models()
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        print(f"{row['name']:<14} {row['parameters'] / 1e6:7.2f} M  {row['encoder'] or '-':<10} {row['summary']}")
+
+
+def print_evaluation(result: "Evaluation", console: "Console") -> None:
+    """The per-class table, then the headline with its split, policy and interval."""
+    from atrous.metrics import scores
+
+    numbers, summary = scores(result.confusion), result.summary()
+    width = max(len(name) for name in result.labels.names) + 2
+    console.print(
+        f"{'class':<{width}}{'IoU':>8}{'precision':>11}{'recall':>8}{'share':>8}", markup=False, highlight=False
+    )
+    total = max(int(numbers["pixels"].sum()), 1)
+    for k, name in enumerate(result.labels.names):
+        cells = (
+            f"{v:.3f}" if v == v else "-" for v in (numbers["iou"][k], numbers["precision"][k], numbers["recall"][k])
+        )
+        iou, precision, recall = cells
+        share = f"{numbers['pixels'][k] / total:.1%}"
+        line = f"{name:<{width}}{iou:>8}{precision:>11}{recall:>8}{share:>8}"
+        console.print(line, markup=False, highlight=False)
+    interval = "no interval (needs two images)"
+    if summary["interval"]:
+        interval = "[{:.3f}, {:.3f}]".format(*summary["interval"])
+    miou = "-" if summary["miou"] is None else f"{summary['miou']:.4f}"
+    console.print(
+        f"\nmIoU {miou} {interval} on {result.split} ({summary['images']} images), "
+        f"pixel accuracy {summary['pixel_accuracy']}\n{summary['policy']}; {summary['interval_method']}",
+        markup=False,
+        highlight=False,
+    )
+
+
+def check_targets(targets: dict[Path, Path]) -> None:
+    """Refuse to write two pictures to one file, or over an input."""
+    seen: dict[Path, Path] = {}
+    for path, target in targets.items():
+        if target.resolve() == path.resolve():
+            raise AtrousError(f"{path}: its label map would overwrite it; give another -o folder")
+        if target in seen:
+            raise AtrousError(
+                f"{seen[target]} and {path} would both be written to {target}; predict them into two -o folders"
+            )
+        seen[target] = path
+
+
+def seconds(text: str) -> float:
+    """'90s', '30m', '1h30m' -> seconds."""
+    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text.strip())
+    if not match or not any(match.groups()):
+        raise AtrousError(f"--time {text}: not a time; expected for example 90s, 30m or 1h30m")
+    hours, minutes, rest = (float(part or 0) for part in match.groups())
+    return hours * 3600 + minutes * 60 + rest
+
+
+def size(text: str | None) -> tuple[int, int] | None:
+    """'320' or '256x512' -> (height, width)."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)(?:[x,](\d+))?", text.strip())
+    if not match or int(match[1]) < 1 or match[2] == "0":
+        raise AtrousError(f"--crop {text}: not a size; expected one side (320) or HEIGHTxWIDTH (256x512)")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def _console(stderr: bool = False) -> "Console":
+    from rich.console import Console
+
+    return Console(soft_wrap=True, stderr=stderr)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"atrous {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Semantic segmentation: train on a folder of images and masks, evaluate honestly, predict fast."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; every failure is one sentence on stderr, a traceback only with --debug."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        app(arguments)
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            raise
+        sys.exit(explain(error))
+
+
+def explain(error: BaseException) -> int:
+    """Print an error as one sentence and return the exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        print("stopped", file=sys.stderr)
+        return 130
+    if type(error).__name__ == "Interrupted":
+        print(error, file=sys.stderr)
+        return 130
+    if isinstance(error, AtrousError):
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if isinstance(error, OSError) and error.strerror:
+        print(f"error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+        return 2
+    print(f"internal error: {type(error).__name__}: {error}; --debug shows where", file=sys.stderr)
+    return 70

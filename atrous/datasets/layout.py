@@ -1,0 +1,193 @@
+"""Plain pairs: which mask belongs to which image, and to which split.
+
+DATA/images/0001.jpg        DATA/train/images/...        DATA/images/train/...
+DATA/masks/0001.png         DATA/train/masks/...         DATA/masks/train/...
+                            DATA/val/images/...          DATA/images/val/...
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from atrous.errors import DataError
+from atrous.io import no_such_path
+from atrous.io.paths import pictures_below
+
+SPLITS = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
+MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "gt", "segmentationclass")
+MASK_ENDINGS = (
+    "_labelTrainIds", "_labelIds", "_segmentation", "_masks", "_mask", "-masks", "-mask", "_labels", "_label", "_seg",
+    "_gt", "_L",
+)  # fmt: skip
+EXPECTED = "images/ and masks/ with the same file names (or train/, val/ and test/ that hold such folders)"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image file and the mask file of the same stem."""
+
+    image: Path
+    mask: Path
+
+
+@dataclass(frozen=True)
+class Matching:
+    """How the files of an image folder and of a mask folder go together; each list is sorted.
+
+    doubles: (first, second) files that claim the same place.
+    """
+
+    pairs: list[Pair] = field(default_factory=list)
+    lone_images: list[Path] = field(default_factory=list)
+    lone_masks: list[Path] = field(default_factory=list)
+    doubles: list[tuple[Path, Path]] = field(default_factory=list)
+
+
+def find_pairs(root: Path | str) -> dict[str, list[Pair]]:
+    """The pairs below `root` by split: `train`, `val`, `test`, or `all` where there are no splits; sorted by file name.
+
+    Raises DataError for a wrong path, no images or masks, an image without mask, a mask without image, two files for
+    one place.
+    """
+    found = {}
+    for split, (images, masks) in find_folders(root).items():
+        matching = match(images, masks)
+        _refuse_incomplete(images, masks, matching)
+        found[split] = matching.pairs
+    return found
+
+
+def find_folders(root: Path | str) -> dict[str, tuple[Path, Path]]:
+    """The image and the mask folder of each split below `root`; a root called `val` that holds images/ and masks/ is
+    `val`.
+
+    Raises DataError where the layout is not that of this module.
+    """
+    root = Path(root)
+    if not root.exists():
+        raise no_such_path(root)
+    if not root.is_dir():
+        raise DataError(f"{root}: a file where a folder is expected; give the folder that holds {EXPECTED}")
+    if own := _both(root):
+        images, masks = own
+        inner_images, inner_masks = _splits(images), _splits(masks)
+        if not inner_images and not inner_masks:
+            return {SPLITS.get(root.name.lower(), "all"): own}
+        if missing := sorted(set(inner_images) ^ set(inner_masks)):
+            there, lacking = (images, masks) if missing[0] in inner_images else (masks, images)
+            raise DataError(
+                f"{lacking}: no folder {missing[0]!r}, but {there} has one; each split needs images and masks"
+            )
+        return {split: (inner_images[split], inner_masks[split]) for split in inner_images}
+    splits = _splits(root)
+    if found := {split: both for split, folder in splits.items() if (both := _both(folder))}:
+        if incomplete := sorted(set(splits) - set(found)):
+            raise DataError(f"{splits[incomplete[0]]}: no images/ and masks/ in this folder; every split needs both")
+        return found
+    raise _no_layout(root)
+
+
+def match(images: Path, masks: Path) -> Matching:
+    """Pair the pictures of two folders by path below the folder and stem; a mask's stem may end in `_mask`, ..."""
+    result = Matching()
+    image_of: dict[str, Path] = {}
+    for image in pictures_below(images):
+        _put(image_of, _key(image, images), image, result)
+    mask_of: dict[str, Path] = {}
+    for mask in pictures_below(masks):
+        key = _key(mask, masks)
+        place = next((name for name in _names(key) if name in image_of), None)
+        if place is None:
+            result.lone_masks.append(mask)
+        else:
+            _put(mask_of, place, mask, result)
+    for key, image in image_of.items():
+        if key in mask_of:
+            result.pairs.append(Pair(image, mask_of[key]))
+        else:
+            result.lone_images.append(image)
+    return result
+
+
+def _put(places: dict[str, Path], key: str, path: Path, result: Matching) -> None:
+    if key in places:
+        result.doubles.append((places[key], path))
+    else:
+        places[key] = path
+
+
+def _key(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def _names(key: str) -> Iterable[str]:
+    """The image stems that a mask stem may stand for: itself, then without its ending."""
+    yield key
+    for ending in MASK_ENDINGS:
+        if key.endswith(ending):
+            yield key.removesuffix(ending)
+
+
+def _child(folder: Path, names: tuple[str, ...]) -> Path | None:
+    there = {child.name.lower(): child for child in sorted(folder.iterdir()) if child.is_dir()}
+    return next((there[name] for name in names if name in there), None)
+
+
+def _both(folder: Path) -> tuple[Path, Path] | None:
+    images, masks = _child(folder, IMAGE_FOLDERS), _child(folder, MASK_FOLDERS)
+    return (images, masks) if images and masks else None
+
+
+def _splits(folder: Path) -> dict[str, Path]:
+    """The split folders inside a folder, in the order train, val, test."""
+    found: dict[str, Path] = {}
+    for child in sorted(folder.iterdir()):
+        split = SPLITS.get(child.name.lower()) if child.is_dir() else None
+        if split and split in found:
+            raise DataError(
+                f"{child}: a second folder for the split {split!r} beside {found[split].name}; keep one of them"
+            )
+        if split:
+            found[split] = child
+    return {split: found[split] for split in ("train", "val", "test") if split in found}
+
+
+def _no_layout(root: Path) -> DataError:
+    names = sorted(child.name for child in root.iterdir() if not child.name.startswith("."))
+    if not names:
+        return DataError(f"{root}: an empty folder; expected {EXPECTED}")
+    if root.name.lower() in IMAGE_FOLDERS + MASK_FOLDERS and _both(root.parent):
+        return DataError(f"{root}: one half of a data set; give the folder that holds both, {root.parent}")
+    shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+    return DataError(f"{root}: no images and masks here (it holds {shown}); expected {EXPECTED}")
+
+
+def _refuse_incomplete(images: Path, masks: Path, matching: Matching) -> None:
+    if matching.doubles:
+        first, second = matching.doubles[0]
+        kind = "images of one name" if first.is_relative_to(images) else "masks for one image"
+        raise DataError(f"{second}: two {kind}, the other is {first.name}; keep one of them")
+    if not matching.pairs and not matching.lone_images:
+        raise DataError(f"{images}: no images in this folder; expected {EXPECTED}")
+    if not matching.pairs and not matching.lone_masks:
+        raise DataError(f"{masks}: no masks in this folder; expected {EXPECTED}")
+    if matching.lone_images:
+        raise DataError(
+            f"{images}: {_count(matching.lone_images, 'image')} without a mask in {masks}; "
+            "expected a mask of the same stem for each, add them or move the images away"
+        )
+    if matching.lone_masks:
+        raise DataError(
+            f"{masks}: {_count(matching.lone_masks, 'mask')} without an image in {images}; "
+            "expected an image of the same stem for each, add them or move the masks away"
+        )
+
+
+def _count(paths: list[Path], noun: str) -> str:
+    """3 masks (a.png, b.png, c.png)"""
+    names = ", ".join(path.name for path in paths[:3]) + (" ..." if len(paths) > 3 else "")
+    return f"{len(paths)} {noun}{'s' if len(paths) > 1 else ''} ({names})"

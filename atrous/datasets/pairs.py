@@ -1,0 +1,226 @@
+"""A folder of plain pairs as a data set: splits of samples, decoded once and verified before anything is trained."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from threading import Lock
+from typing import Any, overload
+
+import cv2
+import numpy as np
+
+from atrous.datasets.classes import Progress, find_classes
+from atrous.datasets.layout import Pair, find_pairs
+from atrous.errors import DataError
+from atrous.io import image_size, read_image, read_mask
+from atrous.labels import LabelSet
+from atrous.sample import Sample
+
+__all__ = ["DataSet", "Pair", "Pairs", "channel_statistics", "find_pairs", "open_dataset"]
+
+
+class Cache:
+    """Decoded samples up to a number of bytes; the first ones stay, since epochs visit all in turn."""
+
+    def __init__(self, megabytes: float) -> None:
+        self.megabytes = megabytes
+        self._left = int(megabytes * 2**20)
+        self._samples: dict[Path, Sample] = {}
+        self._lock = Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Cache, (self.megabytes,)  # a worker process that gets a copy starts with an empty cache
+
+    def get(self, key: Path) -> Sample | None:
+        """The sample kept under this key."""
+        return self._samples.get(key)
+
+    def put(self, key: Path, sample: Sample) -> None:
+        """Keep a sample, while there is room."""
+        size = sample.image.nbytes + (0 if sample.mask is None else sample.mask.nbytes)
+        with self._lock:
+            if key not in self._samples and size <= self._left:
+                self._left -= size
+                self._samples[key] = sample
+
+
+class Pairs(Sequence[Sample]):
+    """Samples of one split: image (H, W, C) in the file's units, mask (H, W) of class indices; both read-only, copy
+    to change.
+
+    channels, dtype: what every image must have. A sample is checked when it is decoded: DataError names the file.
+    """
+
+    def __init__(
+        self, pairs: Sequence[Pair], labels: LabelSet, channels: int, dtype: np.dtype[Any], cache: Cache
+    ) -> None:
+        self.pairs, self.labels, self.channels, self.dtype, self._cache = list(pairs), labels, channels, dtype, cache
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Pairs": ...
+    def __getitem__(self, index: int | slice) -> "Sample | Pairs":
+        if isinstance(index, slice):
+            return Pairs(self.pairs[index], self.labels, self.channels, self.dtype, self._cache)
+        pair = self.pairs[index]
+        sample = self._cache.get(pair.image)
+        if sample is None:
+            sample = self._read(pair)
+            self._cache.put(pair.image, sample)
+        return sample
+
+    @property
+    def names(self) -> list[str]:
+        """The stems of the image files, in order."""
+        return [pair.image.stem for pair in self.pairs]
+
+    def frequencies(self) -> np.ndarray:
+        """Pixels of each class in all masks, int64 (K,); ignored pixels do not count. No image is decoded."""
+        total = np.zeros(self.labels.ignore_index + 1, np.int64)
+        for indices in self._masks():
+            total += np.bincount(indices.ravel(), minlength=len(total))
+        return total[: len(self.labels)]
+
+    def _masks(self) -> Iterator[np.ndarray]:
+        for pair in self.pairs:
+            sample = self._cache.get(pair.image)
+            if sample is None or sample.mask is None:
+                yield self.labels.to_indices(read_mask(pair.mask), pair.mask)
+            else:
+                yield sample.mask
+
+    def _read(self, pair: Pair) -> Sample:
+        image, values = read_image(pair.image), read_mask(pair.mask)
+        if image.shape[:2] != values.shape:
+            raise DataError(
+                f"{pair.mask}: the mask is {values.shape[0]}x{values.shape[1]} pixels (H x W), "
+                f"its image {pair.image.name} is {image.shape[0]}x{image.shape[1]}; "
+                "expected equal sizes, resize the mask by nearest neighbour"
+            )
+        if image.shape[2] != self.channels or image.dtype != self.dtype:
+            raise DataError(
+                f"{pair.image}: {image.shape[2]} channels of {image.dtype}, but the data set's first image has "
+                f"{self.channels} of {self.dtype}; expected one kind of image, convert the odd ones"
+            )
+        mask = self.labels.to_indices(values, pair.mask)
+        image.flags.writeable = mask.flags.writeable = False
+        return Sample(image, mask, path=pair.image)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """The splits of a data folder (`train`, `val`, `test`, or `all`), with one label set, cache and kind of image.
+
+    notes: sentences to print, such as how the classes were found. held_out: `val` is a share taken out of the
+    training pairs.
+    """
+
+    root: Path
+    labels: LabelSet
+    splits: dict[str, Pairs]
+    channels: int
+    dtype: np.dtype[Any]
+    notes: list[str] = field(default_factory=list)
+    held_out: bool = False
+
+    def verify(self, splits: Sequence[str] | None = None, progress: Progress | None = None) -> None:
+        """Decode and check every pair of the splits (default: all) in threads, which also fills the cache.
+
+        Raises the DataError of the first bad file in the order of splits and names, with the number of further bad
+        ones.
+        """
+        samples = [
+            (pairs, i) for name in splits or self.splits for pairs in [self.splits[name]] for i in range(len(pairs))
+        ]
+
+        def problem(place: tuple[Pairs, int]) -> DataError | None:
+            try:
+                place[0][place[1]]
+            except DataError as error:
+                return error
+            return None
+
+        problems = []
+        with ThreadPoolExecutor() as pool:
+            for done, error in enumerate(pool.map(problem, samples), start=1):
+                if error:
+                    problems.append(error)
+                if progress:
+                    progress(done, len(samples))
+        if len(problems) > 1:
+            raise DataError(
+                f"{problems[0]} ({len(problems) - 1} more of {len(samples)} pairs are unusable)"
+            ) from problems[0]
+        if problems:
+            raise problems[0]
+
+
+def open_dataset(
+    root: Path | str,
+    *,
+    classes: Path | None = None,
+    labels: LabelSet | None = None,
+    ignore: Sequence[int] = (),
+    holdout: float = 0.2,
+    progress: Progress | None = None,
+    cache_mb: float = 1024,
+) -> DataSet:
+    """Open a folder of plain pairs (`find_pairs` has the layouts, `find_classes` how its classes are found).
+
+    labels: the classes, where they are known (those of a trained model); nothing is looked for then.
+    holdout: where there is no `val`, this share of the training pairs becomes it: those whose stems have the smallest
+    SHA-256, at least one and never all; 0 leaves the splits as they are.
+    progress: called with (done, total) where every mask must be read. cache_mb: memory for decoded samples, in MiB.
+    Raises DataError for a folder or classes that cannot be used.
+    """
+    root = Path(root)
+    found = find_pairs(root)
+    masks = [pair.mask for pairs in found.values() for pair in pairs]
+    notes: list[str] = []
+    if labels is None:
+        labels, notes = find_classes(root, masks, classes=classes, ignore=ignore, progress=progress)
+    held_out = False
+    training = "train" if "train" in found else "all"
+    if holdout > 0 and "val" not in found and len(found.get(training, ())) > 1:
+        train, val = hold_out(found.pop(training), holdout)
+        found = {"train": train, "val": val, **found}
+        held_out = True
+        notes.append(
+            f"no val folder: {len(val)} of {len(train) + len(val)} training pairs are held out as val, "
+            "by hash of their names"
+        )
+    first = next(iter(found.values()))[0].image
+    channels, dtype = image_size(first)[2], read_image(first).dtype
+    cache = Cache(cache_mb)
+    splits = {split: Pairs(pairs, labels, channels, dtype, cache) for split, pairs in found.items()}
+    return DataSet(root, labels, splits, channels, dtype, notes, held_out)
+
+
+def hold_out(pairs: Sequence[Pair], share: float) -> tuple[list[Pair], list[Pair]]:
+    """Split pairs (two or more) into (kept, held out), each in the old order; which ones depends on the stems alone."""
+    size = min(max(1, round(len(pairs) * share)), len(pairs) - 1)
+    ranked = sorted(pairs, key=lambda pair: sha256(pair.image.stem.encode()).digest())
+    taken = {pair.image for pair in ranked[:size]}
+    return [pair for pair in pairs if pair.image not in taken], [pair for pair in pairs if pair.image in taken]
+
+
+def channel_statistics(pairs: Sequence[Sample], limit: int = 200) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation per channel over at most `limit` evenly spaced images, raw units, float64 (C,)."""
+    chosen = np.unique(np.linspace(0, len(pairs) - 1, min(limit, len(pairs))).round().astype(int))
+    sizes, means, deviations = [], [], []
+    for index in chosen:
+        image = pairs[int(index)].image
+        fours = [image[..., start : start + 4] for start in range(0, image.shape[2], 4)]  # the most that OpenCV takes
+        mean, deviation = np.concatenate([cv2.meanStdDev(np.ascontiguousarray(four)) for four in fours], axis=1)[..., 0]
+        sizes.append(image.shape[0] * image.shape[1])
+        means.append(mean)
+        deviations.append(deviation)
+    mean = np.average(means, axis=0, weights=sizes)
+    variance = np.average(np.array(deviations) ** 2 + (np.array(means) - mean) ** 2, axis=0, weights=sizes)
+    return mean, np.sqrt(variance)

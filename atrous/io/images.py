@@ -1,0 +1,266 @@
+"""Photos and other pictures as arrays (H, W, C), channels in RGB order, in the file's own numbers.
+
+A picture's header is read, and its size judged, before a pixel is decoded; the kind is told by the first bytes, never
+by the name. OpenCV decodes PNG, JPEG and WebP (2.7 times faster than Pillow on JPEG), Pillow what OpenCV would
+distort: palettes, CMYK, TIFF, BMP, GIF. Whatever a damaged file provokes in a decoder arrives as a DataError.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import cv2
+import numpy as np
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from atrous.errors import DataError
+from atrous.io.paths import no_such_path, save
+from atrous.io.tiff import Tags, decode_plain, read_tags
+
+MAX_PIXELS = 100_000_000
+
+# The kinds that are read at all. Constructing a plugin reads the header only, and has no global size limit of its own.
+_READERS: dict[str, Any] = {
+    "PNG": PngImageFile, "JPEG": JpegImageFile, "WebP": WebPImageFile, "BMP": BmpImageFile, "GIF": GifImageFile,
+    "TIFF": TiffImageFile,
+}  # fmt: skip
+_MAGIC = {
+    b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"RIFF": "WebP", b"BM": "BMP", b"GIF8": "GIF",
+    b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "TIFF", b"MM\0+": "TIFF", b"\x93NUMPY": "npy",
+}  # fmt: skip
+_BY_OPENCV = {"PNG", "JPEG", "WebP"}
+_GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is known of a picture before its pixels are decoded; height and width are those before orientation."""
+
+    kind: str
+    height: int
+    width: int
+    channels: int
+    orientation: int = 1
+    picture: ImageFile | None = None
+    tags: Tags | None = None
+
+    @property
+    def mode(self) -> str:
+        """Pillow's mode (`P`: palette, `1`: bits, `L`, `RGB`, ...), or '' where Pillow does not read the file."""
+        return self.picture.mode if self.picture else ""
+
+
+def read_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """A PNG, JPEG, WebP, BMP, TIFF, GIF or .npy file -> (H, W, C) uint8, uint16 or float32 in the file's own units.
+
+    Grey gives C = 1; palettes and CMYK become RGB; alpha is dropped; the EXIF orientation is applied; one-bit
+    pictures become 0 and 255; other integers and float64 become float32. Raises DataError for a file that is missing,
+    of another kind, damaged, cut short, larger than `max_pixels`, or not finite.
+    """
+    return decode_image(read_bytes(path), path, max_pixels=max_pixels)
+
+
+def decode_image(data: bytes, name: Path | str = "image", *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """`read_image` for bytes at hand; `name` stands in the messages."""
+    with damage_as_data_error(name):
+        header = read_header(BytesIO(data), name, max_pixels)
+        pixels = _numbers(orient(_decode(data, header), header.orientation))
+        if pixels.dtype == np.float32 and (broken := pixels.size - int(np.isfinite(pixels).sum())):
+            raise DataError(f"{name}: {broken} values are NaN or infinite; expected finite numbers, replace them")
+        return np.ascontiguousarray(pixels)
+
+
+def image_size(path: Path | str) -> tuple[int, int, int]:
+    """(H, W, C) that `read_image` would give, from the header alone; raises DataError for an unreadable header."""
+    with damage_as_data_error(path), _open(path) as stream:
+        header = read_header(stream, path, max_pixels=None)
+        size = (header.width, header.height) if header.orientation >= 5 else (header.height, header.width)
+        return *size, header.channels
+
+
+def write_image(path: Path | str, rgb: np.ndarray) -> None:
+    """Write (H, W, 3) or (H, W) uint8 as .png, .jpg or .webp, whole or not at all; DataError for another suffix."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in (".png", ".jpg", ".jpeg", ".webp") or rgb.dtype != np.uint8:
+        raise DataError(
+            f"{path}: cannot write {rgb.dtype} as {suffix or 'a file without suffix'}; use uint8 and .png, .jpg"
+        )
+    save(path, cv2.imencode(suffix, rgb[..., ::-1] if rgb.ndim == 3 else rgb)[1].tobytes())
+
+
+@contextmanager
+def damage_as_data_error(name: Path | str) -> Iterator[None]:
+    """Turn whatever a decoder raises on a damaged file (it can be anything) into one sentence."""
+    try:
+        yield
+    except DataError:
+        raise
+    except NotImplementedError as error:
+        raise DataError(f"{name}: {error}") from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno:
+            raise DataError(f"{name}: cannot be read ({error.strerror}); check the file's permissions") from error
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise DataError(
+            f"{name}: damaged or incomplete picture ({reason}); expected a whole file, copy it again"
+        ) from error
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """The whole file, once its first bytes are those of a picture."""
+    with damage_as_data_error(path), _open(path) as stream:
+        _kind(stream, path)
+        return stream.read()
+
+
+def read_header(stream: BinaryIO, name: Path | str, max_pixels: int | None = MAX_PIXELS) -> Header:
+    """Kind, size and orientation; raises DataError for an unknown kind or more than `max_pixels` (None: any number)."""
+    kind = _kind(stream, name)
+    if kind == "npy":
+        header = _npy_header(stream, name)
+    else:
+        tags = read_tags(stream) if kind == "TIFF" else None
+        stream.seek(0)
+        if tags and tags.plain:
+            header = Header(kind, tags.height, tags.width, tags.channels, tags.orientation, tags=tags)
+        else:
+            picture = _READERS[kind](stream)
+            channels = 1 if picture.mode in _GREY_MODES else 3
+            header = Header(kind, picture.height, picture.width, channels, _orientation(picture), picture)
+    if min(header.height, header.width, header.channels) < 1:
+        raise DataError(f"{name}: an empty picture ({header.height}x{header.width}); expected at least one pixel")
+    if max_pixels is not None and header.height * header.width * max(header.channels / 4, 1) > max_pixels:
+        raise DataError(
+            f"{name}: {header.height}x{header.width} pixels of {header.channels} channels are more than the limit of "
+            f"{max_pixels / 1e6:g} million pixels of up to four; "
+            "cut the picture into tiles or raise max_pixels"
+        )
+    return header
+
+
+def decode_pillow(data: bytes, header: Header) -> np.ndarray:
+    """The pixels as Pillow keeps them, whole or an error: palette indices (H, W), bits as bool, colours (H, W, 3)."""
+    _check_whole(data, header.kind)
+    assert header.picture is not None
+    pixels = np.asarray(header.picture)
+    if pixels.shape[:2] != (header.height, header.width):
+        raise ValueError(f"the header says {header.height}x{header.width}, the pixels are {pixels.shape[:2]}")
+    return pixels
+
+
+def orient(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Apply an EXIF orientation 1..8 to (H, W) or (H, W, C): a transposition from 5 on, then mirrors."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
+
+
+def _open(path: Path | str) -> BinaryIO:
+    path = Path(path)
+    if not path.exists():
+        raise no_such_path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: not a file; expected one picture")
+    return path.open("rb")
+
+
+def _kind(stream: BinaryIO, name: Path | str) -> str:
+    start = stream.read(16)
+    stream.seek(0)
+    for magic, kind in _MAGIC.items():
+        if start.startswith(magic) and (kind != "WebP" or start[8:12] == b"WEBP"):
+            return kind
+    what = "an empty file" if not start else f"a file that begins with {start[:4]!r}"
+    raise DataError(f"{name}: {what}; expected a PNG, JPEG, WebP, BMP, TIFF, GIF or .npy picture, convert it")
+
+
+def _npy_header(stream: BinaryIO, name: Path | str) -> Header:
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(stream)
+    stream.seek(0)
+    if len(shape) not in (2, 3) or dtype.kind not in "buif":
+        raise DataError(f"{name}: an array of shape {shape} and type {dtype}; expected numbers (H, W) or (H, W, C)")
+    return Header("npy", shape[0], shape[1], shape[2] if len(shape) == 3 else 1)
+
+
+def _orientation(picture: ImageFile) -> int:
+    try:
+        value = int(picture.getexif().get(0x0112, 1))
+    except Exception:  # damaged EXIF data says nothing about the pixels
+        return 1
+    return value if 1 <= value <= 8 else 1
+
+
+def _decode(data: bytes, header: Header) -> np.ndarray:
+    """The pixels as stored: (H, W) or (H, W, C), RGB order, without alpha."""
+    if header.kind == "npy":
+        return np.load(BytesIO(data), allow_pickle=False)
+    if header.tags:
+        return decode_plain(data, header.tags)[..., : header.channels]
+    if header.kind in _BY_OPENCV and header.mode not in ("P", "1", "CMYK"):
+        return _decode_opencv(data, header)
+    pixels = decode_pillow(data, header)
+    if header.mode in _GREY_MODES:
+        return pixels[..., 0] if header.mode in ("LA", "La") else pixels
+    assert header.picture is not None
+    return np.asarray(header.picture.convert("RGB"))
+
+
+def _decode_opencv(data: bytes, header: Header) -> np.ndarray:
+    _check_whole(data, header.kind)
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels is None or pixels.shape[:2] != (header.height, header.width):
+        raise ValueError("its pixels cannot be decoded")
+    if pixels.ndim == 2:
+        return pixels
+    return pixels[..., 0] if header.channels == 1 else cv2.cvtColor(pixels[..., :3], cv2.COLOR_BGR2RGB)
+
+
+def _check_whole(data: bytes, kind: str) -> None:
+    """Refuse a cut file, which a decoder may fill with grey: PNG by its checksums, JPEG and WebP by their ends."""
+    if kind == "PNG":
+        _check_png(data)
+    elif kind == "JPEG" and data.find(b"\xff\xd9", max(data.rfind(b"\xff\xda"), 0)) < 0:
+        raise ValueError("the end of the JPEG is missing")
+    elif kind == "WebP" and len(data) < 8 + struct.unpack_from("<I", data, 4)[0]:
+        raise ValueError("the end of the WebP is missing")
+
+
+def _check_png(data: bytes) -> None:
+    view, start = memoryview(data), 8
+    while start + 12 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, start)
+        end = start + 12 + length
+        if end > len(data):
+            break
+        if zlib.crc32(view[start + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
+            raise ValueError(f"wrong checksum in the PNG part {name!r}")
+        if name == b"IEND":
+            return
+        start = end
+    raise ValueError("the end of the PNG is missing")
+
+
+def _numbers(pixels: np.ndarray) -> np.ndarray:
+    """(H, W) or (H, W, C) of any numeric type -> (H, W, C) uint8, uint16 or float32."""
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.dtype == bool:
+        return pixels.astype(np.uint8) * 255
+    if pixels.dtype.kind == "u" and pixels.dtype.itemsize <= 2:
+        return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    return pixels.astype(np.float32, copy=False)

@@ -1,0 +1,143 @@
+"""TIFF files that Pillow and OpenCV do not read, or read wrongly: many channels, more than 8 bits.
+
+Interleaved samples of a strip are, byte for byte, a grey picture that is wider. So the strips are put into a minimal
+grey TIFF of bytes, Pillow undoes the compression, and the bytes are taken for what they are. Source: TIFF 6.0 (Adobe,
+1992), sections 2, 8, 14, 15.
+"""
+
+import struct
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import accumulate
+from typing import BinaryIO
+
+import numpy as np
+from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
+
+WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION = 256, 257, 258, 259, 262, 274
+STRIPS, SAMPLES, ROWS, STRIP_BYTES, PLANAR, PREDICTOR = 273, 277, 278, 279, 284, 317
+TILE_WIDTH, TILE_HEIGHT, TILES, TILE_BYTES, EXTRA, FORMAT = 322, 323, 324, 325, 338, 339
+
+UINT, INT, FLOAT = 1, 2, 3
+_KINDS = {UINT: "u", INT: "i", FLOAT: "f"}
+BLACK_IS_ZERO, RGB = 1, 2
+JPEG = (6, 7)
+
+
+@dataclass(frozen=True)
+class Tags:
+    """What the first directory of a TIFF says; `ifd` holds every tag by number."""
+
+    ifd: ImageFileDirectory_v2
+    width: int
+    height: int
+    samples: int
+    bits: int
+    format: int
+
+    @property
+    def orientation(self) -> int:
+        """The EXIF orientation, 1..8."""
+        return int(self.ifd.get(ORIENTATION, 1))
+
+    @property
+    def plain(self) -> bool:
+        """Whether `decode_plain` reads the file; Pillow reads the others (palette, CMYK, JPEG, 8-bit grey, ...)."""
+        simple = self.ifd.get(PHOTOMETRIC) in (BLACK_IS_ZERO, RGB) and self.ifd.get(COMPRESSION, 1) not in JPEG
+        deep = self.bits > 8 and self.ifd.get(PREDICTOR, 1) == 1
+        return simple and self.bits in (8, 16, 32, 64) and self.format in _KINDS and (self.samples > 1 or deep)
+
+    @property
+    def channels(self) -> int:
+        """Samples per pixel without an alpha sample."""
+        extra = self.ifd.get(EXTRA, ())
+        colour = 3 if self.ifd.get(PHOTOMETRIC) == RGB else 1
+        return colour if self.samples == colour + 1 and tuple(extra) in ((1,), (2,)) else self.samples
+
+
+def read_tags(stream: BinaryIO) -> Tags:
+    """The first directory of a TIFF or BigTIFF; a damaged one raises anything (KeyError, struct.error, ...)."""
+    start = stream.read(8)
+    if start[2:4] in (b"\x2b\x00", b"\x00\x2b"):
+        start += stream.read(8)
+    ifd = ImageFileDirectory_v2(start)
+    stream.seek(ifd.next)
+    ifd.load(stream)
+    samples = int(ifd.get(SAMPLES, 1))
+    bits, formats = ifd.get(BITS, (1,)), ifd.get(FORMAT, (UINT,))
+    if len(set(bits)) > 1 or len(set(formats)) > 1:
+        raise NotImplementedError(f"channels of different types ({bits} bits); expected one type, write it as .npy")
+    return Tags(ifd, int(ifd[WIDTH]), int(ifd[HEIGHT]), samples, int(bits[0]), int(formats[0]))
+
+
+def decode_plain(data: bytes, tags: Tags) -> np.ndarray:
+    """The bytes of a `plain` TIFF -> (H, W, C) in the file's type, with alpha, not yet oriented."""
+    ifd, planar = tags.ifd, tags.ifd.get(PLANAR, 1) == 2
+    predictor = ifd.get(PREDICTOR, 1)
+    if predictor not in (1, 2) or (predictor == 2 and tags.format == FLOAT):
+        raise NotImplementedError(
+            f"a TIFF predictor {predictor} over several channels; expected none, write it without or as .npy"
+        )
+    tiled = TILES in ifd
+    offsets, counts = (ifd[TILES], ifd[TILE_BYTES]) if tiled else (ifd[STRIPS], ifd[STRIP_BYTES])
+    pieces = [data[offset : offset + count] for offset, count in zip(offsets, counts, strict=True)]
+    if [len(piece) for piece in pieces] != list(counts):
+        raise ValueError("the file is truncated")
+    planes = tags.samples if planar else 1
+    together = tags.samples // planes  # samples side by side in one piece
+    per_plane = len(pieces) // planes
+    decoded = []
+    for plane in range(planes):
+        pixels = _decode_plane(data[:2], tags, pieces[plane * per_plane : (plane + 1) * per_plane], together)
+        decoded.append(_undo_differences(pixels, tags) if predictor == 2 else pixels)
+    return np.concatenate(decoded, axis=2)
+
+
+def _decode_plane(order: bytes, tags: Tags, pieces: list[bytes], together: int) -> np.ndarray:
+    """Compressed strips or tiles of one plane -> (H, W, together), by way of a grey TIFF of bytes that Pillow reads."""
+    size = together * tags.bits // 8
+    ifd = tags.ifd
+    sizes = tuple(len(piece) for piece in pieces)
+    starts = tuple(accumulate(sizes, initial=8))[:-1]
+    entries: dict[int, tuple[int, ...]] = {
+        WIDTH: (tags.width * size,),
+        HEIGHT: (tags.height,),
+        BITS: (8,),
+        COMPRESSION: (ifd.get(COMPRESSION, 1),),
+        PHOTOMETRIC: (BLACK_IS_ZERO,),
+        SAMPLES: (1,),
+    }
+    if TILES in ifd:
+        entries |= {TILE_WIDTH: (ifd[TILE_WIDTH] * size,), TILE_HEIGHT: (ifd[TILE_HEIGHT],)}
+        entries |= {TILES: starts, TILE_BYTES: sizes}
+    else:
+        entries |= {ROWS: (ifd.get(ROWS, tags.height),), STRIPS: starts, STRIP_BYTES: sizes}
+    body = b"".join(pieces)
+    directory = 8 + len(body)
+    header = struct.pack(_order(order) + "2sHI", order, 42, directory)
+    with TiffImageFile(BytesIO(header + body + _directory(entries, order, directory))) as picture:
+        pixels = np.asarray(picture).view(f"{_order(order)}{_KINDS[tags.format]}{tags.bits // 8}")
+    return pixels.reshape(tags.height, tags.width, together).astype(pixels.dtype.newbyteorder("="), copy=False)
+
+
+def _order(order: bytes) -> str:
+    """The byte order of a TIFF, as `struct` writes it."""
+    return "<" if order == b"II" else ">"
+
+
+def _directory(entries: dict[int, tuple[int, ...]], order: bytes, place: int) -> bytes:
+    """A TIFF directory (section 2) of 32-bit numbers, to stand at byte `place` of the file; longer lists follow it."""
+    long_lists = place + 2 + 12 * len(entries) + 4
+    table, lists = struct.pack(_order(order) + "H", len(entries)), b""
+    for tag, values in sorted(entries.items()):
+        where = values[0] if len(values) == 1 else long_lists + len(lists)
+        table += struct.pack(_order(order) + "HHII", tag, 4, len(values), where)
+        lists += struct.pack(f"{_order(order)}{len(values)}I", *values) if len(values) > 1 else b""
+    return table + bytes(4) + lists
+
+
+def _undo_differences(pixels: np.ndarray, tags: Tags) -> np.ndarray:
+    """Predictor 2 (section 14): each sample is stored as the difference to the same sample of the pixel to its left."""
+    step = int(tags.ifd.get(TILE_WIDTH, tags.width))
+    parts = [pixels[:, left : left + step] for left in range(0, tags.width, step)]
+    return np.concatenate([np.cumsum(part, axis=1, dtype=part.dtype) for part in parts], axis=1)

@@ -1,0 +1,197 @@
+"""Which classes there are: names, colours, the values that stand for them in mask files, and what is ignored.
+
+Inside atrous a class is its index 0..K-1; files keep the data set's own values. `LabelSet` translates.
+"""
+
+import tomllib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from atrous.errors import DataError
+
+Colour = tuple[int, int, int]
+
+
+def voc_palette(count: int = 256) -> tuple[Colour, ...]:
+    """The PASCAL VOC colours: bits of the index dealt to red, green, blue from the high bit down."""
+    colours = []
+    for index in range(count):
+        rgb, rest = [0, 0, 0], index
+        for shift in range(7, -1, -1):
+            for channel in range(3):
+                rgb[channel] |= (rest >> channel & 1) << shift
+            rest >>= 3
+        colours.append((rgb[0], rgb[1], rgb[2]))
+    return tuple(colours)
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Names, RGB colours 0..255 and mask-file values of K classes, in channel order of the logits.
+
+    values: class k is written as `values[k]` in mask files (default 0..K-1).
+    ignore: mask-file values that count nowhere: not in the loss, not in a metric.
+    mode: `exclusive` (one class per pixel, softmax) or `multilabel` (a sigmoid per class).
+    """
+
+    names: tuple[str, ...]
+    colours: tuple[Colour, ...] = ()
+    values: tuple[int, ...] = ()
+    ignore: tuple[int, ...] = (255,)
+    mode: Literal["exclusive", "multilabel"] = "exclusive"
+
+    def __post_init__(self) -> None:
+        palette = voc_palette(max(256, len(self.names)))
+        fill = {"colours": self.colours or palette[: len(self.names)], "values": self.values or range(len(self.names))}
+        object.__setattr__(self, "names", tuple(self.names))
+        object.__setattr__(self, "colours", tuple(tuple(int(v) for v in colour) for colour in fill["colours"]))
+        object.__setattr__(self, "values", tuple(int(value) for value in fill["values"]))
+        object.__setattr__(self, "ignore", tuple(int(value) for value in self.ignore))
+        if not len(self.names) == len(self.colours) == len(self.values):
+            raise DataError(
+                f"a label set needs as many colours and values as names: got {len(self.names)} names, "
+                f"{len(self.colours)} colours, {len(self.values)} values"
+            )
+        if len(set(self.values)) < len(self.values):
+            raise DataError(f"two classes share one mask value: {list(self.values)}; give each class its own value")
+        if both := sorted(set(self.values) & set(self.ignore)):
+            raise DataError(f"mask value {both[0]} is both a class and ignored; keep it in one of the two")
+        if not all(0 <= value <= 65535 for value in self.values + self.ignore):
+            raise DataError(f"mask values must lie in 0..65535, got {sorted(self.values + self.ignore)}")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def ignore_index(self) -> int:
+        """The index of ignored pixels inside atrous: 255, or 65535 with more than 255 classes."""
+        return 255 if len(self) <= 255 else 65535
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """dtype of index masks: uint8, or uint16 with more than 255 classes."""
+        return np.dtype(np.uint8 if len(self) <= 255 else np.uint16)
+
+    def to_indices(self, mask: np.ndarray, path: Path | str = "mask") -> np.ndarray:
+        """Mask-file values (H, W) -> class indices (H, W); DataError on a value that is no class and not ignored."""
+        unknown = 65534
+        table = np.full(65536, unknown, np.uint16)
+        table[list(self.ignore)] = self.ignore_index
+        table[list(self.values)] = np.arange(len(self))
+        indices = table[mask]
+        if (stray := indices == unknown).any():
+            value, count = int(mask[stray].min()), int(stray.sum())
+            raise DataError(
+                f"{path}: value {value} is out of range ({count} pixels have such values): the classes are "
+                f"{_ranges(self.values)}, ignored is {_ranges(self.ignore) or 'nothing'}; "
+                f"add it to classes.toml or pass --ignore {value}"
+            )
+        return indices.astype(self.dtype)
+
+    def to_values(self, indices: np.ndarray) -> np.ndarray:
+        """Class indices (H, W) -> mask-file values; ignored pixels become the first ignored value."""
+        table = np.zeros(self.ignore_index + 1, np.uint16)
+        table[: len(self)] = self.values
+        table[self.ignore_index] = self.ignore[0] if self.ignore else self.ignore_index
+        values = table[indices]
+        return values.astype(np.uint8) if max(self.values + self.ignore, default=0) <= 255 else values
+
+    def to_colours(self, indices: np.ndarray) -> np.ndarray:
+        """Class indices (H, W) -> RGB picture (H, W, 3) uint8; ignored pixels are black."""
+        table = np.zeros((self.ignore_index + 1, 3), np.uint8)
+        table[: len(self)] = self.colours
+        return table[indices]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for a bundle's card."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "LabelSet":
+        """The inverse of `to_dict`."""
+        return cls(**{**data, "colours": tuple(tuple(colour) for colour in data["colours"])})
+
+    @classmethod
+    def from_toml(cls, path: Path | str) -> "LabelSet":
+        """Read a `classes.toml`: `ignore = [255]` and one `[[class]]` per class with `name`, `value` and `color`."""
+        path = Path(path)
+        try:
+            data = tomllib.loads(path.read_text(encoding="utf-8"))
+            classes = data["class"]
+            names = tuple(str(entry["name"]) for entry in classes)
+            values = tuple(int(entry.get("value", index)) for index, entry in enumerate(classes))
+            palette = voc_palette(max(256, len(classes)))
+            colours = tuple(tuple(entry.get("color", palette[index])) for index, entry in enumerate(classes))
+            unknown = set(data) - {"class", "ignore", "mode"}
+            if unknown or not names:
+                raise ValueError(f"unknown key {sorted(unknown)[0]!r}" if unknown else "no class")
+            if not all(len(colour) == 3 for colour in colours):
+                raise ValueError("a color needs three numbers 0..255")
+            mode, ignore = data.get("mode", "exclusive"), tuple(data.get("ignore", [255] if 255 not in values else []))
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror}); --classes wants a classes.toml") from error
+        except DataError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{path}: not a classes file ({error}); expected `ignore = [255]` and one [[class]] per class "
+                "with name, value and color"
+            ) from error
+        return cls(names, colours, values, ignore, mode)
+
+
+def _ranges(values: tuple[int, ...]) -> str:
+    """0, 1, 2, 3, 7 -> '0..3, 7'."""
+    parts: list[list[int]] = []
+    for value in sorted(values):
+        if parts and value == parts[-1][1] + 1:
+            parts[-1][1] = value
+        else:
+            parts.append([value, value])
+    return ", ".join(f"{low}..{high}" if high > low else str(low) for low, high in parts)
+
+
+VOC21 = LabelSet(
+    ("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor")
+)  # fmt: skip
+
+CITYSCAPES19 = LabelSet(
+    ("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain",
+     "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"),
+    ((128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153), (153, 153, 153), (250, 170, 30),
+     (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60), (255, 0, 0), (0, 0, 142),
+     (0, 0, 70), (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32)),
+)  # fmt: skip
+
+ADE150 = LabelSet(  # SceneParse150; mask files of the benchmark hold 1..150 with 0 = unlabelled
+    (
+        "wall", "building", "sky", "floor", "tree", "ceiling", "road", "bed", "windowpane", "grass", "cabinet",
+        "sidewalk", "person", "earth", "door", "table", "mountain", "plant", "curtain", "chair", "car", "water",
+        "painting", "sofa", "shelf", "house", "sea", "mirror", "rug", "field", "armchair", "seat", "fence", "desk",
+        "rock", "wardrobe", "lamp", "bathtub", "railing", "cushion", "base", "box", "column", "signboard",
+        "chest of drawers", "counter", "sand", "sink", "skyscraper", "fireplace", "refrigerator", "grandstand", "path",
+        "stairs", "runway", "case", "pool table", "pillow", "screen door", "stairway", "river", "bridge", "bookcase",
+        "blind", "coffee table", "toilet", "flower", "book", "hill", "bench", "countertop", "stove", "palm",
+        "kitchen island", "computer", "swivel chair", "boat", "bar", "arcade machine", "hovel", "bus", "towel", "light",
+        "truck", "tower", "chandelier", "awning", "streetlight", "booth", "television receiver", "airplane",
+        "dirt track", "apparel", "pole", "land", "bannister", "escalator", "ottoman", "bottle", "buffet", "poster",
+        "stage", "van", "ship", "fountain", "conveyer belt", "canopy", "washer", "plaything", "swimming pool", "stool",
+        "barrel", "basket", "waterfall", "tent", "bag", "minibike", "cradle", "oven", "ball", "food", "step", "tank",
+        "trade name", "microwave", "pot", "animal", "bicycle", "lake", "dishwasher", "screen", "blanket", "sculpture",
+        "hood", "sconce", "vase", "traffic light", "tray", "ashcan", "fan", "pier", "crt screen", "plate", "monitor",
+        "bulletin board", "shower", "radiator", "glass", "clock", "flag"
+    ),
+    values=tuple(range(1, 151)),
+    ignore=(0,),
+)  # fmt: skip
+
+CAMVID11 = LabelSet(
+    ("Sky", "Building", "Pole", "Road", "Pavement", "Tree", "SignSymbol", "Fence", "Car", "Pedestrian", "Bicyclist"),
+    ((128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0), (192, 128, 128),
+     (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192)),
+    ignore=(11,),
+)  # fmt: skip

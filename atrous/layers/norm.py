@@ -1,0 +1,34 @@
+"""Batch norm that trains on one image: where a channel holds a single value, its running statistics stand in."""
+
+from typing import TypeVar
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+
+def safe_norms(module: ModuleT) -> ModuleT:
+    """Make every batch norm in `module` (timm's fused ones too) accept one value per channel while it trains.
+
+    A batch of one with a 1x1 map has no variance, and torch refuses it; here such a call is normalised with the running
+    statistics, which it leaves alone. All else stays: classes, state-dict keys, and calls with two values or more.
+    Changes `module` in place and returns it; a second call changes nothing.
+    """
+    for norm in module.modules():
+        if isinstance(norm, _BatchNorm) and norm.track_running_stats and _enter not in norm._forward_pre_hooks.values():
+            norm.register_forward_pre_hook(_enter)
+            norm.register_forward_hook(_leave, always_call=True)
+    return module
+
+
+def _enter(norm: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    if norm.training and inputs[0].numel() == inputs[0].shape[1]:
+        norm.training = False
+        norm._single_value = True  # type: ignore[assignment]
+
+
+def _leave(norm: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+    if norm.__dict__.pop("_single_value", False):
+        norm.training = True

@@ -1,0 +1,135 @@
+"""What a machine decides by measuring, once, before step 1: precision, memory layout, and the steps that fit a time.
+
+Choices that change the arithmetic are kept in the user's cache per machine, network and shape, so that two runs of one
+command on one machine compute the same.
+"""
+
+import copy
+import json
+import platform
+import statistics
+import time
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from platformdirs import user_cache_path
+
+from atrous.batches import batches
+from atrous.datasets import Pairs
+from atrous.files import write_atomically
+from atrous.objective import Objective
+from atrous.recipe import Recipe
+
+Choice = tuple[str, bool]
+"""(precision, channels_last)"""
+
+
+def candidates(device: torch.device) -> list[Choice]:
+    """What may be chosen on a device; bf16 only where the processor multiplies it natively."""
+    if device.type == "cpu":
+        native = torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.cpu._is_avx512_bf16_supported()
+    else:
+        native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return [("fp32", False), ("fp32", True), *([("bf16", True)] if native else [])]
+
+
+def settle(
+    recipe: Recipe,
+    objective: Objective,
+    pairs: Pairs,
+    *,
+    device: torch.device,
+    workers: int,
+    began: float,
+    validation: float,
+) -> Recipe:
+    """Fill in what the recipe leaves open: precision and layout, then steps from the time budget.
+
+    began: `time.perf_counter()` at the start of the run, what has passed counts. validation: seconds of one validation.
+    """
+    batch = next(batches(pairs, recipe, 0, 1))
+    if recipe.precision is None or recipe.channels_last is None:
+        precision, channels_last = _remembered(recipe, objective, batch, device)
+        recipe = recipe.model_copy(update={"precision": precision, "channels_last": channels_last})
+    if recipe.steps is None:
+        assert recipe.time is not None
+        seconds = _step_seconds(recipe, objective, pairs, device, workers)
+        left = recipe.time - (time.perf_counter() - began) - VALIDATIONS * validation
+        recipe = recipe.model_copy(update={"steps": max(10, int(0.97 * left / seconds))})
+    assert recipe.steps is not None
+    updates = {
+        "validate_every": recipe.validate_every or max(1, -(-recipe.steps // VALIDATIONS)),
+        "warmup": recipe.warmup if recipe.warmup is not None else min(500, recipe.steps // 20),
+    }
+    return recipe.model_copy(update=updates)
+
+
+VALIDATIONS = 8
+"""Validations in a run."""
+
+
+def _remembered(
+    recipe: Recipe, objective: Objective, batch: tuple[torch.Tensor, torch.Tensor], device: torch.device
+) -> Choice:
+    """The fastest choice, from the cache or measured now: three interleaved rounds after one that is not counted."""
+    what = [platform.node(), platform.processor(), str(device), str(torch.get_num_threads()), torch.__version__]
+    what += [recipe.model, str(recipe.model_options()), str(tuple(batch[0].shape)), recipe.optimizer]
+    path = Path(user_cache_path("atrous")) / "choices" / f"{sha256('|'.join(what).encode()).hexdigest()[:16]}.json"
+    options = candidates(device)
+    try:
+        kept = json.loads(path.read_text())
+        if (choice := (kept["precision"], kept["channels_last"])) in options:
+            return choice
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    trials = {choice: Trial(objective, choice, device) for choice in options}
+    seconds: dict[Choice, list[float]] = {choice: [] for choice in options}
+    for _ in range(4):
+        for choice, trial in trials.items():
+            seconds[choice].append(trial.step(*batch))
+    best = min(options, key=lambda choice: statistics.median(seconds[choice][1:]))
+    medians = {f"{p}{' channels_last' if c else ''}": statistics.median(seconds[p, c][1:]) for p, c in options}
+    kept = {"precision": best[0], "channels_last": best[1], "seconds": medians, "what": what}
+    write_atomically(path, json.dumps(kept, indent=1).encode())
+    return best
+
+
+def _step_seconds(recipe: Recipe, objective: Objective, pairs: Pairs, device: torch.device, workers: int) -> float:
+    """Median seconds of a step with its loading, after two that are not counted."""
+    assert recipe.precision is not None
+    assert recipe.channels_last is not None
+    trial = Trial(objective, (recipe.precision, recipe.channels_last), device)
+    seconds, last = [], time.perf_counter()
+    for images, labels in batches(pairs, recipe, 0, 12, workers=workers):
+        trial.step(images, labels)
+        now = time.perf_counter()
+        seconds.append(now - last)
+        last = now
+    return statistics.median(seconds[2:])
+
+
+class Trial:
+    """A throw-away copy of the objective that takes steps of gradient descent with a rate of zero."""
+
+    def __init__(self, objective: Objective, choice: Choice, device: torch.device) -> None:
+        self.fabric = Fabric(accelerator=device.type, devices=1, precision=FABRIC_PRECISION[choice[0]])
+        model = copy.deepcopy(objective)
+        model.model.to(memory_format=torch.channels_last if choice[1] else torch.contiguous_format)
+        self.channels_last = choice[1]
+        self.module, self.optimizer = self.fabric.setup(model, torch.optim.AdamW(model.parameters(), lr=0.0))
+
+    def step(self, images: torch.Tensor, labels: torch.Tensor) -> float:
+        """Seconds of one training step."""
+        start = time.perf_counter()
+        images, labels = self.fabric.to_device((images, labels))
+        loss = self.module(images, labels)
+        self.fabric.backward(loss)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        loss.item()
+        return time.perf_counter() - start
+
+
+FABRIC_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}

@@ -1,0 +1,75 @@
+"""The pages: one file per family of architectures, and the one dictionary that names them."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from atrous.errors import ModelError, WeightsError, nearest
+from atrous.models import deeplab, fcn, unet
+
+__all__ = ["MODELS", "create_model", "describe_models", "list_models"]
+
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "deeplabv3": deeplab.deeplabv3,
+    "deeplabv3plus": deeplab.deeplabv3plus,
+    "fcn": fcn.fcn,
+    "fcn16s": fcn.fcn16s,
+    "fcn32s": fcn.fcn32s,
+    "fcn8s": fcn.fcn8s,
+    "unet": unet.unet,
+    "unet2015": unet.unet2015,
+}
+
+
+def list_models() -> list[str]:
+    """The names that `create_model` knows, sorted."""
+    return sorted(MODELS)
+
+
+def create_model(
+    name: str, classes: int = 21, *, in_channels: int = 3, pretrained: bool | str | Path = False, **options: Any
+) -> nn.Module:
+    """Build a network: normalised image (N, in_channels, H, W) -> logits (N, classes, H, W), any H, W >= 1.
+
+    pretrained: False, random weights; True, ImageNet weights of the encoder; or a local file of them. options: what the
+    page's builder takes, mostly `encoder` (a timm name), `stride`, `dropout`, `aux`.
+    Raises ModelError on an unknown name or option or a value that cannot be, WeightsError when weights cannot be had.
+    """
+    if not isinstance(name, str) or name not in MODELS:
+        raise ModelError(f"unknown model {name!r}; {nearest(str(name), list_models())}")
+    for what, count in (("classes", classes), ("in_channels", in_channels)):
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise ModelError(f"{what} of {name} is {count!r}; give a whole number from 1 on")
+    accepted = list(inspect.signature(MODELS[name]).parameters)
+    if unknown := [option for option in options if option not in accepted]:
+        raise ModelError(f"model {name!r} has no option {unknown[0]!r}; it takes {', '.join(accepted)}")
+    if "pretrained" in accepted:
+        options["pretrained"] = pretrained
+    elif pretrained:
+        raise WeightsError(
+            f"there are no pretrained weights for {name}; leave pretrained off, or use unet with an encoder"
+        )
+    return MODELS[name](classes, in_channels=in_channels, **options)
+
+
+def describe_models() -> list[dict[str, Any]]:
+    """For each name: its page, default encoder, parameters with 21 classes and 3 channels, and its first sentence."""
+    rows = []
+    for name, builder in sorted(MODELS.items()):
+        with torch.device("meta"):
+            network = builder(21)
+        default = inspect.signature(builder).parameters.get("encoder")
+        rows.append(
+            {
+                "name": name,
+                "page": f"atrous/models/{builder.__module__.rsplit('.', 1)[1]}.py",
+                "encoder": default.default if default else None,
+                "parameters": sum(parameter.numel() for parameter in network.parameters()),
+                "summary": (builder.__doc__ or "").split("\n")[0],
+            }
+        )
+    return rows

@@ -1,0 +1,234 @@
+"""Fully convolutional networks: a classifier's layers, made convolutions, score every place; bilinear upsampling and
+skips refine the coarse scores.
+
+    version        year  source               what changed
+    FCN-32s        2015  arXiv 1411.4038      VGG16 as convolutions, scores at stride 32, one upsampling
+    FCN-16s        2015  arXiv 1411.4038      adds scores of pool4
+    FCN-8s         2015  arXiv 1411.4038      adds scores of pool3; `at_once` trains in one run (arXiv 1605.06211)
+    FCN on ResNet  2017  torchvision          a 3x3 head on a dilated encoder, no skips
+
+`padding="caffe100"` is the released nets', `"same"` keeps every map aligned with the image. Deconvolutions are bilinear
+and fixed, as in the released nets; `learned=True` trains them. Scores start at zero, so logits start at zero.
+Recipes, sums of losses and the order 32s, 16s, 8s of training are in docs/models/fcn.md.
+
+Axes: N images, C channels, H x W pixels, h x w cells of the coarsest scores, K classes.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from atrous import encoders
+from atrous.errors import ModelError
+from atrous.layers import VGG16, fcn_head, safe_norms
+from atrous.layers.vgg import IMAGENET, Padding
+from atrous.ops.resize import Tail
+
+SKIP_OFFSET = {"caffe100": {16: 5, 8: 9}, "same": {16: 0, 8: 0}}
+"""First cell of pool4 (16) and pool3 (8) that lies under the upsampled scores."""
+
+IMAGE_OFFSET = {"caffe100": {32: 19, 16: 27, 8: 31}, "same": {32: 16, 16: 8, 8: 4}}
+"""First pixel of the last, uncropped deconvolution that lies on the image."""
+
+
+class Bilinear(nn.Module):
+    """(N, K, h, w) -> (N, K, (h + 1) s, (w + 1) s): a full K x K deconvolution of kernel 2s that interpolates linearly.
+
+    Equals align_corners=False interpolation by s, shifted by s / 2, with zeros around the map. Fixed unless `learned`.
+    """
+
+    def __init__(self, classes: int, factor: int, learned: bool = False) -> None:
+        super().__init__()
+        self.factor = factor
+        line = 1 - (torch.arange(2 * factor) - factor + 0.5).abs() / factor  # (2s)
+        weight = torch.eye(classes)[:, :, None, None] * torch.outer(line, line)  # (K, K, 2s, 2s)
+        if learned:
+            self.weight = nn.Parameter(weight)
+        else:
+            self.register_buffer("weight", weight, persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.conv_transpose2d(x, self.weight, stride=self.factor)
+
+
+class VGGFCN(nn.Module):
+    """FCN-32s, 16s or 8s, by its stride, the pixels per cell of the finest scores. Any H, W >= 1."""
+
+    def __init__(
+        self, encoder: VGG16, classes: int, stride: int, *, padding: Padding, learned: bool, scales: tuple[float, float]
+    ) -> None:
+        super().__init__()
+        self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
+        self.stride, self.padding, self.learned, self.scales = stride, padding, learned, scales
+        pool3, pool4, fc7 = encoder.channels
+        self.score_fr = _score(fc7, classes)
+        if stride <= 16:
+            self.upscore2, self.score_pool4 = Bilinear(classes, 2, learned), _score(pool4, classes)
+        if stride <= 8:
+            self.upscore_pool4, self.score_pool3 = Bilinear(classes, 2, learned), _score(pool3, classes)
+        self.upscore = Bilinear(classes, stride, learned)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        (height, width), first = image.shape[2:], IMAGE_OFFSET[self.padding][self.stride]
+        scores = self.upscore(self._scores(image))  # (N, K, >= first + H, >= first + W)
+        return scores[:, :, first : first + height, first : first + width]  # (N, K, H, W)
+
+    def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail] | None:
+        """Scores at the stride, with the ring of zeros that the deconvolution sees; None where that is learned."""
+        if self.learned:
+            return None
+        scores = nn.functional.pad(self._scores(image), (1, 1, 1, 1))  # (N, K, h + 2, w + 2)
+        first = IMAGE_OFFSET[self.padding][self.stride] + self.stride // 2
+        size = (scores.shape[2] * self.stride, scores.shape[3] * self.stride)
+        return scores, Tail(size, (first, first, image.shape[2], image.shape[3]))
+
+    def _scores(self, image: torch.Tensor) -> torch.Tensor:
+        pool3, pool4, fc7 = self.encoder(image)
+        scores = self.score_fr(fc7)  # (N, K, h, w)
+        if self.stride <= 16:
+            scores = self._fuse(self.upscore2(scores), self.score_pool4(pool4 * self.scales[0]), 16)  # (N, K, ~2h, ~2w)
+        if self.stride <= 8:
+            scores = self._fuse(
+                self.upscore_pool4(scores), self.score_pool3(pool3 * self.scales[1]), 8
+            )  # (N, K, ~4h, ~4w)
+        return scores
+
+    def _fuse(self, scores: torch.Tensor, skip: torch.Tensor, stride: int) -> torch.Tensor:
+        """Add the skip's scores to the upsampled ones: over all of them, or in `same` over all of the skip."""
+        if self.padding == "same":
+            return scores[:, :, 1 : 1 + skip.shape[2], 1 : 1 + skip.shape[3]] + skip
+        first = SKIP_OFFSET[self.padding][stride]
+        return scores + skip[:, :, first : first + scores.shape[2], first : first + scores.shape[3]]
+
+
+class FCN(nn.Module):
+    """torchvision's FCN: a 3x3 and a 1x1 on the encoder's last features. Any H, W >= 1."""
+
+    def __init__(self, encoder: encoders.Encoder, classes: int, *, dropout: float = 0.1, aux: bool = False) -> None:
+        super().__init__()
+        self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
+        self.head = fcn_head(encoder.channels[-1], classes, dropout)
+        self.aux = fcn_head(encoder.channels[-2], classes) if aux else None
+        safe_norms(self)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits, tail = self.logits_at_stride(image)  # (N, K, H/s, W/s)
+        return tail.apply(logits)  # (N, K, H, W)
+
+    def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
+        """Logits (N, K, H/s, W/s) at the encoder's stride and the resize to the image."""
+        return self.head(self.encoder(image)[-1]), Tail((image.shape[2], image.shape[3]))
+
+    def outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The logits, then the auxiliary ones where asked for, all (N, K, H, W)."""
+        *_, middle, deep = self.encoder(image)  # (N, C, H/s, W/s)
+        logits = [self.head(deep)] + ([self.aux(middle)] if self.aux is not None else [])
+        return tuple(Tail((image.shape[2], image.shape[3])).apply(one) for one in logits)
+
+
+def _score(channels: int, classes: int) -> nn.Conv2d:
+    """A 1x1 convolution that starts at zero."""
+    score = nn.Conv2d(channels, classes, 1)
+    nn.init.zeros_(score.weight)
+    nn.init.zeros_(score.bias)  # type: ignore[arg-type]
+    return score
+
+
+def warm_start(finer: VGGFCN, coarser: VGGFCN) -> VGGFCN:
+    """Begin FCN-16s with a trained FCN-32s, or 8s with 16s: all they share is copied into `finer`, which is returned.
+
+    The new skip scores zero, so `finer` starts with the coarser scores, upsampled in two steps instead of one: equal
+    where scores are linear, and off by at most 1/8 of their second difference per axis at the cells' centres.
+    """
+    shape = [(net.classes, net.in_channels, net.padding, net.encoder.channels) for net in (finer, coarser)]
+    if 2 * finer.stride != coarser.stride or shape[0] != shape[1]:
+        raise ModelError(
+            f"FCN-{finer.stride}s cannot start from FCN-{coarser.stride}s with (classes, channels, padding, widths) "
+            f"{shape[0]} and {shape[1]}; expected 32s -> 16s or 16s -> 8s of one make"
+        )
+    own = finer.state_dict()
+    shared = {
+        key: value for key, value in coarser.state_dict().items() if key in own and not key.startswith("upscore.")
+    }
+    finer.load_state_dict(shared, strict=False)
+    newest = finer.score_pool4 if finer.stride == 16 else finer.score_pool3
+    nn.init.zeros_(newest.weight)
+    nn.init.zeros_(newest.bias)  # type: ignore[arg-type]
+    return finer
+
+
+def fcn32s(
+    classes: int = 21,
+    in_channels: int = 3,
+    pretrained: bool | str | Path = False,
+    *,
+    padding: Padding = "caffe100",
+    learned: bool = False,
+    width: int = 64,
+) -> VGGFCN:
+    """FCN-32s on VGG16: 134,346,581 parameters with 21 classes. width: of VGG's first block; weights exist for 64."""
+    return VGGFCN(
+        _vgg(in_channels, pretrained, padding, width), classes, 32, padding=padding, learned=learned, scales=(1, 1)
+    )
+
+
+def fcn16s(
+    classes: int = 21,
+    in_channels: int = 3,
+    pretrained: bool | str | Path = False,
+    *,
+    padding: Padding = "caffe100",
+    learned: bool = False,
+    width: int = 64,
+) -> VGGFCN:
+    """FCN-16s on VGG16: 134,357,354 parameters with 21 classes; train it from FCN-32s by `warm_start`."""
+    return VGGFCN(
+        _vgg(in_channels, pretrained, padding, width), classes, 16, padding=padding, learned=learned, scales=(1, 1)
+    )
+
+
+def fcn8s(
+    classes: int = 21,
+    in_channels: int = 3,
+    pretrained: bool | str | Path = False,
+    *,
+    padding: Padding = "caffe100",
+    learned: bool = False,
+    at_once: bool = False,
+    width: int = 64,
+) -> VGGFCN:
+    """FCN-8s on VGG16: 134,362,751 parameters with 21 classes; train it from FCN-16s by `warm_start`, or `at_once`.
+
+    at_once: pool4 times 0.01 and pool3 times 0.0001 ahead of their scores, as the released net that trains in one run.
+    """
+    scales = (0.01, 0.0001) if at_once else (1.0, 1.0)
+    return VGGFCN(
+        _vgg(in_channels, pretrained, padding, width), classes, 8, padding=padding, learned=learned, scales=scales
+    )
+
+
+def fcn(
+    classes: int = 21,
+    encoder: str = "resnet50",
+    in_channels: int = 3,
+    pretrained: bool | str | Path = False,
+    stride: int = 8,
+    *,
+    dropout: float = 0.1,
+    aux: bool = False,
+) -> FCN:
+    """torchvision's FCN on any encoder; resnet50 at stride 8 is its `fcn_resnet50` (aux: its auxiliary head)."""
+    return FCN(
+        encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained),
+        classes,
+        dropout=dropout,
+        aux=aux,
+    )
+
+
+def _vgg(in_channels: int, pretrained: bool | str | Path, padding: Padding, width: int) -> VGG16:
+    vgg = VGG16(in_channels, padding=padding, width=width)
+    if pretrained:
+        vgg.load_imagenet(encoders.pretrained_state(IMAGENET, pretrained))
+    return vgg

@@ -1,0 +1,163 @@
+"""U-Net: a contracting path for context, an expanding path for place, and skips that carry the maps across.
+
+    network    year  source            what is in it
+    U-Net      2015  arXiv 1505.04597  3x3 without padding, 2x2 up-convolutions, cropped skips (`unet2015`)
+    phseg_v5   2015  the authors' net  as released: see `variant` below (`unet2015`)
+    U-Net      now   common practice   any encoder, padded 3x3 with batch norm, upsampling to the skip's size (`unet`)
+
+`unet2015` is exact: a 572 x 572 input gives 388 x 388. The paper extrapolates the border by mirroring; `forward` does
+so inside, by the 92 pixels the network eats and up to the next valid size, so that the logits have the
+image's size. The border-weighted loss and the elastic deformation of the paper are not part of the page.
+
+Axes: N images, C channels, H x W pixels, K classes, w the width of the first level.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from atrous import encoders
+from atrous.errors import ModelError
+from atrous.layers import conv_bn_relu, pad_reflect, safe_norms
+from atrous.ops.resize import Tail, resize
+
+MARGIN = 92
+"""Pixels that the 2015 network eats on every side."""
+
+
+class UNet(nn.Module):
+    """An encoder and, per skip from the deepest on, upsampling to its size and two 3x3 with batch norm. Any H, W >= 1.
+
+    The decoder ends at the encoder's finest stride, mostly 2; from there logits are resized to the image.
+    """
+
+    def __init__(self, encoder: encoders.Encoder, classes: int, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
+        deepest = encoder.strides[-1]
+        last = {stride: index for index, stride in enumerate(encoder.strides) if stride < deepest}
+        self.skips = sorted(last.values(), reverse=True)  # the last features of each stride, deep first
+        if len(channels) < len(self.skips):
+            raise ModelError(
+                f"encoder {encoder.name!r} has {len(self.skips)} skips and the decoder {len(channels)} widths "
+                f"{tuple(channels)}; give a width for each skip, the deepest first"
+            )
+        width, blocks = encoder.channels[-1], []
+        for skip, out in zip(self.skips, channels, strict=False):
+            blocks.append(nn.Sequential(conv_bn_relu(width + encoder.channels[skip], out), conv_bn_relu(out, out)))
+            width = out
+        self.decoder = nn.ModuleList(blocks)
+        self.head = nn.Conv2d(width, classes, 3, padding=1)
+        safe_norms(self)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits, tail = self.logits_at_stride(image)  # (N, K, H/2, W/2)
+        return tail.apply(logits)  # (N, K, H, W)
+
+    def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
+        """Logits at the encoder's finest stride and the resize to the image."""
+        features = self.encoder(image)
+        x = features[-1]  # (N, C, H/32, W/32)
+        for index, block in zip(self.skips, self.decoder, strict=True):
+            skip = features[index]
+            x = block(torch.cat([resize(x, skip.shape[2:], mode="nearest"), skip], 1))  # (N, C, of the skip)
+        return self.head(x), Tail((image.shape[2], image.shape[3]))
+
+
+class UNet2015(nn.Module):
+    """The paper's figure 1. `valid` is the figure: (N, C, n, n) -> (N, K, n - 184, n - 184), n = 12 mod 16.
+
+    variant "phseg_v5": the upsampled map comes first in every concatenation, a ReLU follows every up-convolution, the
+    last up-convolution keeps its channels, and the skip of the fourth level carries its dropout.
+    """
+
+    def __init__(self, classes: int, in_channels: int, *, width: int, variant: str, dropout: float) -> None:
+        super().__init__()
+        self.classes, self.in_channels, self.released = classes, in_channels, variant == "phseg_v5"
+        widths = [width * 2**level for level in range(5)]
+        self.down = nn.ModuleList(_double(a, b) for a, b in zip([in_channels, *widths], widths, strict=False))
+        self.up, self.merge = nn.ModuleList(), nn.ModuleList()
+        for level in (3, 2, 1, 0):
+            raised = widths[level + 1] if self.released and level == 0 else widths[level]
+            self.up.append(nn.ConvTranspose2d(widths[level + 1], raised, 2, stride=2))
+            self.merge.append(_double(raised + widths[level], widths[level]))
+        self.pool, self.dropout = nn.MaxPool2d(2), nn.Dropout(dropout)
+        self.score = nn.Conv2d(width, classes, 1)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+                inputs = layer.in_channels * (9 if layer.kernel_size == (3, 3) else 1)
+                nn.init.normal_(layer.weight, std=(2 / inputs) ** 0.5)  # section 3: N inputs of one neuron
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        height, width = image.shape[2:]
+        below, right = ((4 - side) % 16 for side in (height, width))  # up to a valid size
+        x = pad_reflect(image, MARGIN, MARGIN + below, MARGIN, MARGIN + right)
+        return self.valid(x)[:, :, :height, :width]  # (N, K, H, W)
+
+    def logits_at_stride(self, image: torch.Tensor) -> None:
+        """None: the logits have the image's stride already."""
+
+    def valid(self, x: torch.Tensor) -> torch.Tensor:
+        """Without padding: (N, C, h, w) -> (N, K, h - 184, w - 184) for h, w in 188, 204, ..., 572, ..."""
+        if any(side < 188 or side % 16 != 12 for side in x.shape[2:]):
+            raise ModelError(
+                f"an input of {x.shape[2]} x {x.shape[3]} pixels has no valid output; give sides of 188, 204, ... "
+                "(12 more than a multiple of 16), or call the model, which pads"
+            )
+        skips = []
+        for level, block in enumerate(self.down):
+            x = block(self.pool(x) if level else x)  # (N, w 2^level, -4 each)
+            skips.append(x)
+            if level >= 3:
+                x = self.dropout(x)
+                skips[-1] = x if self.released else skips[-1]
+        for level, up, merge in zip((3, 2, 1, 0), self.up, self.merge, strict=True):
+            x = up(x).relu() if self.released else up(x)  # (N, w 2^level, twice)
+            skip = _centre(skips[level], x.shape[2], x.shape[3])
+            x = merge(torch.cat([x, skip] if self.released else [skip, x], 1))  # (N, w 2^level, -4)
+        return self.score(x)  # (N, K, h - 184, w - 184)
+
+
+def unet(
+    classes: int = 21,
+    encoder: str = "resnet34",
+    in_channels: int = 3,
+    pretrained: bool | str | Path = False,
+    stride: int = 32,
+    *,
+    channels: Sequence[int] = (256, 128, 64, 32, 16),
+) -> UNet:
+    """U-Net on any encoder. channels: of the decoder per skip, the deepest first; more than there are skips will do."""
+    return UNet(
+        encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained), classes, channels
+    )
+
+
+def unet2015(
+    classes: int = 21,
+    in_channels: int = 3,
+    *,
+    variant: Literal["paper", "phseg_v5"] = "paper",
+    width: int = 64,
+    dropout: float = 0.5,
+) -> UNet2015:
+    """The U-Net of 2015: 31,030,658 parameters from 1 channel to 2 classes, the released phseg_v5 31,100,354."""
+    if variant not in ("paper", "phseg_v5"):
+        raise ModelError(f"variant {variant!r} of unet2015 is unknown; use 'paper' or 'phseg_v5'")
+    if not isinstance(width, int) or width < 1:
+        raise ModelError(f"width {width!r} leaves unet2015 no channels; use a whole number from 1 on (64 in the paper)")
+    return UNet2015(classes, in_channels, width=width, variant=variant, dropout=dropout)
+
+
+def _double(channels: int, out: int) -> nn.Sequential:
+    """Two 3x3 without padding, each with a ReLU."""
+    return nn.Sequential(nn.Conv2d(channels, out, 3), nn.ReLU(True), nn.Conv2d(out, out, 3), nn.ReLU(True))
+
+
+def _centre(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    top, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2
+    return x[:, :, top : top + height, left : left + width]

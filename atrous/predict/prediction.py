@@ -1,0 +1,65 @@
+"""What a prediction is: labels, probabilities on demand, and the ways out of the program."""
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from atrous.io import write_mask
+from atrous.labels import LabelSet
+from atrous.visual import overlay
+
+
+class Prediction:
+    """The answer for one image of H x W pixels.
+
+    labels: (H, W) uint8 (uint16 with more than 256 classes), class indices 0..K-1.
+    names: the K class names. image: the raw image it was made from.
+    """
+
+    def __init__(
+        self, labels: np.ndarray, label_set: LabelSet, image: np.ndarray, probabilities: Callable[[], np.ndarray]
+    ) -> None:
+        self.labels, self.label_set, self.image = labels, label_set, image
+        self._probabilities = probabilities
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.label_set.names
+
+    @cached_property
+    def probabilities(self) -> np.ndarray:
+        """(K, H, W) float32 class probabilities, computed when first asked for (they take 4 K bytes per pixel)."""
+        return self._probabilities()
+
+    def overlay(self, alpha: float = 0.5) -> Image.Image:
+        """The image with the class colours laid over it."""
+        return Image.fromarray(self.overlay_array(alpha))
+
+    def overlay_array(self, alpha: float = 0.5) -> np.ndarray:
+        """The same as an (H, W, 3) uint8 array."""
+        return overlay(self.image, self.labels, self.label_set, alpha)
+
+    def save(self, path: Path | str) -> None:
+        """Write the label map as an index PNG with the class palette, in the values of the data set's own masks."""
+        write_mask(Path(path), self.labels, self.label_set)
+
+    def areas(self) -> dict[str, float]:
+        """Share of the image per class, in 0..1."""
+        counts = np.bincount(self.labels.reshape(-1), minlength=len(self.names))
+        return {name: float(count / self.labels.size) for name, count in zip(self.names, counts, strict=True)}
+
+    def to_hf(self) -> list[dict[str, Any]]:
+        """The form of Hugging Face's image-segmentation pipeline: a binary PIL mask per class that is present."""
+        return [
+            {"label": self.names[k], "score": None, "mask": Image.fromarray(np.uint8(self.labels == k) * 255)}
+            for k in np.unique(self.labels)
+        ]
+
+    def __repr__(self) -> str:
+        top = sorted(self.areas().items(), key=lambda item: -item[1])[:3]
+        height, width = self.labels.shape
+        return f"Prediction({height}x{width}: " + ", ".join(f"{name} {share:.0%}" for name, share in top) + ")"

@@ -1,0 +1,104 @@
+"""A recipe: everything that decides a training run, as one flat TOML file without inheritance.
+
+`RUN/recipe.toml` is written before step 1 and only read afterwards, so that the same command resumes the same run.
+"""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from atrous.errors import RecipeError, nearest
+from atrous.files import write_atomically
+
+Positive = Field(gt=0)
+
+
+class Recipe(BaseModel):
+    """The complete recipe. Sizes in pixels, times in seconds, `mean` and `std` in the raw units of `dtype` images."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    atrous: str
+    data: str
+    fingerprint: str
+    train_images: int = Positive
+    val_images: int = 0
+    # the network
+    model: str
+    encoder: str | None = None
+    stride: int | None = None
+    in_channels: int = Positive
+    weights: str = "random"
+    # the pixels
+    dtype: str = "uint8"
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    crop: tuple[int, int]
+    scale: tuple[float, float] = (0.5, 2.0)
+    rotate: float = 0.0
+    flip: float = 0.5
+    vflip: float = 0.0
+    brightness: float = 0.2
+    contrast: float = 0.2
+    saturation: float = 0.2
+    hue: float = 5.0
+    # the objective
+    loss: Literal["ce"] = "ce"
+    class_weights: tuple[float, ...] | None = None
+    smoothing: float = Field(0.0, ge=0, lt=1)
+    # the optimiser
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: float = Positive
+    encoder_lr: float = Field(1.0, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    clip: float = Field(1.0, ge=0)
+    warmup: int | None = Field(None, ge=0)
+    power: float = Field(0.9, gt=0)
+    ema: float | None = Field(None, gt=0, lt=1)
+    batch: int = Positive
+    seed: int = Field(0, ge=0)
+    # measured once, fixed before step 1; None: still open
+    time: float | None = Field(None, gt=0)
+    steps: int | None = Field(None, gt=0)
+    validate_every: int | None = Field(None, gt=0)
+    precision: Literal["fp32", "bf16"] | None = None
+    channels_last: bool | None = None
+
+    def model_options(self) -> dict[str, Any]:
+        """The arguments of `create_model` besides the name and the classes."""
+        options = {"in_channels": self.in_channels, "encoder": self.encoder, "stride": self.stride}
+        return {key: value for key, value in options.items() if value is not None}
+
+    def save(self, path: Path | str) -> None:
+        """Write the recipe as TOML, atomically."""
+        lines = ["# atrous recipe: written before step 1, only read on resume."]
+        lines += [f"{key} = {_toml(value)}" for key, value in self.model_dump().items() if value is not None]
+        write_atomically(Path(path), ("\n".join(lines) + "\n").encode())
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Recipe":
+        """Read a recipe; an unknown key is an error that offers the nearest one."""
+        path = Path(path)
+        try:
+            data = tomllib.loads(path.read_text(encoding="utf-8"))
+            return cls(**data)
+        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise RecipeError(f"{path}: cannot be read as TOML ({error})") from error
+        except ValidationError as error:
+            first = min(error.errors(), key=lambda entry: entry["type"] != "extra_forbidden")
+            key = ".".join(str(part) for part in first["loc"])
+            hint = nearest(key, list(cls.model_fields)) if first["type"] == "extra_forbidden" else first["msg"]
+            raise RecipeError(f"{path}: key {key!r} does not fit a recipe; {hint}") from error
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, (tuple, list)):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return repr(float(value)) if isinstance(value, float) else str(value)

@@ -1,0 +1,102 @@
+"""Line charts: numbers over steps as the geometry of an SVG, which the template draws."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Points = list[tuple[float, float]]
+
+WIDTH, HEIGHT = 360, 220
+LEFT, RIGHT, TOP, BOTTOM = 46, 20, 12, 30
+"""Size of a chart and of the margins around its plot, in SVG units."""
+MOST_POINTS = 400
+"""Points of a line; of more, neighbours are averaged."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One series: its name, its SVG points, and the dots to draw when they are few."""
+
+    name: str
+    points: str
+    dots: list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """What the template draws. ticks: (position, text) pairs; summary: the chart in words."""
+
+    title: str
+    summary: str
+    lines: list[Line]
+    x_ticks: list[tuple[float, str]]
+    y_ticks: list[tuple[float, str]]
+
+
+def training_charts(log: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    """Loss, validation mIoU and learning rate over steps; a chart whose numbers are all missing is left out."""
+    charts = [
+        chart("Loss", {"training": series(log, "loss"), "validation": series(log, "val_loss")}),
+        chart("Validation mIoU", {"validation": series(log, "val_miou")}, zero=False),
+        chart("Learning rate", {"learning rate": series(log, "lr")}),
+    ]
+    return [one for one in charts if one]
+
+
+def series(log: Iterable[Mapping[str, Any]], key: str) -> Points:
+    """(step, value) of the log entries that have both as finite numbers, by step."""
+    found = [(entry.get("step"), entry.get(key)) for entry in log]
+    return sorted((float(x), float(y)) for x, y in found if _finite(x) and _finite(y))
+
+
+def chart(title: str, lines: Mapping[str, Points], *, zero: bool = True) -> Chart | None:
+    """The geometry of a chart, None without a point. zero: the value axis begins at 0, else near the least value."""
+    drawn = {name: thin(points) for name, points in lines.items() if points}
+    if not drawn:
+        return None
+    xs = [x for points in drawn.values() for x, _ in points]
+    ys = [y for points in drawn.values() for _, y in points]
+    x_values, y_values = ticks(0, max(xs)), ticks(min(0.0, *ys) if zero else min(ys), max(ys))
+    right, low, high = max(max(xs), 1e-30), y_values[0], max(y_values[-1], *ys)
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across = LEFT + (WIDTH - LEFT - RIGHT) * x / right
+        return round(across, 1), round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (y - low) / (high - low), 1)
+
+    made = []
+    for name, points in drawn.items():
+        placed = [place(x, y) for x, y in points]
+        dots = placed if len(placed) <= 40 else []
+        made.append(Line(name, " ".join(f"{x},{y}" for x, y in placed), dots))
+    words = (f"{name}: from {points[0][1]:.4g} to {points[-1][1]:.4g}" for name, points in drawn.items())
+    return Chart(
+        title,
+        f"{title} over {max(xs):g} steps; {'; '.join(words)}",
+        made,
+        [(place(x, low)[0], f"{x:g}") for x in x_values if x <= right],
+        [(place(0, y)[1], f"{y:g}") for y in y_values],
+    )
+
+
+def thin(points: Points, most: int = MOST_POINTS) -> Points:
+    """At most `most` points: neighbours averaged in groups of equal size, so that a spike is not picked by chance."""
+    size = math.ceil(len(points) / most)
+    groups = (points[start : start + size] for start in range(0, len(points), size))
+    return [(sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)) for group in groups]
+
+
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Round values at a step of 1, 2 or 5 times a power of ten, about `count`, that enclose low..high."""
+    if high <= low:
+        margin = abs(low) / 10 or 1.0
+        low, high = (0.0, margin) if low == 0 else (low - margin, low + margin)
+    raw = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * (1 - 1e-9))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [float(f"{n * step:.10g}") for n in range(first, last + 1)]
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

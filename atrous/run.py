@@ -1,0 +1,192 @@
+"""A run: its parts, where it stands, and how it is kept in its folder.
+
+RUN/recipe.toml          everything that decides the run, complete before step 1
+RUN/log.jsonl            one line per ten steps and per validation
+RUN/checkpoints/         the newest two checkpoints, and best.safetensors: the weights with the best validation so far
+RUN/model.safetensors    the bundle, written when the run is finished
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from rich.console import Console
+from safetensors import safe_open
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from atrous.bundle import Card, save_tensors
+from atrous.checkpoint import load_checkpoint, pack_optimizer, save_checkpoint, unpack_optimizer
+from atrous.datasets import DataSet
+from atrous.errors import RecipeError
+from atrous.evaluate import Evaluation
+from atrous.losses import LOSSES
+from atrous.models import create_model
+from atrous.objective import Normalise, Objective
+from atrous.recipe import Recipe
+
+T = TypeVar("T")
+
+
+@dataclass
+class Run:
+    """What the loop works on: the parts of one run, and where it stands."""
+
+    folder: Path
+    recipe: Recipe
+    data: DataSet
+    card: Card
+    objective: Objective
+    average: AveragedModel | None
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    validated: int = 0
+    best: float = -1.0
+    seconds: float = 0.0
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that is judged and kept: the moving average where there is one."""
+        return self.average.module if self.average is not None else self.objective.model
+
+
+def build(recipe: Recipe, data: DataSet, folder: Path, *, pretrained: bool) -> Run:
+    """The parts of a run at step 0; `pretrained` fetches the encoder's weights, which a checkpoint holds already."""
+    torch.manual_seed(recipe.seed)
+    weights = recipe.weights if pretrained else "random"
+    source: bool | str = {"random": False, "pretrained": True}.get(weights, weights)
+    model = create_model(recipe.model, classes=len(data.labels), pretrained=source, **recipe.model_options())
+    weight = torch.tensor(recipe.class_weights) if recipe.class_weights else None
+    loss = LOSSES[recipe.loss](ignore=data.labels.ignore_index, weight=weight, smoothing=recipe.smoothing)
+    objective = Objective(model, loss, Normalise(recipe.mean, recipe.std))
+    average = AveragedModel(model, multi_avg_fn=moving_average(recipe.ema), use_buffers=True) if recipe.ema else None
+    return Run(folder, recipe, data, make_card(recipe, data), objective, average, make_optimizer(recipe, model))
+
+
+def make_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
+    """AdamW or SGD; no weight decay on biases and norms, `encoder_lr` times the rate for the encoder."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            factor = recipe.encoder_lr if name.startswith("encoder.") else 1.0
+            decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((factor, decay), []).append(parameter)
+    parts = [{"params": p, "factor": factor, "weight_decay": decay} for (factor, decay), p in groups.items()]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(parts, lr=recipe.lr, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(parts, lr=recipe.lr)
+
+
+def moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
+    """Exponential moving average for `AveragedModel`, its decay growing as (1 + n) / (10 + n) at the start."""
+
+    @torch.no_grad()
+    def update(averages: list[torch.Tensor], currents: list[torch.Tensor], count: torch.Tensor | int) -> None:
+        n = int(count)
+        weight = 1 - min(decay, (1 + n) / (10 + n))
+        if averages[0].is_floating_point():
+            torch._foreach_lerp_(averages, currents, weight)
+        else:
+            torch._foreach_copy_(averages, currents)
+
+    return update
+
+
+def check_same(recipe: Recipe, draft: Recipe, folder: Path) -> None:
+    """Refuse to resume a run with a command that asks for another one."""
+    for key, asked in draft.model_dump().items():
+        held = getattr(recipe, key)
+        if asked is not None and asked != held and key not in ("atrous", "data"):
+            if key in ("fingerprint", "train_images", "val_images"):
+                raise RecipeError(
+                    f"{folder} holds a run on other images or classes than {draft.data} has now; use another -o"
+                )
+            raise RecipeError(
+                f"{folder} holds a run with {key} = {held}, this command asks for {asked}; use another -o"
+            )
+
+
+def resume(run: Run, console: Console) -> None:
+    """Load the newest whole checkpoint into the run and say so."""
+    found = load_checkpoint(run.folder / "checkpoints")
+    if found is None:
+        raise RecipeError(f"{run.folder}: holds a recipe but no readable checkpoint; start again with another -o")
+    tensors, state, damaged = found
+    for name in damaged:
+        console.print(f"[yellow]{name} is damaged and was passed over[/yellow]")
+    run.objective.model.load_state_dict(_under(tensors, "model."))
+    if run.average is not None:
+        run.average.module.load_state_dict(_under(tensors, "ema."))
+        run.average.n_averaged.fill_(state["averaged"])
+    unpack_optimizer(run.optimizer, tensors)
+    run.step, run.validated, run.best, run.seconds = (state[key] for key in ("step", "validated", "best", "seconds"))
+    if run.step:
+        console.print(f"resuming {run.folder} after step {run.step} of {run.recipe.steps}")
+
+
+def load_weights(path: Path, run: Run) -> nn.Module:
+    """The best weights so far, in the network that is kept; their scores go into the card."""
+    with safe_open(path, framework="pt") as file:
+        run.card.metrics.update(json.loads(file.metadata()["metrics"]))
+        run.evaluated.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    return run.evaluated
+
+
+def save(run: Run) -> None:
+    """Write a checkpoint of the run as it stands."""
+    tensors = {f"model.{name}": tensor for name, tensor in run.objective.model.state_dict().items()}
+    averaged = 0
+    if run.average is not None:
+        tensors |= {f"ema.{name}": tensor for name, tensor in run.average.module.state_dict().items()}
+        averaged = int(run.average.n_averaged)
+    state = {
+        "step": run.step,
+        "validated": run.validated,
+        "best": run.best,
+        "seconds": run.seconds,
+        "averaged": averaged,
+    }
+    save_checkpoint(run.folder / "checkpoints", tensors | pack_optimizer(run.optimizer), state)
+
+
+def keep_best(run: Run, result: Evaluation | None) -> None:
+    """Mark this step as validated; keep its weights when they are the best so far, or nothing can judge them."""
+    run.validated = run.step
+    summary = result.summary() if result else {}
+    miou = summary.get("miou") or 0.0
+    if miou > run.best or not result:
+        run.best = miou
+        metrics = {"val": {**summary, "step": run.step}} if result else {}
+        path = run.folder / "checkpoints" / "best.safetensors"
+        save_tensors(path, run.evaluated.state_dict(), {"metrics": json.dumps(metrics)})
+
+
+def make_card(recipe: Recipe, data: DataSet) -> Card:
+    """The card of the bundle that the recipe makes."""
+    return Card(
+        model=recipe.model,
+        options=recipe.model_options(),
+        labels=data.labels,
+        mean=recipe.mean,
+        std=recipe.std,
+        dtype=recipe.dtype,
+        recipe=recipe.model_dump(exclude_none=True),
+        data=recipe.data,
+        atrous=recipe.atrous,
+    )
+
+
+def _under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def known(value: T | None) -> T:
+    """A value that a complete recipe or data set has."""
+    if value is None:
+        raise RecipeError(
+            "the recipe or the data are not complete: steps, validate_every and masks are fixed before step 1"
+        )
+    return value

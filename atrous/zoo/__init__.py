@@ -1,0 +1,1 @@
+"""Weights that others trained: cards, and tables that rename their tensors to ours."""

@@ -1,0 +1,118 @@
+"""Several channels in a TIFF: against OpenCV's writer (LZW, predictor) and against a small writer of our own."""
+
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+
+from atrous.errors import DataError
+from atrous.io import decode_image
+
+RNG = np.random.default_rng(0)
+
+
+def tiff(
+    pixels: np.ndarray, *, order: str = "<", planar: bool = False, rows: int = 3, squeeze: bool = False, tile: int = 0,
+    extra: int | None = None, rgb: bool = False, predictor: int = 1,
+) -> bytes:  # fmt: skip
+    """(H, W, C) as a TIFF, in strips of `rows` or square tiles; with one ExtraSamples entry if given."""
+    height, width, channels = pixels.shape
+    planes = [pixels[..., [c]] for c in range(channels)] if planar else [pixels]
+    pieces = []
+    for plane in planes:
+        step = tile or width
+        for top in range(0, height, tile or rows):
+            for left in range(0, width, step):
+                part = plane[top : top + (tile or rows), left : left + step]
+                if tile:
+                    part = np.pad(part, ((0, tile - part.shape[0]), (0, tile - part.shape[1]), (0, 0)))
+                if predictor == 2:
+                    part = np.concatenate([part[:, :1], np.diff(part, axis=1)], axis=1)
+                data = part.astype(part.dtype.newbyteorder(order)).tobytes()
+                pieces.append(zlib.compress(data) if squeeze else data)
+    starts = [8 + sum(map(len, pieces[:index])) for index in range(len(pieces))]
+    bits, kind = pixels.dtype.itemsize * 8, {"u": 1, "i": 2, "f": 3}[pixels.dtype.kind]
+    tags = {
+        256: [width], 257: [height], 258: [bits] * channels, 259: [8 if squeeze else 1], 262: [2 if rgb else 1],
+        277: [channels], 284: [2 if planar else 1], 317: [predictor], 339: [kind] * channels,
+    }  # fmt: skip
+    sizes = [len(piece) for piece in pieces]
+    tags |= {322: [tile], 323: [tile], 324: starts, 325: sizes} if tile else {273: starts, 278: [rows], 279: sizes}
+    if extra is not None:
+        tags[338] = [extra]
+    body = b"".join(pieces)
+    place = 8 + len(body) + 2 + 12 * len(tags) + 4
+    table, lists = struct.pack(order + "H", len(tags)), b""
+    for tag, values in sorted(tags.items()):
+        table += struct.pack(order + "HHII", tag, 4, len(values), values[0] if len(values) == 1 else place + len(lists))
+        lists += struct.pack(f"{order}{len(values)}I", *values) if len(values) > 1 else b""
+    head = struct.pack(order + "2sHI", b"II" if order == "<" else b"MM", 42, 8 + len(body))
+    return head + body + table + bytes(4) + lists
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("channels", [1, 2, 4, 13])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {},
+        {"order": ">"},
+        {"squeeze": True},
+        {"planar": True},
+        {"planar": True, "squeeze": True, "order": ">"},
+        {"tile": 16},
+        {"tile": 16, "squeeze": True, "planar": True},
+    ],
+    ids=str,
+)
+def test_any_number_of_channels(dtype: type, channels: int, layout: dict) -> None:
+    pixels = (RNG.random((20, 37, channels)) * 250).astype(dtype)
+    decoded = decode_image(tiff(pixels, **layout))
+    assert decoded.dtype == dtype
+    np.testing.assert_array_equal(decoded, pixels)
+
+
+@pytest.mark.parametrize("layout", [{}, {"tile": 16}, {"planar": True}, {"squeeze": True}], ids=str)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_horizontal_differences_are_undone(layout: dict, dtype: type) -> None:
+    pixels = RNG.integers(0, 250, (20, 37, 5)).astype(dtype)
+    np.testing.assert_array_equal(decode_image(tiff(pixels, predictor=2, **layout)), pixels)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_opencv_writes(dtype: type, channels: int) -> None:
+    pixels = (RNG.random((20, 37, channels)) * 60000).astype(dtype)
+    data = cv2.imencode(".tiff", pixels[..., ::-1])[1].tobytes()
+    np.testing.assert_array_equal(decode_image(data), pixels)
+
+
+@pytest.mark.parametrize("extra, kept", [(0, 4), (1, 3), (2, 3)])
+def test_alpha_is_dropped_but_infrared_stays(extra: int, kept: int) -> None:
+    pixels = RNG.integers(0, 60000, (8, 9, 4)).astype(np.uint16)
+    np.testing.assert_array_equal(decode_image(tiff(pixels, rgb=True, extra=extra)), pixels[..., :kept])
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float64])
+@pytest.mark.parametrize("order", "<>")
+def test_other_types_become_float32(dtype: type, order: str) -> None:
+    pixels = RNG.integers(-3000, 3000, (8, 9, 2)).astype(dtype)
+    decoded = decode_image(tiff(pixels, order=order))
+    assert decoded.dtype == np.float32
+    np.testing.assert_array_equal(decoded, pixels)
+
+
+@pytest.mark.parametrize("layout", [{}, {"squeeze": True}, {"planar": True}], ids=str)
+@pytest.mark.filterwarnings("ignore")  # Pillow warns of a cut directory
+def test_pixels_that_are_missing_are_an_error(layout: dict) -> None:
+    data = bytearray(tiff(RNG.integers(0, 250, (20, 37, 5)).astype(np.uint8), **layout))
+    with pytest.raises(DataError, match="damaged or incomplete"):
+        decode_image(bytes(data[: len(data) // 2]))
+
+
+def test_a_floating_point_predictor_is_named() -> None:
+    data = tiff(np.ones((4, 5, 2), np.float32), predictor=3)
+    with pytest.raises(DataError, match=r"sat.tif: a TIFF predictor 3 .* expected none, write it without or as .npy"):
+        decode_image(data, "sat.tif")

@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atrous.ops import count_pairs
+
+
+def brute_force(truth: np.ndarray, prediction: np.ndarray, classes: int, ignore: int) -> np.ndarray:
+    table = np.zeros((classes, classes + 1), np.int64)
+    for t, p in zip(truth.flat, prediction.flat, strict=True):
+        if t != ignore:
+            table[t, p if 0 <= p < classes else classes] += 1
+    return table
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), classes=st.integers(1, 9), dtype=st.sampled_from(["uint8", "uint16", "int64"]))
+def test_equals_brute_force(seed: int, classes: int, dtype: str) -> None:
+    rng = np.random.default_rng(seed)
+    truth = rng.choice([*range(classes), 255], size=(7, 5)).astype(dtype)
+    prediction = rng.choice([*range(classes), 254, 255], size=(7, 5)).astype(dtype)
+    np.testing.assert_array_equal(count_pairs(truth, prediction, classes), brute_force(truth, prediction, classes, 255))
+
+
+def test_more_pixels_than_float32_can_count() -> None:
+    """The histograms of smp and mmsegmentation stop at 2^24 pixels of one class."""
+    truth = np.zeros((5000, 5000), np.uint8)
+    assert count_pairs(truth, truth, 2)[0, 0] == 25_000_000
+
+
+def test_refuses_other_shapes_labels_and_floats() -> None:
+    truth = np.zeros((2, 3), np.uint8)
+    with pytest.raises(ValueError, match="shape"):
+        count_pairs(truth, truth.T, 2)
+    with pytest.raises(ValueError, match="true label 7"):
+        count_pairs(truth + np.uint8(7), truth, 2)
+    with pytest.raises(ValueError, match="dtype float64"):
+        count_pairs(truth, truth.astype(float), 2)
+    with pytest.raises(ValueError, match="true label -1"):
+        count_pairs(truth.astype(np.int64) - 1, truth, 2)

@@ -1,0 +1,70 @@
+"""The house: imports go strictly down, inside functions too; units of one floor are blind to one another."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "atrous"
+
+FLOORS = [
+    {"errors", "files", "labels", "sample"},
+    {"ops"},
+    {"io", "transforms", "losses", "metrics", "visual", "loggers", "layers"},
+    {"encoders", "datasets"},
+    {"models"},
+    {"bundle", "recipe", "objective", "checkpoint", "batches", "zoo"},
+    {"predict", "evaluate", "measure", "run"},
+    {"plan", "train"},
+    {"report"},
+    {"segmenter"},
+    {"demo"},
+    {"cli", "__init__"},
+    {"__main__"},
+]
+FLOOR = {unit: number for number, units in enumerate(FLOORS) for unit in units}
+
+ALLOWED = {
+    ("labels", "errors"): "vocabulary: every message is an AtrousError",
+    ("checkpoint", "bundle"): "one way to write tensors",
+    ("batches", "recipe"): "a batch is a function of the recipe",
+    ("run", "evaluate"): "a run keeps what it scored",
+}
+
+
+def unit_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> list[str]:
+    """The units of atrous that a file imports, at any depth of the code."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import; write `from atrous...`"
+            submodules = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = submodules if node.module == "atrous" else [node.module or ""]
+        else:
+            continue
+        found += [name.split(".")[1] for name in names if name.startswith("atrous.")]
+    return [name for name in found if name != "__version__"]
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(PACKAGE)) for path in FILES])
+def test_imports_go_down(path: Path) -> None:
+    unit = unit_of(path)
+    assert unit in FLOOR, f"{unit} has no floor; give it one in tests/test_floors.py and in docs/design"
+    for other in imports(path):
+        if other == unit or (unit, other) in ALLOWED:
+            continue
+        assert FLOOR[other] < FLOOR[unit], f"{path.name} (floor {FLOOR[unit]}) imports {other} (floor {FLOOR[other]})"
+
+
+def test_every_exception_is_used() -> None:
+    used = {(unit_of(path), other) for path in FILES for other in imports(path)}
+    assert set(ALLOWED) <= used

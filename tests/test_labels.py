@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from atrous.errors import DataError
+from atrous.labels import ADE150, CAMVID11, CITYSCAPES19, VOC21, LabelSet, voc_palette
+
+
+def test_the_literals() -> None:
+    assert [len(labels) for labels in (VOC21, CITYSCAPES19, ADE150, CAMVID11)] == [21, 19, 150, 11]
+    assert voc_palette()[:4] == ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0))
+    assert voc_palette()[255] == (224, 224, 192)
+    assert CAMVID11.ignore == (11,)
+    for labels in (VOC21, CITYSCAPES19, ADE150, CAMVID11):
+        assert len(set(labels.colours)) == len(set(labels.names)) == len(labels)
+
+
+def test_values_and_indices_are_inverse() -> None:
+    labels = LabelSet(("membrane", "cell"), values=(0, 255), ignore=(7,))
+    mask = np.array([[0, 255], [7, 0]], np.uint8)
+    indices = labels.to_indices(mask)
+    np.testing.assert_array_equal(indices, [[0, 1], [255, 0]])
+    np.testing.assert_array_equal(labels.to_values(indices), mask)
+    assert labels.to_values(indices).dtype == np.uint8
+
+
+def test_a_stray_value_is_named_with_its_count() -> None:
+    mask = np.array([[0, 1], [9, 9]], np.uint8)
+    with pytest.raises(DataError, match=r"a\.png: value 9 is out of range \(2 pixels.*--ignore 9"):
+        LabelSet(("a", "b")).to_indices(mask, "a.png")
+
+
+def test_more_than_255_classes_are_16_bit() -> None:
+    labels = LabelSet(tuple(f"c{k}" for k in range(300)), ignore=(65535,))
+    mask = np.array([[299, 65535]], np.uint16)
+    np.testing.assert_array_equal(labels.to_indices(mask), mask)
+    np.testing.assert_array_equal(labels.to_values(labels.to_indices(mask)), mask)
+
+
+def test_toml_round_trip_and_dict(tmp_path: Path) -> None:
+    path = tmp_path / "classes.toml"
+    path.write_text(
+        'ignore = [11]\n[[class]]\nname = "Sky"\nvalue = 3\ncolor = [1, 2, 3]\n[[class]]\nname = "Road"\nvalue = 0\n'
+    )
+    labels = LabelSet.from_toml(path)
+    assert labels.names == ("Sky", "Road")
+    assert labels.values == (3, 0)
+    assert labels.colours[0] == (1, 2, 3)
+    assert labels.ignore == (11,)
+    assert LabelSet.from_dict(labels.to_dict()) == labels
+
+
+@pytest.mark.parametrize(
+    "text", ["", "class = 3", "[[class]]\nvalue = 1", "x = ", 'colour = 1\n[[class]]\nname="a"', '[[class]]\nname="a"\ncolor=[1]']
+)  # fmt: skip
+def test_a_bad_classes_file_is_one_sentence(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "classes.toml"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"classes\.toml: not a classes file"):
+        LabelSet.from_toml(path)
+
+
+def test_contradictions_are_refused() -> None:
+    with pytest.raises(DataError, match="share one mask value"):
+        LabelSet(("a", "b"), values=(1, 1))
+    with pytest.raises(DataError, match="both a class and ignored"):
+        LabelSet(("a", "b"), ignore=(1,))
+    with pytest.raises(DataError, match="as many colours"):
+        LabelSet(("a", "b"), values=(1,))

@@ -1,0 +1,145 @@
+"""Training ends in the same tensors however often it is killed, and says what it does."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from worlds import make_world
+
+import atrous
+from atrous.datasets import open_dataset
+from atrous.errors import AtrousError, RecipeError
+from atrous.loggers import read_log
+from atrous.plan import draft
+from atrous.recipe import Recipe
+from atrous.train import rate_at, train
+
+SMALL = {"model": "unet", "encoder": "test_resnet", "pretrained": False, "batch": 2, "crop": (32, 32)}
+
+
+def fit(world: Path, run: Path, **more: object) -> Path:
+    options = {**SMALL, "steps": 8, **more}
+    workers = options.pop("workers", 0)
+    data = open_dataset(world)
+    held = Recipe.load(run / "recipe.toml") if (run / "recipe.toml").exists() else None
+    return train(draft(data, held=held, **options), data, run, workers=workers)
+
+
+def same_tensors(one: Path, other: Path) -> bool:
+    a, b = load_file(one), load_file(other)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_same_tensors_for_any_number_of_workers(tmp_path: Path) -> None:
+    world = make_world(tmp_path / "world")
+    one, two = fit(world, tmp_path / "a"), fit(world, tmp_path / "b", workers=2)
+    assert same_tensors(one, two)
+    assert not same_tensors(one, fit(world, tmp_path / "c", seed=1))
+
+
+class Killed(BaseException):
+    """A stand-in for kill -9: nothing may catch it."""
+
+
+@pytest.mark.parametrize("place", ["step", "save", "validate"])
+def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    world = make_world(tmp_path / "world")
+    whole = fit(world, tmp_path / "whole")
+    name = {"step": "take_step", "save": "save", "validate": "validate"}[place]
+    original = getattr(sys.modules["atrous.train"], name)
+    for count in (1, 3, 2):
+        calls = iter(range(count))
+
+        def dying(*arguments: object, calls=calls) -> object:
+            if next(calls, None) is None:
+                raise Killed
+            return original(*arguments)
+
+        monkeypatch.setattr(f"atrous.train.{name}", dying)
+        monkeypatch.setattr("atrous.train.SAVE_EVERY", 0.0)
+        with pytest.raises(Killed):
+            fit(world, tmp_path / "killed")
+    monkeypatch.setattr(f"atrous.train.{name}", original)
+    assert same_tensors(fit(world, tmp_path / "killed"), whole)
+
+
+def test_a_finished_run_is_left_alone_and_another_command_is_refused(tmp_path: Path) -> None:
+    world, run = make_world(tmp_path / "world"), tmp_path / "run"
+    bundle = fit(world, run)
+    before = bundle.stat().st_mtime_ns
+    assert fit(world, run).stat().st_mtime_ns == before
+    with pytest.raises(RecipeError, match=r"steps = 8, this command asks for 9; use another -o"):
+        fit(world, run, steps=9)
+    (world / "train" / "images" / "train0.png").rename(world / "train" / "images" / "new.png")
+    (world / "train" / "masks" / "train0.png").rename(world / "train" / "masks" / "new.png")
+    with pytest.raises(RecipeError, match="other images"):
+        fit(world, run)
+
+
+def test_it_learns_logs_and_keeps_the_best(tmp_path: Path) -> None:
+    world, run = make_world(tmp_path / "world", train=8), tmp_path / "run"
+    fit(world, run, steps=60, lr=3e-3, ema=0.9)
+    log = read_log(run / "log.jsonl")
+    losses = [entry["loss"] for entry in log if "loss" in entry]
+    validations = [entry["val_miou"] for entry in log if "val_miou" in entry]
+    assert losses[-1] < 0.7 * losses[0]
+    assert len(validations) == 8
+    card = atrous.load(run).card
+    assert card.metrics["val"]["miou"] == max(validations)
+    assert atrous.load(run).score(world, "val")["miou"] == pytest.approx(max(validations), abs=1e-6)
+
+
+def test_a_time_budget_becomes_steps_before_step_one(tmp_path: Path) -> None:
+    world, run = make_world(tmp_path / "world"), tmp_path / "run"
+    began = time.perf_counter()
+    fit(world, run, steps=None, time=8.0)
+    recipe = Recipe.load(run / "recipe.toml")
+    assert recipe.steps >= 10
+    assert recipe.time == 8
+    assert time.perf_counter() - began < 60  # a bound against runaway budgets, not a measurement
+
+
+def test_a_loss_that_is_not_finite_stops_with_advice(tmp_path: Path) -> None:
+    world = make_world(tmp_path / "world")
+    with pytest.raises(AtrousError, match=r"the loss is (nan|inf) at step \d+.*lower --lr"):
+        fit(world, tmp_path / "run", lr=1e12, optimizer="sgd", clip=0.0, steps=20)
+
+
+def test_learning_rate_table() -> None:
+    recipe = Recipe(
+        atrous="0", data="d", fingerprint="f", train_images=1, model="unet", in_channels=3, mean=(0,), std=(1,),
+        crop=(8, 8), lr=1.0, batch=1, steps=10, warmup=2, power=1.0,
+    )  # fmt: skip
+    assert [round(rate_at(recipe, step), 4) for step in (0, 1, 2, 6, 9)] == [0.3333, 0.6667, 1.0, 0.5, 0.125]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_ctrl_c_saves_and_the_same_command_resumes(tmp_path: Path) -> None:
+    world = make_world(tmp_path / "world")
+    command = [
+        sys.executable, "-m", "atrous", "train", str(world), "-o", str(tmp_path / "run"), "--model", "unet",
+        "--encoder", "test_resnet", "--no-pretrained", "--batch", "2", "--crop", "32", "--steps",
+    ]  # fmt: skip
+    process = subprocess.Popen([*command, "3000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "run" / "log.jsonl"
+    for _ in range(600):
+        if log.exists() and log.read_text():
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "saved in" in errors
+    assert "Traceback" not in errors
+    again = subprocess.Popen([*command, "3000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert any("resuming" in line for line in again.stdout)  # type: ignore[union-attr]
+    again.kill()
+    again.communicate()

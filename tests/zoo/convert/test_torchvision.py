@@ -1,0 +1,29 @@
+"""torchvision's state dicts load strictly; the logits are compared in models/test_parity.py."""
+
+import pytest
+import torch
+import torchvision
+
+from atrous.errors import ModelError, WeightsError
+from atrous.models import create_model
+from atrous.zoo.convert.torchvision import OURS, from_torchvision
+
+
+@pytest.mark.parametrize("aux", [False, True])
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_state_dicts_load_strictly(name: str, aux: bool) -> None:
+    model, options = OURS[name]
+    with torch.device("meta"):
+        build = getattr(torchvision.models.segmentation, name)
+        theirs = build(weights=None, weights_backbone=None, aux_loss=aux, num_classes=5)
+        ours = create_model(model, classes=5, aux=aux, **options)
+    renamed = from_torchvision(theirs.state_dict(), name)
+    ours.load_state_dict(renamed, strict=True, assign=True)
+    assert len(renamed) == len(theirs.state_dict())
+
+
+def test_other_names_and_tensors_are_named() -> None:
+    with pytest.raises(ModelError, match=r"'deeplabv3_resnet5'; did you mean 'deeplabv3_resnet50'"):
+        from_torchvision({}, "deeplabv3_resnet5")
+    with pytest.raises(WeightsError, match=r"tensor 'decoder.weight' is not part of torchvision's fcn_resnet50"):
+        from_torchvision({"decoder.weight": torch.zeros(1)}, "fcn_resnet50")
