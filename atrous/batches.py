@@ -43,7 +43,7 @@ class TrainingSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, key: Key) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
+    def __getitem__(self, key: Key) -> tuple[torch.Tensor, torch.Tensor]:
         epoch, index = key
         sample = self.augment(self.pairs[index], generator(self.seed, epoch, index))
         assert sample.mask is not None

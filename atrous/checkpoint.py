@@ -35,7 +35,7 @@ def save_checkpoint(folder: Path, tensors: dict[str, torch.Tensor], state: dict[
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], list[str]] | None:
     """The newest whole checkpoint: (tensors, state, names of damaged ones passed over); None when there is none."""
-    damaged = []
+    damaged: list[str] = []
     for manifest in sorted(folder.glob("step-*.json"), reverse=True):
         try:
             state = json.loads(manifest.read_text())

@@ -17,7 +17,8 @@ WINDOW = 480
 """Side of the windows in which the world is predicted, in pixels of 1/15 degree."""
 
 RECIPE = {
-    "crop": (128, 128), "scale": (1.0, 1.0), "vflip": 0.5, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0,
+    "crop": (96, 96), "scale": (1.0, 1.0), "vflip": 0.5,
+    "brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0,
     "lr": 2e-3, "encoder_lr": 1.0, "ema": 0.98,
 }  # fmt: skip
 """Satellite pictures have one scale, no up, and their colour is what tells the classes apart: it is not jittered."""

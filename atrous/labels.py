@@ -45,10 +45,13 @@ class LabelSet:
 
     def __post_init__(self) -> None:
         palette = voc_palette(max(256, len(self.names)))
-        fill = {"colours": self.colours or palette[: len(self.names)], "values": self.values or range(len(self.names))}
         object.__setattr__(self, "names", tuple(self.names))
-        object.__setattr__(self, "colours", tuple(tuple(int(v) for v in colour) for colour in fill["colours"]))
-        object.__setattr__(self, "values", tuple(int(value) for value in fill["values"]))
+        object.__setattr__(
+            self,
+            "colours",
+            tuple(tuple(int(v) for v in colour) for colour in self.colours or palette[: len(self.names)]),
+        )
+        object.__setattr__(self, "values", tuple(int(value) for value in self.values or range(len(self.names))))
         object.__setattr__(self, "ignore", tuple(int(value) for value in self.ignore))
         if not len(self.names) == len(self.colours) == len(self.values):
             raise DataError(

@@ -53,21 +53,23 @@ def settle(
     if recipe.precision is None or recipe.channels_last is None:
         precision, channels_last = _remembered(recipe, objective, batch, device)
         recipe = recipe.model_copy(update={"precision": precision, "channels_last": channels_last})
+    validations = VALIDATIONS
     if recipe.steps is None:
         assert recipe.time is not None
         seconds = _step_seconds(recipe, objective, pairs, device, workers)
-        left = recipe.time - (time.perf_counter() - began) - VALIDATIONS * validation
+        validations = max(2, min(VALIDATIONS, int(0.1 * recipe.time / max(validation, 1e-6))))
+        left = recipe.time - (time.perf_counter() - began) - validations * validation
         recipe = recipe.model_copy(update={"steps": max(10, int(0.97 * left / seconds))})
     assert recipe.steps is not None
     updates = {
-        "validate_every": recipe.validate_every or max(1, -(-recipe.steps // VALIDATIONS)),
+        "validate_every": recipe.validate_every or max(1, -(-recipe.steps // validations)),
         "warmup": recipe.warmup if recipe.warmup is not None else min(500, recipe.steps // 20),
     }
     return recipe.model_copy(update=updates)
 
 
 VALIDATIONS = 8
-"""Validations in a run."""
+"""Validations in a run; fewer, at least two, where they would take over a tenth of the time."""
 
 
 def _remembered(
@@ -114,7 +116,7 @@ class Trial:
     """A throw-away copy of the objective that takes steps of gradient descent with a rate of zero."""
 
     def __init__(self, objective: Objective, choice: Choice, device: torch.device) -> None:
-        self.fabric = Fabric(accelerator=device.type, devices=1, precision=FABRIC_PRECISION[choice[0]])
+        self.fabric = Fabric(accelerator=device.type, devices=1, precision=FABRIC_PRECISION[choice[0]])  # type: ignore[arg-type]
         model = copy.deepcopy(objective)
         model.model.to(memory_format=torch.channels_last if choice[1] else torch.contiguous_format)
         self.channels_last = choice[1]

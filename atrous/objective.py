@@ -1,6 +1,6 @@
 """The module that is trained, and that DDP wraps: raw batch in, loss out."""
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -8,6 +8,9 @@ from torch import nn
 
 class Normalise(nn.Module):
     """(x - mean) / std per channel, on raw (N, C, H, W) pixels of any dtype; mean and std in the pixels' own units."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
@@ -30,6 +33,6 @@ class Objective(nn.Module):
 
     def forward(self, image: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         x = self.normalise(image)
-        outputs = self.model.outputs(x) if hasattr(self.model, "outputs") else (self.model(x),)
+        outputs = cast(Any, self.model).outputs(x) if hasattr(self.model, "outputs") else (self.model(x),)
         main, *auxiliary = (self.loss(logits, labels) for logits in cast(tuple[torch.Tensor, ...], outputs))
         return main + self.aux_weight * sum(auxiliary, torch.zeros_like(main))

@@ -12,7 +12,7 @@ Rules, each with its reason:
 import inspect
 from collections.abc import Callable
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -115,7 +115,7 @@ def _weights(
             scale = FULL_SCALE.get(str(data.dtype))
             weights = pretrained if isinstance(pretrained, str) else "pretrained"
             if scale is not None:
-                mean, std = net.encoder.mean, net.encoder.std
+                mean, std = cast(Any, net.encoder).mean, cast(Any, net.encoder).std
                 return weights, tuple(scale * float(m) for m in mean), tuple(scale * float(s) for s in std)
             return weights, *_statistics(data)
     elif pretrained:

@@ -10,6 +10,7 @@ import signal
 import statistics
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -220,7 +221,7 @@ class Stop:
 
 def _validation_seconds(run: Run, device: torch.device) -> float:
     """What one validation will take, from three pictures."""
-    pairs = run.data.splits.get("val", [])
+    pairs: Sequence[Sample] = run.data.splits.get("val", [])
     predictor, times = Predictor(copy.deepcopy(run.evaluated), run.card, device=str(device)), []
     for index in range(min(4, len(pairs))):
         start = time.perf_counter()

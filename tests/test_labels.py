@@ -52,8 +52,16 @@ def test_toml_round_trip_and_dict(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "class = 3", "[[class]]\nvalue = 1", "x = ", 'colour = 1\n[[class]]\nname="a"', '[[class]]\nname="a"\ncolor=[1]']
-)  # fmt: skip
+    "text",
+    [
+        "",
+        "class = 3",
+        "[[class]]\nvalue = 1",
+        "x = ",
+        'colour = 1\n[[class]]\nname="a"',
+        '[[class]]\nname="a"\ncolor=[1]',
+    ],
+)
 def test_a_bad_classes_file_is_one_sentence(tmp_path: Path, text: str) -> None:
     path = tmp_path / "classes.toml"
     path.write_text(text)

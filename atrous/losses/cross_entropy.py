@@ -13,6 +13,8 @@ class CrossEntropy(nn.Module):
     smoothing: label smoothing in [0, 1) (Szegedy et al. 2016).
     """
 
+    weight: torch.Tensor | None
+
     def __init__(self, ignore: int = 255, weight: torch.Tensor | None = None, smoothing: float = 0.0) -> None:
         super().__init__()
         self.ignore, self.smoothing = ignore, smoothing

@@ -12,10 +12,10 @@ from numba import njit, prange
 from atrous.ops.resize import resize
 
 try:  # numba's fallback threading layer aborts the process under concurrent calls: one thread where OpenMP is not there
-    from numba.np.ufunc import omppool  # noqa: F401
+    from numba.np.ufunc import omppool  # type: ignore[attr-defined]  # noqa: F401
 
     PARALLEL = True
-    numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
+    numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]  # type: ignore[attr-defined]
 except ImportError:
     PARALLEL = False
 
@@ -47,7 +47,7 @@ def upsample_argmax(
     columns = _taps(logits.shape[3], size[1], align_corners, left, width)
     out = np.empty((len(source), height, width), np.uint8 if dtype == torch.uint8 else np.uint16)
     threads = torch.get_num_threads()
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
     for one, labels in zip(source, out, strict=True):
         _rows(one, *rows, *columns, labels)
     if torch.get_num_threads() != threads:  # numba's first launch sets OpenMP's count, which is torch's too

@@ -1,7 +1,7 @@
 """Raw image in, prediction out: units, normalisation, whole or tiled."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ class Predictor:
     ) -> None:
         self.card, self.window, self.overlap = card, window, overlap
         self.device = torch.device(device)
-        self.model = model.to(self.device, memory_format=torch.channels_last).eval()
+        self.model = model.to(self.device).to(memory_format=torch.channels_last).eval()
         self.normalise = Normalise(card.mean, card.std).to(self.device)
 
     def __call__(self, image: Any) -> Prediction:
@@ -63,7 +63,7 @@ class Predictor:
         """The logits before the last resize where the network can give them, and that resize."""
         x = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None].to(self.device)
         x = self.normalise(x).contiguous(memory_format=torch.channels_last)
-        low = self.model.logits_at_stride(x)  # type: ignore[operator]
+        low = cast(Any, self.model).logits_at_stride(x)
         return low if low is not None else (self.model(x), Tail(pixels.shape[:2]))
 
     def _bands(self, pixels: np.ndarray, window: int) -> Any:
@@ -116,7 +116,7 @@ def as_array(image: Any) -> np.ndarray:
         array = array[:, :, None]
     if array.ndim != 3 or 0 in array.shape or array.dtype.kind not in "uif":
         raise DataError(
-            f"an image of shape {array.shape} and dtype {array.dtype} is no picture; expected (H, W) or (H, W, C) numbers"
+            f"an image of shape {array.shape} and dtype {array.dtype} is no picture; expected (H, W[, C]) numbers"
         )
     return array
 

@@ -46,7 +46,7 @@ def training_charts(log: Sequence[Mapping[str, Any]]) -> list[Chart]:
 
 def series(log: Iterable[Mapping[str, Any]], key: str) -> Points:
     """(step, value) of the log entries that have both as finite numbers, by step."""
-    found = [(entry.get("step"), entry.get(key)) for entry in log]
+    found: list[tuple[Any, Any]] = [(entry.get("step"), entry.get(key)) for entry in log]
     return sorted((float(x), float(y)) for x, y in found if _finite(x) and _finite(y))
 
 

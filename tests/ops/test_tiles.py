@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,7 +19,7 @@ def test_positions_cover_everything_with_the_overlap_asked_for(size: int, window
     starts = positions(size, window, overlap)
     assert starts[0] == 0
     assert starts[-1] + min(window, size) == size
-    for one, other in zip(starts, starts[1:], strict=False):
+    for one, other in pairwise(starts):
         assert 0 < other - one <= max(1, np.ceil(window * (1 - overlap)))
 
 
@@ -29,7 +31,7 @@ def test_positions_cover_everything_with_the_overlap_asked_for(size: int, window
 )
 def test_a_function_of_place_comes_back_whole(size: tuple[int, int], window: tuple[int, int], overlap: float) -> None:
     field = np.random.default_rng(0).normal(size=(3, *size)).astype(np.float32)
-    bands = list(blend(lambda t, l, h, w: field[:, t : t + h, l : l + w], size, window, overlap))
+    bands = list(blend(lambda top, left, h, w: field[:, top : top + h, left : left + w], size, window, overlap))
     assert [top for top, _ in bands] == list(np.cumsum([0, *[band.shape[1] for _, band in bands]])[:-1])
     np.testing.assert_allclose(np.concatenate([band for _, band in bands], axis=1), field, atol=1e-5)
 
