@@ -201,7 +201,7 @@ MISTAKES = {
     lambda world: ["train", world, "--classes", world / "no.toml"]: ["no.toml"],
     lambda world: ["eval", world / "nothing", world]: ["nothing"],
     lambda world: ["eval", world, world]: ["label maps"],
-    lambda world: ["predict", world, "--model", world / "run"]: ["run", "atrous train"],
+    lambda world: ["predict", world / "test" / "images", "--model", world / "run"]: ["run", "atrous train"],
     lambda world: ["predict", world / "no.jpg", "--model", world / "run"]: ["no.jpg"],
 }
 

@@ -75,6 +75,10 @@ class Pairs(Sequence[Sample]):
             self._cache.put(pair.image, sample)
         return sample
 
+    def choose(self, indices: Sequence[int]) -> "Pairs":
+        """The samples of these indices, with the same cache."""
+        return Pairs([self.pairs[index] for index in indices], self.labels, self.channels, self.dtype, self._cache)
+
     @property
     def names(self) -> list[str]:
         """The stems of the image files, in order."""
