@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo test test-slow lint bench docs clean
+.PHONY: setup demo test test-slow torture lint bench docs clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -23,6 +23,9 @@ test: $(STAMP)            ## the default suite: offline, under 10 minutes on two
 
 test-slow: $(STAMP)       ## what takes minutes
 	$(BIN)/python -m pytest -m slow --timeout 3600
+
+torture: $(STAMP)         ## kill and fuzz tests at full N
+	$(BIN)/python -m pytest -m torture
 
 lint: $(STAMP)            ## style and types
 	$(BIN)/ruff check .

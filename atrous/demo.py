@@ -39,7 +39,8 @@ def run_demo(folder: Path, budget: float, console: Console) -> None:
     console.print("data: NASA Blue Marble, MODIS land cover (Friedl & Sulla-Menashe, doi 10.5067/MODIS/MCD12C1.006)")
     data = open_dataset(landcover.prepare())
     console.print(
-        ", ".join(f"{len(pairs)} {name}" for name, pairs in data.splits.items()) + " tiles of 10 x 10 degrees"
+        ", ".join(f"{len(pairs)} {name}" for name, pairs in data.splits.items())
+        + " tiles of 10 x 10 degrees and what lies around them"
     )
     all_train = data.splits["train"]
     varied = [index for index, sample in enumerate(all_train) if largest_share(sample) < 0.98]
@@ -103,6 +104,7 @@ def run_demo(folder: Path, budget: float, console: Console) -> None:
 
 
 def largest_share(sample: Sample) -> float:
-    """The share of a tile's pixels that its most frequent class has."""
+    """The share of a tile's labelled pixels that its most frequent class has."""
     assert sample.mask is not None
-    return float(np.bincount(sample.mask.ravel()).max() / sample.mask.size)
+    counts = np.bincount(sample.mask.ravel(), minlength=256)[:255]
+    return float(counts.max() / counts.sum())

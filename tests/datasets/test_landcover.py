@@ -44,23 +44,45 @@ def test_blocks_go_to_splits_by_the_rule() -> None:
     assert [split_of(i, 0) for i in range(5)] == ["test", "val", "train", "train", "train"]
 
 
-def test_every_pixel_below_78_degrees_is_in_exactly_one_tile() -> None:
+def numbers_of(tile: landcover.Tile) -> np.ndarray:
+    """Which pixel of `small_world` each pixel of a tile is."""
+    return tile.image @ np.array([1, 256, 65536])
+
+
+@pytest.mark.parametrize("context", [0, 2, 4])
+def test_every_pixel_below_78_degrees_is_labelled_in_its_own_split_alone(context: int) -> None:
     image, labels = small_world()
-    tiles = list(cut(image, labels))
-    numbers = [tile.image.reshape(-1, 3) @ np.array([1, 256, 65536]) for tile in tiles]
-    seen = np.concatenate(numbers)
+    seen: dict[str, list[np.ndarray]] = {"train": [], "val": [], "test": []}
+    for tile in cut(image, labels, context):
+        number, shown = numbers_of(tile), tile.labels != 255
+        np.testing.assert_array_equal(tile.labels[shown], labels.ravel()[number[shown]])
+        seen[tile.split].append(number[shown])
     latitude = 90 - (np.arange(18 * SIDE) + 0.5) * 180 / (18 * SIDE)
-    expected = np.arange(labels.size).reshape(labels.shape)[np.abs(latitude) < 78]
-    np.testing.assert_array_equal(np.sort(seen), expected.ravel())
-    for tile, number in zip(tiles, numbers, strict=True):
-        np.testing.assert_array_equal(tile.labels.ravel(), labels.ravel()[number])
-        row, column = number // labels.shape[1], number % labels.shape[1]
-        assert {split_of(i, j) for i, j in zip(row // SIDE, column // SIDE, strict=True)} == {tile.split}
+    for split, found in seen.items():
+        rows, columns = np.indices(labels.shape)
+        splits = np.array([[split_of(i, j) for j in range(36)] for i in range(18)])
+        wanted = (np.abs(latitude) < 78)[:, None] & (splits[rows // SIDE, columns // SIDE] == split)
+        pixels = np.concatenate(found)
+        expected = np.arange(labels.size).reshape(labels.shape)[wanted]
+        np.testing.assert_array_equal(np.unique(pixels), expected)
+        if split != "train" or not context:
+            assert len(pixels) == len(expected), "a pixel is counted twice"
+
+
+def test_a_tile_shows_the_image_around_its_block_across_the_date_line() -> None:
+    image, labels = small_world()
+    tiles = {tile.name: tile for tile in cut(image, labels, 2)}
+    around = np.arange(labels.size).reshape(labels.shape)[8 * SIDE - 2 : 9 * SIDE + 2]
+    wrapped = np.concatenate([around[:, -2:], around[:, : SIDE + 2]], axis=1)
+    np.testing.assert_array_equal(numbers_of(tiles["n00_w180"]), wrapped)
+    assert tiles["n70_w180"].labels.shape == (9, 10)  # 5 rows below 78 degrees, 2 around them
+    assert (tiles["n70_w180"].labels[:2] == 255).all(), "labels beyond 78 degrees are never shown"
+    assert (tiles["n70_w180"].labels[2, 2:-2] != 255).all()
 
 
 def test_tiles_are_named_by_their_south_west_corner() -> None:
     image, labels = small_world()
-    tiles = {tile.name: tile for tile in cut(image, labels)}
+    tiles = {tile.name: tile for tile in cut(image, labels, 0)}
     assert len(tiles) == 16 * 36
     np.testing.assert_array_equal(tiles["n00_e000"].labels, labels[8 * SIDE : 9 * SIDE, 18 * SIDE : 19 * SIDE])
     np.testing.assert_array_equal(tiles["s10_w010"].labels, labels[9 * SIDE : 10 * SIDE, 17 * SIDE : 18 * SIDE])

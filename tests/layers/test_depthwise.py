@@ -1,0 +1,67 @@
+"""The quick gradients against torch's own."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from atrous.layers import quick_depthwise
+from atrous.layers.depthwise import DilatedDepthwise
+
+
+def pair(kernel: int, rate: int, *, bias: bool = True) -> tuple[nn.Conv2d, nn.Conv2d]:
+    """(quick, torch's) of equal weights in double precision."""
+    padding = rate * (kernel // 2)
+    torch.manual_seed(kernel + rate)
+    plain = nn.Conv2d(6, 6, kernel, padding=padding, dilation=rate, groups=6, bias=bias).double()
+    return quick_depthwise(copy.deepcopy(plain)), plain
+
+
+@pytest.mark.parametrize("size", [(12, 12), (7, 9), (1, 1), (3, 8)])
+@pytest.mark.parametrize(("kernel", "rate"), [(3, 2), (5, 2), (3, 3), (5, 4), (7, 3)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_output_and_gradients_are_torchs(
+    size: tuple[int, int], kernel: int, rate: int, layout: torch.memory_format
+) -> None:
+    quick, plain = pair(kernel, rate)
+    assert type(quick) is DilatedDepthwise
+    image = torch.randn(2, 6, *size, dtype=torch.double).to(memory_format=layout)
+    inputs = [image.clone().requires_grad_() for _ in range(2)]
+    outputs = [layer(x) for layer, x in zip((quick, plain), inputs, strict=True)]
+    torch.testing.assert_close(*outputs)
+    weight = torch.randn_like(outputs[0])
+    for output in outputs:
+        (output * weight).sum().backward()
+    torch.testing.assert_close(inputs[0].grad, inputs[1].grad)
+    torch.testing.assert_close(quick.weight.grad, plain.weight.grad)
+    torch.testing.assert_close(quick.bias.grad, plain.bias.grad)
+
+
+def test_autocast_gives_gradients_in_the_parameters_dtype() -> None:
+    quick, plain = (layer.float() for layer in pair(5, 2, bias=False))
+    x = torch.randn(2, 6, 9, 9, requires_grad=True)
+    for layer in (quick, plain):
+        with torch.autocast("cpu", torch.bfloat16):
+            y = layer(x)
+        assert y.dtype == torch.bfloat16
+        y.float().square().sum().backward()
+    assert quick.weight.grad is not None
+    assert quick.weight.grad.dtype == torch.float32
+    torch.testing.assert_close(
+        quick.weight.grad, plain.weight.grad, rtol=0.05, atol=0.05 * plain.weight.grad.abs().max()
+    )
+
+
+def test_only_layers_that_fit_are_changed() -> None:
+    others = [
+        nn.Conv2d(6, 6, 3, padding=1, groups=6),
+        nn.Conv2d(6, 6, 3, padding=2, dilation=2),
+        nn.Conv2d(6, 6, 3, padding=2, dilation=2, groups=6, stride=2),
+        nn.Conv2d(6, 6, 3, padding=1, dilation=2, groups=6),
+        nn.Conv2d(6, 12, 3, padding=2, dilation=2, groups=6),
+        nn.Conv2d(6, 6, 3, padding=6, dilation=6, groups=6),
+        nn.Conv2d(6, 6, 3, padding=2, dilation=2, groups=6, padding_mode="reflect"),
+    ]
+    net = quick_depthwise(nn.Sequential(*others))
+    assert all(type(layer) is nn.Conv2d for layer in net)

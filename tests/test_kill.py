@@ -1,0 +1,49 @@
+"""The real thing: `atrous train` shot with SIGKILL at random moments, again and again, ends in the same tensors."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from worlds import make_world
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+
+
+def command(world: Path, run: Path, workers: int) -> list[str]:
+    return [
+        sys.executable, "-m", "atrous", "train", str(world), "-o", str(run), "--model", "unet",
+        "--encoder", "test_resnet", "--no-pretrained", "--batch", "2", "--crop", "64", "--steps", "96",
+        "--workers", str(workers),
+    ]  # fmt: skip
+
+
+def finish(world: Path, run: Path, workers: int) -> tuple[Path, float]:
+    began = time.perf_counter()
+    subprocess.run(command(world, run, workers), check=True, capture_output=True)
+    return run / "model.safetensors", time.perf_counter() - began
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(25, marks=[pytest.mark.torture, pytest.mark.timeout(3600)])])
+def test_kill_9(tmp_path: Path, kills: int) -> None:
+    world = make_world(tmp_path / "world")
+    whole, seconds = finish(world, tmp_path / "whole", 0)
+    dice, run, interrupted = random.Random(kills), tmp_path / "killed", 0
+    for turn in range(kills):
+        process = subprocess.Popen(command(world, run, turn % 2 * 2), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        try:
+            process.wait(dice.uniform(0.4, 1.0) * seconds)
+        except subprocess.TimeoutExpired:
+            interrupted += 1
+        process.kill()
+        process.communicate()
+    assert interrupted, "no run was still going when it was shot"
+    killed, _ = finish(world, run, 0)
+    one, other = load_file(whole), load_file(killed)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
