@@ -18,8 +18,6 @@ from atrous.errors import AtrousError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from atrous.evaluate import Evaluation
-
 app = typer.Typer(
     name="atrous",
     help="Semantic segmentation: train on a folder of images and masks, evaluate honestly, predict fast.",
@@ -30,6 +28,12 @@ app = typer.Typer(
 
 Ignore = Annotated[list[int] | None, typer.Option("--ignore", help="Mask value that counts nowhere; may be repeated.")]
 Classes = Annotated[Path | None, typer.Option("--classes", help="A classes.toml that names the classes.")]
+Split = Annotated[str | None, typer.Option(help="train, val or test; default test, else val, else all.")]
+Cluster = Annotated[
+    str | None,
+    typer.Option(metavar="REGEX", help="What it finds in an image's name is its video or patient, drawn as a whole."),
+]
+Block = Annotated[int, typer.Option(min=1, help="Frames of a video in order: draw runs of so many neighbours.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -100,36 +104,78 @@ def train(
 def evaluate(
     source: Annotated[Path, typer.Argument(help="Run folder, bundle, or folder of label maps made by any tool.")],
     data: Annotated[Path, typer.Argument(help="Folder with images/ and masks/.")],
-    split: Annotated[str | None, typer.Option(help="train, val or test; default test, else val, else all.")] = None,
+    split: Split = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Boundary scores, kinds of errors and calibration too (slower).")
+    ] = False,
+    as_tool: Annotated[
+        str | None, typer.Option("--as", metavar="TOOL", help="Say what this tool prints, and why it differs.")
+    ] = None,
+    cluster: Cluster = None,
+    block: Block = 1,
     classes: Classes = None,
     ignore: Ignore = None,
     as_json: Json = False,
 ) -> None:
     """Measure mIoU of a run, a bundle or a folder of predictions; the split and the policy are printed beside it."""
-    from atrous.datasets import open_dataset
-    from atrous.evaluate import evaluate as count
-    from atrous.evaluate import from_folder
+    from atrous.judge import judge
     from atrous.loggers import Bar
-    from atrous.segmenter import choose_split, load, open_like_run
+    from atrous.report import print_evaluation
 
-    labels = None
-    if source.suffix == ".safetensors" or (source / "recipe.toml").exists() or (source / "model.safetensors").exists():
-        segmenter = load(source)
-        labels, predict = segmenter.labels, lambda sample: segmenter.predictor.labels(sample.image)
-        opened = open_like_run(segmenter.card, data, classes=classes, ignore=ignore or ())
-    else:
-        if not source.is_dir():
-            raise AtrousError(f"{source}: no such run folder, bundle or folder of predictions")
-        opened = open_dataset(data, classes=classes, ignore=ignore or (), holdout=0)
-        labels, predict = opened.labels, from_folder(source, opened.labels)
-    name = choose_split(opened, split)
     console = _console(stderr=as_json)
-    with Bar(console, f"eval {name}", len(opened.splits[name])) as bar:
-        result = count(predict, opened.splits[name], labels, name, progress=bar.over)
+    with Bar(console, "eval", 0) as bar:
+        result = judge(
+            source,
+            data,
+            split,
+            classes=classes,
+            ignore=ignore or (),
+            full=full,
+            as_tool=as_tool,
+            cluster=cluster,
+            block=block,
+            progress=bar.over,
+        )
     if as_json:
         print(json.dumps(result.summary(), indent=1))
     else:
         print_evaluation(result, console)
+
+
+@app.command()
+def compare(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="A B...", help="Runs, bundles or folders of label maps; seeds as A1,A2,A3.")
+    ],
+    data: Annotated[Path | None, typer.Option(help="The data; default what the first run was trained on.")] = None,
+    split: Split = None,
+    cluster: Cluster = None,
+    block: Block = 1,
+    classes: Classes = None,
+    ignore: Ignore = None,
+    as_json: Json = False,
+) -> None:
+    """Say which is better on the same images and whether that is more than chance: paired bootstrap, permutations."""
+    from atrous.judge import compare_all
+    from atrous.loggers import Bar
+    from atrous.report import print_comparisons
+
+    console = _console(stderr=as_json)
+    with Bar(console, "compare", 0) as bar:
+        result = compare_all(
+            sources,
+            data,
+            split,
+            classes=classes,
+            ignore=ignore or (),
+            cluster=cluster,
+            block=block,
+            progress=bar.over,
+        )
+    if as_json:
+        print(json.dumps(result, indent=1))
+    else:
+        print_comparisons(result, console)
 
 
 @app.command()
@@ -174,36 +220,6 @@ def models(as_json: Json = False) -> None:
         return
     for row in rows:
         print(f"{row['name']:<14} {row['parameters'] / 1e6:7.2f} M  {row['encoder'] or '-':<10} {row['summary']}")
-
-
-def print_evaluation(result: "Evaluation", console: "Console") -> None:
-    """The per-class table, then the headline with its split, policy and interval."""
-    from atrous.metrics import scores
-
-    numbers, summary = scores(result.confusion), result.summary()
-    width = max(len(name) for name in result.labels.names) + 2
-    console.print(
-        f"{'class':<{width}}{'IoU':>8}{'precision':>11}{'recall':>8}{'share':>8}", markup=False, highlight=False
-    )
-    total = max(int(numbers["pixels"].sum()), 1)
-    for k, name in enumerate(result.labels.names):
-        cells = (
-            f"{v:.3f}" if v == v else "-" for v in (numbers["iou"][k], numbers["precision"][k], numbers["recall"][k])
-        )
-        iou, precision, recall = cells
-        share = f"{numbers['pixels'][k] / total:.1%}"
-        line = f"{name:<{width}}{iou:>8}{precision:>11}{recall:>8}{share:>8}"
-        console.print(line, markup=False, highlight=False)
-    interval = "no interval (needs two images)"
-    if summary["interval"]:
-        interval = "[{:.3f}, {:.3f}]".format(*summary["interval"])
-    miou = "-" if summary["miou"] is None else f"{summary['miou']:.4f}"
-    console.print(
-        f"\nmIoU {miou} {interval} on {result.split} ({summary['images']} images), "
-        f"pixel accuracy {summary['pixel_accuracy']}\n{summary['policy']}; {summary['interval_method']}",
-        markup=False,
-        highlight=False,
-    )
 
 
 def check_targets(targets: dict[Path, Path]) -> None:

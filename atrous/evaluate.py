@@ -1,8 +1,8 @@
 """How good is it: one confusion matrix over a split, at the masks' own resolution, with an interval over images."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from atrous.errors import DataError
 from atrous.io import read_mask
 from atrous.labels import LabelSet
 from atrous.metrics import ConfusionMatrix, scores
-from atrous.ops import bootstrap_miou
+from atrous.ops.stats import bootstrap, by_cluster, interval, iou_of_sums, miou_of_sums
 from atrous.sample import Sample
 
 
@@ -23,6 +23,8 @@ class Evaluation:
 
     confusion: (K, K + 1) int64, rows = truth, last column = predictions that are no class.
     counts: (n, 3, K) int64 per image: true, predicted and hit pixels. names: the n image names.
+    clusters: per image, what it is one of (its video, its patient), None where images stand alone. block: for frames
+    in order, how many neighbours are drawn together. extras: what further metrics computed, by their names.
     """
 
     labels: LabelSet
@@ -31,6 +33,9 @@ class Evaluation:
     counts: np.ndarray
     names: list[str]
     seconds: float
+    clusters: list[str] | None = None
+    block: int = 1
+    extras: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def image_scores(self) -> np.ndarray:
         """(n,) mIoU of each image over the classes in its truth or prediction; nan where nothing is labelled."""
@@ -41,22 +46,63 @@ class Evaluation:
         return np.where(present > 0, np.nansum(iou, axis=1) / np.maximum(present, 1), np.nan)
 
     def summary(self) -> dict[str, Any]:
-        """Plain numbers for JSON: miou, per_class, pixel_accuracy, policy, interval, split, images, seconds."""
+        """Plain numbers for JSON: miou, per_class, pixel_accuracy, policy, interval, split, images, warnings, ..."""
         result = scores(self.confusion)
-        return {
+        means, per_class, method, warnings = self.intervals()
+        summary = {
             "miou": _number(result["miou"]),
-            "per_class": {n: _number(v) for n, v in zip(self.labels.names, result["iou"], strict=True)},
+            "interval": means,
+            "per_class": self._named(result["iou"]),
+            "per_class_interval": per_class,
             "pixel_accuracy": _number(result["pixel_accuracy"]),
             "mean_accuracy": _number(result["mean_accuracy"]),
             "mean_dice": _number(result["mean_dice"]),
             "frequency_weighted_iou": _number(result["frequency_weighted_iou"]),
+            "kappa": _number(result["kappa"]),
+            "image_miou": _number(_nanmean(self.image_scores())),
             "policy": "mIoU over the data set; classes with neither true nor predicted pixels are skipped (union)",
-            "interval": bootstrap_miou(self.counts),
-            "interval_method": "95 % percentile bootstrap over images, 1000 resamples",
+            "interval_method": method,
+            "warnings": warnings,
             "split": self.split,
             "images": len(self.names),
             "seconds": round(self.seconds, 3),
         }
+        return summary | {name: self._plain(values) for name, values in self.extras.items()}
+
+    def intervals(
+        self, resamples: int = 2000
+    ) -> tuple[tuple[float, float] | None, dict[str, tuple[float, float] | None], str, list[str]]:
+        """95 % intervals of the mIoU and of each class's IoU, how they were made, and what speaks against them."""
+        counts = self.counts if self.clusters is None else by_cluster(self.counts, self.clusters)
+        unit = "images" if self.clusters is None else f"{len(counts)} clusters"
+        if self.block > 1:
+            unit = f"runs of {self.block} neighbouring images"
+        method = f"95 % percentile bootstrap over {unit}, {resamples} resamples"
+        groups = len(counts) // self.block
+        warnings = [f"the interval rests on {groups} independent groups; under 10 it is too narrow"] * (groups < 10)
+        if len(counts) < 2 or self.block > len(counts):
+            return None, dict.fromkeys(self.labels.names), method, warnings
+
+        def both(hit: np.ndarray, union: np.ndarray) -> np.ndarray:
+            return np.concatenate([miou_of_sums(hit, union)[:, None], iou_of_sums(hit, union)], axis=1)
+
+        draws = bootstrap(counts, score=both, resamples=resamples, block=self.block)
+        ranges = [None if np.isnan(column).all() else interval(column) for column in draws.T]
+        rounded = [None if pair is None else (round(pair[0], 6), round(pair[1], 6)) for pair in ranges]
+        return rounded[0], dict(zip(self.labels.names, rounded[1:], strict=True)), method, warnings
+
+    def _named(self, values: np.ndarray) -> dict[str, float | None]:
+        return {name: _number(value) for name, value in zip(self.labels.names, values, strict=True)}
+
+    def _plain(self, value: Any) -> Any:
+        """Arrays by class name where they are as long as the classes, lists else; nan as None; for JSON."""
+        if isinstance(value, Mapping):
+            return {str(key): self._plain(one) for key, one in value.items()}
+        if isinstance(value, np.ndarray):
+            if value.shape == (len(self.labels),):
+                return self._named(value)
+            return [self._plain(one) for one in value]
+        return _number(value) if isinstance(value, (float, np.floating)) else value
 
 
 def evaluate(
@@ -66,19 +112,39 @@ def evaluate(
     split: str,
     *,
     progress: Callable[[Iterable[int], int], Iterable[int]] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    cluster: Callable[[str], str] | None = None,
+    block: int = 1,
 ) -> Evaluation:
-    """Count `predict(sample) -> (H, W)` class indices against the samples' masks, one at a time."""
+    """Count `predict(sample) -> (H, W)` class indices against the samples' masks, one at a time.
+
+    metrics: name -> a further metric, updated with each (prediction, mask). cluster: image name -> what it is one of.
+    block: see `Evaluation`.
+    """
     start = time.perf_counter()
     matrix = ConfusionMatrix(len(labels), labels.ignore_index)
     counts, names = [], []
     indices = range(len(pairs))
     for index in progress(indices, len(pairs)) if progress else indices:
         sample = pairs[index]
-        counts.append(matrix.update(predict(sample), sample.mask))
+        prediction = predict(sample)
+        counts.append(matrix.update(prediction, sample.mask))
+        for metric in (metrics or {}).values():
+            metric.update(prediction, sample.mask)
         names.append(sample.path.name if sample.path else str(index))
     stacked = np.stack(counts) if counts else np.zeros((0, 3, len(labels)), np.int64)
     confusion = np.concatenate([matrix.matrix, matrix.outside[:, None]], axis=1)
-    return Evaluation(labels, split, confusion, stacked, names, time.perf_counter() - start)
+    return Evaluation(
+        labels,
+        split,
+        confusion,
+        stacked,
+        names,
+        time.perf_counter() - start,
+        clusters=[cluster(name) for name in names] if cluster else None,
+        block=block,
+        extras={name: metric.compute() for name, metric in (metrics or {}).items()},
+    )
 
 
 def from_folder(folder: Path, labels: LabelSet) -> Callable[[Sample], np.ndarray]:
@@ -111,4 +177,9 @@ def from_folder(folder: Path, labels: LabelSet) -> Callable[[Sample], np.ndarray
 
 
 def _number(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 6)
+    return round(float(value), 6) if np.isfinite(value) else None
+
+
+def _nanmean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")

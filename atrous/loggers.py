@@ -82,6 +82,8 @@ class Bar:
     def over(self, items: Iterable[T], total: int) -> Iterator[T]:
         """Iterate with this bar; `total` is accepted for the progress callbacks of other floors."""
         self.total = total
+        if self._progress:
+            self._progress.update(self._task, total=total)
         for done, item in enumerate(items, 1):
             yield item
             self.update(done)

@@ -18,7 +18,7 @@ FLOORS = [
     {"plan", "train"},
     {"report"},
     {"segmenter"},
-    {"demo"},
+    {"demo", "judge"},
     {"cli", "__init__"},
     {"__main__"},
 ]

@@ -62,8 +62,8 @@ def scores(matrix: np.ndarray, policy: Policy = "union") -> dict[str, Any]:
     """IoU, accuracies, Dice of a (K, K) or (K, K + 1) count matrix (last column: predictions that are no class).
 
     Returns miou, mean_dice, mean_accuracy, pixel_accuracy, frequency_weighted_iou (floats 0..1, nan when nothing was
-    counted), iou, dice, precision, recall (arrays (K,), nan where undefined), pixels (true pixels (K,)), policy.
-    Definitions: Long et al. 2015, section 5.
+    counted), kappa (-1..1), iou, dice, precision, recall (arrays (K,), nan where undefined), pixels (true pixels (K,)),
+    policy. Definitions: Long et al. 2015, section 5; kappa: Cohen 1960, agreement beyond that of the margins.
     """
     matrix = np.asarray(matrix)
     classes = len(matrix)
@@ -76,6 +76,7 @@ def scores(matrix: np.ndarray, policy: Policy = "union") -> dict[str, Any]:
         recall = np.where(true > 0, hit / true, np.nan)
         total = true.sum()
         pixel_accuracy = float(hit.sum() / total) if total else float("nan")
+        chance = float((true * (predicted / total)).sum() / total) if total else float("nan")
         weighted = float(np.nansum(true / total * np.where(true > 0, iou, 0))) if total else float("nan")
     return {
         "miou": _mean(iou, true, policy),
@@ -83,6 +84,7 @@ def scores(matrix: np.ndarray, policy: Policy = "union") -> dict[str, Any]:
         "mean_accuracy": _mean(recall, true, "truth"),
         "pixel_accuracy": pixel_accuracy,
         "frequency_weighted_iou": weighted,
+        "kappa": (pixel_accuracy - chance) / (1 - chance) if chance < 1 else float("nan"),
         "iou": iou,
         "dice": dice,
         "precision": precision,

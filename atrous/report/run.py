@@ -12,7 +12,6 @@ from safetensors import safe_open
 from atrous.bundle import Card
 from atrous.evaluate import Evaluation
 from atrous.loggers import read_log
-from atrous.ops import bootstrap_miou
 from atrous.report.page import Case, Report, write_report
 from atrous.sample import Sample
 
@@ -50,7 +49,7 @@ def report_run(
         labels=result.labels,
         matrix=result.confusion,
         split=result.split,
-        interval=bootstrap_miou(result.counts),
+        interval=result.intervals()[0],
         log=log,
         best=cases(best),
         worst=cases(worst),

@@ -1,0 +1,87 @@
+"""Results as text for a terminal."""
+
+from typing import Any
+
+from rich.console import Console
+
+from atrous.evaluate import Evaluation
+from atrous.metrics import scores
+
+
+def print_evaluation(result: Evaluation, console: Console) -> None:
+    """The per-class table, then the headline with its split, policy and interval, then what else was measured."""
+    numbers, summary = scores(result.confusion), result.summary()
+    width = max(len(name) for name in result.labels.names) + 2
+    lines = [f"{'class':<{width}}{'IoU':>7} {'95 %':^16}{'precision':>10}{'recall':>8}{'share':>8}"]
+    total = max(int(numbers["pixels"].sum()), 1)
+    for k, name in enumerate(result.labels.names):
+        iou, precision, recall = (_cell(numbers[key][k]) for key in ("iou", "precision", "recall"))
+        spread = _range(summary["per_class_interval"][name])
+        share = f"{numbers['pixels'][k] / total:.1%}"
+        lines.append(f"{name:<{width}}{iou:>7} {spread:^16}{precision:>10}{recall:>8}{share:>8}")
+    lines.append(
+        f"\nmIoU {_cell(summary['miou'], 4)} {_range(summary['interval']) or 'no interval (needs two images)'} "
+        f"on {result.split} ({summary['images']} images), pixel accuracy {_cell(summary['pixel_accuracy'])}"
+    )
+    lines.append(f"{summary['policy']}; {summary['interval_method']}")
+    lines += [f"warning: {text}" for text in summary["warnings"]]
+    lines += _extras(summary)
+    for line in lines:
+        console.print(line, markup=False, highlight=False)
+
+
+def _extras(summary: dict[str, Any]) -> list[str]:
+    """A line for each further metric."""
+    lines = []
+    if "boundary_iou" in summary:
+        lines.append(
+            f"boundary IoU {_cell(summary['boundary_iou']['mean_boundary_iou'])} (bands of 2 % of the diagonal), "
+            f"boundary F {_cell(summary['boundary_f']['mean_boundary_f'])} (one to one, 0.75 % of the diagonal)"
+        )
+    if "trimap" in summary:
+        pairs = zip(summary["trimap"]["widths"], summary["trimap"]["miou"], strict=True)
+        lines.append("mIoU near boundaries: " + ", ".join(f"{_cell(miou)} within {w:g} px" for w, miou in pairs))
+    if "errors" in summary:
+        loss, oracle = summary["errors"]["loss"], summary["errors"]["oracle"]
+        parts = (f"{kind} {_cell(value)} (mended: mIoU {_cell(oracle[kind])})" for kind, value in loss.items())
+        lines.append("lost to " + ", ".join(parts))
+    if "calibration" in summary:
+        found = summary["calibration"]
+        lines.append(
+            f"calibration: ECE {_cell(found['ece'], 4)}, class-wise {_cell(found['mean_classwise_ece'], 4)}, "
+            f"Brier {_cell(found['brier'], 4)}, NLL {_cell(found['nll'], 4)}"
+        )
+    if "as" in summary:
+        tool = summary["as"]
+        lines.append(f"{tool['tool']} would print {_cell(tool['value'], 6)}: {tool['reason']}")
+    return lines
+
+
+def print_comparisons(result: dict[str, Any], console: Console) -> None:
+    """The scores, then a sentence for each pair."""
+    width = max(len(name) for name in result["scores"]) + 2
+    for name, score in sorted(result["scores"].items(), key=lambda item: -item[1]):
+        console.print(f"{name:<{width}}mIoU {score:.4f}", markup=False, highlight=False)
+    console.print(f"on {result['split']} ({result['images']} images); {result['method']}\n", highlight=False)
+    for pair in result["pairs"]:
+        console.print(verdict(pair, result["unit"]), markup=False, highlight=False)
+
+
+def verdict(pair: dict[str, Any], unit: str = "images") -> str:
+    """'A is better than B by 0.012 [0.004, 0.019]' or 'not told apart; about 140 more images would do'."""
+    better, worse, sign = (pair["a"], pair["b"], 1) if pair["difference"] >= 0 else (pair["b"], pair["a"], -1)
+    low, high = sorted(sign * value for value in pair["interval"])
+    spread = f"by {abs(pair['difference']):.3f} [{low:.3f}, {high:.3f}], p = {pair['p']:.3f}"
+    if pair["told_apart"]:
+        return f"{better} is better than {worse} {spread}"
+    if pair["more_images"] is None:
+        return f"{pair['a']} and {pair['b']} are not told apart: their scores are equal"
+    return f"{better} and {worse} are not told apart ({spread}); about {pair['more_images']} more {unit} would do"
+
+
+def _cell(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None or value != value else f"{value:.{digits}f}"
+
+
+def _range(pair: tuple[float, float] | None) -> str:
+    return "" if pair is None else f"[{pair[0]:.3f}, {pair[1]:.3f}]"

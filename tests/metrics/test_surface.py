@@ -1,0 +1,61 @@
+"""Surface distances against all pairs, and the conventions by hand."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from atrous.metrics import SurfaceScores
+
+
+def surface_by_hand(mask: np.ndarray) -> list[tuple[int, ...]]:
+    found = []
+    for place in map(tuple, np.argwhere(mask)):
+        for axis, step in itertools.product(range(mask.ndim), (-1, 1)):
+            there = tuple(p + step * (a == axis) for a, p in enumerate(place))
+            if not all(0 <= p < n for p, n in zip(there, mask.shape, strict=True)) or not mask[there]:
+                found.append(place)
+                break
+    return found
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.7, 0.7, 3.0)])
+@pytest.mark.parametrize("seed", range(3))
+def test_against_all_pairs_in_three_dimensions(seed: int, spacing: tuple[float, ...]) -> None:
+    rng = np.random.default_rng(seed)
+    one, other = (rng.random((5, 6, 4)) < share for share in (0.3, 0.5))
+    ours = SurfaceScores(one, other, spacing)
+    points = [[np.multiply(p, spacing) for p in surface_by_hand(mask)] for mask in (one, other)]
+    forth, back = (
+        np.array([min(math.dist(p, q) for q in there) for p in here]) for here, there in (points, points[::-1])
+    )
+    both = np.concatenate([forth, back])
+    assert ours.hausdorff() == pytest.approx(both.max())
+    assert ours.hd95() == pytest.approx(max(np.percentile(forth, 95), np.percentile(back, 95)))
+    assert ours.hd95("pooled") == pytest.approx(np.percentile(both, 95))
+    assert ours.assd() == pytest.approx(both.mean())
+    assert ours.assd("directed") == pytest.approx((forth.mean() + back.mean()) / 2)
+    assert ours.nsd(0.75) == pytest.approx((both <= 0.75).mean())
+
+
+def test_a_total_miss_is_never_dropped() -> None:
+    """MONAI 1.6.1 gives nan for HD95 here, and drops it from the mean."""
+    truth, nothing = np.zeros((30, 40), bool), np.zeros((30, 40), bool)
+    truth[5:9, 5:9] = True
+    for one, other in ((nothing, truth), (truth, nothing)):
+        miss = SurfaceScores(one, other)
+        assert miss.hd95() == miss.hausdorff() == miss.assd() == math.inf
+        assert miss.nsd(100) == 0
+    assert SurfaceScores(nothing, truth, (2, 2), missed="diagonal").hd95() == 100
+    assert SurfaceScores(nothing, truth, missed=7.0).assd() == 7
+    assert math.isnan(SurfaceScores(nothing, nothing).hd95())
+    assert math.isnan(SurfaceScores(nothing, nothing).nsd(1))
+
+
+def test_wrong_arguments() -> None:
+    mask = np.ones((3, 3), bool)
+    with pytest.raises(ValueError, match="spacing"):
+        SurfaceScores(mask, mask, (1.0, 1.0, 1.0))
+    with pytest.raises(ValueError, match="unknown convention 'medpy'"):
+        SurfaceScores(mask, mask).hd95("medpy")  # type: ignore[arg-type]
