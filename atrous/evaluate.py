@@ -102,7 +102,7 @@ class Evaluation:
             if value.shape == (len(self.labels),):
                 return self._named(value)
             return [self._plain(one) for one in value]
-        return _number(value) if isinstance(value, (float, np.floating)) else value
+        return _number(float(value)) if isinstance(value, (float, np.floating)) else value
 
 
 def evaluate(

@@ -4,6 +4,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class Normalise(nn.Module):
@@ -25,11 +26,33 @@ class Objective(nn.Module):
     """Normalise, run the network, weigh the losses of its outputs.
 
     image: raw (N, C, H, W); labels: (N, H, W) class indices. Auxiliary outputs count `aux_weight` each.
+    frozen_norms: the encoder's batch norms keep the statistics of its weights while they train. Batches of few or
+    unlike pictures have statistics far from the running ones that prediction uses.
     """
 
-    def __init__(self, model: nn.Module, loss: nn.Module, normalise: Normalise, aux_weight: float = 0.4) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: nn.Module,
+        normalise: Normalise,
+        *,
+        aux_weight: float = 0.4,
+        frozen_norms: bool = False,
+    ) -> None:
         super().__init__()
         self.model, self.loss, self.normalise, self.aux_weight = model, loss, normalise, aux_weight
+        self.frozen_norms = frozen_norms
+        self.train()
+
+    def train(self, mode: bool = True) -> "Objective":
+        """As of every module, but frozen norms stay as they are."""
+        super().train(mode)
+        encoder = getattr(self.model, "encoder", None)
+        if self.frozen_norms and encoder is not None:
+            for layer in encoder.modules():
+                if isinstance(layer, _BatchNorm):
+                    layer.eval()
+        return self
 
     def forward(self, image: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         x = self.normalise(image)

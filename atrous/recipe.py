@@ -30,6 +30,8 @@ class Recipe(BaseModel):
     model: str
     encoder: str | None = None
     stride: int | None = None
+    channels: tuple[int, ...] | None = None
+    frozen_norms: bool = False
     in_channels: int = Positive
     weights: str = "random"
     # the pixels
@@ -69,7 +71,8 @@ class Recipe(BaseModel):
 
     def model_options(self) -> dict[str, Any]:
         """The arguments of `create_model` besides the name and the classes."""
-        options = {"in_channels": self.in_channels, "encoder": self.encoder, "stride": self.stride}
+        options = {"in_channels": self.in_channels, "encoder": self.encoder, "stride": self.stride,
+                   "channels": self.channels}  # fmt: skip
         return {key: value for key, value in options.items() if value is not None}
 
     def save(self, path: Path | str) -> None:

@@ -61,7 +61,7 @@ def build(recipe: Recipe, data: DataSet, folder: Path, *, pretrained: bool) -> R
     model = create_model(recipe.model, classes=len(data.labels), pretrained=source, **recipe.model_options())
     weight = torch.tensor(recipe.class_weights) if recipe.class_weights else None
     loss = LOSSES[recipe.loss](ignore=data.labels.ignore_index, weight=weight, smoothing=recipe.smoothing)
-    objective = Objective(model, loss, Normalise(recipe.mean, recipe.std))
+    objective = Objective(model, loss, Normalise(recipe.mean, recipe.std), frozen_norms=recipe.frozen_norms)
     average = AveragedModel(model, multi_avg_fn=moving_average(recipe.ema), use_buffers=True) if recipe.ema else None
     return Run(folder, recipe, data, make_card(recipe, data), objective, average, make_optimizer(recipe, model))
 

@@ -176,6 +176,13 @@ def cut(image: np.ndarray, labels: np.ndarray, context: int = CONTEXT) -> Iterat
             yield Tile(split, place_name(80 - 10 * i, 10 * j - 180), image.take(columns, 1, mode="wrap")[rows], truth)
 
 
+def blocks(split: str) -> Iterator[Sample]:
+    """The blocks of a split without what lies around them: each of its pixels once."""
+    for tile in cut(read_image(world_image()), world_mask(), 0):
+        if tile.split == split:
+            yield Sample(tile.image, tile.labels)
+
+
 def place_name(south: int, west: int) -> str:
     """(40, -10) -> 'n40_w010': the south-west corner of a block in degrees."""
     return f"{'n' if south >= 0 else 's'}{abs(south):02}_{'e' if west >= 0 else 'w'}{abs(west):03}"

@@ -85,11 +85,11 @@ class BoundaryF:
         for k in np.union1d(target[valid], prediction[valid]).astype(int):
             if k < self.classes:
                 true, guess = ((labels == k) & valid for labels in (target, prediction))
-                edges = [boundary_pixels(mask) & valid for mask in (guess, true)]
+                ours, theirs = (boundary_pixels(mask) & valid for mask in (guess, true))
                 if not true.any() or not guess.any():
                     result[:, k] = 0
-                elif edges[0].any() or edges[1].any():
-                    result[:, k] = self._score(*edges, reach)
+                elif ours.any() or theirs.any():
+                    result[:, k] = self._score(ours, theirs, reach)
                 else:
                     result[:, k] = 1  # both fill the picture: no boundary to miss
         self.images.append(result)
