@@ -145,7 +145,7 @@ def street(tmp_path: Path) -> Street:
         instances[:, :27], instances[:, 27:45] = 1, 2  # the rest is a group
         ids = np.array([*TRAIN_TO_ID, *[0] * 237], np.uint8)
         target[:4, :20] = IGNORE
-        instances[target == IGNORE] = 0
+        instances[(target == IGNORE) | (target < 11)] = 0  # road to sky have no instances
         raw = np.where(instances > 0, ids[target].astype(np.int32) * 1000 + instances, ids[target])
         paths = [tmp_path / f"{index}_{kind}.png" for kind in ("pred", "gtFine_labelIds", "gtFine_instanceIds")]
         for path, array in zip(paths, (ids[guess], ids[target], raw), strict=True):
@@ -162,6 +162,7 @@ def test_cityscapes(street: Street, monkeypatch: pytest.MonkeyPatch) -> None:
         from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as script
     except ImportError:
         pytest.skip("cityscapesscripts is not installed")
+    monkeypatch.setattr(np, "in1d", np.isin, raising=False)  # gone from numpy 2.4, the script still calls it
     guesses, truths, arrays = street
     script.args.quiet, script.args.JSONOutput, script.args.evalInstLevelScore = True, False, True
     result = script.evaluateImgLists([str(path) for path in guesses], [str(path) for path in truths], script.args)
