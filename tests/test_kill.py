@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def command(world: Path, run: Path, workers: int) -> list[str]:
     return [
         sys.executable, "-m", "atrous", "train", str(world), "-o", str(run), "--model", "unet",
-        "--encoder", "test_resnet", "--no-pretrained", "--batch", "2", "--crop", "64", "--steps", "96",
+        "--encoder", "test_resnet", "--no-pretrained", "--batch", "2", "--crop", "64", "--steps", "48",
         "--workers", str(workers),
     ]  # fmt: skip
 
@@ -32,12 +32,13 @@ def finish(world: Path, run: Path, workers: int) -> tuple[Path, float]:
 @pytest.mark.parametrize("kills", [2, pytest.param(25, marks=[pytest.mark.torture, pytest.mark.timeout(3600)])])
 def test_kill_9(tmp_path: Path, kills: int) -> None:
     world = make_world(tmp_path / "world")
+    finish(world, tmp_path / "first", 0)  # compiles kernels and measures what later runs only read
     whole, seconds = finish(world, tmp_path / "whole", 0)
     dice, run, interrupted = random.Random(kills), tmp_path / "killed", 0
     for turn in range(kills):
         process = subprocess.Popen(command(world, run, turn % 2 * 2), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         try:
-            process.wait(dice.uniform(0.4, 1.0) * seconds)
+            process.wait(dice.uniform(0.4, 0.9) * seconds)
         except subprocess.TimeoutExpired:
             interrupted += 1
         process.kill()
