@@ -16,6 +16,9 @@ from atrous.metrics import ConfusionMatrix, scores
 from atrous.ops.stats import bootstrap, by_cluster, interval, iou_of_sums, miou_of_sums
 from atrous.sample import Sample
 
+BY_PLACE = {"widths", "miou", "share", "confidence", "accuracy"}
+"""Arrays over widths or bins, which may be as many as there are classes; all others are over classes."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -94,15 +97,17 @@ class Evaluation:
     def _named(self, values: np.ndarray) -> dict[str, float | None]:
         return {name: _number(value) for name, value in zip(self.labels.names, values, strict=True)}
 
-    def _plain(self, value: Any) -> Any:
+    def _plain(self, value: Any, named: bool = True) -> Any:
         """Arrays by class name where they are as long as the classes, lists else; nan as None; for JSON."""
         if isinstance(value, Mapping):
-            return {str(key): self._plain(one) for key, one in value.items()}
+            return {str(key): self._plain(one, named=key not in BY_PLACE) for key, one in value.items()}
         if isinstance(value, np.ndarray):
-            if value.shape == (len(self.labels),):
+            if named and value.shape == (len(self.labels),):
                 return self._named(value)
             return [self._plain(one) for one in value]
-        return _number(float(value)) if isinstance(value, (float, np.floating)) else value
+        if isinstance(value, np.generic):
+            value = value.item()  # numpy's scalars are not JSON's
+        return _number(value) if isinstance(value, float) else value
 
 
 def evaluate(

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from worlds import make_world
 from atrous.datasets import open_dataset
 from atrous.errors import DataError
 from atrous.evaluate import evaluate, from_folder
+from atrous.metrics import TrimapCurve
 
 
 def test_truth_scores_one_and_a_shift_scores_what_brute_force_says(tmp_path: Path) -> None:
@@ -49,3 +51,12 @@ def test_label_maps_of_a_folder(tmp_path: Path) -> None:
     (folder / "test0.png").unlink()
     with pytest.raises(DataError, match=r"no prediction for test0\.png"):
         evaluate(from_folder(folder, data.labels), data.splits["test"], data.labels, "test")
+
+
+def test_as_many_widths_as_classes_are_not_taken_for_classes(tmp_path: Path) -> None:
+    data = open_dataset(make_world(tmp_path))
+    curve = TrimapCurve(3, widths=(1, 2, 3))
+    summary = evaluate(lambda s: s.mask, data.splits["test"], data.labels, "test", metrics={"trimap": curve}).summary()
+    assert json.loads(json.dumps(summary))["trimap"]["widths"] == [1, 2, 3]
+    assert summary["trimap"]["miou"] == [1, 1, 1]
+    assert summary["trimap"]["iou"][0] == {"ground": 1, "disc": 1, "bar": 1}
