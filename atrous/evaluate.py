@@ -28,6 +28,7 @@ class Evaluation:
     counts: (n, 3, K) int64 per image: true, predicted and hit pixels. names: the n image names.
     clusters: per image, what it is one of (its video, its patient), None where images stand alone. block: for frames
     in order, how many neighbours are drawn together. extras: what further metrics computed, by their names.
+    predict_seconds, sizes: per image, what the prediction alone took, and the image's height and width.
     """
 
     labels: LabelSet
@@ -39,6 +40,8 @@ class Evaluation:
     clusters: list[str] | None = None
     block: int = 1
     extras: dict[str, dict[str, Any]] = field(default_factory=dict)
+    predict_seconds: list[float] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
 
     def image_scores(self) -> np.ndarray:
         """(n,) mIoU of each image over the classes in its truth or prediction; nan where nothing is labelled."""
@@ -123,16 +126,19 @@ def evaluate(
 ) -> Evaluation:
     """Count `predict(sample) -> (H, W)` class indices against the samples' masks, one at a time.
 
-    metrics: name -> a further metric, updated with each (prediction, mask). cluster: image name -> what it is one of.
-    block: see `Evaluation`.
+    metrics: name -> a further metric, updated with each (prediction, mask); an empty result is left out.
+    cluster: image name -> what it is one of. block: see `Evaluation`.
     """
     start = time.perf_counter()
     matrix = ConfusionMatrix(len(labels), labels.ignore_index)
-    counts, names = [], []
+    counts, names, seconds, sizes = [], [], [], []
     indices = range(len(pairs))
     for index in progress(indices, len(pairs)) if progress else indices:
         sample = pairs[index]
+        began = time.perf_counter()
         prediction = predict(sample)
+        seconds.append(time.perf_counter() - began)
+        sizes.append((sample.image.shape[0], sample.image.shape[1]))
         counts.append(matrix.update(prediction, sample.mask))
         for metric in (metrics or {}).values():
             metric.update(prediction, sample.mask)
@@ -148,7 +154,9 @@ def evaluate(
         time.perf_counter() - start,
         clusters=[cluster(name) for name in names] if cluster else None,
         block=block,
-        extras={name: metric.compute() for name, metric in (metrics or {}).items()},
+        extras={name: found for name, metric in (metrics or {}).items() if (found := metric.compute())},
+        predict_seconds=seconds,
+        sizes=sizes,
     )
 
 

@@ -2,16 +2,18 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from atrous.bundle import Card
 from atrous.datasets import DataSet, open_dataset
 from atrous.errors import AtrousError, DataError, nearest
 from atrous.evaluate import Evaluation, evaluate, from_folder
-from atrous.metrics import BoundaryF, BoundaryIoU, Calibration, ErrorKinds, TrimapCurve
+from atrous.metrics import BoundaryF, BoundaryIoU, Calibration, ErrorKinds, TrimapCurve, scores
 from atrous.metrics.foreign import TOOLS, Foreign
 from atrous.ops.stats import by_cluster
 from atrous.ops.stats import compare as paired
@@ -21,7 +23,18 @@ from atrous.segmenter import Segmenter, choose_split, load, open_like_run
 Progress = Callable[[Iterable[int], int], Iterable[int]]
 
 
-def judge(
+@dataclass(frozen=True)
+class Judged:
+    """What was judged: its evaluation, the data, and what predicts again. card: None for a folder of label maps."""
+
+    source: Path
+    result: Evaluation
+    data: DataSet
+    predict: Callable[[Sample], np.ndarray]
+    card: Card | None
+
+
+def examine(
     source: Path,
     data: Path,
     split: str | None = None,
@@ -33,7 +46,7 @@ def judge(
     cluster: str | None = None,
     block: int = 1,
     progress: Progress | None = None,
-) -> Evaluation:
+) -> Judged:
     """Evaluate a run, a bundle or a folder of label maps on a split of `data`; pictures stream through, none is kept.
 
     full: boundary scores and kinds of errors too, and calibration where a network gives probabilities. as_tool: a name
@@ -57,9 +70,12 @@ def judge(
         }
     if as_tool:
         metrics["as"] = Foreign(as_tool, count, ignored)
-    calibration = Calibration(count, ignored) if full and segmenter else None
+    asked = _Asked(segmenter, Calibration(count, ignored)) if segmenter else None
+    if full and asked:
+        metrics["calibration"] = asked
+    predict = asked or from_folder(source, opened.labels)
     result = evaluate(
-        from_folder(source, opened.labels) if segmenter is None else _asking(segmenter, calibration),
+        predict,
         opened.splits[name],
         opened.labels,
         name,
@@ -68,9 +84,12 @@ def judge(
         cluster=_finder(cluster) if cluster else None,
         block=block,
     )
-    if calibration is not None and calibration.pixels:
-        result.extras["calibration"] = calibration.compute()
-    return result
+    return Judged(source, result, opened, predict, segmenter.card if segmenter else None)
+
+
+def judge(source: Path, data: Path, split: str | None = None, **options: Any) -> Evaluation:
+    """The evaluation alone of `examine`, which has the options."""
+    return examine(source, data, split, **options).result
 
 
 def compare_all(
@@ -91,7 +110,7 @@ def compare_all(
     if len(sources) < 2:
         raise AtrousError("nothing to compare: give two runs, bundles or folders of label maps at least")
     sides = [[Path(part) for part in source.split(",") if part] for source in sources]
-    data = data or _trained_on(sides[0][0])
+    data = data or trained_on(sides[0][0])
     results = [
         [
             judge(path, data, split, classes=classes, ignore=ignore, cluster=cluster, block=block, progress=progress)
@@ -99,22 +118,32 @@ def compare_all(
         ]
         for side in sides
     ]
+    check_alike(list(chain(*sides)), list(chain(*results)))
+    return compare_results(sources, results, block=block)
+
+
+def check_alike(sources: Sequence[Path], results: Sequence[Evaluation]) -> None:
+    """DataError where one was not judged on the same images and classes as the first."""
+    for path, result in zip(sources, results, strict=True):
+        if result.names != results[0].names or result.labels.names != results[0].labels.names:
+            raise DataError(f"{path}: was not judged on the same images and classes as {sources[0]}")
+
+
+def compare_results(names: Sequence[str], results: Sequence[Sequence[Evaluation]], *, block: int = 1) -> dict[str, Any]:
+    """Each of the named sides with every later one. results: of each side, per seed, on the same images."""
     first = results[0][0]
-    for path, result in zip(chain(*sides), chain(*results), strict=True):
-        if result.names != first.names or result.labels.names != first.labels.names:
-            raise DataError(f"{path}: was not judged on the same images and classes as {sides[0][0]}")
 
     def counts(result: Evaluation) -> np.ndarray:
         return result.counts if result.clusters is None else by_cluster(result.counts, result.clusters)
 
     pairs = []
-    for i in range(len(sides)):
-        for j in range(i + 1, len(sides)):
+    for i in range(len(names)):
+        for j in range(i + 1, len(names)):
             found = paired([counts(r) for r in results[i]], [counts(r) for r in results[j]], block=block)
             pairs.append(
                 {
-                    "a": sources[i],
-                    "b": sources[j],
+                    "a": names[i],
+                    "b": names[j],
                     "difference": round(found.difference, 6),
                     "interval": [round(value, 6) for value in found.interval],
                     "p": round(found.p, 6),
@@ -125,8 +154,8 @@ def compare_all(
     unit = "images" if first.clusters is None else "clusters"
     return {
         "scores": {
-            source: round(float(np.mean([r.summary()["miou"] for r in side])), 6)
-            for source, side in zip(sources, results, strict=True)
+            name: round(float(np.mean([scores(r.confusion)["miou"] for r in side])), 6)
+            for name, side in zip(names, results, strict=True)
         },
         "pairs": pairs,
         "split": first.split,
@@ -137,23 +166,26 @@ def compare_all(
     }
 
 
-def _asking(segmenter: Segmenter, calibration: Calibration | None) -> Callable[[Sample], np.ndarray]:
-    """The network's labels of a sample; its probabilities go to the calibration where there is one."""
+class _Asked:
+    """Asks a network for labels, and gives the probabilities of its last answer to a calibration: a metric itself."""
 
-    def answer(sample: Sample) -> np.ndarray:
-        prediction = segmenter.predictor(sample.image)
-        if calibration is not None and sample.mask is not None:
-            calibration.update(prediction.probabilities, sample.mask)
-        return prediction.labels
+    def __init__(self, segmenter: Segmenter, calibration: Calibration) -> None:
+        self.predictor, self.calibration = segmenter.predictor, calibration
 
-    return answer
+    def __call__(self, sample: Sample) -> np.ndarray:
+        self.last = self.predictor(sample.image)
+        return self.last.labels
+
+    def update(self, _: np.ndarray, target: np.ndarray) -> None:
+        self.calibration.update(self.last.probabilities, target)
+
+    def compute(self) -> dict[str, Any]:
+        return self.calibration.compute() if self.calibration.pixels else {}
 
 
 def _open(source: Path, data: Path, classes: Path | None, ignore: Sequence[int]) -> tuple[DataSet, Segmenter | None]:
     """The data with the classes that apply, and the network where the source is one."""
-    if source.suffix == ".safetensors" or any(
-        (source / name).exists() for name in ("recipe.toml", "model.safetensors")
-    ):
+    if _is_run(source):
         segmenter = load(source)
         return open_like_run(segmenter.card, data, classes=classes, ignore=ignore), segmenter
     if not source.is_dir():
@@ -161,11 +193,21 @@ def _open(source: Path, data: Path, classes: Path | None, ignore: Sequence[int])
     return open_dataset(data, classes=classes, ignore=ignore, holdout=0), None
 
 
-def _trained_on(source: Path) -> Path:
-    """The data of a run; a folder of label maps does not know its own."""
-    if not (source / "model.safetensors").exists() and source.suffix != ".safetensors":
+def trained_on(source: Path) -> Path:
+    """The data of a run; a folder of label maps does not know its own, and a run's may have moved."""
+    if not source.exists():
+        raise AtrousError(f"{source}: no such run folder, bundle or folder of predictions")
+    if not _is_run(source):
         raise AtrousError(f"{source}: is no trained run, so that --data DATA is needed")
-    return Path(load(source).card.data)
+    data = Path(load(source).card.data)
+    if not data.exists():
+        raise DataError(f"{source}: was trained on {data}, which is not there; say where it is with --data DATA")
+    return data
+
+
+def _is_run(source: Path) -> bool:
+    names = ("recipe.toml", "model.safetensors")
+    return source.suffix == ".safetensors" or any((source / name).exists() for name in names)
 
 
 def _finder(pattern: str) -> Callable[[str], str]:

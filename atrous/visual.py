@@ -7,6 +7,9 @@ from atrous.errors import DataError
 from atrous.labels import LabelSet
 
 WRONG = (214, 39, 40)
+KIND_COLOURS = ((86, 180, 233), (213, 94, 0), (0, 114, 178), (0, 0, 0))
+"""Of the kinds of errors in the order of `atrous.metrics.errors.KINDS`: of Okabe and Ito's eight the four that stay
+furthest from one another, and from the greys of an error map, under simulated colour blindness of each sort."""
 ROWS = 25
 """Classes in one column of a legend."""
 WEIGHT = 500
@@ -45,18 +48,22 @@ def overlay(image: np.ndarray, indices: np.ndarray, labels: LabelSet, alpha: flo
     return blended
 
 
-def error_map(truth: np.ndarray, prediction: np.ndarray, labels: LabelSet) -> np.ndarray:
+def error_map(
+    truth: np.ndarray, prediction: np.ndarray, labels: LabelSet, kinds: np.ndarray | None = None
+) -> np.ndarray:
     """Where a prediction is wrong, (H, W, 3) uint8: red; what is right in pale greys, what is ignored hatched dark.
 
     truth, prediction: (H, W) class indices. A lighter grey is a class of a lighter colour, so that the scene stays
     legible. Every wrong pixel has one red whatever was predicted: class colours may be grey or white themselves.
+    kinds: (H, W) as `atrous.metrics.ErrorKinds.update` returns it; a wrong pixel then has the colour of its kind.
     DataError where the sizes differ.
     """
     _same_size("a true mask", truth, "its prediction", prediction)
     luminance = cv2.cvtColor(labels.to_colours(truth), cv2.COLOR_RGB2GRAY)
     picture = cv2.cvtColor((196 + luminance * (50 / 255)).astype(np.uint8), cv2.COLOR_GRAY2RGB)
     ignored = truth == labels.ignore_index
-    picture[(truth != prediction) & ~ignored] = WRONG
+    wrong = (truth != prediction) & ~ignored
+    picture[wrong] = WRONG if kinds is None else np.array(KIND_COLOURS, np.uint8)[kinds[wrong]]
     rows, columns = np.nonzero(ignored)
     picture[rows, columns] = np.where((rows + columns) % 8 < 3, 84, 46)[:, None]
     return picture
