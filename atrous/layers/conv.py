@@ -1,21 +1,25 @@
-"""Blocks of convolution, batch norm and ReLU that keep the size of the map."""
+"""Blocks of convolution, batch norm and ReLU that keep the size of the map, or divide it by their stride."""
 
 from torch import nn
 
 
-def conv_bn_relu(channels: int, out: int, kernel: int = 3, *, dilation: int = 1, groups: int = 1) -> nn.Sequential:
-    """(N, channels, H, W) -> (N, out, H, W): an odd kernel x kernel convolution without bias, batch norm, ReLU."""
+def conv_bn_relu(
+    channels: int, out: int, kernel: int = 3, *, stride: int = 1, dilation: int = 1, groups: int = 1
+) -> nn.Sequential:
+    """(N, channels, H, W) -> (N, out, ceil(H / stride), ceil(W / stride)): an odd kernel x kernel convolution without
+    bias, batch norm, ReLU."""
     padding = dilation * (kernel // 2)
-    convolution = nn.Conv2d(channels, out, kernel, padding=padding, dilation=dilation, groups=groups, bias=False)
+    convolution = nn.Conv2d(channels, out, kernel, stride, padding, dilation, groups, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(out), nn.ReLU(inplace=True))
 
 
-def separable_conv(channels: int, out: int, *, dilation: int = 1) -> nn.Sequential:
-    """(N, channels, H, W) -> (N, out, H, W): depthwise 3x3, then pointwise 1x1, each with batch norm and ReLU.
+def separable_conv(channels: int, out: int, *, stride: int = 1, dilation: int = 1) -> nn.Sequential:
+    """(N, channels, H, W) -> (N, out, ceil(H / stride), ceil(W / stride)): depthwise 3x3, then pointwise 1x1, each with
+    batch norm and ReLU.
 
     The form of DeepLab v3+ (Chen et al. 2018, section 3.1: atrous separable convolution); others norm only once.
     """
-    depthwise = conv_bn_relu(channels, channels, 3, dilation=dilation, groups=channels)
+    depthwise = conv_bn_relu(channels, channels, 3, stride=stride, dilation=dilation, groups=channels)
     return nn.Sequential(*depthwise, *conv_bn_relu(channels, out, 1))
 
 
