@@ -3,17 +3,24 @@
 from atrous.layers.aspp import ASPP
 from atrous.layers.conv import conv_bn_relu, fcn_head, separable_conv
 from atrous.layers.depthwise import quick_depthwise
-from atrous.layers.norm import safe_norms
-from atrous.layers.pad import pad_reflect
+from atrous.layers.norm import InstanceNorm, safe_norms
+from atrous.layers.pad import expect_axes, pad_reflect
+from atrous.layers.ppm import PyramidPool
+from atrous.layers.valid import overlap_tile, run_whole
 from atrous.layers.vgg import VGG16
 
 __all__ = [
     "ASPP",
+    "InstanceNorm",
+    "PyramidPool",
     "VGG16",
     "conv_bn_relu",
+    "expect_axes",
     "fcn_head",
+    "overlap_tile",
     "pad_reflect",
     "quick_depthwise",
+    "run_whole",
     "safe_norms",
     "separable_conv",
 ]

@@ -1,4 +1,4 @@
-"""Batch norm that trains on one image: where a channel holds a single value, its running statistics stand in."""
+"""Norms that take a single value per channel: batch norm by its running statistics, instance norm by its shift."""
 
 from typing import TypeVar
 
@@ -21,6 +21,22 @@ def safe_norms(module: ModuleT) -> ModuleT:
             norm.register_forward_pre_hook(_enter)
             norm.register_forward_hook(_leave, always_call=True)
     return module
+
+
+class InstanceNorm(nn.Module):
+    """(N, C, ...) -> the same: each channel of each image to mean 0 and variance 1, then scaled and shifted.
+
+    `nn.InstanceNorm2d(channels, affine=True)` and its 3-D form, keys included, in training and out; but a map of a
+    single value, which torch refuses, has variance 0 and becomes the shift.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.eps = eps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.instance_norm(x, self.weight, self.bias, None, None, True, 0.0, self.eps, True)
 
 
 def _enter(norm: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:

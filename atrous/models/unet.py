@@ -7,7 +7,8 @@
 
 `unet2015` is exact: a 572 x 572 input gives 388 x 388. The paper extrapolates the border by mirroring; `forward` does
 so inside, by the 92 pixels the network eats and up to the next valid size, so that the logits have the
-image's size. The border-weighted loss and the elastic deformation of the paper are not part of the page.
+image's size; `overlap_tile` does the same tile by tile (figure 2). The paper's border weights are in
+`atrous.transforms.border_weights`, its elastic deformation in `atrous.transforms.elastic`.
 
 Axes: N images, C channels, H x W pixels, K classes, w the width of the first level.
 """
@@ -21,7 +22,7 @@ from torch import nn
 
 from atrous import encoders
 from atrous.errors import ModelError
-from atrous.layers import conv_bn_relu, pad_reflect, safe_norms
+from atrous.layers import conv_bn_relu, overlap_tile, run_whole, safe_norms
 from atrous.ops.resize import Tail, resize
 
 MARGIN = 92
@@ -93,13 +94,17 @@ class UNet2015(nn.Module):
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        height, width = image.shape[2:]
-        below, right = ((4 - side) % 16 for side in (height, width))  # up to a valid size
-        x = pad_reflect(image, MARGIN, MARGIN + below, MARGIN, MARGIN + right)
-        return self.valid(x)[:, :, :height, :width]  # (N, K, H, W)
+        return run_whole(self.valid, image, MARGIN, grid=16)  # (N, K, H, W)
 
     def logits_at_stride(self, image: torch.Tensor) -> None:
         """None: the logits have the image's stride already."""
+
+    def overlap_tile(self, image: torch.Tensor, tile: int = 572) -> torch.Tensor:
+        """`forward` from tiles of `tile` x `tile` pixels: (N, C, H, W) -> the same logits (N, K, H, W), to rounding.
+
+        Tiles of 572 give 388 and start 384 apart, a multiple of 16: 388 apart the pools would see other pixels.
+        """
+        return overlap_tile(self.valid, image, MARGIN, grid=16, tile=tile)
 
     def valid(self, x: torch.Tensor) -> torch.Tensor:
         """Without padding: (N, C, h, w) -> (N, K, h - 184, w - 184) for h, w in 188, 204, ..., 572, ..."""

@@ -1,0 +1,127 @@
+"""Attention U-Net: what the decoder knows decides, pixel by pixel, what of a skip goes through (Oktay et al. 2018).
+
+arXiv 1804.03999. Every skip but the finest passes a gate (section 3, equations 1 and 2):
+
+    q = psi(ReLU(W_x x + W_g g + b_g)) + b_psi,   alpha = sigmoid(q),   the skip becomes alpha x
+
+x is the skip, g the decoder's map one level deeper. W_x is a 2x2 of stride 2, which brings x to g's grid; W_g and psi
+are 1x1; alpha is one number per pixel, upsampled bilinearly to x.
+
+Unlike the paper: images instead of volumes, and any encoder. The gate and the decoder are as released (the deepest map
+passes a 1x1 with batch norm before it gates, maps are upsampled bilinearly), but for the 1x1 with batch norm behind a
+gate, which the paper does not have. Deep supervision (`aux`): a 1x1 per level; the released net merges them into one.
+
+Axes: N images, C channels, H x W pixels, K classes.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from atrous import encoders
+from atrous.errors import ModelError
+from atrous.layers import conv_bn_relu, safe_norms
+from atrous.ops.resize import Tail, resize
+
+
+class Gate(nn.Module):
+    """Skip (N, channels, H, W) and gating map (N, gating, h, w) -> alpha (N, 1, H, W) in 0..1."""
+
+    def __init__(self, channels: int, gating: int) -> None:
+        super().__init__()
+        self.of_skip = nn.Conv2d(channels, channels, 2, stride=2, bias=False)
+        self.of_gating = nn.Conv2d(gating, channels, 1)
+        self.psi = nn.Conv2d(channels, 1, 1)
+
+    def forward(self, x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+        height, width = x.shape[2:]
+        even = functional.pad(x, (0, width % 2, 0, height % 2), mode="replicate")
+        theta = self.of_skip(even)  # (N, channels, ceil(H/2), ceil(W/2)), mostly g's grid
+        phi = resize(self.of_gating(g), tuple(theta.shape[2:]))
+        alpha = self.psi((theta + phi).relu()).sigmoid()  # (N, 1, ceil(H/2), ceil(W/2))
+        return resize(alpha, (height, width))
+
+
+class AttentionUNet(nn.Module):
+    """An encoder and, per skip from the deepest on, a gate, upsampling and two 3x3 with batch norm. Any H, W >= 1.
+
+    The decoder ends at the encoder's finest stride, mostly 2; from there logits are resized to the image.
+    """
+
+    def __init__(
+        self, encoder: encoders.Encoder, classes: int, channels: Sequence[int], *, aux: bool = False
+    ) -> None:
+        super().__init__()
+        self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
+        deepest = encoder.strides[-1]
+        last = {stride: index for index, stride in enumerate(encoder.strides) if stride < deepest}
+        self.skips = sorted(last.values(), reverse=True)  # the last features of each stride, deep first
+        if len(channels) < len(self.skips):
+            raise ModelError(
+                f"encoder {encoder.name!r} has {len(self.skips)} skips and the decoder {len(channels)} widths "
+                f"{tuple(channels)}; give a width for each skip, the deepest first"
+            )
+        width = encoder.channels[-1]
+        self.gating = conv_bn_relu(width, width, 1) if len(self.skips) > 1 else None
+        self.gates, self.decoder, widths = nn.ModuleList(), nn.ModuleList(), []
+        for index, out in zip(self.skips, channels, strict=False):
+            skip = encoder.channels[index]
+            if index != self.skips[-1]:
+                self.gates.append(Gate(skip, width))
+            self.decoder.append(nn.Sequential(conv_bn_relu(width + skip, out), conv_bn_relu(out, out)))
+            width = out
+            widths.append(out)
+        widths = (widths or [width])[None if aux else -1 :]
+        self.heads = nn.ModuleList(nn.Conv2d(width, classes, 1) for width in widths)  # the finest last
+        safe_norms(self)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits, tail = self.logits_at_stride(image)  # (N, K, H/2, W/2)
+        return tail.apply(logits)  # (N, K, H, W)
+
+    def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
+        """Logits at the encoder's finest stride and the resize to the image."""
+        return self.heads[-1](self._decode(image)[0][-1]), Tail((image.shape[2], image.shape[3]))
+
+    def outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The logits, then with `aux` those of the coarser levels, finest first, all (N, K, H, W)."""
+        levels, tail = self._decode(image)[0], Tail((image.shape[2], image.shape[3]))
+        pairs = zip(reversed(self.heads), reversed(levels), strict=False)
+        return tuple(tail.apply(head(level)) for head, level in pairs)
+
+    def attention(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """What the gates let through over the image: alpha per gated skip, the deepest first, (N, 1, h, w)."""
+        return tuple(self._decode(image)[1])
+
+    def _decode(self, image: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """The decoder's maps and the gates' alphas, both the deepest first."""
+        features = self.encoder(image)
+        x = features[-1]  # (N, C, H/32, W/32)
+        g = x if self.gating is None else self.gating(x)
+        levels, alphas = [], []
+        for place, (index, block) in enumerate(zip(self.skips, self.decoder, strict=True)):
+            skip = features[index]
+            if place < len(self.gates):
+                alphas.append(self.gates[place](skip, g))
+                skip = skip * alphas[-1]
+            x = g = block(torch.cat([skip, resize(x, tuple(skip.shape[2:]))], 1))  # (N, C, of the skip)
+            levels.append(x)
+        return levels or [x], alphas
+
+
+def attention_unet(
+    classes: int = 21,
+    encoder: str = "resnet34",
+    in_channels: int = 3,
+    pretrained: bool | str | Path = False,
+    stride: int = 32,
+    *,
+    channels: Sequence[int] = (256, 128, 64, 32, 16),
+    aux: bool = False,
+) -> AttentionUNet:
+    """U-Net on any encoder with attention gates on its skips. channels: per skip, the deepest first; aux: deep heads."""
+    net = encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained)
+    return AttentionUNet(net, classes, channels, aux=aux)
