@@ -1,6 +1,8 @@
-"""torchvision's segmentation networks: `deeplabv3_resnet50/101` and `fcn_resnet50/101`, auxiliary head or not.
+"""torchvision's six segmentation networks: `deeplabv3_*`, `fcn_*` and `lraspp_*`, auxiliary head or not.
 
-Their stride is 8, their dilation rule timm's, their images RGB in 0..1 with the ImageNet mean and standard deviation.
+What differs in number between them and our defaults is an argument of our network, in `OURS`: stride 8, with timm's
+rates, on ResNets; on MobileNetV3 stride 16, torchvision's own encoder and, in DeepLab v3, the rates that belong to
+stride 8. Their images are RGB in 0..1 with the ImageNet mean and standard deviation.
 """
 
 import re
@@ -12,10 +14,15 @@ import torch
 from atrous.errors import ModelError, WeightsError, nearest
 
 OURS: dict[str, tuple[str, dict[str, Any]]] = {
+    "deeplabv3_mobilenet_v3_large": (
+        "deeplabv3",
+        {"encoder": "mobilenet_v3_large", "stride": 16, "rates": (12, 24, 36)},
+    ),
     "deeplabv3_resnet50": ("deeplabv3", {"encoder": "resnet50", "stride": 8}),
     "deeplabv3_resnet101": ("deeplabv3", {"encoder": "resnet101", "stride": 8}),
     "fcn_resnet50": ("fcn", {"encoder": "resnet50", "stride": 8}),
     "fcn_resnet101": ("fcn", {"encoder": "resnet101", "stride": 8}),
+    "lraspp_mobilenet_v3_large": ("lraspp", {"encoder": "mobilenet_v3_large", "stride": 16}),
 }
 """torchvision's name -> our model and its options; add `aux=True` when the weights have `aux_classifier`."""
 
@@ -34,13 +41,20 @@ RENAMES = {
         (r"classifier\.2\.", "head.1."),
         (r"classifier\.4\.", "head.3."),
     ),
+    "lraspp": (
+        *COMMON,
+        (r"classifier\.cbr\.", "features."),
+        (r"classifier\.scale\.1\.", "gate."),
+        (r"classifier\.low_classifier\.", "low_score."),
+        (r"classifier\.high_classifier\.", "high_score."),
+    ),
 }
 
 
 def from_torchvision(state: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
     """torchvision's state dict of `name`, such as "deeplabv3_resnet50", under the names of our network `OURS[name]`.
 
-    Raises ModelError on a name that is not one of the four, WeightsError on a tensor that torchvision has not.
+    Raises ModelError on a name that is not one of the six, WeightsError on a tensor that torchvision has not.
     """
     if name not in OURS:
         raise ModelError(f"unknown torchvision network {name!r}; {nearest(name, list(OURS))}")
