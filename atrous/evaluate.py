@@ -169,8 +169,6 @@ def from_folder(folder: Path, labels: LabelSet) -> Callable[[Sample], np.ndarray
         raise DataError(
             f"{folder}: holds no label maps (.png, .tif, .bmp, .npy); `atrous predict` writes such a folder"
         )
-    table = np.full(65536, 65534, np.uint16)
-    table[list(labels.values)] = np.arange(len(labels))
 
     def read(sample: Sample) -> np.ndarray:
         assert sample.path is not None
@@ -184,7 +182,7 @@ def from_folder(folder: Path, labels: LabelSet) -> Callable[[Sample], np.ndarray
                 f"{path}: is {values.shape[1]}x{values.shape[0]} pixels, the mask of {sample.path.name} is "
                 f"{sample.mask.shape[1]}x{sample.mask.shape[0]}; predictions must keep the image's size"
             )
-        return table[values]
+        return labels.to_classes(values)
 
     return read
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 
 from atrous.errors import DataError
@@ -80,11 +81,8 @@ class LabelSet:
 
     def to_indices(self, mask: np.ndarray, path: Path | str = "mask") -> np.ndarray:
         """Mask-file values (H, W) -> class indices (H, W); DataError on a value that is no class and not ignored."""
-        unknown = 65534
-        table = np.full(65536, unknown, np.uint16)
-        table[list(self.ignore)] = self.ignore_index
-        table[list(self.values)] = np.arange(len(self))
-        indices = table[mask]
+        unknown = 254 if len(self) < 255 else 65534
+        indices = self._look_up(mask, unknown)
         if (stray := indices == unknown).any():
             value, count = int(mask[stray].min()), int(stray.sum())
             raise DataError(
@@ -92,7 +90,20 @@ class LabelSet:
                 f"{_ranges(self.values)}, ignored is {_ranges(self.ignore) or 'nothing'}; "
                 f"add it to classes.toml or pass --ignore {value}"
             )
-        return indices.astype(self.dtype)
+        return indices.astype(self.dtype, copy=False)
+
+    def to_classes(self, prediction: np.ndarray) -> np.ndarray:
+        """`to_indices` for a predicted map, of which nothing is known: what is no class becomes `ignore_index`."""
+        return self._look_up(prediction, self.ignore_index).astype(self.dtype, copy=False)
+
+    def _look_up(self, mask: np.ndarray, others: int) -> np.ndarray:
+        """Mask-file values -> indices, uint8 below 255 classes, else uint16; `others`: of values of no meaning."""
+        table: np.ndarray = np.full(65536, others, np.uint8 if len(self) < 255 else np.uint16)
+        table[list(self.ignore)] = self.ignore_index
+        table[list(self.values)] = np.arange(len(self))
+        if mask.dtype == np.uint8 and mask.size:  # a tenth of the time
+            return cv2.LUT(mask.reshape(1, -1), table[:256]).reshape(mask.shape)
+        return table[mask]
 
     def to_values(self, indices: np.ndarray) -> np.ndarray:
         """Class indices (H, W) -> mask-file values; ignored pixels become the first ignored value."""

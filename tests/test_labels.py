@@ -38,6 +38,26 @@ def test_more_than_255_classes_are_16_bit() -> None:
     np.testing.assert_array_equal(labels.to_values(labels.to_indices(mask)), mask)
 
 
+@pytest.mark.parametrize("count", [254, 255, 256])
+def test_many_classes_and_strays(count: int) -> None:
+    """254 classes leave room for "ignored" and "stray" in a byte, 255 for one of them, 256 for neither."""
+    labels = LabelSet(tuple(f"c{k}" for k in range(count)), values=tuple(range(1, count + 1)), ignore=(0,))
+    mask = np.array([[0, 1, count]], np.uint8 if count < 256 else np.uint16)
+    for read in (labels.to_indices, labels.to_classes):
+        np.testing.assert_array_equal(read(mask), [[labels.ignore_index, 0, count - 1]])
+        assert read(mask).dtype == labels.dtype
+    with pytest.raises(DataError, match="value 300"):
+        labels.to_indices(np.array([[300, 1]], np.uint16))
+
+
+def test_a_predicted_value_that_is_no_class_is_not_refused() -> None:
+    labels = LabelSet(("a", "b"), values=(3, 700), ignore=(9,))
+    for dtype in (np.uint8, np.uint16):
+        np.testing.assert_array_equal(labels.to_classes(np.array([[3, 9, 77, 0]], dtype)), [[0, 255, 255, 255]])
+    np.testing.assert_array_equal(labels.to_classes(np.array([[700, 444]], np.uint16)), [[1, 255]])
+    assert labels.to_classes(np.zeros((0, 4), np.uint8)).shape == (0, 4)
+
+
 def test_toml_round_trip_and_dict(tmp_path: Path) -> None:
     path = tmp_path / "classes.toml"
     path.write_text(

@@ -6,7 +6,7 @@ distort: palettes, CMYK, TIFF, BMP, GIF. Whatever a damaged file provokes in a d
 """
 
 import struct
-import zlib
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from atrous.errors import DataError
 from atrous.io.paths import no_such_path, save
+from atrous.io.png import chunks
 from atrous.io.tiff import Tags, decode_plain, read_tags
 
 MAX_PIXELS = 100_000_000
@@ -233,26 +234,11 @@ def _decode_opencv(data: bytes, header: Header) -> np.ndarray:
 def _check_whole(data: bytes, kind: str) -> None:
     """Refuse a cut file, which a decoder may fill with grey: PNG by its checksums, JPEG and WebP by their ends."""
     if kind == "PNG":
-        _check_png(data)
+        deque(chunks(data), maxlen=0)
     elif kind == "JPEG" and data.find(b"\xff\xd9", max(data.rfind(b"\xff\xda"), 0)) < 0:
         raise ValueError("the end of the JPEG is missing")
     elif kind == "WebP" and len(data) < 8 + struct.unpack_from("<I", data, 4)[0]:
         raise ValueError("the end of the WebP is missing")
-
-
-def _check_png(data: bytes) -> None:
-    view, start = memoryview(data), 8
-    while start + 12 <= len(data):
-        length, name = struct.unpack_from(">I4s", data, start)
-        end = start + 12 + length
-        if end > len(data):
-            break
-        if zlib.crc32(view[start + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
-            raise ValueError(f"wrong checksum in the PNG part {name!r}")
-        if name == b"IEND":
-            return
-        start = end
-    raise ValueError("the end of the PNG is missing")
 
 
 def _numbers(pixels: np.ndarray) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""Index masks: one value per pixel, as the file has it. Pillow reads them: OpenCV turns palettes into colours."""
+"""Index masks: one value per pixel, as the file has it. `io.png` reads most of them, Pillow the others: OpenCV turns
+palettes into colours."""
 
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +17,7 @@ from atrous.io.images import (
     read_header,
 )
 from atrous.io.paths import save
+from atrous.io.png import decode_bytes
 from atrous.labels import Colour, LabelSet
 
 
@@ -31,8 +33,10 @@ def read_mask(path: Path | str) -> np.ndarray:
     with damage_as_data_error(path):
         header = read_header(BytesIO(data), path)
         if header.mode in ("P", "1", "L"):
-            values = orient(decode_pillow(data, header), header.orientation)
-            return np.ascontiguousarray(_unscaled(values, data, header.kind).astype(np.uint8, copy=False))
+            values = decode_bytes(data) if header.kind == "PNG" else None
+            if values is None:
+                values = _unscaled(decode_pillow(data, header), data, header.kind)
+            return np.ascontiguousarray(orient(values, header.orientation).astype(np.uint8, copy=False))
         if header.kind == "npy":
             values = np.load(BytesIO(data), allow_pickle=False)
             values = values[..., None] if values.ndim == 2 else values

@@ -3,22 +3,38 @@
 import numpy as np
 from numba import njit
 
+BYTES = 8
+"""Label maps of 8 or 16 bits are read in words of so many bytes: mostly, all pixels of a word are one pair."""
+
 
 @njit(nogil=True, cache=True, boundscheck=False)
 def _count(truth, prediction, classes, ignore, table):  # type: ignore[no-untyped-def]
-    """Four tables in turn, so that runs of one pair do not wait for their own last increment."""
-    size = truth.size
-    for i in range(size):
+    """Pixel by pixel. Four tables in turn, so that runs of one pair do not wait for their own last increment."""
+    for i in range(truth.size):
         row = np.uint64(truth[i])
-        if row == ignore:
-            continue
-        if row >= classes:
-            return i
         column = np.uint64(prediction[i])
-        if column > classes:
-            column = classes
-        table[i & 3, row, column] += 1
-    return -1
+        if row == ignore:
+            row = classes
+        elif row >= classes:
+            row = classes + np.uint64(1)
+        table[i & 3, row * (classes + np.uint64(1)) + min(column, classes)] += 1
+
+
+@njit(nogil=True, cache=True, boundscheck=False)
+def _count_words(truth, prediction, rows, columns, bits, table):  # type: ignore[no-untyped-def]
+    """Word by word. rows, columns: label -> its part of the place in a table; bits: of a label."""
+    pixels = np.uint64(64) // bits
+    low = (np.uint64(1) << bits) - np.uint64(1)
+    ones = np.uint64(0xFFFFFFFFFFFFFFFF) // low
+    for i in range(truth.size):
+        true, guess = truth[i], prediction[i]
+        if true == (true & low) * ones and guess == (guess & low) * ones:
+            table[i & 3, rows[true & low] + columns[guess & low]] += pixels
+        else:
+            for k in range(pixels):
+                table[k & 3, rows[true & low] + columns[guess & low]] += 1
+                true >>= bits
+                guess >>= bits
 
 
 def count_pairs(truth: np.ndarray, prediction: np.ndarray, classes: int, ignore: int = 255) -> np.ndarray:
@@ -33,9 +49,35 @@ def count_pairs(truth: np.ndarray, prediction: np.ndarray, classes: int, ignore:
     for name, array in (("truth", truth), ("prediction", prediction)):
         if array.dtype.kind not in "iub":
             raise ValueError(f"{name} has dtype {array.dtype}; expected integer class indices")
-    table = np.zeros((4, classes, classes + 1), np.int64)
-    flat = np.ascontiguousarray(truth).reshape(-1)
-    bad = _count(flat, np.ascontiguousarray(prediction).reshape(-1), np.uint64(classes), np.uint64(ignore), table)
-    if bad >= 0:
-        raise ValueError(f"true label {flat[bad]} is neither a class 0..{classes - 1} nor the ignored {ignore}")
-    return table.sum(0)
+    flat, guess = _flat(truth), _flat(prediction)
+    table = np.zeros((4, (classes + 2) * (classes + 1)), np.int64)  # rows: classes, ignored, neither
+    dtype = np.result_type(flat, guess)
+    labels = 256**dtype.itemsize
+    done = 0
+    if dtype in (np.uint8, np.uint16) and flat.size >= labels:
+        done = flat.size // BYTES * BYTES
+        true, other = (part[:done].astype(dtype, copy=False).view(np.uint64) for part in (flat, guess))
+        rows, columns = _places(classes, ignore, labels)
+        _count_words(true, other, rows, columns, np.uint64(8 * dtype.itemsize), table)
+    if done < flat.size:
+        _count(flat[done:], guess[done:], np.uint64(classes), np.uint64(ignore), table)
+    counts = table.sum(0).reshape(classes + 2, classes + 1)
+    if counts[-1].any():
+        bad = flat[(flat < 0) | ((flat >= classes) & (flat != ignore))][0]
+        raise ValueError(f"true label {bad} is neither a class 0..{classes - 1} nor the ignored {ignore}")
+    return counts[:classes]
+
+
+def _flat(labels: np.ndarray) -> np.ndarray:
+    """(n,) and read-only, so that the kernels are compiled for one kind of array, not two."""
+    flat = np.ascontiguousarray(labels).reshape(-1)
+    flat.flags.writeable = False
+    return flat
+
+
+def _places(classes: int, ignore: int, labels: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each label 0..labels - 1 its row's start and its column in a flat (K + 2, K + 1) table, uint64."""
+    label = np.arange(labels, dtype=np.uint64)
+    rows = np.where(label < classes, label, classes + 1)
+    rows[label == ignore] = classes
+    return (rows * (classes + 1)).astype(np.uint64), np.minimum(label, classes).astype(np.uint64)

@@ -23,6 +23,29 @@ def test_equals_brute_force(seed: int, classes: int, dtype: str) -> None:
     np.testing.assert_array_equal(count_pairs(truth, prediction, classes), brute_force(truth, prediction, classes, 255))
 
 
+@pytest.mark.parametrize("shape", [(19, 27), (301, 307)])
+@pytest.mark.parametrize("kinds", [("uint8", "uint8"), ("uint8", "uint16"), ("uint16", "uint16"), ("bool", "uint8")])
+def test_word_by_word_equals_brute_force(kinds: tuple[str, str], shape: tuple[int, int]) -> None:
+    """Large enough to be read in words: flat parts, borders within a word, noise, a tail, an address off the grid."""
+    rng = np.random.default_rng(0)
+    truth = rng.choice([0, 1] if kinds[0] == "bool" else [0, 1, 2, 255], size=shape).astype(kinds[0])
+    prediction = rng.choice([0, 1, 2, 3, 254, 255], size=shape).astype(kinds[1])
+    truth[2:-5], prediction[3:-4] = truth[1, 0], 2
+    truth[8:12, 7:16], prediction[9:11, 1:9] = truth[0, 0], 1
+    expected = brute_force(truth.astype(int), prediction.astype(int), 3, 255)
+    np.testing.assert_array_equal(count_pairs(truth, prediction, 3), expected)
+    expected = brute_force(truth[1:].astype(int), prediction[1:].astype(int), 3, 255)
+    np.testing.assert_array_equal(count_pairs(truth[1:], prediction[1:], 3), expected)
+    row = truth.ravel()
+    count_pairs(row, prediction.ravel(), 3)
+    assert row.flags.writeable
+
+
+def test_a_class_that_is_ignored_counts_nowhere() -> None:
+    truth = np.arange(512, dtype=np.uint8).reshape(16, 32) % 4
+    assert count_pairs(truth, truth, 4, ignore=1).diagonal().tolist() == [128, 0, 128, 128]
+
+
 def test_more_pixels_than_float32_can_count() -> None:
     """The histograms of smp and mmsegmentation stop at 2^24 pixels of one class."""
     truth = np.zeros((5000, 5000), np.uint8)
@@ -39,3 +62,7 @@ def test_refuses_other_shapes_labels_and_floats() -> None:
         count_pairs(truth, truth.astype(float), 2)
     with pytest.raises(ValueError, match="true label -1"):
         count_pairs(truth.astype(np.int64) - 1, truth, 2)
+    large = np.zeros((20, 20), np.uint8)
+    large[11, 3] = 9
+    with pytest.raises(ValueError, match="true label 9"):
+        count_pairs(large, large, 2)
