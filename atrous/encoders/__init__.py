@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from atrous.encoders import dilation, mobilenet
-from atrous.encoders.mit import MIT, mit
+from atrous.encoders.mit import MIT, mix_transformer
 from atrous.encoders.pyramid import SimplePyramid, is_plain
 from atrous.encoders.weights import has_packaged_weights, load_pretrained, pretrained_state
 from atrous.errors import ModelError
@@ -67,7 +67,7 @@ class Encoder(nn.Module):
         last = {stride: index for index, stride in enumerate(self.strides) if stride >= 4}
         if 4 not in last:
             raise ModelError(
-                f"encoder {self.name!r} has features at strides {self.strides} and the model needs some at 4 and beyond; "
+                f"encoder {self.name!r} has features at strides {self.strides}, the model needs some at 4 and beyond; "
                 "use another encoder, such as 'resnet50'"
             )
         return tuple(last[stride] for stride in sorted(last))
@@ -131,7 +131,7 @@ def encoder(
     if name == mobilenet.NAME:
         net = mobilenet.MobileNetV3Large(in_channels, stride)
     elif name in MIT:
-        net = mit(name, in_channels, stride)
+        net = mix_transformer(name, in_channels, stride)
     else:
         net = _build(name, in_channels, stride, finest=min(strides, default=None))
         if dilate_first:
@@ -153,8 +153,13 @@ def encoder(
 def restrided(encoder_: Encoder, stride: int) -> Encoder:
     """The same network at another stride: a new encoder that holds the very parameters and buffers of the given one.
 
-    Raises ModelError where the network cannot be dilated to it.
+    Raises ModelError where the network cannot be dilated to it, or has grown a pyramid, whose levels are its own.
     """
+    if isinstance(encoder_.net, SimplePyramid):
+        raise ModelError(
+            f"the pyramid of encoder {encoder_.name!r} was built for strides {encoder_.strides}; build the model anew "
+            f"with stride {stride}"
+        )
     twin = encoder(encoder_.name, in_channels=encoder_.in_channels, stride=stride, **encoder_.form)
     twin.load_state_dict(encoder_.state_dict(keep_vars=True), assign=True)
     return twin.to(next(encoder_.parameters()).device).train(encoder_.training)

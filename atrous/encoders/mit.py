@@ -165,7 +165,7 @@ class MixTransformer(nn.Module):
         return features[1:]
 
 
-def mit(name: str, in_channels: int = 3, stride: int = 32) -> MixTransformer:
+def mix_transformer(name: str, in_channels: int = 3, stride: int = 32) -> MixTransformer:
     """The Mix Transformer `name`, one of MIT's. Raises ModelError on another stride than 32."""
     if stride != 32:
         raise ModelError(

@@ -3,7 +3,7 @@
 A plain vision transformer (DINOv2, DINOv3, CLIP, MAE, ...) keeps the stride of its patches from the first block to the
 last. Decoders that ask for strides 4, 8, 16 and 32 get them from its last map, section 3 and figure 2 of ViTDet:
 upwards by 2x2 deconvolutions that halve the channels, with a layer norm and a GELU between two; downwards by max
-pooling; then a 1x1 and a 3x3 to 256 channels, each with a layer norm.
+pooling; then a 1x1 and a 3x3 to 256 channels, or the transformer's own where it is narrower, each with a layer norm.
 """
 
 from collections.abc import Sequence
@@ -16,18 +16,22 @@ from torch import nn
 
 from atrous.ops.resize import resize
 
+WIDTH = 256
+"""Channels of every level, at most."""
+
 
 class SimplePyramid(nn.Module):
-    """Image (N, C, H, W) -> maps (N, 256, H / s, W / s), one per stride s of `strides`, powers of two, ascending.
+    """Image (N, C, H, W) -> maps (N, width, H / s, W / s), one per stride s of `strides`, powers of two, ascending.
 
     A patch of 14 pixels counts as one of 16: the image is resized by 14/16 first, so that every patch covers 16 pixels
     of it and the strides hold. H and W must be multiples of `grid`, the coarsest stride or the patch; `Encoder` pads.
     """
 
-    def __init__(self, net: Any, strides: Sequence[int], width: int = 256) -> None:
+    def __init__(self, net: Any, strides: Sequence[int]) -> None:
         super().__init__()
         self.pretrained_cfg = net.pretrained_cfg
-        self.patch = int(net.feature_info.reduction()[-1])
+        self.patch, channels = int(net.feature_info.reduction()[-1]), int(net.feature_info.channels()[-1])
+        width = min(WIDTH, channels)
         self.stride = min((2**power for power in range(8)), key=lambda stride: abs(stride - self.patch))
         self.grid = max(self.stride, *strides)
         self.feature_info = FeatureInfo(
@@ -35,7 +39,7 @@ class SimplePyramid(nn.Module):
             tuple(range(len(strides))),
         )
         self.net = net
-        self.levels = nn.ModuleList(_level(net.feature_info.channels()[-1], self.stride, s, width) for s in strides)
+        self.levels = nn.ModuleList(_level(channels, self.stride, s, width) for s in strides)
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
         height, width = image.shape[2:]

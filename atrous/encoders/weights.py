@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from timm.models import adapt_input_conv
 from torch import nn
 
+from atrous.encoders import mit
 from atrous.errors import WeightsError
 
 State = dict[str, torch.Tensor]
@@ -42,11 +43,20 @@ def has_packaged_weights(name: str) -> bool:
 
 
 def pretrained_state(name: str, source: bool | str | Path) -> State:
-    """The ImageNet weights of timm's `name`, under timm's names, on the CPU.
+    """The ImageNet weights of timm's `name`, under timm's names, on the CPU; of `mit_b0` to `mit_b5` under ours.
 
     source: a file (.safetensors or .pth), or True: the installed package, else timm's hub or what it left in the cache.
+    Of the Mix Transformers only a file will do: Hugging Face's, of the encoder or of a whole SegFormer.
     Raises WeightsError when they cannot be had.
     """
+    if name in mit.MIT:
+        if source is True:
+            raise WeightsError(
+                f"there is no download of pretrained weights for encoder {name!r}; give a file of Hugging Face's "
+                f"nvidia/{name.replace('_', '-')} with --encoder-weights FILE, or start from random weights with "
+                "pretrained off"
+            )
+        return mit.from_hf(_from_file(name, Path(str(source))))
     if source is not True:
         return _from_file(name, Path(str(source)))
     return _from_package(name) if has_packaged_weights(name) else _from_hub(name)
@@ -59,10 +69,11 @@ def load_pretrained(net: nn.Module, name: str, in_channels: int, source: bool | 
     first filters are summed (one) or repeated and scaled. Raises WeightsError when anything is missing or does not fit.
     """
     origin = f"the pretrained weights of encoder {name!r}" if source is True else f"{source}"
-    advice = f"give the weights of timm's {name}, under timm's names"
+    makers = "timm" if name not in mit.MIT else "Hugging Face"
+    advice = f"give the weights of {makers}'s {name}, under {makers}'s names"
     own, fitted = net.state_dict(), {}
     with torch.device("meta"):
-        whole = set(timm.create_model(name).state_dict())
+        whole = set(timm.create_model(name).state_dict()) if name not in mit.MIT else set(own)
     for key, tensor in pretrained_state(name, source).items():
         target = next((k for k in (key, key.replace(".", "_", 1), f"model.{key}") if k in own), None)
         if target is not None:

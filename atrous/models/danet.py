@@ -1,0 +1,112 @@
+"""DANet: on dilated features, attention between places and attention between channels, each a branch; their sum.
+
+    network  year  arXiv       what is in it
+    DANet    2019  1809.02983  position attention (section 3.2), channel attention (section 3.3), sum (figure 2)
+
+Affinities are not scaled, and the channels' are turned round: softmax(max - energy), as the authors' code has it. Both
+branches start at nothing: their weights alpha and beta are 0. Affinities between places take memory with the square of
+the map's cells where torch has no fused attention, as on the CPU; predict large images in tiles.
+
+Axes: N images, C channels, H x W pixels, T = h x w cells at the encoder's stride s, K classes.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from atrous import encoders
+from atrous.layers import conv_bn_relu, safe_norms
+from atrous.ops.resize import Tail
+
+
+class PositionAttention(nn.Module):
+    """(N, C, h, w) -> the same: each place adds alpha times a mean over all places, by their likeness (equation 2)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        narrow = max(1, channels // 8)
+        self.query, self.key = nn.Conv2d(channels, narrow, 1), nn.Conv2d(channels, narrow, 1)
+        self.value = nn.Conv2d(channels, channels, 1)
+        self.alpha = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        query, key, value = (layer(x).flatten(2).transpose(1, 2) for layer in (self.query, self.key, self.value))
+        seen = nn.functional.scaled_dot_product_attention(query, key, value, scale=1.0)  # (N, T, C)
+        return self.alpha * seen.transpose(1, 2).unflatten(2, x.shape[2:]) + x
+
+
+class ChannelAttention(nn.Module):
+    """(N, C, h, w) -> the same: each channel adds beta times a mean over all channels, by their unlikeness."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.beta = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        flat = x.flatten(2)  # (N, C, T)
+        energy = flat @ flat.transpose(1, 2)  # (N, C, C)
+        weights = (energy.amax(2, keepdim=True) - energy).softmax(2)
+        return self.beta * (weights @ flat).unflatten(2, x.shape[2:]) + x
+
+
+class DANet(nn.Module):
+    """Two branches of 3x3, attention, 3x3 on the last features; a 1x1 on their sum. Any H, W >= 1.
+
+    aux: the branches' own classifiers, after the sum's: places, then channels.
+    """
+
+    def __init__(
+        self, encoder: encoders.Encoder, classes: int, *, channels: int, dropout: float, aux: bool = False
+    ) -> None:
+        super().__init__()
+        self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
+        deep = encoder.channels[-1]
+        self.position = nn.Sequential(
+            conv_bn_relu(deep, channels), PositionAttention(channels), conv_bn_relu(channels, channels)
+        )
+        self.channel = nn.Sequential(conv_bn_relu(deep, channels), ChannelAttention(), conv_bn_relu(channels, channels))
+        self.head = _classifier(channels, classes, dropout)
+        self.aux = nn.ModuleList(_classifier(channels, classes, dropout) for _ in range(2)) if aux else None
+        safe_norms(self)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits, tail = self.logits_at_stride(image)  # (N, K, H/s, W/s)
+        return tail.apply(logits)  # (N, K, H, W)
+
+    def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
+        """Logits (N, K, H/s, W/s) and the resize to the image."""
+        position, channel = self._branches(image)
+        return self.head(position + channel), Tail((image.shape[2], image.shape[3]))
+
+    def outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The logits of the sum, then those of the two branches where asked for, all (N, K, H, W)."""
+        position, channel = branches = self._branches(image)
+        logits, tail = [self.head(position + channel)], Tail((image.shape[2], image.shape[3]))
+        if self.aux is not None:
+            logits += [head(x) for head, x in zip(self.aux, branches, strict=True)]
+        return tuple(tail.apply(one) for one in logits)
+
+    def _branches(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = self.encoder(image)[-1]  # (N, C, H/s, W/s)
+        return self.position(x), self.channel(x)  # (N, 512, H/s, W/s) each
+
+
+def danet(
+    classes: int = 21,
+    encoder: str = "resnet50",
+    in_channels: int = 3,
+    pretrained: bool | str | Path = False,
+    stride: int = 8,
+    *,
+    channels: int = 512,
+    dropout: float = 0.1,
+    aux: bool = False,
+) -> DANet:
+    """DANet on any encoder; stride 8 is the paper's. aux: a classifier on each branch, two outputs more."""
+    net = encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained)
+    return DANet(net, classes, channels=channels, dropout=dropout, aux=aux)
+
+
+def _classifier(channels: int, classes: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(nn.Dropout(dropout), nn.Conv2d(channels, classes, 1))

@@ -1,0 +1,105 @@
+"""Semantic FPN: a pyramid of maps with one meaning; every level is brought to stride 4 and all are summed.
+
+    network       year  arXiv       what is in it
+    FPN           2017  1612.03144  1x1 laterals, the coarser map added from above (`Pyramid`)
+    Panoptic FPN  2019  1901.02446  the semantic branch: per level 3x3, group norm, ReLU, twice the size; sum; 1x1
+
+The FPN of 2017 smooths each sum by a 3x3, and so does the paper; the common implementation (smp's, 26,118,613
+parameters on resnet50) does not, and this is the default; `smooth=True` gives the paper's. Every upsampling is to the
+size of the finer map, so that no size is refused.
+
+Axes: N images, C channels, H x W pixels, K classes.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from atrous import encoders
+from atrous.ops.resize import Tail, resize
+
+
+class Pyramid(nn.Module):
+    """Features of rising strides -> as many maps of `out` channels at their sizes, fine first (FPN, figure 3)."""
+
+    def __init__(self, channels: Sequence[int], out: int, *, smooth: bool) -> None:
+        super().__init__()
+        self.laterals = nn.ModuleList(nn.Conv2d(width, out, 1) for width in channels)
+        self.smooth = nn.ModuleList(nn.Conv2d(out, out, 3, padding=1) if smooth else nn.Identity() for _ in channels)
+
+    def forward(self, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        maps = [lateral(feature) for lateral, feature in zip(self.laterals, features, strict=True)]
+        for index in reversed(range(len(maps) - 1)):
+            above = resize(maps[index + 1], maps[index].shape[2:], mode="nearest")
+            maps[index] = maps[index] + above
+        return [smooth(x) for smooth, x in zip(self.smooth, maps, strict=True)]
+
+
+class Rise(nn.Module):
+    """(N, channels, h, w) -> (N, out, at the last of `sizes`): a 3x3, group norm, ReLU and a resize per size.
+
+    `steps` of them; where it is 0, one 3x3 and no resize (panoptic FPN, figure 3).
+    """
+
+    def __init__(self, channels: int, out: int, steps: int) -> None:
+        super().__init__()
+        widths = [channels, *[out] * max(1, steps)]
+        self.convs = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(a, b, 3, padding=1, bias=False), nn.GroupNorm(32, b), nn.ReLU(inplace=True))
+            for a, b in pairwise(widths)
+        )
+
+    def forward(self, x: torch.Tensor, sizes: Sequence[torch.Size]) -> torch.Tensor:
+        if not sizes:
+            return self.convs[0](x)
+        for conv, size in zip(self.convs, sizes, strict=True):
+            x = resize(conv(x), size)
+        return x
+
+
+class FPN(nn.Module):
+    """A pyramid on the encoder's strides from 4 on, each level raised to 4, summed, classified. Any H, W >= 1."""
+
+    def __init__(self, encoder: encoders.Encoder, classes: int, *, smooth: bool, dropout: float) -> None:
+        super().__init__()
+        self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
+        self.levels = encoder.levels()
+        self.pyramid = Pyramid([encoder.channels[index] for index in self.levels], 256, smooth=smooth)
+        self.rise = nn.ModuleList(Rise(256, 128, steps) for steps in range(len(self.levels)))
+        self.head = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(128, classes, 1))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits, tail = self.logits_at_stride(image)  # (N, K, H/4, W/4)
+        return tail.apply(logits)  # (N, K, H, W)
+
+    def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
+        """Logits (N, K, H/4, W/4) and the resize to the image."""
+        features = self.encoder(image)
+        maps = self.pyramid([features[index] for index in self.levels])  # (N, 256, H/s, W/s)
+        sizes = [x.shape[2:] for x in maps]
+        raised = [rise(x, sizes[:index][::-1]) for index, (rise, x) in enumerate(zip(self.rise, maps, strict=True))]
+        x = sum(raised[1:], raised[0])  # (N, 128, H/4, W/4)
+        return self.head(x), Tail((image.shape[2], image.shape[3]))
+
+
+def fpn(
+    classes: int = 21,
+    encoder: str = "resnet50",
+    in_channels: int = 3,
+    pretrained: bool | str | Path = False,
+    stride: int = 32,
+    *,
+    smooth: bool = False,
+    dropout: float = 0.2,
+) -> FPN:
+    """Semantic FPN on any encoder with features at stride 4. smooth: a 3x3 on each map of the pyramid (the paper's).
+
+    dropout: of whole channels ahead of the classifier.
+    """
+    net = encoders.encoder(
+        encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, strides=encoders.PYRAMID
+    )
+    return FPN(net, classes, smooth=smooth, dropout=dropout)
