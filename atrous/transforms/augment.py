@@ -2,6 +2,7 @@
 
 Scale, rotation, flips and crop are one affine map from the crop's pixels to the image's, so that the picture is
 resampled once (bilinear) and only where it is needed. The mask follows by nearest neighbour through the same map.
+An elastic deformation moves the crop's pixels before the map, within the same warp.
 Pixel centres lie at half-integers in both, hence image and mask stay aligned to a fraction of a pixel at every scale.
 """
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from atrous.errors import ModelError
 from atrous.sample import Sample
+from atrous.transforms.elastic import displacements, pixel_grid
 
 
 def generator(seed: int, epoch: int, index: int) -> np.random.Generator:
@@ -31,9 +33,10 @@ class Augment:
     """Sample -> Sample of exactly `crop` (height, width) pixels, any dtype and number of channels.
 
     scale: from, to; drawn so that zooming out and in by the same factor are equally likely. rotate: at most so many
-    degrees either way. flip, vflip: chance of a mirror image (left-right, up-down). brightness, contrast, saturation:
-    a factor within 1 - x .. 1 + x, contrast about the crop's mean, saturation about each pixel's grey; hue: a turn of
-    at most so many degrees about the grey axis. Saturation and hue apply to three-channel images only.
+    degrees either way. flip, vflip: chance of a mirror image (left-right, up-down). elastic: standard deviation, in
+    pixels of the crop, of the vectors on a 3 x 3 grid (10 in U-Net 2015). brightness, contrast, saturation: a factor
+    within 1 - x .. 1 + x, contrast about the crop's mean, saturation about each pixel's grey; hue: a turn of at most
+    so many degrees about the grey axis. Saturation and hue apply to three-channel images only.
 
     Outside the image the mask is ignored (255, or 65535 in a uint16 mask) and the image continues by reflection:
     those pixels cost nothing in the loss, but a flat border would be an edge that no real image has, and would shift
@@ -46,6 +49,7 @@ class Augment:
     rotate: float = 0.0
     flip: float = 0.5
     vflip: float = 0.0
+    elastic: float = 0.0
     brightness: float = 0.2
     contrast: float = 0.2
     saturation: float = 0.2
@@ -64,8 +68,9 @@ class Augment:
         """image (H, W, C), mask (H, W) or None -> the same types at the crop's size; equal rng, equal bytes."""
         draws = rng.random(10)  # always ten, in one order: switching one change off leaves the others as they were
         matrix, zoom = self._map(sample.image.shape[:2], draws)
-        image = _warp_image(sample.image, matrix, zoom, self.crop)
-        mask = None if sample.mask is None else _warp_mask(sample.mask, matrix, self.crop)
+        moved = displacements(self.crop, rng, sigma=self.elastic) if self.elastic else None
+        image = _warp_image(sample.image, matrix, zoom, self.crop, moved)
+        mask = None if sample.mask is None else _warp_mask(sample.mask, matrix, self.crop, moved)
         return replace(sample, image=self._recolour(image, draws[6:]), mask=mask, geometry={})
 
     def _map(self, size: tuple[int, ...], draws: np.ndarray) -> tuple[np.ndarray, float]:
@@ -111,7 +116,9 @@ def _place(room: float, draw: float) -> int:
     return low + int(draw * (high - low + 1))
 
 
-def _warp_image(image: np.ndarray, matrix: np.ndarray, zoom: float, crop: tuple[int, int]) -> np.ndarray:
+def _warp_image(
+    image: np.ndarray, matrix: np.ndarray, zoom: float, crop: tuple[int, int], moved: np.ndarray | None
+) -> np.ndarray:
     """Bilinear; an image shrunk below one half is averaged over blocks first, since bilinear would skip pixels."""
     if zoom < 0.5:
         high, wide = image.shape[:2]
@@ -120,18 +127,29 @@ def _warp_image(image: np.ndarray, matrix: np.ndarray, zoom: float, crop: tuple[
         image = _by_fours(image, lambda part: cv2.resize(part, size, interpolation=cv2.INTER_AREA))
         matrix = matrix * shrink[:, None]
         matrix[:, 2] += (shrink - 1) / 2  # index i has its centre at i + 1/2: shrink (i + 1/2) - 1/2
-    return _by_fours(image, lambda part: _warp(part, matrix, crop, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101, 0))
+    return _by_fours(image, lambda part: _warp(part, matrix, crop, moved, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101, 0))
 
 
-def _warp_mask(mask: np.ndarray, matrix: np.ndarray, crop: tuple[int, int]) -> np.ndarray:
-    return _warp(mask, matrix, crop, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT, int(np.iinfo(mask.dtype).max))
+def _warp_mask(mask: np.ndarray, matrix: np.ndarray, crop: tuple[int, int], moved: np.ndarray | None) -> np.ndarray:
+    ignored = int(np.iinfo(mask.dtype).max)
+    return _warp(mask, matrix, crop, moved, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT, ignored)
 
 
 def _warp(
-    pixels: np.ndarray, matrix: np.ndarray, crop: tuple[int, int], method: int, border: int, value: int
+    pixels: np.ndarray,
+    matrix: np.ndarray,
+    crop: tuple[int, int],
+    moved: np.ndarray | None,
+    method: int,
+    border: int,
+    value: int,
 ) -> np.ndarray:
-    flags = method | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(pixels, matrix, crop[::-1], flags=flags, borderMode=border, borderValue=(value,) * 4)
+    values = (value,) * 4
+    if moved is None:
+        flags = method | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(pixels, matrix, crop[::-1], flags=flags, borderMode=border, borderValue=values)
+    source = cv2.transform(pixel_grid(crop) + moved, matrix)  # (x, y) in the image of every pixel of the crop
+    return cv2.remap(pixels, source, None, method, borderMode=border, borderValue=values)
 
 
 def _by_fours(image: np.ndarray, change: Any) -> np.ndarray:
