@@ -11,9 +11,9 @@ from atrous.layers.vgg import VGG16
 
 __all__ = [
     "ASPP",
+    "VGG16",
     "InstanceNorm",
     "PyramidPool",
-    "VGG16",
     "conv_bn_relu",
     "expect_axes",
     "fcn_head",

@@ -27,7 +27,7 @@ class InstanceNorm(nn.Module):
     """(N, C, ...) -> the same: each channel of each image to mean 0 and variance 1, then scaled and shifted.
 
     `nn.InstanceNorm2d(channels, affine=True)` and its 3-D form, keys included, in training and out; but a map of a
-    single value, which torch refuses, has variance 0 and becomes the shift.
+    single value, which torch refuses, has variance 0 and becomes the shift (to rounding).
     """
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:

@@ -51,9 +51,7 @@ class AttentionUNet(nn.Module):
     The decoder ends at the encoder's finest stride, mostly 2; from there logits are resized to the image.
     """
 
-    def __init__(
-        self, encoder: encoders.Encoder, classes: int, channels: Sequence[int], *, aux: bool = False
-    ) -> None:
+    def __init__(self, encoder: encoders.Encoder, classes: int, channels: Sequence[int], *, aux: bool = False) -> None:
         super().__init__()
         self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
         deepest = encoder.strides[-1]
@@ -122,6 +120,11 @@ def attention_unet(
     channels: Sequence[int] = (256, 128, 64, 32, 16),
     aux: bool = False,
 ) -> AttentionUNet:
-    """U-Net on any encoder with attention gates on its skips. channels: per skip, the deepest first; aux: deep heads."""
-    net = encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained)
+    """U-Net on any encoder, with attention gates on its skips.
+
+    channels: of the decoder per skip, the deepest first. aux: a head per level.
+    """
+    net = encoders.encoder(
+        encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, strides=encoders.PYRAMID
+    )
     return AttentionUNet(net, classes, channels, aux=aux)

@@ -1,4 +1,4 @@
-"""nnU-Net: the plain U-Net whose depth, strides and kernels are planned from the data (Isensee et al. 2021, 1904.08128).
+"""nnU-Net: a plain U-Net whose depth, strides and kernels are planned from the data (Isensee et al. 2021, 1904.08128).
 
     network    year  arXiv       what is in it
     plain      2021  1904.08128  two 3x3 per stage on the way down and up, the stride in the first one of a stage

@@ -8,7 +8,7 @@
 `unet2015` is exact: a 572 x 572 input gives 388 x 388. The paper extrapolates the border by mirroring; `forward` does
 so inside, by the 92 pixels the network eats and up to the next valid size, so that the logits have the
 image's size; `overlap_tile` does the same tile by tile (figure 2). The paper's border weights are in
-`atrous.transforms.border_weights`, its elastic deformation in `atrous.transforms.elastic`.
+`atrous.transforms.border_weights`, its elastic deformation in `atrous.transforms.deform`.
 
 Axes: N images, C channels, H x W pixels, K classes, w the width of the first level.
 """
@@ -137,9 +137,10 @@ def unet(
     channels: Sequence[int] = (256, 128, 64, 32, 16),
 ) -> UNet:
     """U-Net on any encoder. channels: of the decoder per skip, the deepest first; more than there are skips will do."""
-    return UNet(
-        encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained), classes, channels
+    net = encoders.encoder(
+        encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, strides=encoders.PYRAMID
     )
+    return UNet(net, classes, channels)
 
 
 def unet2015(

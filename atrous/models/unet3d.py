@@ -67,7 +67,7 @@ class UNet3D(nn.Module):
 
 
 def unet3d(classes: int = 21, in_channels: int = 3, *, width: int = 32) -> UNet3D:
-    """3D U-Net on volumes, convolutions without padding: 19,069,955 parameters for 3 classes, and 4,672 of batch norm."""
+    """3D U-Net on volumes, without padding: 19,069,955 parameters from 3 channels to 3 classes, norms left aside."""
     if not isinstance(width, int) or width < 1:
         raise ModelError(f"width {width!r} leaves unet3d no channels; use a whole number from 1 on (32 in the paper)")
     return UNet3D(classes, in_channels, width=width)

@@ -2,7 +2,7 @@
 
     network   year  source            what is in it
     U-Net++   2018  arXiv 1807.10165  a plain encoder from stride 1 on, up-convolutions, no norm (`encoder="plain"`)
-    the same  now   common practice   any encoder, upsampling to the skip's size, batch norm (segmentation_models.pytorch)
+    the same  now   common practice   any encoder, upsampling to the skip's size, batch norm (as smp has it)
 
 X[i, j] = H(Up(X[i + 1, j - 1]), X[i, j - 1], ..., X[i, 0]), where X[i, 0] is the encoder's level i, the finest first,
 and H two 3x3 (section 3.1, equation 1). X[0, j] is the output of the U-Net of depth j: with `aux` each of
@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.models import FeatureDictNet
 from torch import nn
 
 from atrous import encoders
+from atrous.encoders.cut import end_at
 from atrous.errors import ModelError, WeightsError
 from atrous.layers import conv_bn_relu, safe_norms
 from atrous.ops.resize import Tail, resize
@@ -107,7 +107,9 @@ class UNetPlusPlus(nn.Module):
         Raises ModelError for a level without a head: heads at levels below the depth come with `aux=True`.
         """
         if str(level) not in self.heads:
-            raise ModelError(f"level {level} has no head to prune to, only {', '.join(self.heads)}; build with aux=True")
+            raise ModelError(
+                f"level {level} has no head, only {', '.join(self.heads)}; build with aux=True to prune to it"
+            )
         net = deepcopy(self)
         if level < self.depth:
             net.encoder, net.closing = _shallow(net.encoder, self.levels[level] + 1), None
@@ -155,7 +157,9 @@ def unetpp(
     channels: of the last node per skip, the deepest first, and of the closing block. aux: a head per depth.
     """
     if encoder != "plain":
-        net = encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained)
+        net = encoders.encoder(
+            encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, strides=encoders.PYRAMID
+        )
         return UNetPlusPlus(net, classes, channels, aux=aux)
     if pretrained:
         raise WeightsError("there are no pretrained weights for the plain encoder; leave pretrained off")
@@ -166,17 +170,14 @@ def unetpp(
 
 
 def _shallow(encoder: Any, count: int) -> Any:
-    """Cut the encoder, in place, down to its first `count` features, where timm's network is a chain of stages."""
+    """Cut the encoder, in place, down to its first `count` features, where it is a chain of stages."""
     if isinstance(encoder, Plain):
         encoder.blocks = encoder.blocks[:count]
-    elif isinstance(encoder.net, FeatureDictNet):  # ResNet, ConvNeXt, VGG, ...
-        names = list(encoder.net)
-        for name in names[names.index(list(encoder.net.return_layers)[count - 1]) + 1 :]:
-            del encoder.net[name]
-    elif hasattr(encoder.net, "_stage_out_idx"):  # EfficientNet, MobileNet: {stage: index of its features}
-        encoder.net.blocks = encoder.net.blocks[: list(encoder.net._stage_out_idx)[count - 1]]
     else:
-        return encoder
+        try:
+            end_at(encoder.net, encoder.name, count - 1)
+        except ModelError:
+            return encoder
     encoder.channels, encoder.strides = encoder.channels[:count], encoder.strides[:count]
     return encoder
 

@@ -10,6 +10,7 @@ Axes: N volumes, C channels, D x H x W voxels, K classes, w the width of the fir
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -46,7 +47,7 @@ class VNet(nn.Module):
         self.left.extend(Stage(own, convs) for own, convs in zip(widths[1:], left[1:], strict=True))
         self.right = nn.ModuleList(Stage(2 * own, convs) for own, convs in zip(widths[-2::-1], right, strict=True))
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
-        for finer, coarser in zip(widths, widths[1:], strict=False):
+        for finer, coarser in pairwise(widths):
             self.down.append(nn.Sequential(nn.Conv3d(finer, coarser, 2, stride=2), nn.PReLU(coarser)))
         for below, finer in zip([widths[-1], *(2 * own for own in widths[-2:0:-1])], widths[-2::-1], strict=True):
             self.up.append(nn.Sequential(nn.ConvTranspose3d(below, finer, 2, stride=2), nn.PReLU(finer)))
