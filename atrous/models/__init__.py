@@ -9,19 +9,62 @@ import torch
 from torch import nn
 
 from atrous.errors import ModelError, WeightsError, nearest
-from atrous.models import deeplab, fcn, unet
+from atrous.models import (
+    attention_unet,
+    ccnet,
+    danet,
+    deconvnet,
+    deeplab,
+    deeplab_early,
+    encnet,
+    fcn,
+    fpn,
+    lraspp,
+    nnunet,
+    parsenet,
+    pspnet,
+    refinenet,
+    segformer,
+    segnet,
+    unet,
+    unet3d,
+    unetpp,
+    upernet,
+    vnet,
+)
 
 __all__ = ["MODELS", "create_model", "describe_models", "list_models"]
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
+    "attention_unet": attention_unet.attention_unet,
+    "ccnet": ccnet.ccnet,
+    "danet": danet.danet,
+    "deconvnet": deconvnet.deconvnet,
+    "deeplabv1": deeplab_early.deeplabv1,
+    "deeplabv2": deeplab_early.deeplabv2,
     "deeplabv3": deeplab.deeplabv3,
     "deeplabv3plus": deeplab.deeplabv3plus,
+    "encnet": encnet.encnet,
     "fcn": fcn.fcn,
     "fcn16s": fcn.fcn16s,
     "fcn32s": fcn.fcn32s,
     "fcn8s": fcn.fcn8s,
+    "fpn": fpn.fpn,
+    "lraspp": lraspp.lraspp,
+    "nnunet2d": nnunet.nnunet2d,
+    "nnunet3d": nnunet.nnunet3d,
+    "parsenet": parsenet.parsenet,
+    "pspnet": pspnet.pspnet,
+    "refinenet": refinenet.refinenet,
+    "segformer": segformer.segformer,
+    "segnet": segnet.segnet,
+    "segnet_basic": segnet.segnet_basic,
     "unet": unet.unet,
     "unet2015": unet.unet2015,
+    "unet3d": unet3d.unet3d,
+    "unetpp": unetpp.unetpp,
+    "upernet": upernet.upernet,
+    "vnet": vnet.vnet,
 }
 
 
@@ -35,6 +78,7 @@ def create_model(
 ) -> nn.Module:
     """Build a network: normalised image (N, in_channels, H, W) -> logits (N, classes, H, W), any H, W >= 1.
 
+    unet3d, vnet and nnunet3d take volumes: (N, in_channels, D, H, W) -> (N, classes, D, H, W).
     pretrained: False, random weights; True, ImageNet weights of the encoder; or a local file of them. options: what the
     page's builder takes, mostly `encoder` (a timm name), `stride`, `dropout`, `aux`.
     Raises ModelError on an unknown name or option or a value that cannot be, WeightsError when weights cannot be had.

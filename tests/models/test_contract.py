@@ -8,31 +8,88 @@ from atrous.errors import ModelError, WeightsError
 from atrous.models import MODELS, create_model, list_models
 
 SMALL: dict[str, dict[str, object]] = {
+    "attention_unet": {"encoder": "test_resnet", "channels": (16, 12, 8, 8)},
+    "ccnet": {"encoder": "test_resnet", "channels": 16},
+    "danet": {"encoder": "test_resnet", "channels": 16},
+    "deconvnet": {"width": 2},
+    "deeplabv1": {"width": 4},
+    "deeplabv2": {"encoder": "test_resnet"},
     "deeplabv3": {"encoder": "test_resnet", "stride": 8},
     "deeplabv3plus": {"encoder": "test_resnet"},
+    "encnet": {"encoder": "test_resnet", "channels": 16, "codewords": 5},
     "fcn": {"encoder": "test_resnet"},
     "fcn16s": {"width": 4},
     "fcn32s": {"width": 4},
     "fcn8s": {"width": 4},
+    "fpn": {"encoder": "test_resnet"},
+    "lraspp": {"encoder": "test_resnet"},
+    "nnunet2d": {"features": (4, 6, 8)},
+    "nnunet3d": {"features": (4, 6, 8)},
+    "parsenet": {"width": 4},
+    "pspnet": {"encoder": "test_resnet"},
+    "refinenet": {"encoder": "test_resnet", "channels": (16, 8, 8, 8)},
+    "segformer": {"channels": 32},
+    "segnet": {"width": 2},
+    "segnet_basic": {"width": 2},
     "unet": {"encoder": "test_resnet"},
     "unet2015": {"width": 4},
+    "unet3d": {"width": 1},
+    "unetpp": {"encoder": "test_resnet", "channels": (16, 12, 8, 8)},
+    "upernet": {"encoder": "test_resnet", "channels": 16},
+    "vnet": {"width": 2},
 }
 """Options that make each model small; a model without a line here fails."""
 
 FORMS = [
     *((name, {}) for name in sorted(MODELS)),
+    ("deeplabv1", {"fc6": "4x4"}),
+    ("deeplabv2", {"scales": (1.0, 0.75, 0.5), "encoder": "vgg16", "width": 4}),
     ("deeplabv3", {"aux": True, "stride": 16}),
+    ("deeplabv3", {"aux": True, "stride": 16, "cascade": True, "grid": (2,), "dilate_first": True}),
+    ("lraspp", {"encoder": "mobilenet_v3_large"}),
+    ("parsenet", {"encoder": "test_resnet"}),
+    ("pspnet", {"aux": True}),
     ("deeplabv3plus", {"aux": True, "stride": 8, "encoder": "tf_efficientnet_lite0"}),
+    ("deeplabv3plus", {"encoder": "test_vit"}),
+    ("ccnet", {"aux": True, "stride": 32}),
+    ("danet", {"aux": True}),
+    ("encnet", {"aux": True}),
+    ("fpn", {"encoder": "test_vit3", "smooth": True}),
+    ("fpn", {"encoder": "test_resnet", "stride": 8}),
+    ("refinenet", {"encoder": "mit_b0"}),
+    ("segformer", {"encoder": "test_resnet"}),
+    ("upernet", {"encoder": "test_vit", "aux": True}),
     ("fcn", {"aux": True}),
     ("fcn32s", {"padding": "same"}),
     ("fcn16s", {"padding": "same", "learned": True}),
     ("fcn8s", {"padding": "same", "at_once": True}),
+    ("segnet", {"dropout": 0.5}),
+    ("segnet_basic", {"dropout": 0.5}),
+    ("attention_unet", {"aux": True}),
+    ("attention_unet", {"encoder": "test_vit"}),
+    ("nnunet2d", {"residual": True, "aux": True}),
+    ("nnunet3d", {"residual": True, "aux": True, "strides": (1, (1, 2, 2), 2), "kernels": ((1, 3, 3), 3, 3)}),
+    ("unetpp", {"aux": True}),
+    ("unetpp", {"encoder": "test_vit"}),
+    ("unetpp", {"encoder": "plain", "width": 2, "aux": True}),
     ("unet", {"encoder": "test_vit"}),
     ("unet", {"encoder": "test_convnext", "stride": 16}),
     ("unet2015", {"variant": "phseg_v5"}),
 ]
 
+FAINT = {"deconvnet"}
+"""Models whose start (std 0.01 in fifteen layers) gives a constant until their norms have seen images."""
+
+WITHOUT_ENCODER = {"nnunet2d", "nnunet3d", "segnet_basic", "unet2015", "unet3d", "vnet"}
+
+DEEP = {"attention_unet": 4, "danet": 3, "nnunet2d": 2, "nnunet3d": 2, "unetpp": 4}
+"""Outputs with `aux` of the pages with deep supervision; the others have two."""
+
 SIZES = [(1, 1), (33, 65), (127, 65), (64, 96)]
+
+VOLUMES = {"nnunet3d", "unet3d", "vnet"}
+VOLUME = {(1, 1): (1, 1, 1), (33, 65): (3, 9, 17), (127, 65): (12, 4, 3), (64, 96): (4, 12, 20)}
+"""Sizes of volumes that stand in for the sizes of images."""
 
 every_form = pytest.mark.parametrize(
     "name, options", FORMS, ids=lambda v: v if isinstance(v, str) else "-".join(map(str, v.values()))
@@ -46,7 +103,14 @@ def build(name: str, options: dict[str, object], channels: int = 3) -> nn.Module
     for parameter in model.parameters():
         if not parameter.any():
             nn.init.normal_(parameter, std=0.1)
+        elif name in FAINT and parameter.ndim == 4:
+            nn.init.kaiming_normal_(parameter)
     return model
+
+
+def sized(name: str, size: tuple[int, ...]) -> tuple[int, ...]:
+    """The size of an image, or for a network on volumes that of the volume in its place."""
+    return VOLUME[size] if name in VOLUMES else size  # type: ignore[index]
 
 
 @every_form
@@ -55,8 +119,8 @@ def test_logits_have_the_images_size_and_the_tail_gives_them(name: str, options:
     model = build(name, options).eval()
     assert model.classes == 4
     assert model.in_channels == 3
-    assert hasattr(model, "encoder") == (name != "unet2015")
-    for size in SIZES:
+    assert hasattr(model, "encoder") == (name not in WITHOUT_ENCODER)
+    for size in (sized(name, size) for size in SIZES):
         image = torch.randn(1, 3, *size)
         logits = model(image)
         assert logits.shape == (1, 4, *size)
@@ -69,10 +133,12 @@ def test_logits_have_the_images_size_and_the_tail_gives_them(name: str, options:
 @pytest.mark.parametrize("channels", [1, 3, 5])
 def test_every_parameter_learns_from_any_channels(name: str, options: dict[str, object], channels: int) -> None:
     model = build(name, options, channels).train()
-    image = torch.randn(2, channels, 64, 96)
+    size = sized(name, (64, 96))
+    image = torch.randn(2, channels, *size)
     outputs = model.outputs(image) if hasattr(model, "outputs") else (model(image),)
-    assert len(outputs) == (2 if options.get("aux") else 1)
-    assert all(output.shape == (2, 4, 64, 96) for output in outputs)
+    scales = 4 if options.get("scales") else 1  # the fused logits and those of three scales
+    assert len(outputs) == (DEEP.get(name, 2) if options.get("aux") else scales)
+    assert all(output.shape == (2, 4, *size) for output in outputs)
     sum(output.square().mean() for output in outputs).backward()
     assert [
         key
@@ -84,7 +150,7 @@ def test_every_parameter_learns_from_any_channels(name: str, options: dict[str, 
 @every_form
 def test_one_image_trains(name: str, options: dict[str, object]) -> None:
     model = build(name, options).train()
-    for size in ((1, 1), (33, 65)):
+    for size in (sized(name, (1, 1)), sized(name, (33, 65))):
         logits = model(torch.randn(1, 3, *size))
         assert logits.shape == (1, 4, *size)
         logits.square().mean().backward()
@@ -94,7 +160,7 @@ def test_one_image_trains(name: str, options: dict[str, object]) -> None:
 @every_form
 @torch.no_grad()
 def test_a_batch_is_its_images(name: str, options: dict[str, object]) -> None:
-    model, batch = build(name, options).eval(), torch.randn(2, 3, 33, 65)
+    model, batch = build(name, options).eval(), torch.randn(2, 3, *sized(name, (33, 65)))
     together, alone = model(batch), torch.cat([model(image[None]) for image in batch])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(together[0], together[1], atol=1e-3)
@@ -103,7 +169,7 @@ def test_a_batch_is_its_images(name: str, options: dict[str, object]) -> None:
 @every_form
 @torch.no_grad()
 def test_state_goes_round(name: str, options: dict[str, object]) -> None:
-    model, image = build(name, options).eval(), torch.randn(1, 3, 33, 65)
+    model, image = build(name, options).eval(), torch.randn(1, 3, *sized(name, (33, 65)))
     other = create_model(name, classes=4, **{**SMALL[name], **options}).eval()
     assert not torch.equal(other(image), model(image))
     other.load_state_dict(model.state_dict())
@@ -118,8 +184,48 @@ def test_the_main_output_is_forward(name: str) -> None:
     assert create_model(name, classes=4, **SMALL[name]).aux is None
 
 
+@pytest.mark.parametrize("name", sorted(DEEP))
+@torch.no_grad()
+def test_the_first_of_deep_outputs_is_forward(name: str) -> None:
+    model, image = build(name, {"aux": True}).eval(), torch.randn(1, 3, *sized(name, (33, 65)))
+    outputs = model.outputs(image)
+    assert torch.equal(outputs[0], model(image))
+    assert not any(torch.equal(one, other) for one, other in zip(outputs, outputs[1:], strict=False))
+    assert len(build(name, {}).outputs(image)) == 1
+
+
 def test_names() -> None:
-    assert list_models() == ["deeplabv3", "deeplabv3plus", "fcn", "fcn16s", "fcn32s", "fcn8s", "unet", "unet2015"]
+    assert list_models() == [
+        "attention_unet",
+        "ccnet",
+        "danet",
+        "deconvnet",
+        "deeplabv1",
+        "deeplabv2",
+        "deeplabv3",
+        "deeplabv3plus",
+        "encnet",
+        "fcn",
+        "fcn16s",
+        "fcn32s",
+        "fcn8s",
+        "fpn",
+        "lraspp",
+        "nnunet2d",
+        "nnunet3d",
+        "parsenet",
+        "pspnet",
+        "refinenet",
+        "segformer",
+        "segnet",
+        "segnet_basic",
+        "unet",
+        "unet2015",
+        "unet3d",
+        "unetpp",
+        "upernet",
+        "vnet",
+    ]
     assert list_models() == sorted(SMALL)
 
 
@@ -135,9 +241,22 @@ def test_names() -> None:
     ("unet2015", {"width": 0}, "width 0"),
     ("unet", {"channels": (8,), "encoder": "test_resnet"}, "4 skips and the decoder 1 widths"),
     ("fcn8s", {"padding": "none"}, "padding 'none'"),
+    ("deeplabv1", {"fc6": "5x5"}, "fc6 '5x5' of deeplabv1 is unknown; use 'largefov'"),
+    ("deeplabv1", {"width": 0}, "width 0"),
+    ("deeplabv2", {"rates": (0, 6)}, r"rates \(0, 6\)"),
+    ("deeplabv2", {"scales": (0.5, 1.0)}, r"scales \(0.5, 1.0\)"),
     ("deeplabv3", {"stride": 32}, "stride 32"),
+    ("deeplabv3", {"grid": (1, 2)}, r"grid \(1, 2\) does not fit encoder 'resnet50', whose last stage has 3 units"),
+    ("deeplabv3", {"rates": (6, 12.5)}, r"rates \(6, 12.5\)"),
+    ("deeplabv3", {"encoder": "mobilenet_v3_large", "stride": 8}, "with stride 8; use 16 or 32"),
+    ("lraspp", {"encoder": "test_vit"}, "needs some at 8"),
+    ("lraspp", {"width": 0}, "width 0"),
+    ("parsenet", {"scale": 0}, "scale 0"),
+    ("pspnet", {"bins": (0, 1)}, r"bins \(0, 1\)"),
     ("deeplabv3plus", {"stride": [8]}, r"stride \[8\]"),
-    ("deeplabv3plus", {"encoder": "test_vit"}, "needs some at 4"),
+    ("segformer", {"stride": 16}, "'mit_b0' has features at strides .* cannot be built with stride 16"),
+    ("refinenet", {"channels": (8, 8), "encoder": "test_resnet"}, "4 levels and refinenet 2 widths"),
+    ("ccnet", {"recurrence": 0, "encoder": "test_resnet"}, "recurrence 0"),
     ("fcn", {"encoder": "resnet5o"}, "unknown encoder"),
 ])  # fmt: skip
 def test_impossible_wishes_are_one_sentence(name: str, options: dict[str, object], words: str) -> None:
