@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from atrous.encoders import dilation, mobilenet
+from atrous.encoders.cut import end_at, stages
 from atrous.encoders.mit import MIT, mix_transformer
 from atrous.encoders.pyramid import SimplePyramid, is_plain
 from atrous.encoders.weights import has_packaged_weights, load_pretrained, pretrained_state
@@ -19,7 +20,16 @@ from atrous.layers.channels import per_channel
 from atrous.layers.depthwise import quick_depthwise
 from atrous.layers.norm import safe_norms
 
-__all__ = ["PYRAMID", "Encoder", "encoder", "has_packaged_weights", "pretrained_state", "restrided"]
+__all__ = [
+    "PYRAMID",
+    "Encoder",
+    "encoder",
+    "has_packaged_weights",
+    "pretrained_state",
+    "restrided",
+    "shallow",
+    "stages",
+]
 
 PYRAMID = (4, 8, 16, 32)
 """The strides that a pyramid of maps is built on; a page that reads them asks `encoder` for them."""
@@ -165,17 +175,35 @@ def restrided(encoder_: Encoder, stride: int) -> Encoder:
     return twin.to(next(encoder_.parameters()).device).train(encoder_.training)
 
 
+def shallow(encoder_: Encoder, stride: int) -> Encoder:
+    """The same network up to its first features at `stride`, all after them taken away; the given one is used up.
+
+    Raises ModelError where it has no features at that stride, or is no chain that could be cut.
+    """
+    if stride not in encoder_.strides:
+        raise ModelError(
+            f"encoder {encoder_.name!r} has features at strides {encoder_.strides} and none at {stride}; "
+            "use one of these strides, or another encoder"
+        )
+    end_at(encoder_.net, encoder_.name, encoder_.strides.index(stride))
+    few = Encoder(encoder_.net, encoder_.name, encoder_.in_channels, encoder_.form)
+    return few.train(encoder_.training)
+
+
 def _build(name: str, in_channels: int, stride: int, *, finest: int | None = None) -> Any:
     """timm's features-only network whose deepest features have `stride`, or less where it is not so deep.
 
     finest: of the strides that a plain transformer's map will be turned into; then its own may be any.
     """
     reasons = []
+    own: dict[str, Any] = {"feature_location": ""} if name.startswith("hrnet") else {}  # its branches, not widened ones
     dilations: tuple[dict[str, Any], ...] = ({"output_stride": stride}, {}) if stride in (4, 8, 16) else ({},)
     for dilated in dilations:
         for any_size in ANY_SIZE:
             try:
-                net: Any = timm.create_model(name, features_only=True, in_chans=in_channels, **dilated, **any_size)
+                net: Any = timm.create_model(
+                    name, features_only=True, in_chans=in_channels, **own, **dilated, **any_size
+                )
             except (TypeError, AssertionError, RuntimeError, NotImplementedError, ValueError, AttributeError) as error:
                 reason = str(error)
                 continue

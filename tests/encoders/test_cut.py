@@ -1,0 +1,54 @@
+"""Cutting encoders: stages run one after another are the encoder; a shallow one is its first features."""
+
+import pytest
+import torch
+
+from atrous import encoders
+from atrous.errors import ModelError
+
+CHAINS = ["test_resnet", "test_efficientnet", "test_convnext", "mobilenetv3_small_050", "vgg11"]
+
+
+@pytest.mark.parametrize("name", CHAINS)
+@torch.no_grad()
+def test_stages_give_the_features(name: str) -> None:
+    torch.manual_seed(0)
+    encoder, image = encoders.encoder(name).eval(), torch.randn(1, 3, 64, 96)
+    x, features = image, []
+    for stage in encoders.stages(encoder.net, name):
+        for module in stage:
+            x = module(x)
+        features.append(x.permute(0, 3, 1, 2) if encoder._channels_last else x)
+    expected = encoder(image)
+    assert len(features) == len(expected)
+    assert all(torch.equal(one, other) for one, other in zip(features, expected, strict=True))
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_a_shallow_encoder_has_nothing_beyond_its_features(name: str) -> None:
+    torch.manual_seed(0)
+    whole, image = encoders.encoder(name).eval(), torch.randn(1, 3, 33, 65)
+    with torch.no_grad():
+        expected = whole(image)
+    few = encoders.shallow(whole, 8)
+    features = few(image)
+    assert few.strides == few.strides[: len(features)]
+    assert few.strides[-1] == 8
+    assert few.channels == tuple(feature.shape[1] for feature in features)
+    assert all(torch.equal(one, other) for one, other in zip(features, expected, strict=False))
+    features[-1].square().mean().backward()
+    assert [key for key, p in few.named_parameters() if p.grad is None] == []
+
+
+def test_what_cannot_be_cut_says_so() -> None:
+    with pytest.raises(ModelError, match="'hrnet_w18_small' cannot be cut into stages"):
+        encoders.shallow(encoders.encoder("hrnet_w18_small"), 4)
+    with pytest.raises(ModelError, match=r"'test_vit' has features at strides \(16, .* none at 4"):
+        encoders.shallow(encoders.encoder("test_vit"), 4)
+
+
+def test_hrnets_features_are_its_branches() -> None:
+    with torch.device("meta"):
+        encoder = encoders.encoder("hrnet_w18")
+    assert encoder.channels == (64, 18, 36, 72, 144)
+    assert sum(p.numel() for p in encoder.parameters()) == 9_562_260
