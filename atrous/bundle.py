@@ -26,7 +26,8 @@ class Card:
     """What a bundle says about itself.
 
     model, options: the arguments of `create_model`. mean, std: per channel, in the raw units of `dtype` images.
-    metrics: e.g. {"val": {"miou": 0.61, ...}}. data: where the training data came from.
+    metrics: e.g. {"val": {"miou": 0.61, ...}}. data: where the training data came from. decoding: what
+    `atrous.calibrate.fit` found for it, {} before.
     """
 
     model: str
@@ -40,6 +41,7 @@ class Card:
     data: str = ""
     licence: str = "not stated"
     atrous: str = ""
+    decoding: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The card as it stands in the file's header."""

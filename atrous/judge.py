@@ -45,19 +45,22 @@ def examine(
     as_tool: str | None = None,
     cluster: str | None = None,
     block: int = 1,
+    decode: str = "argmax",
+    calibration: str = "none",
     progress: Progress | None = None,
 ) -> Judged:
     """Evaluate a run, a bundle or a folder of label maps on a split of `data`; pictures stream through, none is kept.
 
     full: boundary scores and kinds of errors too, and calibration where a network gives probabilities. as_tool: a name
     of `TOOLS`, whose number comes with a reason. cluster: a regular expression; what it finds in an image's name is
-    what the image is one of. block: neighbours drawn together by the bootstrap; not with clusters.
+    what the image is one of. block: neighbours drawn together by the bootstrap; not with clusters. decode, calibration:
+    of `atrous.Predictor`, for what `atrous calibrate` fitted.
     """
     if as_tool is not None and as_tool not in TOOLS:
         raise AtrousError(f"--as {as_tool}: unknown tool; {nearest(as_tool, list(TOOLS))}")
     if cluster and block > 1:
         raise AtrousError("--cluster and --block were both given; draw whole clusters, or runs of neighbours")
-    opened, segmenter = _open(source, data, classes, ignore)
+    opened, segmenter = _open(source, data, classes, ignore, decode=decode, calibration=calibration)
     name = choose_split(opened, split)
     count, ignored = len(opened.labels), opened.labels.ignore_index
     metrics: dict[str, Any] = {}
@@ -183,13 +186,17 @@ class _Asked:
         return self.calibration.compute() if self.calibration.pixels else {}
 
 
-def _open(source: Path, data: Path, classes: Path | None, ignore: Sequence[int]) -> tuple[DataSet, Segmenter | None]:
+def _open(
+    source: Path, data: Path, classes: Path | None, ignore: Sequence[int], **decoding: str
+) -> tuple[DataSet, Segmenter | None]:
     """The data with the classes that apply, and the network where the source is one."""
     if _is_run(source):
-        segmenter = load(source)
+        segmenter = load(source, **decoding)
         return open_like_run(segmenter.card, data, classes=classes, ignore=ignore), segmenter
     if not source.is_dir():
         raise AtrousError(f"{source}: no such run folder, bundle or folder of predictions")
+    if decoding != {"decode": "argmax", "calibration": "none"}:
+        raise AtrousError(f"{source}: label maps are decided already; --decode and --calibration need a run")
     return open_dataset(data, classes=classes, ignore=ignore, holdout=0), None
 
 

@@ -121,8 +121,11 @@ class Segmenter:
         return self.card.labels
 
 
-def load(source: Path | str, *, device: str | None = None, window: int | None = None) -> Segmenter:
-    """A trained Segmenter from a bundle file or a run folder. window: see `atrous.Predictor`."""
+def load(source: Path | str, *, device: str | None = None, **options: Any) -> Segmenter:
+    """A trained Segmenter from a bundle file or a run folder.
+
+    options: window, overlap, decode, calibration, recall of `atrous.Predictor`.
+    """
     path = Path(source)
     if path.is_dir():
         if not (path / "model.safetensors").exists():
@@ -136,7 +139,7 @@ def load(source: Path | str, *, device: str | None = None, window: int | None = 
     if not path.exists():
         raise WeightsError(f"{path}: no such bundle or run folder; train one with `atrous train DATA -o {source}`")
     segmenter = Segmenter()
-    segmenter._predictor = Predictor(*load_bundle(path), device=device or _device(), window=window)
+    segmenter._predictor = Predictor(*load_bundle(path), device=device or _device(), **options)
     return segmenter
 
 

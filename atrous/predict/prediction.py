@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
+from atrous.errors import ModelError
 from atrous.io import write_mask
 from atrous.labels import LabelSet
+from atrous.predict.decoding import PLAIN, Decoding
 from atrous.visual import overlay
 
 
@@ -17,14 +20,19 @@ class Prediction:
     """The answer for one image of H x W pixels.
 
     labels: (H, W) uint8 (uint16 with more than 256 classes), class indices 0..K-1.
-    names: the K class names. image: the raw image it was made from.
+    names: the K class names. image: the raw image it was made from. decoding: how its scores become probabilities.
     """
 
     def __init__(
-        self, labels: np.ndarray, label_set: LabelSet, image: np.ndarray, probabilities: Callable[[], np.ndarray]
+        self,
+        labels: np.ndarray,
+        label_set: LabelSet,
+        image: np.ndarray,
+        logits: Callable[[], np.ndarray],
+        decoding: Decoding = PLAIN,
     ) -> None:
         self.labels, self.label_set, self.image = labels, label_set, image
-        self._probabilities = probabilities
+        self._logits, self._decoding = logits, decoding
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -33,7 +41,23 @@ class Prediction:
     @cached_property
     def probabilities(self) -> np.ndarray:
         """(K, H, W) float32 class probabilities, computed when first asked for (they take 4 K bytes per pixel)."""
-        return self._probabilities()
+        return torch.from_numpy(self._decoding.calibrated(self.logits)).softmax(0).numpy()
+
+    @property
+    def logits(self) -> np.ndarray:
+        """(K, H, W) float32 scores of the network before any decoding, computed at each call."""
+        return self._logits()
+
+    @property
+    def uncertain(self) -> np.ndarray:
+        """(H, W) bool: pixels to abstain from, whose set of classes {k: p_k >= t_k} does not hold exactly one.
+
+        The thresholds t keep a share of every class's pixels in the sets (`atrous calibrate`, `Decoding.thresholds`);
+        ModelError where the predictor was not asked for them.
+        """
+        if self._decoding.thresholds is None:
+            raise ModelError("there are no sets of classes without a recall to keep: load(..., recall=0.9)")
+        return (self.probabilities >= self._decoding.thresholds[:, None, None]).sum(0) != 1
 
     def overlay(self, alpha: float = 0.5) -> Image.Image:
         """The image with the class colours laid over it."""

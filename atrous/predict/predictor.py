@@ -13,6 +13,7 @@ from atrous.errors import DataError
 from atrous.io import read_image
 from atrous.objective import Normalise
 from atrous.ops import Tail, blend, upsample_argmax
+from atrous.predict.decoding import choose
 from atrous.predict.prediction import Prediction
 
 WHOLE_PIXELS = 4_000_000
@@ -25,13 +26,24 @@ class Predictor:
     """A trained network and its card, ready for raw images.
 
     window: None chooses (whole up to 4 million pixels, else windows of 1024), 0 means always whole, else the side of
-    the square windows in pixels. overlap: the share of a window that neighbours have in common.
+    the square windows in pixels. overlap: the share of a window that neighbours have in common. decode, calibration,
+    recall: how scores become labels, probabilities and sets where `atrous calibrate` fitted it (`decoding.choose`).
     """
 
     def __init__(
-        self, model: nn.Module, card: Card, *, device: str = "cpu", window: int | None = None, overlap: float = 0.25
+        self,
+        model: nn.Module,
+        card: Card,
+        *,
+        device: str = "cpu",
+        window: int | None = None,
+        overlap: float = 0.25,
+        decode: str = "argmax",
+        calibration: str = "none",
+        recall: float | None = None,
     ) -> None:
         self.card, self.window, self.overlap = card, window, overlap
+        self.decoding = choose(card.decoding, decode=decode, calibration=calibration, recall=recall)
         self.device = torch.device(device)
         self.model = model.to(self.device).to(memory_format=torch.channels_last).eval()
         self.normalise = Normalise(card.mean, card.std).to(self.device)
@@ -42,17 +54,24 @@ class Predictor:
         pixels = self._pixels(raw)
         window = self._window(pixels)
         if window:
-            bands = [scores.argmax(0) for _, scores in self._bands(pixels, window)]
+            offsets = 0 if self.decoding.offsets is None else self.decoding.offsets[:, None, None]
+            bands = [(scores + offsets).argmax(0) for _, scores in self._bands(pixels, window)]
             labels = np.concatenate(bands).astype(self.card.labels.dtype)
             return Prediction(
                 labels,
                 self.card.labels,
                 raw,
-                lambda: _softmax(np.concatenate([scores for _, scores in self._bands(pixels, window)], axis=1)),
+                lambda: np.concatenate([scores for _, scores in self._bands(pixels, window)], axis=1),
+                self.decoding,
             )
         logits, tail = self._logits(pixels)
-        labels = upsample_argmax(logits, tail.size, align_corners=tail.align_corners, crop=tail.crop)[0].cpu().numpy()
-        return Prediction(labels, self.card.labels, raw, lambda: tail.apply(logits.float()).softmax(1)[0].cpu().numpy())
+        moved = logits
+        if self.decoding.offsets is not None:  # before the resize is as after it
+            moved = logits + torch.from_numpy(self.decoding.offsets).to(logits)[:, None, None]
+        labels = upsample_argmax(moved, tail.size, align_corners=tail.align_corners, crop=tail.crop)[0].cpu().numpy()
+        return Prediction(
+            labels, self.card.labels, raw, lambda: tail.apply(logits.float())[0].cpu().numpy(), self.decoding
+        )
 
     def labels(self, image: Any) -> np.ndarray:
         """(H, W) class indices of one image."""
@@ -119,8 +138,3 @@ def as_array(image: Any) -> np.ndarray:
             f"an image of shape {array.shape} and dtype {array.dtype} is no picture; expected (H, W[, C]) numbers"
         )
     return array
-
-
-def _softmax(scores: np.ndarray) -> np.ndarray:
-    exponentials = np.exp(scores - scores.max(0))
-    return exponentials / exponentials.sum(0)
