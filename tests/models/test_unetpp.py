@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from atrous.errors import ModelError, WeightsError
-from atrous.models.unetpp import unetpp
+from atrous.models.unetpp import Plain, UNetPlusPlus, unetpp
 from atrous.ops.resize import resize
 
 
@@ -34,7 +34,8 @@ def lively(model: nn.Module) -> nn.Module:
     ("resnet50", 21, 3, False, 48_988_645),
 ])  # fmt: skip
 def test_parameters(encoder: str, classes: int, channels: int, aux: bool, parameters: int) -> None:
-    assert count(unetpp(classes, encoder, channels, aux=aux)) == parameters
+    with torch.device("meta"):
+        assert count(unetpp(classes, encoder, channels, aux=aux)) == parameters
 
 
 @torch.no_grad()
@@ -70,6 +71,18 @@ def test_pruned_nets_give_the_logits_of_their_level(encoder: str, shrinks: bool)
         assert count(small.prune(level)) == count(small)
     assert count(model) == before
     assert torch.equal(model(image), outputs[0])
+
+
+def test_pruned_to_a_level_the_papers_net_is_one_of_that_depth() -> None:
+    with torch.device("meta"):
+        model = unetpp(1, "plain", 1, aux=True)
+        for level, parameters in enumerate((100_961, 511_105, 2_204_961, 9_041_601), start=1):
+            encoder = Plain(1, 32, levels=level + 1)
+            built = UNetPlusPlus(encoder, 1, encoder.channels[-2::-1])
+            small = model.prune(level)
+            assert count(small) == parameters
+            shapes = [{key: value.shape for key, value in net.state_dict().items()} for net in (small, built)]
+            assert shapes[0] == shapes[1]
 
 
 def test_impossible_wishes() -> None:
