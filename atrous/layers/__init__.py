@@ -4,7 +4,7 @@ from atrous.layers.aspp import ASPP
 from atrous.layers.conv import conv_bn_relu, fcn_head, separable_conv
 from atrous.layers.depthwise import quick_depthwise
 from atrous.layers.norm import InstanceNorm, safe_norms
-from atrous.layers.pad import expect_axes, pad_reflect
+from atrous.layers.pad import cut, expect_axes, pad_reflect
 from atrous.layers.ppm import PyramidPool
 from atrous.layers.valid import overlap_tile, run_whole
 from atrous.layers.vgg import VGG16
@@ -15,6 +15,7 @@ __all__ = [
     "InstanceNorm",
     "PyramidPool",
     "conv_bn_relu",
+    "cut",
     "expect_axes",
     "fcn_head",
     "overlap_tile",

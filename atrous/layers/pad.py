@@ -1,4 +1,6 @@
-"""Padding for networks that have a minimum size, and the number of axes that a network takes."""
+"""Padding for networks that have a minimum size, cutting back, and the number of axes that a network takes."""
+
+from collections.abc import Sequence
 
 import torch
 
@@ -17,6 +19,13 @@ def pad_reflect(image: torch.Tensor, *around: int) -> torch.Tensor:
         index = torch.arange(-before, side + after, device=image.device) % period
         image = image.index_select(axis, torch.minimum(index, period - index))
     return image
+
+
+def cut(x: torch.Tensor, sides: Sequence[int], starts: Sequence[int] | None = None) -> torch.Tensor:
+    """A view of (N, C, H, W) or (N, C, D, H, W) that is `sides` large, from `starts` on, else from the beginning."""
+    for axis, (start, side) in enumerate(zip(starts or (0,) * len(sides), sides, strict=True), start=2):
+        x = x.narrow(axis, start, side)
+    return x
 
 
 def expect_axes(image: torch.Tensor, axes: int) -> None:

@@ -10,14 +10,14 @@ from itertools import product
 import torch
 
 from atrous.errors import ModelError
-from atrous.layers.pad import pad_reflect
+from atrous.layers.pad import cut, pad_reflect
 
 Valid = Callable[[torch.Tensor], torch.Tensor]
 
 
 def run_whole(valid: Valid, image: torch.Tensor, margin: int, grid: int) -> torch.Tensor:
     """(N, C, H, W) -> (N, K, H, W): mirrored by the margin and up to the next size that `valid` takes, run, cropped."""
-    return _crop(valid(_mirror(image, margin, grid)), image)
+    return cut(valid(_mirror(image, margin, grid)), image.shape[2:])
 
 
 def overlap_tile(valid: Valid, image: torch.Tensor, margin: int, grid: int, tile: int) -> torch.Tensor:
@@ -36,18 +36,14 @@ def overlap_tile(valid: Valid, image: torch.Tensor, margin: int, grid: int, tile
     sides = [side - 2 * margin for side in mirrored.shape[2:]]
     logits: torch.Tensor | None = None
     for origin in product(*(range(0, max(side - 4, 1), step) for side in sides)):
-        scores = valid(mirrored[(..., *(slice(start, start + tile) for start in origin))])
+        left = [min(tile, side - start) for side, start in zip(mirrored.shape[2:], origin, strict=True)]
+        scores = valid(cut(mirrored, left, origin))
         if logits is None:
             logits = scores.new_empty((*scores.shape[:2], *sides))
-        place = (slice(start, start + side) for start, side in zip(origin, scores.shape[2:], strict=True))
-        logits[(..., *place)] = scores
+        cut(logits, scores.shape[2:], origin).copy_(scores)
     assert logits is not None
-    return _crop(logits, image)
+    return cut(logits, image.shape[2:])
 
 
 def _mirror(image: torch.Tensor, margin: int, grid: int) -> torch.Tensor:
     return pad_reflect(image, *(pad for side in image.shape[2:] for pad in (margin, margin + (4 - side) % grid)))
-
-
-def _crop(logits: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-    return logits[(..., *(slice(side) for side in image.shape[2:]))]

@@ -14,18 +14,19 @@ Axes: N images, C channels, H x W pixels (D x H x W voxels), K classes.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from atrous.errors import ModelError
-from atrous.layers import InstanceNorm, expect_axes
+from atrous.layers import InstanceNorm, cut, expect_axes
 from atrous.ops.resize import resize
 
-CONV = {2: nn.Conv2d, 3: nn.Conv3d}
-UP = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-MEAN = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
+CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
+UP: dict[int, Any] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+MEAN: dict[int, Any] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
 
 Step = int | Sequence[int]
 """A stride or kernel: for all axes, or one per axis."""
@@ -126,7 +127,7 @@ class NNUNet(nn.Module):
             x = stage(x)  # (N, features, H / strides so far, W / strides so far), rounded up
             skips.append(x)
         for skip, up, merge in zip(skips[-2::-1], self.up, self.merge, strict=True):
-            x = up(x)[(..., *(slice(side) for side in skip.shape[2:]))]  # (N, C, of the skip)
+            x = cut(up(x), skip.shape[2:])  # (N, C, of the skip)
             x = merge(torch.cat([x, skip], 1))
             levels.append(x)
         return levels

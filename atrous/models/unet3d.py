@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from atrous.errors import ModelError
-from atrous.layers import expect_axes, overlap_tile, run_whole, safe_norms
+from atrous.layers import cut, expect_axes, overlap_tile, run_whole, safe_norms
 
 MARGIN = 44
 """Voxels that the network eats on every side."""
@@ -84,4 +84,4 @@ def _double(channels: int, between: int, out: int) -> nn.Sequential:
 def _centre(skip: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """The middle of the skip, as large as x."""
     starts = [(more - less) // 2 for more, less in zip(skip.shape[2:], x.shape[2:], strict=True)]
-    return skip[(..., *(slice(start, start + side) for start, side in zip(starts, x.shape[2:], strict=True)))]
+    return cut(skip, x.shape[2:], starts)

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from atrous.errors import ModelError
-from atrous.layers import expect_axes, pad_reflect
+from atrous.layers import cut, expect_axes, pad_reflect
 
 
 class Stage(nn.Module):
@@ -71,7 +71,7 @@ class VNet(nn.Module):
         for skip, up, stage in zip(skips[-2::-1], self.up, self.right, strict=True):
             x = torch.cat([up(x), skip], 1)  # (N, 256, D/8, H/8, W/8), and so on
             x = stage(x, x)
-        return self.score(x)[(..., *(slice(side) for side in image.shape[2:]))]  # (N, K, D, H, W)
+        return cut(self.score(x), image.shape[2:])  # (N, K, D, H, W)
 
     def logits_at_stride(self, image: torch.Tensor) -> None:
         """None: the logits have the volume's stride already."""

@@ -148,8 +148,8 @@ def _warp(
     if moved is None:
         flags = method | cv2.WARP_INVERSE_MAP
         return cv2.warpAffine(pixels, matrix, crop[::-1], flags=flags, borderMode=border, borderValue=values)
-    source = cv2.transform(pixel_grid(crop) + moved, matrix)  # (x, y) in the image of every pixel of the crop
-    return cv2.remap(pixels, source, None, method, borderMode=border, borderValue=values)
+    x, y = cv2.split(cv2.transform(pixel_grid(crop) + moved, matrix))  # in the image, of every pixel of the crop
+    return cv2.remap(pixels, x, y, method, borderMode=border, borderValue=values)
 
 
 def _by_fours(image: np.ndarray, change: Any) -> np.ndarray:

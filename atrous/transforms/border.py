@@ -34,7 +34,7 @@ def border_weights(
     for number, box in enumerate(ndimage.find_objects(cells), start=1):
         around = tuple(slice(max(0, s.start - m), s.stop + m) for s, m in zip(box, margin, strict=True))
         distance = ndimage.distance_transform_edt(cells[around] != number, sampling=steps)
-        first, second = nearest[(0, *around)], nearest[(1, *around)]
+        first, second = nearest[0][around], nearest[1][around]
         np.minimum(second, np.maximum(first, distance), out=second)
         np.minimum(first, distance, out=first)
     border = weight * np.exp(-(nearest.sum(0) ** 2) / (2 * sigma**2))

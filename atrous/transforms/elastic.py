@@ -30,18 +30,16 @@ def deform(sample: Sample, rng: np.random.Generator, *, sigma: float = 10.0, nod
     65535 in a uint16 mask). The geometry of the sample is dropped.
     """
     size = sample.image.shape[:2]
-    source = pixel_grid((size[0], size[1])) + displacements((size[0], size[1]), rng, sigma=sigma, nodes=nodes)
+    x, y = cv2.split(pixel_grid((size[0], size[1])) + displacements((size[0], size[1]), rng, sigma=sigma, nodes=nodes))
     parts = [
-        cv2.remap(
-            sample.image[..., start : start + 4], source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
-        )
+        cv2.remap(sample.image[..., start : start + 4], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
         for start in range(0, sample.image.shape[2], 4)  # the most channels that OpenCV warps
     ]
     image = np.concatenate([part.reshape(*size, -1) for part in parts], axis=2)
     mask = sample.mask
     if mask is not None:
         ignored = int(np.iinfo(mask.dtype).max)
-        mask = cv2.remap(mask, source, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=ignored)
+        mask = cv2.remap(mask, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=ignored)
     return replace(sample, image=image, mask=mask, geometry={})
 
 
