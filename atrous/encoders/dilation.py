@@ -5,6 +5,7 @@ DeepLab nets of Caffe and TensorFlow and torchvision's MobileNetV3 give it the n
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from torch import nn
 
@@ -26,13 +27,13 @@ def stride_first(net: nn.Module) -> None:
             first.stride, second.stride = second.stride, first.stride
 
 
-def multigrid(net: nn.Module, grid: Sequence[int], name: str) -> None:
+def multigrid(net: Any, grid: Sequence[int], name: str) -> None:
     """Multiply the rate of the last stage by grid[i] in its unit i (DeepLab v3, section 4.2.1).
 
     Raises ModelError where the last stage of encoder `name` has not as many units, each with a 3x3, as the grid.
     """
     try:
-        units = [list(_wide(unit)) for unit in net.get_submodule(net.feature_info[-1]["module"]).children()]  # type: ignore[index]
+        units = [list(_wide(unit)) for unit in net.get_submodule(net.feature_info[-1]["module"]).children()]
     except AttributeError:
         units = []
     if len(units) != len(grid) or not all(units) or any(not isinstance(r, int) or r < 1 for r in grid):

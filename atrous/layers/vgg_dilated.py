@@ -5,6 +5,7 @@ at rate 2. So n pixels give ceil((n - 1) / 8) + 1 cells, 321 give 41, and cell i
 """
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from timm.models import adapt_input_conv
@@ -61,7 +62,7 @@ class DilatedVGG16(nn.Module):
             weight, bias = _layer(state, theirs)
             if name == "conv1_1":
                 weight = adapt_input_conv(self.in_channels, weight)
-            _fill(layer, weight, bias, theirs)
+            _fill(cast(nn.Conv2d, layer), weight, bias, theirs)
 
 
 class FieldOfView(nn.Sequential):
@@ -83,8 +84,8 @@ class FieldOfView(nn.Sequential):
 
         Raises WeightsError when one is missing or does not fit.
         """
-        fc6, fc7 = self[0], self[3]
-        for layer, theirs, before in ((fc6, THEIRS[13], False), (fc7, THEIRS[14], True)):
+        for index, theirs, before in ((0, THEIRS[13], False), (3, THEIRS[14], True)):
+            layer = cast(nn.Conv2d, self[index])
             weight, bias = _layer(state, theirs)
             filters = range(first, len(bias), len(bias) // layer.out_channels or 1)
             weight, bias = weight[list(filters)], bias[list(filters)]
