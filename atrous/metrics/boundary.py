@@ -13,12 +13,12 @@ from typing import Any, Literal
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 from scipy.sparse import csr_array
-from scipy.sparse.csgraph import maximum_bipartite_matching
 from scipy.spatial import KDTree
 
 from atrous.metrics.confusion import Policy, scores
 from atrous.ops.confusion import count_pairs
 from atrous.ops.distance import boundary_pixels, contour_band, distance_to_other
+from atrous.ops.matching import matching_size
 
 Match = Literal["one_to_one", "distance"]
 
@@ -182,7 +182,7 @@ def _matched(guess: np.ndarray, true: np.ndarray, reach: float) -> int:
     if not len(pairs):
         return 0
     graph = csr_array((np.ones(len(pairs), np.int8), (pairs["i"], pairs["j"])), shape=(len(guess), len(true)))
-    return int((maximum_bipartite_matching(graph, perm_type="column") >= 0).sum())
+    return matching_size(graph.indptr, graph.indices, len(true))
 
 
 def _check(prediction: np.ndarray, target: np.ndarray) -> None:

@@ -1,0 +1,86 @@
+"""Giving each thing of one kind at most one of another: maximum matchings of bipartite graphs.
+
+scipy's `maximum_bipartite_matching` (1.17) searches again where it has failed before, and takes hours for some graphs
+of a thousand boundary pixels; this one takes milliseconds.
+"""
+
+import numpy as np
+from numba import njit
+
+
+def matching_size(indptr: np.ndarray, indices: np.ndarray, columns: int) -> int:
+    """The size of a maximum matching between the rows and `columns` of a graph in CSR form (Hopcroft & Karp 1973).
+
+    Row r has edges to the columns indices[indptr[r] : indptr[r + 1]]. Time: edges times the root of rows + columns.
+    """
+    return int(_match(np.asarray(indptr, np.int64), np.asarray(indices, np.int64), columns))
+
+
+@njit(nogil=True, cache=True)
+def _match(indptr, indices, columns):  # type: ignore[no-untyped-def]
+    rows = len(indptr) - 1
+    column_of, row_of = np.full(rows, -1), np.full(columns, -1)
+    size = 0
+    for row in range(rows):  # greedily first: most are matched so
+        for edge in range(indptr[row], indptr[row + 1]):
+            if row_of[indices[edge]] < 0:
+                row_of[indices[edge]], column_of[row] = row, indices[edge]
+                size += 1
+                break
+    level, queue, path = np.empty(rows, np.int64), np.empty(rows, np.int64), np.empty(rows + 1, np.int64)
+    while _levels(indptr, indices, column_of, row_of, level, queue):
+        edges = indptr[:-1].copy()  # of each row the edge to try next; what failed once is not tried again
+        for root in range(rows):
+            if column_of[root] < 0:
+                size += _augment(root, indptr, indices, column_of, row_of, level, edges, path)
+    return size
+
+
+@njit(nogil=True, cache=True)
+def _levels(indptr, indices, column_of, row_of, level, queue):  # type: ignore[no-untyped-def]
+    """Number the rows by their distance from unmatched ones, -1 where there is none; is a free column in reach?"""
+    head = tail = 0
+    for row in range(len(level)):
+        level[row] = -1
+        if column_of[row] < 0:
+            level[row], queue[tail] = 0, row
+            tail += 1
+    found = False
+    while head < tail:
+        row = queue[head]
+        head += 1
+        for edge in range(indptr[row], indptr[row + 1]):
+            other = row_of[indices[edge]]
+            if other < 0:
+                found = True
+            elif level[other] < 0:
+                level[other], queue[tail] = level[row] + 1, other
+                tail += 1
+    return found
+
+
+@njit(nogil=True, cache=True)
+def _augment(root, indptr, indices, column_of, row_of, level, edges, path):  # type: ignore[no-untyped-def]
+    """Look for a way from an unmatched row, level by level, to a free column, and exchange what is matched along it."""
+    depth = 0
+    path[0] = root
+    while depth >= 0:
+        row = path[depth]
+        if edges[row] == indptr[row + 1]:
+            depth -= 1
+            if depth >= 0:
+                edges[path[depth]] += 1
+            continue
+        other = row_of[indices[edges[row]]]
+        if other < 0:
+            for step in range(depth, -1, -1):
+                row = path[step]
+                column_of[row] = indices[edges[row]]
+                row_of[column_of[row]] = row
+            return 1
+        if level[other] == level[row] + 1:
+            depth += 1
+            path[depth] = other
+        else:
+            edges[row] += 1
+    return 0
