@@ -72,6 +72,13 @@ def test_every_cell_has_its_pixel_at_any_size(height: int, width: int) -> None:
     torch.testing.assert_close(inside, scores[:, :, : inside.shape[2], : inside.shape[3]])
 
 
+def test_pixels_beyond_the_last_cell_have_its_scores() -> None:
+    scores = torch.randn(1, 2, 3, 2, dtype=torch.float64)  # a ResNet's for 24 x 16: cells on 0, 8, 16 and 0, 8
+    logits, tail = on_pixels(scores, torch.empty(1, 3, 24, 16))
+    up = tail.apply(logits)
+    torch.testing.assert_close(up[:, :, 16:, 8:], scores[:, :, 2:, 1:].expand(1, 2, 8, 8))
+
+
 def imagenet(width: int = 2) -> dict[str, torch.Tensor]:
     """Weights as timm names them; fc6 and fc7 tell filter, input and tap."""
     torch.manual_seed(0)
