@@ -20,9 +20,7 @@ FORMS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name, options", FORMS, ids=lambda v: v if isinstance(v, str) else v["encoder"] if "encoder" in v else ""
-)
+@pytest.mark.parametrize("name, options", FORMS, ids=lambda v: v if isinstance(v, str) else str(v.get("encoder", "")))
 @torch.no_grad()
 def test_exported(name: str, options: dict[str, object]) -> None:
     torch.manual_seed(0)
