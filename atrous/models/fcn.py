@@ -8,13 +8,15 @@ skips refine the coarse scores.
     FCN on ResNet  2017  torchvision          a 3x3 head on a dilated encoder, no skips
 
 `padding="caffe100"` is the released nets', `"same"` keeps every map aligned with the image. Deconvolutions are bilinear
-and fixed, as in the released nets; `learned=True` trains them. Scores start at zero, so logits start at zero.
-Recipes, sums of losses and the order 32s, 16s, 8s of training are in docs/models/fcn.md.
+and fixed, as in the released nets; `learned=True` trains them all, "skips" all but the last, as the paper of 2015 says.
+Scores start at zero, so logits start at zero. Recipes, sums of losses and the order 32s, 16s, 8s of training are in
+docs/models/fcn.md. Other classifiers than VGG16 become fully convolutional in classifier.py.
 
 Axes: N images, C channels, H x W pixels, h x w cells of the coarsest scores, K classes.
 """
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
@@ -24,6 +26,8 @@ from atrous.errors import ModelError
 from atrous.layers import VGG16, fcn_head, safe_norms
 from atrous.layers.vgg import IMAGENET, Padding
 from atrous.ops.resize import Tail
+
+Learned = bool | Literal["skips"]
 
 SKIP_OFFSET = {"caffe100": {16: 5, 8: 9}, "same": {16: 0, 8: 0}}
 """First cell of pool4 (16) and pool3 (8) that lies under the upsampled scores."""
@@ -56,18 +60,28 @@ class VGGFCN(nn.Module):
     """FCN-32s, 16s or 8s, by its stride, the pixels per cell of the finest scores. Any H, W >= 1."""
 
     def __init__(
-        self, encoder: VGG16, classes: int, stride: int, *, padding: Padding, learned: bool, scales: tuple[float, float]
+        self,
+        encoder: VGG16,
+        classes: int,
+        stride: int,
+        *,
+        padding: Padding,
+        learned: Learned,
+        scales: tuple[float, float],
     ) -> None:
         super().__init__()
+        if learned not in (False, True, "skips"):
+            raise ModelError(f"learned {learned!r} is unknown to FCN; use False, True or 'skips' (all but the last)")
+        between, last = bool(learned), learned is True
         self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
-        self.stride, self.padding, self.learned, self.scales = stride, padding, learned, scales
+        self.stride, self.padding, self.learned, self.scales = stride, padding, last, scales
         pool3, pool4, fc7 = encoder.channels
         self.score_fr = _score(fc7, classes)
         if stride <= 16:
-            self.upscore2, self.score_pool4 = Bilinear(classes, 2, learned), _score(pool4, classes)
+            self.upscore2, self.score_pool4 = Bilinear(classes, 2, between), _score(pool4, classes)
         if stride <= 8:
-            self.upscore_pool4, self.score_pool3 = Bilinear(classes, 2, learned), _score(pool3, classes)
-        self.upscore = Bilinear(classes, stride, learned)
+            self.upscore_pool4, self.score_pool3 = Bilinear(classes, 2, between), _score(pool3, classes)
+        self.upscore = Bilinear(classes, stride, last)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         (height, width), first = image.shape[2:], IMAGE_OFFSET[self.padding][self.stride]
@@ -75,7 +89,7 @@ class VGGFCN(nn.Module):
         return scores[:, :, first : first + height, first : first + width]  # (N, K, H, W)
 
     def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail] | None:
-        """Scores at the stride, with the ring of zeros that the deconvolution sees; None where that is learned."""
+        """Scores at the stride, with the ring of zeros that the last deconvolution sees; None where it is learned."""
         if self.learned:
             return None
         scores = nn.functional.pad(self._scores(image), (1, 1, 1, 1))  # (N, K, h + 2, w + 2)
@@ -164,7 +178,7 @@ def fcn32s(
     pretrained: bool | str | Path = False,
     *,
     padding: Padding = "caffe100",
-    learned: bool = False,
+    learned: Learned = False,
     width: int = 64,
 ) -> VGGFCN:
     """FCN-32s on VGG16: 134,346,581 parameters with 21 classes. width: of VGG's first block; weights exist for 64."""
@@ -179,7 +193,7 @@ def fcn16s(
     pretrained: bool | str | Path = False,
     *,
     padding: Padding = "caffe100",
-    learned: bool = False,
+    learned: Learned = False,
     width: int = 64,
 ) -> VGGFCN:
     """FCN-16s on VGG16: 134,357,354 parameters with 21 classes; train it from FCN-32s by `warm_start`."""
@@ -194,7 +208,7 @@ def fcn8s(
     pretrained: bool | str | Path = False,
     *,
     padding: Padding = "caffe100",
-    learned: bool = False,
+    learned: Learned = False,
     at_once: bool = False,
     width: int = 64,
 ) -> VGGFCN:

@@ -3,10 +3,10 @@
 import pytest
 import timm
 import torch
+from nets import small_vgg
 
 from atrous.errors import ModelError, WeightsError
 from atrous.layers.switches import SwitchedVGG16
-from nets import small_vgg
 
 
 def test_every_name_and_shape_is_timms() -> None:

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from nets import small_vgg
 from torch import nn
 
 from atrous.errors import WeightsError
 from atrous.models.deconvnet import deconvnet
-from nets import small_vgg
 
 
 def test_parts_have_the_papers_parameters() -> None:

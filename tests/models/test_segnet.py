@@ -4,13 +4,13 @@ import copy
 
 import pytest
 import torch
+from nets import small_vgg
 from torch import nn
 from torch.nn import functional
 
 from atrous.errors import ModelError
 from atrous.models import create_model
 from atrous.models.segnet import dropout_passes, segnet, segnet_basic
-from nets import small_vgg
 
 BOTH = pytest.mark.parametrize("build", [segnet, segnet_basic])
 
