@@ -18,6 +18,7 @@ _HOME = {
     "Predictor": "atrous.predict",
     "Segmenter": "atrous.segmenter",
     "create_model": "atrous.models",
+    "from_classifier": "atrous.models",
     "list_models": "atrous.models",
     "load": "atrous.segmenter",
 }

@@ -32,8 +32,9 @@ from atrous.models import (
     upernet,
     vnet,
 )
+from atrous.models.classifier import from_classifier
 
-__all__ = ["MODELS", "create_model", "describe_models", "list_models"]
+__all__ = ["MODELS", "create_model", "describe_models", "from_classifier", "list_models"]
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "attention_unet": attention_unet.attention_unet,
