@@ -25,7 +25,8 @@ class Normalise(nn.Module):
 class Objective(nn.Module):
     """Normalise, run the network, weigh the losses of its outputs.
 
-    image: raw (N, C, H, W); labels: (N, H, W) class indices. Auxiliary outputs count `aux_weight` each.
+    image: raw (N, C, H, W); labels: (N, H, W) class indices. Auxiliary outputs count `aux_weight` each. A model with
+    `pairs` (pointrend) says itself which logits are compared with which labels.
     frozen_norms: the encoder's batch norms keep the statistics of its weights while they train. Batches of few or
     unlike pictures have statistics far from the running ones that prediction uses.
     """
@@ -55,7 +56,13 @@ class Objective(nn.Module):
         return self
 
     def forward(self, image: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        x = self.normalise(image)
-        outputs = cast(Any, self.model).outputs(x) if hasattr(self.model, "outputs") else (self.model(x),)
-        main, *auxiliary = (self.loss(logits, labels) for logits in cast(tuple[torch.Tensor, ...], outputs))
+        main, *auxiliary = (self.loss(logits, truth) for logits, truth in self._pairs(self.normalise(image), labels))
         return main + self.aux_weight * sum(auxiliary, torch.zeros_like(main))
+
+    def _pairs(self, image: torch.Tensor, labels: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Logits and their labels, the main ones first."""
+        model = cast(Any, self.model)
+        if hasattr(model, "pairs"):
+            return list(model.pairs(image, labels))
+        outputs = model.outputs(image) if hasattr(model, "outputs") else (model(image),)
+        return [(logits, labels) for logits in outputs]

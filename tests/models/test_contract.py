@@ -9,6 +9,7 @@ from atrous.models import MODELS, create_model, list_models
 
 SMALL: dict[str, dict[str, object]] = {
     "attention_unet": {"encoder": "test_resnet", "channels": (16, 12, 8, 8)},
+    "bisenetv2": {"head": 64},
     "ccnet": {"encoder": "test_resnet", "channels": 16},
     "danet": {"encoder": "test_resnet", "channels": 16},
     "deconvnet": {"width": 2},
@@ -17,17 +18,23 @@ SMALL: dict[str, dict[str, object]] = {
     "deeplabv3": {"encoder": "test_resnet", "stride": 8},
     "deeplabv3plus": {"encoder": "test_resnet"},
     "encnet": {"encoder": "test_resnet", "channels": 16, "codewords": 5},
+    "enet": {},
+    "fastscnn": {},
     "fcn": {"encoder": "test_resnet"},
     "fcn16s": {"width": 4},
     "fcn32s": {"width": 4},
     "fcn8s": {"width": 4},
     "fpn": {"encoder": "test_resnet"},
+    "hrnet_ocr": {"encoder": "test_resnet", "channels": 16},
+    "icnet": {"encoder": "test_resnet", "channels": 16},
     "lraspp": {"encoder": "test_resnet"},
     "nnunet2d": {"features": (4, 6, 8)},
     "nnunet3d": {"features": (4, 6, 8)},
     "parsenet": {"width": 4},
+    "pointrend": {"encoder": "test_resnet", "width": 16, "cells": 600},
     "pspnet": {"encoder": "test_resnet"},
     "refinenet": {"encoder": "test_resnet", "channels": (16, 8, 8, 8)},
+    "reseg": {"encoder": "test_resnet", "units": (6, 5), "width": 4},
     "segformer": {"channels": 32},
     "segnet": {"width": 2},
     "segnet_basic": {"width": 2},
@@ -59,6 +66,15 @@ FORMS = [
     ("refinenet", {"encoder": "mit_b0"}),
     ("segformer", {"encoder": "test_resnet"}),
     ("upernet", {"encoder": "test_vit", "aux": True}),
+    ("bisenetv2", {"aux": True}),
+    ("enet", {"slopes": "channel"}),
+    ("fastscnn", {"aux": True}),
+    ("hrnet_ocr", {"head": "hrnet"}),
+    ("hrnet_ocr", {"encoder": "test_vit"}),
+    ("icnet", {"aux": True, "encoder": "tf_efficientnet_lite0"}),
+    ("pointrend", {"base": "upernet", "base_options": {"channels": 16}}),
+    ("pointrend", {"base": "icnet", "base_options": {"channels": 16}}),
+    ("reseg", {"stride": 8}),
     ("fcn", {"aux": True}),
     ("fcn32s", {"padding": "same"}),
     ("fcn16s", {"padding": "same", "learned": True}),
@@ -77,12 +93,14 @@ FORMS = [
     ("unet2015", {"variant": "phseg_v5"}),
 ]
 
-FAINT = {"deconvnet"}
-"""Models whose start (std 0.01 in fifteen layers) gives a constant until their norms have seen images."""
+FAINT = {"deconvnet", "fastscnn", "reseg"}
+"""Models whose start gives next to a constant until their norms have seen images."""
 
-WITHOUT_ENCODER = {"nnunet2d", "nnunet3d", "segnet_basic", "unet2015", "unet3d", "vnet"}
+WITHOUT_ENCODER = {"bisenetv2", "enet", "fastscnn", "nnunet2d", "nnunet3d", "segnet_basic", "unet2015", "unet3d",
+                   "vnet"}  # fmt: skip
 
-DEEP = {"attention_unet": 4, "danet": 3, "nnunet2d": 2, "nnunet3d": 2, "unetpp": 4}
+DEEP = {"attention_unet": 4, "bisenetv2": 5, "danet": 3, "fastscnn": 3, "icnet": 3, "nnunet2d": 2, "nnunet3d": 2,
+        "unetpp": 4}  # fmt: skip
 """Outputs with `aux` of the pages with deep supervision; the others have two."""
 
 SIZES = [(1, 1), (33, 65), (127, 65), (64, 96)]
@@ -137,7 +155,8 @@ def test_every_parameter_learns_from_any_channels(name: str, options: dict[str, 
     image = torch.randn(2, channels, *size)
     outputs = model.outputs(image) if hasattr(model, "outputs") else (model(image),)
     scales = 4 if options.get("scales") else 1  # the fused logits and those of three scales
-    assert len(outputs) == (DEEP.get(name, 2) if options.get("aux") else scales)
+    coarse = 1 if name == "hrnet_ocr" and "head" not in options else 0  # OCR's coarse logits are part of the network
+    assert len(outputs) == (DEEP.get(name, 2) if options.get("aux") else scales + coarse)
     assert all(output.shape == (2, 4, *size) for output in outputs)
     sum(output.square().mean() for output in outputs).backward()
     assert [
@@ -197,6 +216,7 @@ def test_the_first_of_deep_outputs_is_forward(name: str) -> None:
 def test_names() -> None:
     assert list_models() == [
         "attention_unet",
+        "bisenetv2",
         "ccnet",
         "danet",
         "deconvnet",
@@ -205,17 +225,23 @@ def test_names() -> None:
         "deeplabv3",
         "deeplabv3plus",
         "encnet",
+        "enet",
+        "fastscnn",
         "fcn",
         "fcn16s",
         "fcn32s",
         "fcn8s",
         "fpn",
+        "hrnet_ocr",
+        "icnet",
         "lraspp",
         "nnunet2d",
         "nnunet3d",
         "parsenet",
+        "pointrend",
         "pspnet",
         "refinenet",
+        "reseg",
         "segformer",
         "segnet",
         "segnet_basic",
@@ -257,6 +283,20 @@ def test_names() -> None:
     ("segformer", {"stride": 16}, "'mit_b0' has features at strides .* cannot be built with stride 16"),
     ("refinenet", {"channels": (8, 8), "encoder": "test_resnet"}, "4 levels and refinenet 2 widths"),
     ("ccnet", {"recurrence": 0, "encoder": "test_resnet"}, "recurrence 0"),
+    ("enet", {"slopes": "pixel"}, "slopes 'pixel'"),
+    ("enet", {"dropout": 0.1}, "dropout 0.1 of enet is not two shares"),
+    ("bisenetv2", {"dropout": 1}, "dropout 1 of bisenetv2"),
+    ("bisenetv2", {"head": 0}, "head 0"),
+    ("fastscnn", {"dropout": "no"}, "dropout 'no' of fastscnn"),
+    ("hrnet_ocr", {"head": "fcn"}, "head 'fcn'"),
+    ("icnet", {"encoder": "hrnet_w18_small"}, "cannot be built with stride 8"),
+    ("icnet", {"channels": 0}, "channels 0 leave icnet none"),
+    ("pointrend", {"base": "pointrend"}, "cannot render itself"),
+    ("pointrend", {"base": "enet", "encoder": "resnet18"}, "model 'enet' has no option 'encoder'"),
+    ("pointrend", {"cells": 0, "encoder": "test_resnet"}, "cells of pointrend is 0"),
+    ("reseg", {"units": (100, 0), "encoder": "test_resnet"}, r"units \(100, 0\)"),
+    ("reseg", {"stride": 6, "encoder": "test_resnet"}, "stride 6 is no power of two"),
+    ("reseg", {"encoder": "test_vit"}, "has features at strides .* and none at 4"),
     ("fcn", {"encoder": "resnet5o"}, "unknown encoder"),
 ])  # fmt: skip
 def test_impossible_wishes_are_one_sentence(name: str, options: dict[str, object], words: str) -> None:

@@ -13,7 +13,21 @@ from atrous.models.unet import unet2015
 from atrous.ops.resize import resize
 from atrous.zoo.convert.torchvision import OURS, from_torchvision
 
+SLOW = pytest.mark.slow
+
 COUNTS = [
+    ("enet", {"classes": 11}, 350_438),
+    ("enet", {"classes": 12}, 350_582),
+    ("enet", {"classes": 19}, 351_590),
+    ("enet", {}, 351_878),
+    ("bisenetv2", {"classes": 19}, 3_358_883),
+    ("bisenetv2", {"classes": 19, "aux": True}, 3_358_883 + 11_445_372),
+    ("fastscnn", {"classes": 19}, 1_153_027),
+    ("hrnet_ocr", {"classes": 19, "encoder": "hrnet_w18"}, 12_080_036),
+    pytest.param("hrnet_ocr", {"classes": 19}, 70_371_446, marks=SLOW),
+    pytest.param("hrnet_ocr", {"classes": 19, "encoder": "hrnet_w18", "head": "hrnet"}, 9_640_849, marks=SLOW),
+    pytest.param("hrnet_ocr", {"classes": 19, "encoder": "hrnet_w32", "head": "hrnet"}, 29_546_035, marks=SLOW),
+    pytest.param("hrnet_ocr", {"classes": 19, "head": "hrnet"}, 65_858_659, marks=SLOW),
     ("fcn32s", {}, 134_346_581),
     ("fcn16s", {}, 134_357_354),
     ("fcn8s", {}, 134_362_751),
@@ -60,9 +74,9 @@ COUNTS = [
     ("segformer", {"classes": 150}, 3_752_694),
     ("segformer", {"encoder": "mit_b1", "classes": 150}, 13_715_798),
     ("segformer", {"encoder": "mit_b2", "classes": 150}, 27_461_974),
-    pytest.param("segformer", {"encoder": "mit_b3", "classes": 150}, 47_337_814, marks=pytest.mark.slow),
-    pytest.param("segformer", {"encoder": "mit_b4", "classes": 150}, 64_108_374, marks=pytest.mark.slow),
-    pytest.param("segformer", {"encoder": "mit_b5", "classes": 150}, 84_708_694, marks=pytest.mark.slow),
+    pytest.param("segformer", {"encoder": "mit_b3", "classes": 150}, 47_337_814, marks=SLOW),
+    pytest.param("segformer", {"encoder": "mit_b4", "classes": 150}, 64_108_374, marks=SLOW),
+    pytest.param("segformer", {"encoder": "mit_b5", "classes": 150}, 84_708_694, marks=SLOW),
     ("deeplabv3plus", {}, 26_696_133),
     ("deeplabv3plus", {"encoder": "resnet101"}, 45_688_261),
     ("deeplabv3plus", {"encoder": "xception65"}, 41_055_413),
