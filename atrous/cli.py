@@ -34,15 +34,18 @@ Cluster = Annotated[
     typer.Option(metavar="REGEX", help="What it finds in an image's name is its video or patient, drawn as a whole."),
 ]
 Block = Annotated[int, typer.Option(min=1, help="Frames of a video in order: draw runs of so many neighbours.")]
+Decode = Annotated[
+    str, typer.Option(metavar="RULE", help="argmax; or iou, dice: labels by what `atrous calibrate` fitted for them.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", help="Run folder.")] = Path("runs/demo"),
-    time: Annotated[str, typer.Option(help="Training time: 90s, 3m, 1h.")] = "4m",
+    time: Annotated[str, typer.Option(help="Training time: 90s, 3m, 1h.")] = "3m",
 ) -> None:
-    """Train a land-cover network on satellite images of the Earth, evaluate it, map the world (about 7 minutes)."""
+    """Train a land-cover network on satellite images of the Earth, evaluate it, map the world (about 5 minutes)."""
     from atrous.demo import run_demo
 
     run_demo(out, seconds(time), _console())
@@ -113,6 +116,11 @@ def evaluate(
     ] = None,
     cluster: Cluster = None,
     block: Block = 1,
+    decode: Decode = "argmax",
+    calibration: Annotated[
+        str,
+        typer.Option(metavar="KIND", help="none; or temperature, vector: probabilities as `atrous calibrate` fitted."),
+    ] = "none",
     classes: Classes = None,
     ignore: Ignore = None,
     as_json: Json = False,
@@ -134,10 +142,12 @@ def evaluate(
             as_tool=as_tool,
             cluster=cluster,
             block=block,
+            decode=decode,
+            calibration=calibration,
             progress=bar.over,
         )
     if as_json:
-        print(json.dumps(result.summary(), indent=1))
+        print(json.dumps({**result.summary(), "decode": decode, "calibration": calibration}, indent=1))
     else:
         print_evaluation(result, console)
 
@@ -179,13 +189,80 @@ def compare(
 
 
 @app.command()
+def calibrate(
+    run: Annotated[Path, typer.Argument(help="Run folder or bundle; the result is written into the bundle.")],
+    data: Annotated[Path | None, typer.Option(help="The data; default what the run was trained on.")] = None,
+    split: Annotated[str | None, typer.Option(help="What to fit on; default val.")] = None,
+    recall: Annotated[
+        list[float] | None, typer.Option(help="Share of each class that the sets keep; may be repeated; default 0.9.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Fit on held-out pictures how scores become probabilities, labels of the best IoU or Dice, and sets of classes."""
+    from atrous.calibrate import calibrate as fit
+    from atrous.loggers import Bar
+    from atrous.report import print_calibration
+
+    console = _console(stderr=as_json)
+    with Bar(console, "calibrate", 0) as bar:
+        found = fit(run, data, split, recalls=recall or (0.9,), progress=bar.over)
+    if as_json:
+        print(json.dumps(found, indent=1))
+    else:
+        print_calibration(found, run, console)
+
+
+@app.command()
+def report(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run folders, bundles or folders of any tool's label maps.")
+    ],
+    data: Annotated[Path | None, typer.Option(help="The data; default what the first run was trained on.")] = None,
+    split: Split = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="FILE", help="Default RUN/report.html; of several comparison.html."),
+    ] = None,
+    cluster: Cluster = None,
+    block: Block = 1,
+    classes: Classes = None,
+    ignore: Ignore = None,
+) -> None:
+    """Write one HTML page of one or several runs: scores, intervals, errors, boundaries, calibration, cases."""
+    from atrous.account import report_all
+    from atrous.loggers import Bar
+
+    console = _console()
+    with Bar(console, "report", 0) as bar:
+        page = report_all(
+            sources,
+            data,
+            split,
+            out,
+            classes=classes,
+            ignore=ignore or (),
+            cluster=cluster,
+            block=block,
+            progress=bar.over,
+        )
+    console.print(f"report {page}", markup=False, highlight=False)
+
+
+@app.command()
 def predict(
     inputs: Annotated[list[str], typer.Argument(metavar="IN...", help="Images, folders or globs.")],
     model: Annotated[Path, typer.Option("--model", help="Run folder or bundle.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Output folder.")] = Path("predictions"),
     window: Annotated[int | None, typer.Option(min=0, help="Side of the windows; 0: whole; default by size.")] = None,
+    decode: Decode = "argmax",
+    recall: Annotated[
+        float | None,
+        typer.Option(help="Write OUT/uncertain/<stem>.png too: white where to abstain to keep this recall."),
+    ] = None,
 ) -> None:
     """Label pictures: OUT/<stem>.png (index PNG with palette) and OUT/overlays/<stem>.jpg, sizes kept."""
+    import numpy as np
+
     from atrous.io import find_images, write_image
     from atrous.loggers import Bar
     from atrous.segmenter import load
@@ -193,13 +270,16 @@ def predict(
     paths = find_images(inputs)
     targets = {path: out / f"{path.stem}.png" for path in paths}
     check_targets(targets)
-    segmenter, failed = load(model, window=window), []
+    segmenter, failed = load(model, window=window, decode=decode, recall=recall), []
     with Bar(_console(), "predict", len(paths)) as bar:
         for path in bar.over(paths, len(paths)):
             try:
                 prediction = segmenter.predict(path)
                 prediction.save(targets[path])
                 write_image(out / "overlays" / f"{path.stem}.jpg", prediction.overlay_array())
+                if recall is not None:
+                    uncertain = np.uint8(prediction.uncertain)[:, :, None] * np.uint8(255)
+                    write_image(out / "uncertain" / f"{path.stem}.png", uncertain)
             except AtrousError as error:
                 failed.append(str(error) if str(path) in str(error) else f"{path}: {error}")
     for sentence in failed:

@@ -75,7 +75,7 @@ class Segmenter:
         if "val" in data.splits and not (folder / "report.html").exists():
             result = self.evaluate(data, "val")
             write_atomically(folder / "metrics.json", json.dumps({"val": result.summary()}, indent=1).encode())
-            report_run(folder, result, data.splits["val"], self.predictor.labels, self.card)
+            report_run(folder, result, data.splits["val"], self.predictor.labels, self.card, splits=data.splits)
         return self
 
     def predict(self, images: Any) -> Any:

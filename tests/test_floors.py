@@ -19,6 +19,8 @@ FLOORS = [
     {"report"},
     {"segmenter"},
     {"demo", "judge"},
+    {"account"},
+    {"calibrate"},
     {"cli", "__init__"},
     {"__main__"},
 ]

@@ -4,7 +4,7 @@ import pytest
 
 from atrous.errors import DataError
 from atrous.labels import ADE150, CAMVID11, LabelSet
-from atrous.visual import WRONG, error_map, legend, overlay, to_rgb8
+from atrous.visual import KIND_COLOURS, WRONG, error_map, legend, overlay, to_rgb8
 
 LABELS = LabelSet(("sky", "road"), ((200, 220, 240), (40, 20, 60)))
 IGNORED = LABELS.ignore_index
@@ -71,6 +71,44 @@ def test_errors_are_red_and_nothing_else_is() -> None:
     assert (right > 190).all()
     assert (right == right[:, :1]).all(), "what is right is grey"
     assert picture[(truth == 0) & ~wrong].min() > picture[(truth == 1) & ~wrong].max(), "lighter class, lighter grey"
+
+
+def test_kinds_of_errors_have_their_colours() -> None:
+    truth = np.array([[0, 0, 1, 1, IGNORED]], np.uint8)
+    prediction = np.array([[1, 0, 0, 1, 0]], np.uint8)
+    kinds = np.array([[3, 254, 1, 254, 255]], np.uint8)
+    picture = error_map(truth, prediction, LABELS, kinds)
+    assert picture[0, 0].tolist() == list(KIND_COLOURS[3])
+    assert picture[0, 2].tolist() == list(KIND_COLOURS[1])
+    plain = error_map(truth, prediction, LABELS)
+    np.testing.assert_array_equal(picture[:, [1, 3, 4]], plain[:, [1, 3, 4]], "the rest is as ever")
+
+
+def as_seen(colours: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """RGB 0..255 (n, 3) as CIE L*a*b* after a simulation of colour blindness: a matrix over linear RGB."""
+    scaled = colours / 255
+    linear = np.where(scaled <= 0.04045, scaled / 12.92, ((scaled + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ matrix.T, 0, 1)
+    coded = np.where(seen <= 0.0031308, seen * 12.92, 1.055 * seen ** (1 / 2.4) - 0.055)
+    return cv2.cvtColor(coded[None].astype(np.float32), cv2.COLOR_RGB2LAB)[0]
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [  # Machado, Oliveira and Fernandes 2009, full severity; the first is normal sight
+        [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+    ],
+    ids=["normal", "protan", "deutan", "tritan"],
+)
+def test_kinds_of_errors_can_be_told_apart_by_every_reader(matrix: list[list[float]]) -> None:
+    greys = [(196,) * 3, (246,) * 3, (84,) * 3, (46,) * 3]  # right, and the two of the hatching
+    seen = as_seen(np.array([*KIND_COLOURS, *greys], float), np.array(matrix))
+    distance = np.linalg.norm(seen[:, None] - seen[None], axis=2)
+    pairs = [(i, j) for i in range(len(KIND_COLOURS)) for j in range(i + 1, len(seen))]
+    assert min(distance[i, j] for i, j in pairs) > 17, "2.3 is a difference that is just noticed"
 
 
 @pytest.mark.parametrize("draw", [lambda a, b: overlay(a[..., None], b, LABELS), lambda a, b: error_map(a, b, LABELS)])

@@ -1,7 +1,21 @@
-"""What was found, for people: one self-contained HTML page per run, and text for a terminal."""
+"""What was found, for people: one self-contained HTML page, and text for a terminal."""
 
-from atrous.report.page import Case, Report, write_report
-from atrous.report.run import report_run
-from atrous.report.terminal import print_comparisons, print_evaluation
+from atrous.report.page import Report, Run, write_report
+from atrous.report.pictures import Case
+from atrous.report.run import Shown, make_report, report_run, train_command
+from atrous.report.terminal import print_calibration, print_comparisons, print_evaluation, verdict
 
-__all__ = ["Case", "Report", "print_comparisons", "print_evaluation", "report_run", "write_report"]
+__all__ = [
+    "Case",
+    "Report",
+    "Run",
+    "Shown",
+    "make_report",
+    "print_calibration",
+    "print_comparisons",
+    "print_evaluation",
+    "report_run",
+    "train_command",
+    "verdict",
+    "write_report",
+]

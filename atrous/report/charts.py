@@ -1,17 +1,21 @@
-"""Line charts: numbers over steps as the geometry of an SVG, which the template draws."""
+"""Line charts: numbers over steps, widths or confidences as the geometry of an SVG, which the template draws."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 Points = list[tuple[float, float]]
+Logs = Mapping[str, Sequence[Mapping[str, Any]]]
+"""The log of each run, by the run's name."""
 
-WIDTH, HEIGHT = 360, 220
-LEFT, RIGHT, TOP, BOTTOM = 46, 20, 12, 30
+WIDTH, HEIGHT = 360, 234
+LEFT, RIGHT, TOP, BOTTOM = 46, 20, 12, 44
 """Size of a chart and of the margins around its plot, in SVG units."""
 MOST_POINTS = 400
 """Points of a line; of more, neighbours are averaged."""
+IDEAL = "perfect calibration"
+"""The name of the line that is no measurement, drawn thin."""
 
 
 @dataclass(frozen=True)
@@ -25,23 +29,65 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """What the template draws. ticks: (position, text) pairs; summary: the chart in words."""
+    """What the template draws. ticks: (position, text) pairs; across: what the horizontal axis is; summary: the chart
+    in words; bars: (x, y, width, height) that stand on the axis."""
 
     title: str
     summary: str
     lines: list[Line]
     x_ticks: list[tuple[float, str]]
     y_ticks: list[tuple[float, str]]
+    across: str
+    bars: list[tuple[float, float, float, float]] = field(default_factory=list)
 
 
-def training_charts(log: Sequence[Mapping[str, Any]]) -> list[Chart]:
-    """Loss, validation mIoU and learning rate over steps; a chart whose numbers are all missing is left out."""
-    charts = [
-        chart("Loss", {"training": series(log, "loss"), "validation": series(log, "val_loss")}),
-        chart("Validation mIoU", {"validation": series(log, "val_miou")}, zero=False),
-        chart("Learning rate", {"learning rate": series(log, "lr")}),
-    ]
+def training_charts(logs: Logs) -> list[Chart]:
+    """Loss, validation mIoU and learning rate over steps; a chart whose numbers are all missing is left out.
+
+    One run has its losses in one chart, of several each kind of loss has its own, with a line for each run.
+    """
+    if len(logs) == 1:
+        log = next(iter(logs.values()))
+        charts = [
+            chart("Loss", {"training": series(log, "loss"), "validation": series(log, "val_loss")}),
+            chart("Validation mIoU", {"validation": series(log, "val_miou")}, zero=False),
+            chart("Learning rate", {"learning rate": series(log, "lr")}),
+        ]
+    else:
+        kinds = {"Training loss": "loss", "Validation loss": "val_loss", "Validation mIoU": "val_miou"}
+        charts = [
+            chart(title, {name: series(log, key) for name, log in logs.items()}, zero=key != "val_miou")
+            for title, key in kinds.items()
+        ]
     return [one for one in charts if one]
+
+
+def trimap_chart(found: Mapping[str, Mapping[str, Any]]) -> Chart | None:
+    """mIoU within a width of the true boundaries. found: what `TrimapCurve` computed, by run."""
+    lines = {
+        name: [(float(x), float(y)) for x, y in zip(one["widths"], one["miou"], strict=True) if _finite(float(y))]
+        for name, one in found.items()
+    }
+    return chart("mIoU near boundaries", lines, zero=False, across="pixels from a true boundary, at most")
+
+
+def reliability_chart(found: Mapping[str, Mapping[str, Any]]) -> Chart | None:
+    """How often the winning class is right, over how sure the network was. found: what `Calibration` computed, by run.
+
+    For one run the share of the pixels in each bin stands on the axis, in the scale of the other one.
+    """
+    lines: dict[str, Points] = {IDEAL: [(0.0, 0.0), (1.0, 1.0)]} if found else {}
+    for name, one in found.items():
+        pairs = zip(one["confidence"], one["accuracy"], strict=True)
+        lines[name] = [(float(x), float(y)) for x, y in pairs if _finite(float(y))]
+    made = chart("Right, when so sure", lines, across="confidence of the winning class")
+    if made and len(found) == 1:
+        shares = next(iter(found.values()))["share"]
+        across, up = (WIDTH - LEFT - RIGHT) / len(shares), HEIGHT - TOP - BOTTOM
+        for k, share in enumerate(shares):
+            left, tall = LEFT + k * across + 1, up * float(share)
+            made.bars.append((round(left, 1), round(HEIGHT - BOTTOM - tall, 1), round(across - 2, 1), round(tall, 1)))
+    return made
 
 
 def series(log: Iterable[Mapping[str, Any]], key: str) -> Points:
@@ -50,8 +96,11 @@ def series(log: Iterable[Mapping[str, Any]], key: str) -> Points:
     return sorted((float(x), float(y)) for x, y in found if _finite(x) and _finite(y))
 
 
-def chart(title: str, lines: Mapping[str, Points], *, zero: bool = True) -> Chart | None:
-    """The geometry of a chart, None without a point. zero: the value axis begins at 0, else near the least value."""
+def chart(title: str, lines: Mapping[str, Points], *, zero: bool = True, across: str = "steps") -> Chart | None:
+    """The geometry of a chart, None without a point. zero: the value axis begins at 0, else near the least value.
+
+    across: what the numbers are over.
+    """
     drawn = {name: thin(points) for name, points in lines.items() if points}
     if not drawn:
         return None
@@ -67,15 +116,20 @@ def chart(title: str, lines: Mapping[str, Points], *, zero: bool = True) -> Char
     made = []
     for name, points in drawn.items():
         placed = [place(x, y) for x, y in points]
-        dots = placed if len(placed) <= 40 else []
+        dots = placed if len(placed) <= 40 and name != IDEAL else []
         made.append(Line(name, " ".join(f"{x},{y}" for x, y in placed), dots))
-    words = (f"{name}: from {points[0][1]:.4g} to {points[-1][1]:.4g}" for name, points in drawn.items())
+    words = (
+        f"{name}: from {points[0][1]:.4g} at {points[0][0]:.4g} to {points[-1][1]:.4g} at {points[-1][0]:.4g}"
+        for name, points in drawn.items()
+        if name != IDEAL
+    )
     return Chart(
         title,
-        f"{title} over {max(xs):g} steps; {'; '.join(words)}",
+        f"{title} over {across}; {'; '.join(words)}",
         made,
         [(place(x, low)[0], f"{x:g}") for x in x_values if x <= right],
         [(place(0, y)[1], f"{y:g}") for y in y_values],
+        across,
     )
 
 

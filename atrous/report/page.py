@@ -1,12 +1,14 @@
-"""From the facts of a run to one HTML file."""
+"""From the facts of one or several runs to one HTML file."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
+from importlib.resources import files
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import cv2
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -14,89 +16,88 @@ from atrous.errors import DataError
 from atrous.files import write_atomically
 from atrous.labels import LabelSet
 from atrous.metrics.confusion import scores
+from atrous.metrics.errors import KINDS
 from atrous.report import charts, tables
-from atrous.visual import error_map, to_rgb8
+from atrous.report.findings import Finding
+from atrous.report.pictures import Case, data_uri, panes
+from atrous.visual import KIND_COLOURS
 
-CASE_SIZE, PICTURE_SIZE = 360, 1600
-"""Longest sides of the pictures in the page, in pixels."""
-MOST_CASES = 8
-"""Best and worst cases that are shown of each, which keeps the page below 6 MB."""
+PICTURE_SIZE, PICTURE_BYTES = 1600, 1_000_000
+"""Longest side of the one large picture, and the bytes up to which it is kept exactly."""
+MOST_CASES = 12
+"""Worst and random cases that are shown of each, which keeps the page below 8 MB."""
 POLICIES = {
     "union": "mIoU over the data set; classes with neither true nor predicted pixels are skipped (union)",
     "truth": "mIoU over the data set; classes without true pixels are skipped (truth)",
     "one": "mIoU over the data set; classes with neither true nor predicted pixels count as 1 (one)",
 }
+KIND_WORDS = {
+    "boundary": "near a true boundary",
+    "missed": "of an object that was hardly found",
+    "invented": "of an object that is hardly there",
+    "confusion": "another class, though the object was seen",
+}
 
 
 @dataclass(frozen=True)
-class Case:
-    """One picture: image (H, W, C), truth and prediction (H, W) class indices, score its own mIoU 0..1 (or nan)."""
+class Run:
+    """What a page says of one run.
+
+    matrix: counts over the split, (K, K) int64, rows = truth; a column K more holds predictions that are no class.
+    interval: of mIoU; class_intervals: of the classes' IoU, by name. log: entries with `step` and any of `loss`, `lr`,
+    `val_loss`, `val_miou`. facts: what else to know of it, by name. extras: what `BoundaryIoU` (as `boundary_iou`),
+    `BoundaryF` (`boundary_f`), `TrimapCurve` (`trimap`), `ErrorKinds` (`errors`) and `Calibration` (`calibration`)
+    computed.
+    """
 
     name: str
-    image: np.ndarray
-    truth: np.ndarray
-    prediction: np.ndarray
-    score: float
+    matrix: np.ndarray
+    interval: tuple[float, float] | None = None
+    class_intervals: Mapping[str, tuple[float, float] | None] = field(default_factory=dict)
+    log: Sequence[Mapping[str, Any]] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+    extras: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Report:
     """What a page says.
 
-    matrix: counts over the split, (K, K) int64, rows = truth; a column K more holds predictions that are no class.
-    policy: a name of `POLICIES`, which mIoU then follows, or a sentence of its own for `union`.
-    interval: of mIoU. log: entries with `step` and any of `loss`, `lr`, `val_loss`, `val_miou`.
-    best, worst: best and worst first. facts: what else to know of the run, by name. command: repeats the run.
-    baseline: what it is, and its matrix over the same pixels. picture: caption and (H, W, 3) uint8 picture.
-    next_commands: what to do next. images: how many the split has.
+    runs: at least one, all over the same pixels. policy: a name of `POLICIES`, which mIoU then follows, or a sentence
+    of its own for `union`. images: how many the split has. method: how the intervals were made; warnings: what speaks
+    against them. verdicts: sentences that compare the runs. worst, random: the cases, gone through once. baseline: what
+    it is, and its matrix over the same pixels; for a single run. picture: caption and (H, W, 3) uint8 picture.
+    findings: what was noticed in the data. commands: repeat it; next_commands: what to do next.
     """
 
     title: str
     labels: LabelSet
-    matrix: np.ndarray
+    runs: Sequence[Run]
     split: str
     policy: str = "union"
-    interval: tuple[float, float] | None = None
-    log: list[dict[str, Any]] = field(default_factory=list)
-    best: list[Case] = field(default_factory=list)
-    worst: list[Case] = field(default_factory=list)
-    facts: dict[str, str] = field(default_factory=dict)
-    command: str = ""
+    images: int | None = None
+    method: str = "bootstrap over images"
+    warnings: Sequence[str] = ()
+    verdicts: Sequence[str] = ()
+    worst: Iterable[Case] = ()
+    random: Iterable[Case] = ()
     baseline: tuple[str, np.ndarray] | None = None
     picture: tuple[str, np.ndarray] | None = None
-    next_commands: list[str] = field(default_factory=list)
-    images: int | None = None
-
-
-class Row(NamedTuple):
-    """One class in the table; shares 0..1, nan where undefined."""
-
-    name: str
-    colour: str
-    iou: float
-    precision: float
-    recall: float
-    pixels: int
-    share: float
-    baseline: float
-
-
-class Pane(NamedTuple):
-    """One picture in the page: what it shows, its data URI, whether its pixels stay sharp when it is enlarged."""
-
-    title: str
-    uri: str
-    sharp: bool
+    findings: Sequence[Finding] = ()
+    commands: Sequence[str] = ()
+    next_commands: Sequence[str] = ()
 
 
 def write_report(path: Path | str, report: Report) -> None:
-    """Write the page: one HTML file without script, links or anything to load; whole or not at all.
+    """Write the page: one HTML file without links or anything to load; whole or not at all.
 
-    Raises DataError where a matrix does not fit the classes or a case's arrays do not fit one another, OSError where
-    the file cannot be written.
+    Its one script, which moves the sliders, is named by its hash in the content security policy. Raises DataError where
+    a matrix does not fit the classes or a case's arrays do not fit one another, OSError where the file cannot be
+    written.
     """
     classes = len(report.labels)
-    for what, matrix in (("the matrix", report.matrix), *([report.baseline] if report.baseline else [])):
+    matrices = [("the matrix", run.matrix) for run in report.runs]
+    for what, matrix in (*matrices, *([report.baseline] if report.baseline else [])):
         if matrix.shape not in ((classes, classes), (classes, classes + 1)):
             raise DataError(
                 f"{path}: {what} of the report has shape {matrix.shape}; expected ({classes}, {classes}) for "
@@ -130,75 +131,66 @@ def grouped(value: int) -> str:
 
 def _context(report: Report) -> dict[str, Any]:
     policy = report.policy if report.policy in POLICIES else "union"
-    own = scores(report.matrix, policy)  # type: ignore[arg-type]
     baseline = scores(report.baseline[1], policy) if report.baseline else None  # type: ignore[arg-type]
-    names = report.labels.names
+    names = [run.name for run in report.runs] if len(report.runs) > 1 else ["measured"]
+    named = list(zip(names, report.runs, strict=True))
+    found = {
+        key: {name: run.extras[key] for name, run in named if key in run.extras} for key in ("trimap", "calibration")
+    }
+    script = files("atrous.report").joinpath("wipe.js").read_text(encoding="utf-8")
+    groups = [
+        (title, [(case, panes(case, report.labels)) for case in islice(cases, MOST_CASES)])
+        for title, cases in (("Worst", report.worst), ("Random", report.random))
+    ]
     return {
         "report": report,
-        "scores": own,
+        "runs": [_view(run, report.labels, policy, baseline) for run in report.runs],
         "policy": POLICIES.get(report.policy, report.policy),
         "baseline": baseline,
-        "rows": _rows(report.labels, own, baseline),
-        "confusion": tables.confusion(report.matrix, names),
-        "pairs": tables.confused_pairs(report.matrix, names),
-        "charts": charts.training_charts(report.log),
         "frame": charts,
-        "best_step": max(((y, x) for x, y in charts.series(report.log, "val_miou")), default=None),
-        "groups": [
-            (title, _panes(cases, report.labels))
-            for title, cases in (("Worst", report.worst), ("Best", report.best))
-            if cases
+        "training": charts.training_charts({name: run.log for name, run in named}),
+        "trimap": charts.trimap_chart(found["trimap"]),
+        "reliability": charts.reliability_chart(found["calibration"]),
+        "kinds": [
+            (kind, "rgb({}, {}, {})".format(*colour), KIND_WORDS[kind])
+            for kind, colour in zip(KINDS, KIND_COLOURS, strict=True)
         ],
-        "picture": report.picture and data_uri(report.picture[1], PICTURE_SIZE, exact=False, png=1_500_000),
+        "groups": [(title, cases) for title, cases in groups if cases],
+        "picture": report.picture and data_uri(report.picture[1], PICTURE_SIZE, exact=False, png=PICTURE_BYTES),
+        "script": script,
+        "script_hash": "sha256-" + base64.b64encode(sha256(script.encode()).digest()).decode(),
     }
 
 
-def _rows(labels: LabelSet, own: dict[str, Any], baseline: dict[str, Any] | None) -> list[Row]:
-    total = max(int(own["pixels"].sum()), 1)
-    return [
-        Row(
-            name,
-            "rgb({}, {}, {})".format(*colour),
-            own["iou"][k],
-            own["precision"][k],
-            own["recall"][k],
-            int(own["pixels"][k]),
-            own["pixels"][k] / total,
-            baseline["iou"][k] if baseline else float("nan"),
+def _view(run: Run, labels: LabelSet, policy: str, baseline: dict[str, Any] | None) -> dict[str, Any]:
+    """The numbers of one run as the template prints them."""
+    own = scores(run.matrix, policy)  # type: ignore[arg-type]
+    errors, extras = run.extras.get("errors"), run.extras
+    bands, contours, calibration = (extras.get(key) for key in ("boundary_iou", "boundary_f", "calibration"))
+    shown: dict[str, Any] = {
+        "name": run.name,
+        "interval": run.interval,
+        "scores": own,
+        "facts": run.facts,
+        "rows": tables.class_rows(labels, own, run.class_intervals, baseline),
+        "confusion": tables.confusion(run.matrix, labels.names),
+        "pairs": tables.confused_pairs(run.matrix, labels.names),
+        "best_step": max(((y, x) for x, y in charts.series(run.log, "val_miou")), default=None),
+        "errors": errors,
+        "kind_rows": [],
+        "bands": bands,
+        "contours": contours,
+        "boundary_rows": [],
+        "calibration": calibration,
+    }
+    if errors:
+        shown["kind_rows"] = tables.rows(labels, [errors["iou"], *(errors["share"][kind] for kind in KINDS)])
+    if bands and contours:
+        columns = [contours[key] for key in ("boundary_f", "boundary_precision", "boundary_recall")]
+        shown["boundary_rows"] = tables.rows(labels, [bands["boundary_iou"], *columns])
+    if calibration:
+        share = np.asarray(calibration["share"])
+        shown["sure"], shown["right"] = (
+            float(np.nansum(share * np.asarray(calibration[key]))) for key in ("confidence", "accuracy")
         )
-        for k, (name, colour) in enumerate(zip(labels.names, labels.colours, strict=True))
-    ]
-
-
-def _panes(cases: Sequence[Case], labels: LabelSet) -> list[tuple[Case, list[Pane]]]:
-    """Image, truth, prediction and errors of each case."""
-    groups = []
-    for case in cases[:MOST_CASES]:
-        known = np.where(case.prediction < len(labels), case.prediction, labels.ignore_index)
-        maps = {
-            "truth": labels.to_colours(case.truth),
-            "prediction": labels.to_colours(known),
-            "errors": error_map(case.truth, case.prediction, labels),
-        }
-        panes = [Pane("image", data_uri(to_rgb8(case.image), CASE_SIZE, exact=False, png=0), False)]
-        small = max(case.truth.shape) < CASE_SIZE / 2
-        panes += [Pane(title, data_uri(rgb, CASE_SIZE, exact=True, png=60_000), small) for title, rgb in maps.items()]
-        groups.append((case, panes))
-    return groups
-
-
-def data_uri(rgb: np.ndarray, size: int, *, exact: bool, png: int) -> str:
-    """A picture (H, W, 3) uint8, scaled down to at most `size` pixels a side, as a `data:` URI.
-
-    exact: no new colours arise when it is scaled. It is stored as PNG where that takes at most `png` bytes, else JPEG.
-    """
-    height, width = rgb.shape[:2]
-    factor = min(1.0, size / max(height, width))
-    if factor < 1:
-        shape = (max(1, round(width * factor)), max(1, round(height * factor)))
-        rgb = cv2.resize(rgb, shape, interpolation=cv2.INTER_NEAREST if exact else cv2.INTER_AREA)
-    bgr, kind = rgb[..., ::-1], "png"
-    data = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1] if png else np.empty(0, np.uint8)
-    if not 0 < len(data) <= png:
-        data, kind = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])[1], "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(data.tobytes()).decode()}"
+    return shown

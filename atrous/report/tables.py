@@ -1,9 +1,12 @@
-"""The numbers of a confusion matrix as rows that the template prints."""
+"""Numbers as rows that the template prints: a confusion matrix, its classes, kinds of errors, boundary scores."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from atrous.labels import LabelSet
 
 MOST_CLASSES = 30
 """Classes in the confusion table; of more, those with the fewest pixels are added up as one."""
@@ -26,6 +29,64 @@ class Pair:
     prediction: str
     count: int
     share: float
+
+
+class ClassRow(NamedTuple):
+    """One class: shares 0..1, nan where undefined; interval of its IoU, None where there is none."""
+
+    name: str
+    colour: str
+    iou: float
+    interval: tuple[float, float] | None
+    precision: float
+    recall: float
+    pixels: int
+    share: float
+    baseline: float
+
+
+class Row(NamedTuple):
+    """One class and its values in the order of a table's columns; nan where undefined."""
+
+    name: str
+    colour: str
+    values: list[float]
+
+
+def class_rows(
+    labels: LabelSet,
+    own: Mapping[str, Any],
+    intervals: Mapping[str, tuple[float, float] | None],
+    baseline: Mapping[str, Any] | None,
+) -> list[ClassRow]:
+    """A row for each class. own, baseline: as `atrous.metrics.scores` gives them. intervals: of the IoU, by name."""
+    total = max(int(own["pixels"].sum()), 1)
+    return [
+        ClassRow(
+            name,
+            colour,
+            float(own["iou"][k]),
+            intervals.get(name),
+            float(own["precision"][k]),
+            float(own["recall"][k]),
+            int(own["pixels"][k]),
+            float(own["pixels"][k]) / total,
+            float(baseline["iou"][k]) if baseline else float("nan"),
+        )
+        for k, (name, colour) in enumerate(zip(labels.names, css_colours(labels), strict=True))
+    ]
+
+
+def rows(labels: LabelSet, columns: Sequence[np.ndarray]) -> list[Row]:
+    """The classes for which a column (K,) has a number, each with its values."""
+    table = np.stack(columns, axis=1)
+    named = zip(labels.names, css_colours(labels), table, strict=True)
+    return [Row(name, colour, values.tolist()) for name, colour, values in named if not np.isnan(values).all()]
+
+
+def css_colours(labels: LabelSet) -> list[str]:
+    """The class colours as CSS writes them."""
+    return ["rgb({}, {}, {})".format(*colour) for colour in labels.colours]
 
 
 def confusion(matrix: np.ndarray, names: Sequence[str], most: int = MOST_CLASSES) -> Confusion:

@@ -1,5 +1,6 @@
 """Results as text for a terminal."""
 
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -55,6 +56,29 @@ def _extras(summary: dict[str, Any]) -> list[str]:
         tool = summary["as"]
         lines.append(f"{tool['tool']} would print {_cell(tool['value'], 6)}: {tool['reason']}")
     return lines
+
+
+def print_calibration(found: dict[str, Any], run: Path, console: Console) -> None:
+    """What was fitted, what it is worth on pictures it was not fitted on, and how to use it."""
+    console.print(f"fitted on {found['split']}: {found['images']} images, {found['pixels']} pixels", highlight=False)
+    console.print(f"{'':<13}{'number':<11}{'before':>8}{'fitted':>8}{'held out':>10}", highlight=False)
+    for name, row in found["scores"].items():
+        cells = f"{_cell(row['before'], 4):>8}{_cell(row['fitted'], 4):>8}{_cell(row['held_out'], 4):>10}"
+        console.print(f"{name:<13}{row['number']:<11}{cells}", highlight=False)
+    console.print("held out: fitted on either half of the pictures, judged on the other; what to expect of new ones")
+    for recall, thresholds in found["thresholds"].items():
+        if missing := sum(value is None for value in thresholds):
+            console.print(
+                f"recall {recall}: {missing} classes are in too few pictures for a promise and are in every set"
+            )
+    console.print(f"temperature {found['temperature']:.3f}", highlight=False)
+    first = next(iter(found["thresholds"]))
+    console.print(
+        f"use    atrous predict PICTURES --model {run} --decode iou --recall {first}\n"
+        f"judge  atrous eval {run} DATA --full --decode iou --calibration vector",
+        markup=False,
+        highlight=False,
+    )
 
 
 def print_comparisons(result: dict[str, Any], console: Console) -> None:

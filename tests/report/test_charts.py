@@ -1,8 +1,24 @@
 import math
 
+import numpy as np
 import pytest
 
-from atrous.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, chart, series, thin, ticks, training_charts
+from atrous.report.charts import (
+    BOTTOM,
+    HEIGHT,
+    IDEAL,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    chart,
+    reliability_chart,
+    series,
+    thin,
+    ticks,
+    training_charts,
+    trimap_chart,
+)
 
 LOG = [
     {"step": 20, "loss": 1.0, "lr": 0.001},
@@ -17,10 +33,47 @@ def test_series_keeps_finite_numbers_in_order_of_steps() -> None:
 
 
 def test_charts_of_a_log_and_of_parts_of_it() -> None:
-    assert [one.title for one in training_charts(LOG)] == ["Loss", "Validation mIoU", "Learning rate"]
-    assert [line.name for line in training_charts(LOG)[0].lines] == ["training", "validation"]
-    assert [one.title for one in training_charts(LOG[2:])] == ["Loss", "Validation mIoU"]
-    assert training_charts([]) == []
+    charts = training_charts({"a": LOG})
+    assert [one.title for one in charts] == ["Loss", "Validation mIoU", "Learning rate"]
+    assert [line.name for line in charts[0].lines] == ["training", "validation"]
+    assert [one.title for one in training_charts({"a": LOG[2:]})] == ["Loss", "Validation mIoU"]
+    assert training_charts({"a": []}) == []
+
+
+def test_several_runs_have_a_line_each() -> None:
+    charts = training_charts({"a": LOG, "b": LOG[:2], "c": []})
+    assert [one.title for one in charts] == ["Training loss", "Validation loss", "Validation mIoU"]
+    assert [[line.name for line in one.lines] for one in charts] == [["a", "b"], ["a"], ["a"]]
+
+
+def test_the_trimap_curve_leaves_out_widths_without_pixels() -> None:
+    made = trimap_chart({"run": {"widths": np.array([1, 2, 4]), "miou": np.array([np.nan, 0.5, 0.7])}})
+    assert made is not None
+    assert len(made.lines[0].dots) == 2
+    assert made.summary == (
+        "mIoU near boundaries over pixels from a true boundary, at most; run: from 0.5 at 2 to 0.7 at 4"
+    )
+    assert trimap_chart({}) is None
+
+
+def test_the_reliability_diagram_is_a_square_with_its_diagonal() -> None:
+    found = {"share": np.array([0, 0.25, 0.75, 0]), "confidence": np.array([np.nan, 0.4, 0.7, np.nan]),
+             "accuracy": np.array([np.nan, 0.2, 0.8, np.nan])}  # fmt: skip
+    made = reliability_chart({"run": found})
+    assert made is not None
+    ideal, curve = made.lines
+    assert (ideal.name, ideal.dots) == (IDEAL, [])
+    assert ideal.points == f"{LEFT:.1f},{HEIGHT - BOTTOM:.1f} {WIDTH - RIGHT:.1f},{TOP:.1f}", "corner to corner"
+    assert len(curve.dots) == 2, "empty bins have no point"
+    width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+    assert curve.dots[0] == (round(LEFT + 0.4 * width, 1), round(HEIGHT - BOTTOM - 0.2 * height, 1))
+    assert [bar[3] for bar in made.bars] == [0, round(height / 4, 1), round(height * 3 / 4, 1), 0]
+    assert all(y + tall == pytest.approx(HEIGHT - BOTTOM, abs=0.2) for _, y, _, tall in made.bars)
+    assert IDEAL not in made.summary
+    two = reliability_chart({"a": found, "b": found})
+    assert two is not None
+    assert (len(two.lines), two.bars) == (3, [])
+    assert reliability_chart({}) is None
 
 
 def test_points_lie_where_the_ticks_say() -> None:
@@ -30,7 +83,7 @@ def test_points_lie_where_the_ticks_say() -> None:
     assert made.lines[0].dots == [(x["0"], y["0"]), ((x["0"] + x["100"]) / 2, y["1"]), (x["100"], y["2"])]
     assert (x["0"], x["100"]) == (LEFT, WIDTH - RIGHT)
     assert (y["0"], y["2"]) == (HEIGHT - BOTTOM, TOP)
-    assert "from 0 to 2" in made.summary
+    assert "from 0 at 0 to 2 at 100" in made.summary
 
 
 def test_an_accuracy_axis_need_not_begin_at_zero() -> None:

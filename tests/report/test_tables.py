@@ -1,6 +1,9 @@
 import numpy as np
+import pytest
 
-from atrous.report.tables import Pair, confused_pairs, confusion
+from atrous.labels import LabelSet
+from atrous.metrics import scores
+from atrous.report.tables import Pair, class_rows, confused_pairs, confusion, rows
 
 NAMES = ("sky", "road", "car")
 MATRIX = np.array([[80, 20, 0], [5, 95, 0], [0, 0, 0]])
@@ -42,3 +45,22 @@ def test_pairs_come_most_pixels_first_and_never_from_the_diagonal() -> None:
     assert confused_pairs(outside, NAMES)[1] == Pair("car", "no class", 9, 1.0)
     assert confused_pairs(np.diag([3, 4, 5]), NAMES) == []
     assert MATRIX[0, 0] == 80, "the caller's matrix stays as it was"
+
+
+def test_class_rows_carry_their_intervals_and_the_baseline() -> None:
+    labels = LabelSet(NAMES, ((1, 2, 3), (4, 5, 6), (7, 8, 9)))
+    made = class_rows(labels, scores(MATRIX), {"sky": (0.7, 0.8), "car": None}, scores(MATRIX.T))
+    assert [row.name for row in made] == list(NAMES)
+    assert made[0].colour == "rgb(1, 2, 3)"
+    assert made[0].iou == pytest.approx(80 / 105)
+    assert [row.interval for row in made] == [(0.7, 0.8), None, None]
+    assert (made[1].recall, made[1].baseline) == pytest.approx((0.95, 95 / 120))
+    assert (made[1].pixels, made[1].share) == (100, 0.5)
+    assert np.isnan(made[2].iou)
+
+
+def test_rows_leave_out_classes_without_any_number() -> None:
+    nan = float("nan")
+    made = rows(LabelSet(NAMES), [np.array([0.1, nan, nan]), np.array([0.2, 0.4, nan])])
+    assert [row.name for row in made] == ["sky", "road"]
+    assert made[0].values == [0.1, 0.2]

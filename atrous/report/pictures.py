@@ -1,0 +1,81 @@
+"""Pictures in a page: cases as panes beside each other, everything small enough to be mailed."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from atrous.labels import LabelSet
+from atrous.metrics import ErrorKinds
+from atrous.visual import error_map, to_rgb8
+
+CASE_SIZE = 480
+"""Longest side of a pane, in pixels."""
+CASE_BYTES = 170_000
+"""Of the panes of one case together, before they are written as text; they are made smaller until they fit."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One picture: image (H, W, C), truth (H, W) class indices, and for each run its prediction (H, W) and own mIoU.
+
+    scores: 0..1, or nan where nothing is labelled.
+    """
+
+    name: str
+    image: np.ndarray
+    truth: np.ndarray
+    predictions: Sequence[np.ndarray]
+    scores: Sequence[float]
+
+
+class Pane(NamedTuple):
+    """One picture of a case. kind: image, truth, prediction or errors; run: whose it is, None for image and truth;
+    sharp: its pixels stay sharp when it is enlarged."""
+
+    kind: str
+    run: int | None
+    uri: str
+    sharp: bool
+
+
+def panes(case: Case, labels: LabelSet, size: int = CASE_SIZE, most: int = CASE_BYTES) -> list[Pane]:
+    """Image and truth, then the prediction and the kinds of its errors for each run: at most `most` bytes in all."""
+    pictures: list[tuple[str, int | None, np.ndarray]] = [("image", None, to_rgb8(case.image))]
+    pictures.append(("truth", None, labels.to_colours(case.truth)))
+    for run, prediction in enumerate(case.predictions):
+        known = np.where(prediction < len(labels), prediction, labels.ignore_index)
+        kinds = ErrorKinds(len(labels), labels.ignore_index).update(prediction, case.truth)
+        pictures.append(("prediction", run, labels.to_colours(known)))
+        pictures.append(("errors", run, error_map(case.truth, prediction, labels, kinds)))
+    small = max(case.truth.shape) < size / 2
+    while True:
+        uris = [
+            data_uri(rgb, size, exact=kind != "image", png=0 if kind == "image" else most // 4)
+            for kind, _, rgb in pictures
+        ]
+        total = sum(map(len, uris)) * 3 / 4
+        if total <= most or size <= 32:
+            break
+        size = round(size * min(0.9, (most / total) ** 0.5))
+    return [Pane(kind, run, uri, small and kind != "image") for (kind, run, _), uri in zip(pictures, uris, strict=True)]
+
+
+def data_uri(rgb: np.ndarray, size: int, *, exact: bool, png: int) -> str:
+    """A picture (H, W, 3) uint8, scaled down to at most `size` pixels a side, as a `data:` URI.
+
+    exact: no new colours arise when it is scaled. It is stored as PNG where that takes at most `png` bytes, else JPEG.
+    """
+    height, width = rgb.shape[:2]
+    factor = min(1.0, size / max(height, width))
+    if factor < 1:
+        shape = (max(1, round(width * factor)), max(1, round(height * factor)))
+        rgb = cv2.resize(rgb, shape, interpolation=cv2.INTER_NEAREST if exact else cv2.INTER_AREA)
+    bgr, kind = rgb[..., ::-1], "png"
+    data = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, 6])[1] if png else np.empty(0, np.uint8)
+    if not 0 < len(data) <= png:
+        data, kind = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])[1], "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(data.tobytes()).decode()}"

@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from worlds import make_world
+
+from atrous.datasets import open_dataset
+from atrous.evaluate import Evaluation
+from atrous.labels import LabelSet
+from atrous.report import findings
+from atrous.report.findings import Finding, data_findings
+
+LABELS = LabelSet(("ground", "disc", "bar"))
+
+
+def result(true: np.ndarray, split: str = "test") -> Evaluation:
+    """An evaluation of images with these true pixels (n, 3), all of them hit."""
+    counts = np.stack([true, true, true], axis=1)
+    names = [f"{k}.png" for k in range(len(true))]
+    return Evaluation(LABELS, split, np.diag(true.sum(0)), counts, names, 0.0)
+
+
+def test_a_plain_data_set_has_nothing_but_its_size() -> None:
+    assert data_findings(result(np.full((30, 3), 100))) == [Finding("note", "Images: 30 in test")]
+
+
+def test_absent_rare_and_seldom_shown_classes_are_named() -> None:
+    true = np.zeros((1200, 3), int)
+    true[:, 0] = 1000
+    true[:4, 1] = 50
+    found = data_findings(result(true))
+    assert [one.severity for one in found] == ["warning", "warning", "note", "note"], "warnings first"
+    texts = " | ".join(one.text for one in found)
+    assert "Without a true pixel in test: bar" in texts
+    assert "Shown by fewer than 10 of 1200 images, so that the interval says little: disc (4)" in texts
+    assert "Below 1% of the pixels of test: disc (0.02%)" in texts
+    assert "Images: 1\u202f200 in test" in texts
+
+
+def test_images_without_labels_are_counted() -> None:
+    true = np.full((30, 3), 100)
+    true[3:5] = 0
+    assert Finding("note", "2 of 30 images have no labelled pixel and count nowhere") in data_findings(result(true))
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    return make_world(tmp_path, train=4, val=3, test=2)
+
+
+def test_the_other_splits_are_looked_at(world: Path) -> None:
+    data = open_dataset(world)
+    frequencies = data.splits["train"].frequencies()
+    true = np.tile(frequencies, (20, 1))
+    found = data_findings(result(true), data.splits, ["a note"])
+    assert found == [
+        Finding("note", "Images: 4 in train, 3 in val, 20 in test"), Finding("note", "a note")
+    ]  # fmt: skip
+    true[:, 2] //= 4
+    moved = data_findings(result(true), {"train": data.splits["train"]})[-1].text
+    share, here = frequencies[2] / frequencies.sum(), true[0, 2] / true[0].sum()
+    assert moved == (
+        f"A share of the pixels that differs 3 times or more: bar ({share:.2%} of train, {here:.2%} of test)"
+    )
+
+
+def test_a_class_that_was_never_trained_on_is_a_warning(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = LabelSet((*LABELS.names, "ghost"))
+    splits = open_dataset(world, labels=labels).splits
+    true = np.full((20, 4), 100)
+    one = Evaluation(labels, "test", np.diag(true.sum(0)), np.stack([true] * 3, axis=1), ["x"] * 20, 0.0)
+    assert data_findings(one, splits)[0] == Finding(
+        "warning", "Without a true pixel in train, so that it was never learnt: ghost"
+    )
+    monkeypatch.setattr(findings, "MOST_MASKS", 2)
+    some = [found for found in data_findings(one, splits) if "ghost" in found.text]
+    assert Finding("note", "Without a true pixel in one mask in 2 of train: ghost") in some
+    assert all(found.severity == "note" for found in some), "what was not read in full is no proof"
