@@ -91,7 +91,7 @@ class Encoder(nn.Module):
         stride, training = getattr(self.net, "grid", max(self.strides)), self.training
         self.eval()
         for self._least, self._grid in ((1, 1), (stride, 1), (stride, stride)):
-            if self._takes(self._least) and self._takes(2 * stride + 1):
+            if self._takes(2 * stride + 1) and self._takes(self._least):  # what fails at the first fails early
                 self.train(training)
                 return self._least, self._grid
         raise ModelError(
