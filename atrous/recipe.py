@@ -8,10 +8,11 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from atrous.errors import RecipeError, nearest
 from atrous.files import write_atomically
+from atrous.losses import parse_loss
 
 Positive = Field(gt=0)
 
@@ -48,7 +49,7 @@ class Recipe(BaseModel):
     saturation: float = 0.2
     hue: float = 5.0
     # the objective
-    loss: Literal["ce"] = "ce"
+    loss: str = "ce"
     class_weights: tuple[float, ...] | None = None
     smoothing: float = Field(0.0, ge=0, lt=1)
     # the optimiser
@@ -68,6 +69,12 @@ class Recipe(BaseModel):
     validate_every: int | None = Field(None, gt=0)
     precision: Literal["fp32", "bf16"] | None = None
     channels_last: bool | None = None
+
+    @field_validator("loss")
+    @classmethod
+    def _known_loss(cls, text: str) -> str:
+        parse_loss(text)
+        return text
 
     def model_options(self) -> dict[str, Any]:
         """The arguments of `create_model` besides the name and the classes."""

@@ -23,7 +23,7 @@ from atrous.checkpoint import load_checkpoint, pack_optimizer, save_checkpoint, 
 from atrous.datasets import DataSet
 from atrous.errors import RecipeError
 from atrous.evaluate import Evaluation
-from atrous.losses import LOSSES
+from atrous.losses import make_loss
 from atrous.models import create_model
 from atrous.objective import Normalise, Objective
 from atrous.recipe import Recipe
@@ -60,7 +60,7 @@ def build(recipe: Recipe, data: DataSet, folder: Path, *, pretrained: bool) -> R
     source: bool | str = {"random": False, "pretrained": True}.get(weights, weights)
     model = create_model(recipe.model, classes=len(data.labels), pretrained=source, **recipe.model_options())
     weight = torch.tensor(recipe.class_weights) if recipe.class_weights else None
-    loss = LOSSES[recipe.loss](ignore=data.labels.ignore_index, weight=weight, smoothing=recipe.smoothing)
+    loss = make_loss(recipe.loss, data.labels.ignore_index, weight, recipe.smoothing)
     objective = Objective(model, loss, Normalise(recipe.mean, recipe.std), frozen_norms=recipe.frozen_norms)
     average = AveragedModel(model, multi_avg_fn=moving_average(recipe.ema), use_buffers=True) if recipe.ema else None
     return Run(folder, recipe, data, make_card(recipe, data), objective, average, make_optimizer(recipe, model))
@@ -71,7 +71,7 @@ def make_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            factor = recipe.encoder_lr if name.startswith("encoder.") else 1.0
+            factor = recipe.encoder_lr if name.startswith(("encoder.", "base.encoder.")) else 1.0
             decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((factor, decay), []).append(parameter)
     parts = [{"params": p, "factor": factor, "weight_decay": decay} for (factor, decay), p in groups.items()]

@@ -27,7 +27,7 @@ from atrous.datasets import DataSet
 from atrous.errors import AtrousError
 from atrous.evaluate import evaluate
 from atrous.loggers import Bar, JsonLines
-from atrous.losses import LOSSES
+from atrous.losses import make_loss
 from atrous.measure import FABRIC_PRECISION, keep_freed_memory, settle
 from atrous.predict import Predictor
 from atrous.recipe import Recipe
@@ -165,7 +165,7 @@ def validate(run: Run, device: torch.device, stop: "Stop", log: JsonLines, began
         keep_best(run, None)
         return
     predictor = Predictor(run.evaluated, run.card, device=str(device))
-    loss = LOSSES[run.recipe.loss](ignore=run.data.labels.ignore_index)
+    loss = make_loss(run.recipe.loss, run.data.labels.ignore_index)
     losses, counts = [], []
 
     def labels_of(sample: Sample) -> np.ndarray:
