@@ -64,7 +64,9 @@ class DenseClassifier(nn.Module):
 
     def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
         """The scores, repeated outwards to the image's border, and the resize that puts each at its window's centre."""
-        scores, stride, around, sizes, firsts = self.scores(image), self.stride, [], [], []
+        scores, stride = self.scores(image), self.stride
+        around: list[int] = []
+        sizes, firsts = [], []
         for side, least, cells in zip(image.shape[2:], self.size, scores.shape[2:], strict=True):
             offset = (least - stride) // 2  # from the window's first pixel to that of its middle cell
             before = max(0, -(-offset // stride))
@@ -88,8 +90,8 @@ def from_classifier(classifier: nn.Module, size: int | tuple[int, int] | None = 
     Raises ModelError when the head is of another kind (the tokens of a transformer), or does not fit the size.
     """
     if size is None:
-        size = tuple(getattr(classifier, "pretrained_cfg", {}).get("input_size", (3, 224, 224))[1:])  # type: ignore[assignment]
-    height, width = (size, size) if isinstance(size, int) else cast(tuple[int, int], size)
+        size = tuple(getattr(classifier, "pretrained_cfg", {}).get("input_size", (3, 224, 224))[1:])
+    height, width = (size, size) if isinstance(size, int) else size
     name = type(classifier).__name__
     net = copy.deepcopy(classifier).eval()
     first = next((layer for layer in net.modules() if isinstance(layer, nn.Conv2d)), None)
@@ -195,7 +197,7 @@ def _over_map(layer: nn.Module | None, shape: tuple[int, ...]) -> nn.Module | No
     new: nn.Module
     if isinstance(layer, nn.Linear):
         with torch.device("meta"):
-            new = nn.Conv2d(shape[0], layer.out_features, shape[1:], bias=layer.bias is not None)
+            new = nn.Conv2d(shape[0], layer.out_features, (shape[1], shape[2]), bias=layer.bias is not None)
         weights = {"weight": layer.weight.view(new.weight.shape), "bias": layer.bias}
     elif isinstance(layer, nn.BatchNorm1d):
         new = nn.BatchNorm2d(layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats)

@@ -120,7 +120,7 @@ def dropout_passes(model: nn.Module, image: torch.Tensor, passes: int = 40, *, s
         raise ModelError("the model has no dropout, so all passes would be equal; build it with dropout=0.5")
     if not isinstance(passes, int) or passes < 1:
         raise ModelError(f"passes is {passes!r}; give a whole number from 1 on (the paper: 40 to 50)")
-    modes = {layer: layer.training for layer in model.modules()}
+    modes = {module: module.training for module in model.modules()}
     model.eval()
     for layer in dropouts:
         layer.training = True
@@ -134,8 +134,8 @@ def dropout_passes(model: nn.Module, image: torch.Tensor, passes: int = 40, *, s
                 mean = mean + off / count
                 square = square + off * (probabilities - mean)
     finally:
-        for layer, training in modes.items():
-            layer.training = training
+        for module, training in modes.items():
+            module.training = training
     return Uncertainty(mean, square / passes, torch.special.entr(mean).sum(1))
 
 
