@@ -43,9 +43,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", help="Run folder.")] = Path("runs/demo"),
-    time: Annotated[str, typer.Option(help="Training time: 90s, 3m, 1h.")] = "3m",
+    time: Annotated[str, typer.Option(help="Training time: 90s, 3m, 1h.")] = "4m",
 ) -> None:
-    """Train a land-cover network on satellite images of the Earth, evaluate it, map the world (about 5 minutes)."""
+    """Train a land-cover network on satellite images of the Earth, evaluate it, map the world (about 6 minutes)."""
     from atrous.demo import run_demo
 
     run_demo(out, seconds(time), _console())
