@@ -99,6 +99,23 @@ def test_predictions_evaluate_like_the_run_that_made_them(
     assert answers[0]["interval"] == answers[1]["interval"]
 
 
+def test_report_writes_the_page_of_a_run(trained: tuple[Path, Path], tmp_path: Path, capsys) -> None:
+    world, folder = trained
+    assert run("report", folder, "-o", tmp_path / "page.html") == 0
+    assert str(tmp_path / "page.html") in capsys.readouterr().out
+    text = (tmp_path / "page.html").read_text()
+    for part in ("unet on world", 'id="calibration"', "time per image", "rests on 2 independent", "atrous train"):
+        assert part in text
+    moved = world.rename(world.with_name("moved"))
+    try:
+        assert run("report", folder) == 2
+        assert "which is not there; say where it is with --data DATA" in capsys.readouterr().err
+        assert run("report", folder, "--data", moved, "--split", "val", "-o", tmp_path / "val.html") == 0
+    finally:
+        moved.rename(world)
+    assert "mIoU on <strong>val</strong>, 2 images" in (tmp_path / "val.html").read_text()
+
+
 def test_one_bad_picture_does_not_stop_the_others(
     trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -201,6 +218,9 @@ MISTAKES = {
     lambda world: ["train", world, "--classes", world / "no.toml"]: ["no.toml"],
     lambda world: ["eval", world / "nothing", world]: ["nothing"],
     lambda world: ["eval", world, world]: ["label maps"],
+    lambda world: ["report", world]: ["is no trained run", "--data DATA"],
+    lambda world: ["report", world / "nothing"]: ["nothing", "no such run"],
+    lambda world: ["report", world, "--data", world, "-o", world]: ["-o", ".html"],
     lambda world: ["predict", world / "test" / "images", "--model", world / "run"]: ["run", "atrous train"],
     lambda world: ["predict", world / "no.jpg", "--model", world / "run"]: ["no.jpg"],
 }

@@ -47,8 +47,10 @@ def data_findings(
         text = f"Shown by fewer than {FEW_IMAGES} of {images} images, so that the interval says little: {_list(few)}"
         found.append(Finding("warning", text))
     total = max(int(pixels.sum()), 1)
-    if rare := [f"{n} ({c / total:.2%})" for n, c in zip(names, pixels.tolist(), strict=True) if 0 < c < RARE * total]:
-        found.append(Finding("note", f"Below {RARE:.0%} of the pixels of {result.split}: {_list(rare)}"))
+    if rare := [
+        f"{n} ({_percent(c / total)})" for n, c in zip(names, pixels.tolist(), strict=True) if 0 < c < RARE * total
+    ]:
+        found.append(Finding("note", f"Below {RARE * 100:g}\u202f% of the pixels of {result.split}: {_list(rare)}"))
     if empty := int((true.sum(1) == 0).sum()):
         found.append(Finding("note", f"{empty} of {images} images have no labelled pixel and count nowhere"))
     for split, pairs in (splits or {}).items():
@@ -76,13 +78,17 @@ def _beside(split: str, pairs: Pairs, judged: str, names: Sequence[str], pixels:
         )
     shares, here = other / max(other.sum(), 1), pixels / max(pixels.sum(), 1)
     moved = [
-        f"{name} ({theirs:.2%} of {split}, {ours:.2%} of {judged})"
+        f"{name} ({_percent(theirs)} of {split}, {_percent(ours)} of {judged})"
         for name, theirs, ours in zip(names, shares.tolist(), here.tolist(), strict=True)
         if min(theirs, ours) > 0 and max(theirs, ours) >= SHIFT * min(theirs, ours)
     ]
     if moved:
         found.append(Finding("note", f"A share of the pixels that differs {SHIFT:g} times or more: {_list(moved)}"))
     return found
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}\u202f%"
 
 
 def _list(words: Sequence[str], most: int = 12) -> str:

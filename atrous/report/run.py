@@ -217,8 +217,8 @@ def _speed(result: Evaluation) -> str | None:
     else:
         threads = torch.get_num_threads()
         device = f"{threads} thread{'s' * (threads > 1)} of a CPU with {os.cpu_count()} cores ({platform.machine()})"
-    count = len(result.predict_seconds)
-    return f"{1000 * np.median(result.predict_seconds):.1f} ms, median of {count} of {pixels} pixels, on {device}"
+    count, took = len(result.predict_seconds), 1000 * float(np.median(result.predict_seconds))
+    return f"{took:.{0 if took >= 100 else 1}f} ms, median of {count} images of {pixels} pixels, on {device}"
 
 
 def _title(runs: Sequence[Shown]) -> str:

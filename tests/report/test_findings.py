@@ -33,7 +33,7 @@ def test_absent_rare_and_seldom_shown_classes_are_named() -> None:
     texts = " | ".join(one.text for one in found)
     assert "Without a true pixel in test: bar" in texts
     assert "Shown by fewer than 10 of 1200 images, so that the interval says little: disc (4)" in texts
-    assert "Below 1% of the pixels of test: disc (0.02%)" in texts
+    assert "Below 1\u202f% of the pixels of test: disc (0.02\u202f%)" in texts
     assert "Images: 1\u202f200 in test" in texts
 
 
@@ -60,7 +60,8 @@ def test_the_other_splits_are_looked_at(world: Path) -> None:
     moved = data_findings(result(true), {"train": data.splits["train"]})[-1].text
     share, here = frequencies[2] / frequencies.sum(), true[0, 2] / true[0].sum()
     assert moved == (
-        f"A share of the pixels that differs 3 times or more: bar ({share:.2%} of train, {here:.2%} of test)"
+        f"A share of the pixels that differs 3 times or more: bar ({100 * share:.2f}\u202f% of train, "
+        f"{100 * here:.2f}\u202f% of test)"
     )
 
 

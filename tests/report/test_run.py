@@ -90,7 +90,7 @@ def test_what_a_prediction_took_is_said_with_what_it_ran_on(tmp_path: Path) -> N
     bundle(tmp_path)
     result = replace(made(), predict_seconds=[0.9, 0.1, 0.12, 0.1, 0.1], sizes=[(20, 20)] * 4 + [(30, 40)])
     told = facts(Shown("r", result, lambda sample: sample.image, tmp_path, CARD))
-    assert told["time per image"].startswith("100.0 ms, median of 5 of 20 x 20 to 30 x 40 pixels, on ")
+    assert told["time per image"].startswith("100 ms, median of 5 images of 20 x 20 to 30 x 40 pixels, on ")
     assert "thread" in told["time per image"] or torch.cuda.is_available()
     assert "time per image" not in facts(Shown("r", counts((1, 1, 1, 1)), lambda sample: sample.image, tmp_path, CARD))
     maps = facts(Shown("maps", result, lambda sample: sample.image, tmp_path))
