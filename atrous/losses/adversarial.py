@@ -77,12 +77,13 @@ class Adversarial(nn.Module):
         """weight H(a(x, s(x)), 1); its gradient reaches the logits and not the discriminator."""
         counted = self._counted(labels)
         frozen = {name: parameter.detach() for name, parameter in self.discriminator.named_parameters()}
-        decisions = functional_call(self.discriminator, frozen, self._encode(image, logits.softmax(1), counted))
+        decisions = functional_call(self.discriminator, frozen, self._encode(image, _softmax(logits, counted), counted))
         return self.weight * _cross_entropy(decisions, 1.0, counted)
 
     def discriminator_loss(self, image: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """H(a(x, y), 1) + H(a(x, s(x)), 0); its gradient reaches the discriminator and not the logits."""
-        counted, predicted = self._counted(labels), logits.detach().softmax(1)
+        counted = self._counted(labels)
+        predicted = _softmax(logits.detach(), counted)
         truth = self._soften(torch.where(counted[:, 0], labels.long(), 0), predicted)
         real = self.discriminator(self._encode(image, truth, counted))
         fake = self.discriminator(self._encode(image, predicted, counted))
@@ -107,6 +108,11 @@ class Adversarial(nn.Module):
         true = given.clamp_min(self.tau)
         others = (1 - hard) * predicted * (1 - true) / (1 - given).clamp_min(1e-6)
         return hard * true + others
+
+
+def _softmax(logits: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    """Softmax over K; even, without a gradient, where nothing counts."""
+    return torch.where(counted, logits, 0.0).softmax(1)
 
 
 def _cross_entropy(decisions: torch.Tensor, target: float, counted: torch.Tensor) -> torch.Tensor:

@@ -78,14 +78,15 @@ def test_what_lies_under_ignore_changes_nothing(encoding: str) -> None:
     net, (image, logits, labels) = adversarial(encoding=encoding), sample(0.3)
     labels[:, :8, :8] = 255  # whole patches too
     hidden, results = (labels == 255)[:, None], []
-    for fill in (0.0, 50.0):
+    for fill in (1.0, 50.0, torch.inf):
         seen = torch.where(hidden, fill * torch.randn_like(image), image)
         scores = torch.where(hidden, fill * torch.randn_like(logits), logits).requires_grad_()
         net.zero_grad()
         values = net.segmenter_loss(seen, scores, labels), net.discriminator_loss(seen, scores, labels)
         sum(values).backward()
         results.append([*values, scores.grad, *(p.grad.clone() for p in net.parameters())])
-    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+    assert all(torch.equal(one, two) and torch.equal(one, three) for one, two, three in zip(*results, strict=True))
+    assert all(value.isfinite().all() for value in results[0])
     assert not results[0][2][hidden.expand_as(logits)].any()
 
 
