@@ -50,6 +50,19 @@ def test_many_classes_and_strays(count: int) -> None:
         labels.to_indices(np.array([[300, 1]], np.uint16))
 
 
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (16, 24), (33, 31)])
+def test_translation_pixel_by_pixel(size: tuple[int, int]) -> None:
+    """Words of eight pixels: alike, mixed, and a rest; a mask that is not in one piece."""
+    rng = np.random.default_rng(0)
+    labels = LabelSet(("a", "b", "c"), values=(9, 200, 0), ignore=(7,))
+    index = {9: 0, 200: 1, 0: 2, 7: 255}
+    mask = rng.choice([9, 200, 0, 7], size).astype(np.uint8)
+    mask[1 : size[0] // 2] = 200
+    for one in (mask, mask.T, mask[:, ::-1]):
+        expected = np.vectorize(index.get, otypes=[np.uint8])(one)
+        np.testing.assert_array_equal(labels.to_indices(one), expected)
+
+
 def test_a_predicted_value_that_is_no_class_is_not_refused() -> None:
     labels = LabelSet(("a", "b"), values=(3, 700), ignore=(9,))
     for dtype in (np.uint8, np.uint16):

@@ -26,7 +26,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from atrous.errors import DataError
 from atrous.io.paths import no_such_path, save
-from atrous.io.png import chunks
+from atrous.io.png import chunks, tells_orientation
 from atrous.io.tiff import Tags, decode_plain, read_tags
 
 MAX_PIXELS = 100_000_000
@@ -138,7 +138,7 @@ def read_header(stream: BinaryIO, name: Path | str, max_pixels: int | None = MAX
         else:
             picture = _READERS[kind](stream)
             channels = 1 if picture.mode in _GREY_MODES else 3
-            header = Header(kind, picture.height, picture.width, channels, _orientation(picture), picture)
+            header = Header(kind, picture.height, picture.width, channels, _orientation(picture, stream), picture)
     if min(header.height, header.width, header.channels) < 1:
         raise DataError(f"{name}: an empty picture ({header.height}x{header.width}); expected at least one pixel")
     if max_pixels is not None and header.height * header.width * max(header.channels / 4, 1) > max_pixels:
@@ -198,7 +198,9 @@ def _npy_header(stream: BinaryIO, name: Path | str) -> Header:
     return Header("npy", shape[0], shape[1], shape[2] if len(shape) == 3 else 1)
 
 
-def _orientation(picture: ImageFile) -> int:
+def _orientation(picture: ImageFile, stream: BinaryIO) -> int:
+    if picture.format == "PNG" and not tells_orientation(stream):
+        return 1  # Pillow would decode all pixels to look behind them
     try:
         value = int(picture.getexif().get(0x0112, 1))
     except Exception:  # damaged EXIF data says nothing about the pixels

@@ -7,12 +7,14 @@ Those two spend half of their time on undoing the row filters and on copies. Sou
 import struct
 import zlib
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 from numba import njit
 
 NONE, SUB, UP, AVERAGE, PAETH = range(5)
 GREY, PALETTE = 0, 3
+BANDS, MIN_ROWS = 16, 64
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
@@ -32,6 +34,22 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
     raise ValueError("the end of the PNG is missing")
 
 
+def tells_orientation(stream: BinaryIO) -> bool:
+    """Whether a PNG file has EXIF or XMP data, by the names of its parts; the stream stays where it is."""
+    place = stream.tell()
+    stream.seek(8)
+    found = False
+    while not found and len(head := stream.read(8)) == 8:
+        length, name = struct.unpack(">I4s", head)
+        start = stream.read(min(length, 24)) if name in (b"tEXt", b"zTXt", b"iTXt") else b""
+        found = name == b"eXIf" or start.startswith((b"Raw profile type exif", b"XML:com.adobe.xmp"))
+        if name == b"IEND":
+            break
+        stream.seek(length - len(start) + 4, 1)
+    stream.seek(place)
+    return found
+
+
 def decode_bytes(data: bytes) -> np.ndarray | None:
     """The bytes (H, W) of a PNG with 8 bits per pixel, grey or palette; None for any other PNG.
 
@@ -42,22 +60,27 @@ def decode_bytes(data: bytes) -> np.ndarray | None:
     width, height, bits, colour, compression, filters, interlace = struct.unpack_from(">IIBBBBB", data, 16)
     if bits != 8 or colour not in (GREY, PALETTE) or compression or filters or interlace:
         return None
-    size = height * (width + 1)
     packed = b"".join(content for name, content in chunks(data) if name == b"IDAT")
-    lines = np.frombuffer(zlib.decompressobj().decompress(packed, size), np.uint8)
-    if len(lines) < size:
-        raise ValueError(f"{size - len(lines)} bytes of the PNG's pixels are missing")
+    unpack = zlib.decompressobj()
     pixels = np.empty((height, width), np.uint8)
-    if (row := _undo_filters(lines.reshape(height, width + 1), pixels)) >= 0:
-        raise ValueError(f"row {row} of the PNG has an unknown filter")
+    step = max(MIN_ROWS, -(-height // BANDS))
+    for top in range(0, height, step):  # bands that stay in the processor's cache
+        band = pixels[top : top + step]
+        lines = np.frombuffer(unpack.decompress(packed, len(band) * (width + 1)), np.uint8)
+        packed = unpack.unconsumed_tail
+        if len(lines) < len(band) * (width + 1):
+            raise ValueError(f"the PNG's pixels end in row {top + len(lines) // (width + 1)} of {height}")
+        above = pixels[top - 1] if top else np.zeros(width, np.uint8)
+        if (row := _undo_filters(lines.reshape(len(band), width + 1), above, band)) >= 0:
+            raise ValueError(f"row {top + row} of the PNG has an unknown filter")
     return pixels
 
 
 @njit(nogil=True, cache=True, boundscheck=False)
-def _undo_filters(lines, pixels):  # type: ignore[no-untyped-def]
-    """Fills `pixels` from lines (H, 1 + W), each led by its filter; returns the row of an unknown filter, or -1."""
+def _undo_filters(lines, above, pixels):  # type: ignore[no-untyped-def]
+    """Fills `pixels` from lines (H, 1 + W), each led by its filter, and the row above the first; returns the row of an
+    unknown filter, or -1."""
     height, width = pixels.shape
-    above = np.zeros(width, np.uint8)
     for y in range(height):
         kind, line, out = lines[y, 0], lines[y, 1:], pixels[y]
         if kind == NONE:

@@ -1,5 +1,7 @@
 """Counting pixel pairs (truth, prediction): exact in int64, one pass, no temporary arrays."""
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
@@ -20,21 +22,27 @@ def _count(truth, prediction, classes, ignore, table):  # type: ignore[no-untype
         table[i & 3, row * (classes + np.uint64(1)) + min(column, classes)] += 1
 
 
-@njit(nogil=True, cache=True, boundscheck=False)
-def _count_words(truth, prediction, rows, columns, bits, table):  # type: ignore[no-untyped-def]
-    """Word by word. rows, columns: label -> its part of the place in a table; bits: of a label."""
-    pixels = np.uint64(64) // bits
-    low = (np.uint64(1) << bits) - np.uint64(1)
-    ones = np.uint64(0xFFFFFFFFFFFFFFFF) // low
-    for i in range(truth.size):
-        true, guess = truth[i], prediction[i]
-        if true == (true & low) * ones and guess == (guess & low) * ones:
-            table[i & 3, rows[true & low] + columns[guess & low]] += pixels
-        else:
-            for k in range(pixels):
-                table[k & 3, rows[true & low] + columns[guess & low]] += 1
-                true >>= bits
-                guess >>= bits
+def _word_counter(bits: int) -> Any:
+    """Counts words of labels of so many bits. rows, columns: label -> its part of the place in a table."""
+    pixels, step, low = 64 // bits, np.uint64(bits), np.uint64(2**bits - 1)
+    ones = np.uint64((2**64 - 1) // (2**bits - 1))
+
+    @njit(nogil=True, cache=True, boundscheck=False)
+    def count(truth, prediction, rows, columns, table):  # type: ignore[no-untyped-def]
+        for i in range(truth.size):
+            true, guess = truth[i], prediction[i]
+            if true == (true & low) * ones and guess == (guess & low) * ones:
+                table[i & 3, rows[true & low] + columns[guess & low]] += pixels
+            else:
+                for k in range(pixels):
+                    table[k & 3, rows[true & low] + columns[guess & low]] += 1
+                    true >>= step
+                    guess >>= step
+
+    return count
+
+
+_COUNT_WORDS = {np.dtype(np.uint8): _word_counter(8), np.dtype(np.uint16): _word_counter(16)}
 
 
 def count_pairs(truth: np.ndarray, prediction: np.ndarray, classes: int, ignore: int = 255) -> np.ndarray:
@@ -54,11 +62,10 @@ def count_pairs(truth: np.ndarray, prediction: np.ndarray, classes: int, ignore:
     dtype = np.result_type(flat, guess)
     labels = 256**dtype.itemsize
     done = 0
-    if dtype in (np.uint8, np.uint16) and flat.size >= labels:
+    if dtype in _COUNT_WORDS and flat.size >= labels:
         done = flat.size // BYTES * BYTES
         true, other = (part[:done].astype(dtype, copy=False).view(np.uint64) for part in (flat, guess))
-        rows, columns = _places(classes, ignore, labels)
-        _count_words(true, other, rows, columns, np.uint64(8 * dtype.itemsize), table)
+        _COUNT_WORDS[dtype](true, other, *_places(classes, ignore, labels), table)
     if done < flat.size:
         _count(flat[done:], guess[done:], np.uint64(classes), np.uint64(ignore), table)
     counts = table.sum(0).reshape(classes + 2, classes + 1)

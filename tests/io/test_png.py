@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngImageFile
 
 from atrous.errors import DataError
-from atrous.io import read_mask
-from atrous.io.png import decode_bytes
+from atrous.io import image_size, read_mask
+from atrous.io.png import decode_bytes, tells_orientation
 
 
 def part(name: bytes, data: bytes) -> bytes:
@@ -79,12 +80,66 @@ def test_other_pngs_are_left_to_others(mode: str) -> None:
     assert decode_bytes(stream.getvalue()) is None
 
 
+def test_more_rows_than_a_band() -> None:
+    """Rows across the borders of the bands that are unpacked one at a time, to the last, shorter one."""
+    rng = np.random.default_rng(1)
+    for height in (64, 65, 1500):
+        pixels = (rng.integers(0, 256, (height, 5)) // 60).astype(np.uint8)
+        kinds = rng.permutation([2, 3, 4] * height)[:height].tolist()
+        np.testing.assert_array_equal(decode_bytes(png(pixels, filtered(pixels, kinds))), pixels)
+    cut = png(pixels, filtered(pixels, kinds)[: 6 * 700 + 2])
+    with pytest.raises(ValueError, match="end in row 700 of 1500"):
+        decode_bytes(cut)
+    lines = bytearray(filtered(pixels, kinds))
+    lines[6 * 700] = 9
+    with pytest.raises(ValueError, match="row 700 of the PNG has an unknown filter"):
+        decode_bytes(png(pixels, bytes(lines)))
+
+
+def test_an_orientation_is_found_wherever_it_is(tmp_path: Path) -> None:
+    pixels = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    plain = png(pixels, filtered(pixels, [0] * 3))
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="3"/></x:xmpmeta>'
+    raw = b"\nexif\n" + str(len(exif.tobytes())).encode().rjust(8) + b"\n" + exif.tobytes().hex().encode() + b"\n"
+    end = part(b"IEND", b"")
+    for extra, turned in (
+        (part(b"eXIf", exif.tobytes()[6:]), True),
+        (part(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(raw)), True),
+        (part(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp), True),
+        (part(b"tEXt", b"Software\0a program"), False),
+        (part(b"tEXt", b"Software\0a program") + part(b"eXIf", exif.tobytes()[6:]), True),
+        (b"", False),
+    ):
+        head = plain[:33]  # the signature and IHDR
+        for data in (head + extra + plain[33:], plain[: -len(end)] + extra + end):
+            stream = BytesIO(data)
+            stream.seek(5)
+            assert tells_orientation(stream) == turned
+            assert stream.tell() == 5
+            (tmp_path / "m.png").write_bytes(data)
+            expected = np.asarray(ImageOps.exif_transpose(Image.open(BytesIO(data))))
+            np.testing.assert_array_equal(read_mask(tmp_path / "m.png"), expected)
+            assert (expected[0, 0] == 11) == turned
+    assert not tells_orientation(BytesIO(plain + part(b"eXIf", exif.tobytes()))), "what follows the end counts nowhere"
+
+
+def test_a_size_is_told_without_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = []
+    monkeypatch.setattr(PngImageFile, "load", lambda self: decoded.append(self))
+    (tmp_path / "m.png").write_bytes(png(np.zeros((3, 4), np.uint8), bytes(15)))
+    assert image_size(tmp_path / "m.png") == (3, 4, 1)
+    assert read_mask(tmp_path / "m.png").shape == (3, 4)
+    assert not decoded
+
+
 def test_damage_is_one_sentence(tmp_path: Path) -> None:
     pixels = np.arange(48, dtype=np.uint8).reshape(6, 8)
     lines = filtered(pixels, [0] * 6)
     good = png(pixels, lines)
     for data, told in (
-        (png(pixels, lines[:-9]), "9 bytes of the PNG's pixels are missing"),
+        (png(pixels, lines[:-9]), "the PNG's pixels end in row 5 of 6"),
         (png(pixels, b"\5" + lines[1:]), "row 0 of the PNG has an unknown filter"),
         (good[:60] + bytes([good[60] ^ 1]) + good[61:], "wrong checksum in the PNG part b'IDAT'"),
         (good[:-12], "the end of the PNG is missing"),
