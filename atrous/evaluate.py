@@ -13,7 +13,7 @@ from atrous.errors import DataError
 from atrous.io import read_mask
 from atrous.labels import LabelSet
 from atrous.metrics import ConfusionMatrix, scores
-from atrous.ops.stats import bootstrap, by_cluster, interval, iou_of_sums, miou_of_sums
+from atrous.ops.stats import bootstrap, by_cluster, interval, iou_intervals
 from atrous.sample import Sample
 
 BY_PLACE = {"widths", "miou", "share", "confidence", "accuracy"}
@@ -78,23 +78,28 @@ class Evaluation:
     def intervals(
         self, resamples: int = 2000
     ) -> tuple[tuple[float, float] | None, dict[str, tuple[float, float] | None], str, list[str]]:
-        """95 % intervals of the mIoU and of each class's IoU, how they were made, and what speaks against them."""
+        """95 % intervals of the mIoU and of each class's IoU, how they were made, and what speaks against them.
+
+        The classes' need no draws (`atrous.ops.stats.iou_intervals`); with `block`, each run of so many images counts
+        as one there.
+        """
         counts = self.counts if self.clusters is None else by_cluster(self.counts, self.clusters)
         unit = "images" if self.clusters is None else f"{len(counts)} clusters"
         if self.block > 1:
             unit = f"runs of {self.block} neighbouring images"
-        method = f"95 % percentile bootstrap over {unit}, {resamples} resamples"
+        method = f"95 % percentile bootstrap over {unit}, {resamples} resamples; classes: Student's t of the logit"
         groups = len(counts) // self.block
         warnings = [f"the interval rests on {groups} independent groups; under 10 it is too narrow"] * (groups < 10)
         if len(counts) < 2 or self.block > len(counts):
             return None, dict.fromkeys(self.labels.names), method, warnings
 
-        def both(hit: np.ndarray, union: np.ndarray) -> np.ndarray:
-            return np.concatenate([miou_of_sums(hit, union)[:, None], iou_of_sums(hit, union)], axis=1)
-
-        draws = bootstrap(counts, score=both, resamples=resamples, block=self.block)
-        ranges = [None if np.isnan(column).all() else interval(column) for column in draws.T]
-        rounded = [None if pair is None else (round(pair[0], 6), round(pair[1], 6)) for pair in ranges]
+        draws = bootstrap(counts, resamples=resamples, block=self.block)
+        mean = None if np.isnan(draws).all() else interval(draws)
+        runs = by_cluster(counts, [place // self.block for place in range(len(counts))])
+        rounded = [
+            None if pair is None or np.isnan(pair[0]) else (round(float(pair[0]), 6), round(float(pair[1]), 6))
+            for pair in (mean, *iou_intervals(runs))
+        ]
         return rounded[0], dict(zip(self.labels.names, rounded[1:], strict=True)), method, warnings
 
     def _named(self, values: np.ndarray) -> dict[str, float | None]:

@@ -8,7 +8,8 @@ from worlds import make_world
 
 from atrous.datasets import open_dataset
 from atrous.errors import DataError
-from atrous.evaluate import evaluate, from_folder
+from atrous.evaluate import Evaluation, evaluate, from_folder
+from atrous.labels import LabelSet
 from atrous.metrics import TrimapCurve
 
 
@@ -26,6 +27,23 @@ def test_truth_scores_one_and_a_shift_scores_what_brute_force_says(tmp_path: Pat
     assert summary["pixel_accuracy"] == pytest.approx((truth == shifted).mean(), abs=1e-6)
     assert summary["interval"][0] <= summary["miou"] <= summary["interval"][1]
     assert len(result.image_scores()) == summary["images"] == 2
+
+
+def test_runs_of_frames_are_one_in_the_intervals_of_classes() -> None:
+    """Frames that come in pairs of equals: as many images as pairs, so the interval is that of the pairs."""
+    rng = np.random.default_rng(0)
+    true = rng.integers(50, 100, (12, 2))
+    hit = rng.integers(20, 50, (12, 2))
+    one = np.stack([true, true, hit], axis=1)
+    labels = LabelSet(("a", "b"))
+
+    def intervals(counts: np.ndarray, block: int) -> dict[str, tuple[float, float] | None]:
+        return Evaluation(labels, "test", np.zeros(0), counts, [""] * len(counts), 0.0, block=block).intervals()[1]
+
+    single, paired = intervals(one, 1), intervals(one.repeat(2, axis=0), 2)
+    assert paired == single
+    naive = intervals(one.repeat(2, axis=0), 1)
+    assert naive["a"][1] - naive["a"][0] < 0.8 * (single["a"][1] - single["a"][0])
 
 
 def test_label_maps_of_a_folder(tmp_path: Path) -> None:

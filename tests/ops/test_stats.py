@@ -1,8 +1,11 @@
+import math
+
 import numpy as np
 import pytest
+from scipy.stats import t as student
 
 from atrous.ops import bootstrap_miou
-from atrous.ops.stats import bootstrap, by_cluster, compare, iou_of_sums, resample_weights
+from atrous.ops.stats import bootstrap, by_cluster, compare, iou_intervals, iou_of_sums, resample_weights
 
 
 def counts(n: int, hit: float, rng: np.random.Generator) -> np.ndarray:
@@ -75,6 +78,50 @@ def test_clusters_are_summed_and_widen_the_interval() -> None:
     assert blocks[1] - blocks[0] > 2 * (narrow[1] - narrow[0])
     with pytest.raises(ValueError, match="2 cluster names for 200 images"):
         by_cluster(data, ["a", "b"])
+
+
+def test_class_intervals_by_hand() -> None:
+    """Two classes in four images of one, and three of unequal size: the residuals h - R u and t on the logit."""
+    hit, union = np.array([[6, 1], [8, 9], [5, 0], [9, 2]]), np.array([[10, 4], [10, 12], [10, 0], [10, 4]])
+    data = np.stack([union, hit, hit], axis=1)  # all of the prediction is right
+    found = iou_intervals(data)
+    for k, (shown, freedom) in enumerate([(4, 3), (3, 400 / 176 - 1)]):
+        r = hit[:, k].sum() / union[:, k].sum()
+        squares = sum((h - r * u) ** 2 for h, u in zip(hit[:, k], union[:, k], strict=True))
+        error = math.sqrt(squares * shown / (shown - 1)) / union[:, k].sum()
+        centre, reach = math.log(r / (1 - r)), student.ppf(0.975, freedom) * error / (r * (1 - r))
+        expected = [1 / (1 + math.exp(-(centre + sign * reach))) for sign in (-1, 1)]
+        np.testing.assert_allclose(found[k], expected)
+    assert (iou_intervals(data, level=0.5)[:, 0] > found[:, 0]).all()
+
+
+def test_class_intervals_at_the_ends() -> None:
+    """Never hit, never missed, in one image only, nowhere, the same everywhere."""
+    hit = np.array([[0, 7, 3, 0, 2], [0, 7, 0, 0, 2], [0, 0, 0, 0, 2]])
+    union = np.array([[5, 7, 3, 0, 8], [5, 7, 0, 0, 8], [5, 0, 0, 0, 8]])
+    found = iou_intervals(np.stack([union, hit, hit], axis=1))
+    np.testing.assert_allclose(found[0], [0, 1 - 0.025 ** (1 / 3)])
+    np.testing.assert_allclose(found[1], [0.025 ** (1 / 2), 1])
+    assert np.isnan(found[2:4]).all()
+    np.testing.assert_allclose(found[4], [0.25, 0.25])
+
+
+def test_coverage_for_a_class_in_five_images() -> None:
+    """Hits that agree within an image: the interval holds the truth 95 times in a hundred, percentiles do not."""
+    rng = np.random.default_rng(9)
+    size = rng.lognormal(6, 0.8, 200_000).astype(int) + 1
+    hit = rng.binomial(size, rng.beta(2, 1.2, len(size)))
+    truth = hit.sum() / size.sum()
+    repeats, held, drawn = 400, 0, 0
+    for _ in range(repeats):
+        chosen = rng.integers(0, len(size), 5)
+        data = np.stack([size[chosen], hit[chosen], hit[chosen]], axis=1)[..., None]
+        low, high = iou_intervals(data)[0]
+        held += low <= truth <= high
+        low, high = bootstrap_miou(data, resamples=200)
+        drawn += low <= truth <= high
+    assert 0.92 < held / repeats < 0.98
+    assert drawn / repeats < 0.9
 
 
 def test_equal_runs_are_not_told_apart_and_unequal_ones_are() -> None:
