@@ -9,8 +9,11 @@ from PIL import Image
 from worlds import make_world
 
 from atrous.account import report_all, short_names
-from atrous.errors import AtrousError
+from atrous.bundle import Card, save_bundle
+from atrous.errors import AtrousError, DataError
 from atrous.judge import judge
+from atrous.labels import LabelSet
+from atrous.models import create_model
 
 
 def shifted(world: Path, folder: Path, pixels: int) -> Path:
@@ -66,6 +69,30 @@ def test_default_places(maps: Path, world: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     assert report_all([maps, maps], world) == Path("comparison.html")
     assert (tmp_path / "comparison.html").exists()
+
+
+def bundle(path: Path, names: tuple[str, ...]) -> Path:
+    """A network that has learnt nothing."""
+    options = {"encoder": "test_resnet", "pretrained": False}
+    card = Card("unet", options, LabelSet(names), (127.5,) * 3, (127.5,) * 3)
+    save_bundle(path, create_model("unet", classes=len(names), **options), card)
+    return path
+
+
+def test_a_bundle_has_calibration_and_a_page_beside_it(world: Path, tmp_path: Path) -> None:
+    page = report_all([bundle(tmp_path / "net.safetensors", ("ground", "disc", "bar"))], world)
+    assert page == tmp_path / "net-report.html"
+    text = page.read_text()
+    assert "unet on world" in text
+    assert 'id="calibration"' in text
+    assert "atrous train" not in text, "nobody knows how it was trained"
+
+
+def test_what_knows_other_classes_is_not_compared(world: Path, maps: Path, tmp_path: Path) -> None:
+    other = bundle(tmp_path / "net.safetensors", ("one", "two", "three"))
+    with pytest.raises(DataError, match=r"net\.safetensors: was not judged on the same images and classes as"):
+        report_all([maps, other], world, out=tmp_path / "c.html")
+    assert not (tmp_path / "c.html").exists()
 
 
 def test_names_are_as_short_as_they_can_be() -> None:
