@@ -289,6 +289,26 @@ def predict(
         raise typer.Exit(2 if len(failed) == len(paths) else 1)
 
 
+@app.command("import")
+def import_(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="Weights: .safetensors, .pth, .pt or .bin.")],
+    source: Annotated[str, typer.Option("--from", metavar="TOOLKIT", help="torchvision or hf.")],
+    model: Annotated[str, typer.Option(help="Our name (deeplabv3) or the toolkit's (deeplabv3_resnet101).")],
+    classes: Annotated[int, typer.Option(min=1, help="How many classes the network has.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="The bundle, a .safetensors file.")],
+    encoder: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The toolkit's name of the encoder, unless --model holds it.")
+    ] = None,
+) -> None:
+    """Turn another toolkit's weights into a bundle that gives the same logits; every tensor must fit."""
+    from atrous.zoo.importer import import_weights
+
+    card = import_weights(path, source, model, encoder, classes, out)
+    options = ", ".join(f"{key}={value}" for key, value in card.options.items())
+    print(f"bundle {out}: {card.model} ({options}), {len(card.labels)} classes")
+    print(f"next   atrous predict PICTURES --model {out}")
+
+
 @app.command()
 def models(as_json: Json = False) -> None:
     """List the networks: name, parameters with 21 classes, what it is."""

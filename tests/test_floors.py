@@ -31,6 +31,7 @@ ALLOWED = {
     ("checkpoint", "bundle"): "one way to write tensors",
     ("batches", "recipe"): "a batch is a function of the recipe",
     ("run", "evaluate"): "a run keeps what it scored",
+    ("zoo", "bundle"): "weights of others become a bundle",
 }
 
 

@@ -46,3 +46,22 @@ def from_hf(state: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Ten
                 "SegformerForSemanticSegmentation"
             )
     return renamed
+
+
+convert = from_hf
+
+
+def name_of(model: str, encoder: str | None) -> str:
+    """ "segformer-b0" from ("segformer", "mit-b0"), ("nvidia/segformer-b0-finetuned-ade-512-512", None) and the like.
+
+    Raises ModelError on what is no SegFormer, or on two sizes that contradict each other.
+    """
+    bare, size = re.sub(r"SegformerForSemanticSegmentation$", "segformer", model), None
+    if match := re.fullmatch(r"(?:.*/)?segformer(?:[-_.](b\d)(?:[-_.].*)?)?", bare):
+        size = match[1]
+    named = re.fullmatch(r"(?:.*/)?(?:mit|segformer)[-_.](b\d)(?:[-_.].*)?", encoder or "")
+    name = f"segformer-{size or (named[1] if named else encoder)}" if match else model
+    if name not in OURS or (encoder and not named) or (size and named and size != named[1]):
+        wrong = name if name not in OURS else f"{model} on {encoder}"
+        raise ModelError(f"unknown Hugging Face network {wrong!r}; {nearest(wrong, list(OURS))}")
+    return name

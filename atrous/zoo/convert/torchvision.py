@@ -67,3 +67,14 @@ def from_torchvision(state: Mapping[str, torch.Tensor], name: str) -> dict[str, 
             )
         renamed[re.sub(rule[0], rule[1], key, count=1)] = tensor
     return renamed
+
+
+convert = from_torchvision
+
+
+def name_of(model: str, encoder: str | None) -> str:
+    """torchvision's name of `model`, given whole ("fcn_resnet50") or with its encoder apart; ModelError if unknown."""
+    name = model if encoder is None or model.endswith(f"_{encoder}") else f"{model}_{encoder}"
+    if name not in OURS:
+        raise ModelError(f"unknown torchvision network {name!r}; {nearest(name, list(OURS))}")
+    return name
