@@ -292,7 +292,7 @@ def predict(
 @app.command("import")
 def import_(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="Weights: .safetensors, .pth, .pt or .bin.")],
-    source: Annotated[str, typer.Option("--from", metavar="TOOLKIT", help="torchvision or hf.")],
+    source: Annotated[str, typer.Option("--from", metavar="TOOLKIT", help="torchvision, hf or smp.")],
     model: Annotated[str, typer.Option(help="Our name (deeplabv3) or the toolkit's (deeplabv3_resnet101).")],
     classes: Annotated[int, typer.Option(min=1, help="How many classes the network has.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="The bundle, a .safetensors file.")],

@@ -15,12 +15,12 @@ from atrous.bundle import Card, save_bundle
 from atrous.errors import ModelError, WeightsError, nearest
 from atrous.labels import VOC21, LabelSet
 from atrous.models import create_model
-from atrous.zoo.convert import hf, torchvision
+from atrous.zoo.convert import hf, smp, torchvision
 
-SOURCES: dict[str, ModuleType] = {"hf": hf, "torchvision": torchvision}
+SOURCES: dict[str, ModuleType] = {"hf": hf, "smp": smp, "torchvision": torchvision}
 """What `--from` takes; each has `name_of(model, encoder)`, `OURS[name]` and `convert(state, name)`."""
 
-ABSENT = ("mmseg", "smp")
+ABSENT = ("mmseg",)
 """What it will take."""
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -131,7 +131,7 @@ def _toolkit(source: str) -> ModuleType:
     if source in SOURCES:
         return SOURCES[source]
     if source in ABSENT:
-        raise ModelError(f"--from {source} is not there yet; this version imports from {' and '.join(SOURCES)}")
+        raise ModelError(f"--from {source} is not there yet; this version imports from {', '.join(SOURCES)}")
     raise ModelError(f"--from {source}: unknown toolkit; {nearest(source, list(SOURCES))}")
 
 
