@@ -117,7 +117,7 @@ def _fitted(scores: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _scores(kept: list[tuple[np.ndarray, np.ndarray]], found: dict[str, Any]) -> dict[str, dict[str, float | None]]:
+def _scores(kept: list[tuple[np.ndarray, np.ndarray]], found: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Per way of decoding: its number without it, on the pictures it was fitted on, and on others."""
 
     def joined(part: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:

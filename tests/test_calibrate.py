@@ -90,7 +90,8 @@ def test_the_command_line(run: tuple[Path, Path], tmp_path: Path, capsys: pytest
     assert "held out" in said
     assert "atrous predict" in said
     image = next((world / "test" / "images").iterdir())
-    main_ok(["predict", str(image), "--model", str(folder), "-o", str(tmp_path / "out"), "--decode", "iou", "--recall", "0.8"])  # fmt: skip
+    asked = ["predict", str(image), "--model", str(folder), "--decode", "iou", "--recall", "0.8"]
+    main_ok([*asked, "-o", str(tmp_path / "out")])
     assert (tmp_path / "out" / "uncertain" / f"{image.stem}.png").exists()
     capsys.readouterr()
     main_ok(["eval", str(folder), str(world), "--decode", "dice", "--json"])

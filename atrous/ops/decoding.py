@@ -66,7 +66,7 @@ def fit_offsets(scores: np.ndarray, truth: np.ndarray, score: Score = "iou", swe
     offsets, best = np.zeros(classes), -1.0
     for _ in range(sweeps):
         before = best
-        for k in np.flatnonzero(present):
+        for k in map(int, np.flatnonzero(present)):
             offsets[k], best = _line(scores + offsets, truth, k, offsets[k], score, present)
         if best - before < 1e-6:
             break
