@@ -112,9 +112,27 @@ def test_float32_histograms_saturate_and_ours_does_not() -> None:
     exact.update(guess, target)
     assert exact.matrix[0, 0] == 5940 * 6000
     assert exact.compute()["iou"][0] == pytest.approx(0.99)
-    smp = Foreign("smp", 2, IGNORE)
+    for tool in ("smp", "mmseg"):
+        other = Foreign(tool, 2, IGNORE)
+        other.update(guess, target)
+        assert other.compute()["value"] == pytest.approx((1.0 + 0.0) / 2), tool
+
+
+def test_smp_saturates() -> None:
+    """V1 in the package itself, on the smallest square that shows it; one thread, as ours tells it."""
+    metrics = pytest.importorskip("segmentation_models_pytorch.metrics")
+    torch.set_num_threads(1)
+    target = np.zeros((4200, 4200), np.uint8)
+    guess = target.copy()
+    guess[:42] = 1
+    pair = [torch.from_numpy(labels)[None].long() for labels in (guess, target)]
+    counts = metrics.get_stats(*pair, mode="multiclass", num_classes=2)
+    assert int(counts[0][0, 0]) == SATURATION, "mended in this version of smp: say so in docs/evaluation.md"
+    smp, exact = Foreign("smp", 2, IGNORE), ConfusionMatrix(2)
     smp.update(guess, target)
-    assert smp.compute()["value"] == pytest.approx((1.0 + 0.0) / 2)
+    exact.update(guess, target)
+    assert smp.compute()["value"] == pytest.approx(float(metrics.iou_score(*counts, reduction="macro")), abs=1e-6)
+    assert exact.compute()["iou"][0] == pytest.approx(0.99)
 
 
 def test_absent_classes_score_one_in_smp() -> None:

@@ -66,5 +66,14 @@ def test_centreline_dice() -> None:
     short[4:7, 2:20] = True
     assert cl_dice(truth, truth) == 1
     assert cl_dice(short, truth) == pytest.approx(2 * 0.5 / 1.5, abs=0.05), "half of the line is found, none invented"
+    thin = np.zeros_like(truth)
+    thin[5, 2:38] = True
+    assert cl_dice(thin, truth) > 0.95, "length counts, not area"
+    uneven = np.zeros((21, 60), bool)
+    uneven[5:16, 2:30] = uneven[10, 30:58] = True
+    vessel = uneven.copy()
+    vessel[:, 30:] = False
+    found = cl_dice(vessel, uneven)
+    assert 0.55 < found < 0.7, "the thin half is as long as the wide one, though it has a twelfth of the pixels"
     assert cl_dice(short & False, truth) == 0
     assert math.isnan(cl_dice(short & False, truth & False))
