@@ -1,5 +1,7 @@
 """One contract over every model: sizes, channels, one image, batches, gradients, tails, state."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -209,7 +211,7 @@ def test_the_first_of_deep_outputs_is_forward(name: str) -> None:
     model, image = build(name, {"aux": True}).eval(), torch.randn(1, 3, *sized(name, (33, 65)))
     outputs = model.outputs(image)
     assert torch.equal(outputs[0], model(image))
-    assert not any(torch.equal(one, other) for one, other in zip(outputs, outputs[1:], strict=False))
+    assert not any(torch.equal(one, other) for one, other in pairwise(outputs))
     assert len(build(name, {}).outputs(image)) == 1
 
 
