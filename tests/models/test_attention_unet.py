@@ -35,6 +35,16 @@ def test_the_gate_takes_odd_sides(size: tuple[int, int]) -> None:
 
 
 @torch.no_grad()
+def test_an_odd_side_repeats_its_last_pixel() -> None:
+    torch.manual_seed(0)
+    gate, x, g = Gate(3, 5), torch.randn(1, 3, 5, 7), torch.randn(1, 5, 3, 4)
+    even = torch.cat([x, x[:, :, -1:]], 2)
+    even = torch.cat([even, even[:, :, :, -1:]], 3)
+    coarse = gate.psi((gate.of_skip(even) + gate.of_gating(g)).relu()).sigmoid()
+    torch.testing.assert_close(gate(x, g), resize(coarse, (5, 7)))
+
+
+@torch.no_grad()
 def test_closed_gates_let_the_finest_skip_through_only() -> None:
     torch.manual_seed(0)
     model, image = attention_unet(4, "test_resnet", channels=(16, 12, 8, 8)).eval(), torch.randn(1, 3, 64, 96)
