@@ -278,7 +278,7 @@ def predict(
                 prediction.save(targets[path])
                 write_image(out / "overlays" / f"{path.stem}.jpg", prediction.overlay_array())
                 if recall is not None:
-                    uncertain = np.uint8(prediction.uncertain)[:, :, None] * np.uint8(255)
+                    uncertain = prediction.uncertain[:, :, None].astype(np.uint8) * 255
                     write_image(out / "uncertain" / f"{path.stem}.png", uncertain)
             except AtrousError as error:
                 failed.append(str(error) if str(path) in str(error) else f"{path}: {error}")
