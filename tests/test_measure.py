@@ -10,9 +10,9 @@ import resource, torch
 from atrous.measure import keep_freed_memory
 if {keep}:
     keep_freed_memory()
-for turn in range(4):
+for turn in range(30):  # blocks are aligned, and it takes some until one that was freed fits the next
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    block = torch.ones(40_000_000)
+    block = torch.ones(12_000_000)
     del block
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
