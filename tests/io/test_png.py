@@ -36,8 +36,9 @@ def filtered(pixels: np.ndarray, kinds: list[int]) -> bytes:
     return b"".join(rows)
 
 
-def png(pixels: np.ndarray, lines: bytes, colour: int = 0, pieces: int = 3) -> bytes:
+def png(pixels: np.ndarray, lines: bytes, colour: int = 0, pieces: int = 3, head: bytes = b"") -> bytes:
     packed = zlib.compress(lines)
+    packed = head + packed[len(head) :]
     cuts = [len(packed) * i // pieces for i in range(pieces + 1)]
     content = part(b"IHDR", struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 8, colour, 0, 0, 0))
     if colour == 3:
@@ -141,12 +142,23 @@ def test_damage_is_one_sentence(tmp_path: Path) -> None:
     for data, told in (
         (png(pixels, lines[:-9]), "the PNG's pixels end in row 5 of 6"),
         (png(pixels, b"\5" + lines[1:]), "row 0 of the PNG has an unknown filter"),
+        (png(pixels, lines, head=b"\x79\x9c"), "not packed as zlib does"),
+        (png(pixels, lines, head=b"\x77\x09"), "not packed as zlib does"),
+        (png(pixels, lines, head=b"\x78\x9d"), "not packed as zlib does"),
+        (png(pixels, lines, head=b"\x78\xbb"), "not packed as zlib does"),
+        (png(pixels, lines, head=b"\x88\x1c"), "not packed as zlib does"),
         (good[:60] + bytes([good[60] ^ 1]) + good[61:], "wrong checksum in the PNG part b'IDAT'"),
         (good[:-12], "the end of the PNG is missing"),
     ):
         (tmp_path / "m.png").write_bytes(data)
         with pytest.raises(DataError, match=told):
             read_mask(tmp_path / "m.png")
+
+
+def test_a_picture_without_pixels() -> None:
+    pixels = np.zeros((2, 3), np.uint8)
+    with pytest.raises(ValueError, match="not packed as zlib does"):
+        decode_bytes(png(pixels, bytes(8))[:33] + part(b"IEND", b""))
 
 
 def test_a_bomb_is_not_blown_up() -> None:
