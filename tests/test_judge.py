@@ -1,5 +1,6 @@
 """Judging and comparing folders of label maps, end to end."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ from PIL import Image
 from worlds import make_world
 
 from atrous.errors import AtrousError, DataError
-from atrous.judge import compare_all, judge
+from atrous.judge import check_alike, compare_all, judge
+from atrous.labels import LabelSet
 from atrous.report.terminal import verdict
 
 
@@ -53,12 +55,16 @@ def test_few_groups_are_warned_of(world: Path, tmp_path: Path) -> None:
     assert "runs of 4 neighbouring images" in blocks["interval_method"]
     assert blocks["warnings"]
     assert judge(maps, world, cluster="t").summary()["interval"] is None
+    assert judge(maps, world, cluster=r"(test)\d+").summary()["interval"] is None, "the group names the cluster"
 
 
 def test_comparisons(world: Path, tmp_path: Path) -> None:
     near, far = shifted(world, tmp_path / "near", 1, 12), shifted(world, tmp_path / "far", 5, 12)
     result = compare_all([str(near), str(far), f"{near},{far}"], world)
     assert list(result["scores"]) == [str(near), str(far), f"{near},{far}"]
+    scores = list(result["scores"].values())
+    assert scores[0] > scores[1]
+    assert scores[2] == pytest.approx((scores[0] + scores[1]) / 2, abs=2e-6), "several seeds: their mean"
     first = result["pairs"][0]
     assert first["told_apart"]
     assert first["interval"][0] > 0
@@ -96,3 +102,12 @@ def test_what_cannot_be_judged_is_said(world: Path, tmp_path: Path) -> None:
     (maps / "test3.png").unlink()
     with pytest.raises(DataError, match=r"no prediction for test3\.png"):
         compare_all([str(maps), str(maps)], world)
+
+
+def test_runs_on_other_images_or_classes_are_not_compared(world: Path, tmp_path: Path) -> None:
+    one = judge(shifted(world, tmp_path / "maps", 1, 12), world)
+    check_alike([tmp_path / "a", tmp_path / "b"], [one, one])
+    others = replace(one, names=one.names[::-1]), replace(one, labels=LabelSet(("x", "y", "z")))
+    for other in others:
+        with pytest.raises(DataError, match="b: was not judged on the same images and classes as"):
+            check_alike([tmp_path / "a", tmp_path / "b"], [one, other])
