@@ -310,6 +310,55 @@ def import_(
 
 
 @app.command()
+def inspect(
+    model: Annotated[str, typer.Argument(help="A name of `atrous models`, a run folder or a bundle.")],
+    encoder: Annotated[str | None, typer.Option(help="Any timm encoder; default the model's own.")] = None,
+    shape: Annotated[
+        tuple[int, int] | None, typer.Option("--size", metavar="H W", help="Of the image; default 512 512.")
+    ] = None,
+    depth: Annotated[int | None, typer.Option(help="Of the volume, for networks on volumes; default 64.")] = None,
+    classes: Annotated[int | None, typer.Option(help="Default 21.")] = None,
+    channels: Annotated[int | None, typer.Option(help="Of the image; default 3.")] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure/--no-measure", help="Measure receptive fields too, by gradients in float64.")
+    ] = True,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write receptive_field.png and architecture.svg there.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a network is: stages, receptive fields, costs, sizes, and whether tiles can equal the whole image."""
+    from atrous.inspect import inspect_model, print_inspection, write_plots
+    from atrous.loggers import Bar
+    from atrous.models import create_model
+
+    wishes = {"encoder": encoder, "classes": classes, "in_channels": channels}
+    wishes = {key: value for key, value in wishes.items() if value is not None}
+    title = " ".join([model, *(f"{key}={value}" for key, value in wishes.items())])
+    if Path(model).exists() or model.endswith(".safetensors"):
+        from atrous.segmenter import load
+
+        if wishes:
+            raise AtrousError(f"{model} holds its own network; leave out --{next(iter(wishes)).replace('in_', '')}")
+        network = load(model).model
+    else:
+        network = create_model(model, **wishes)
+    console, volumes = _console(stderr=as_json), getattr(network, "axes", 2) == 3
+    if depth is not None and not volumes:
+        raise AtrousError(f"--depth {depth}: {model} takes images; give --size alone")
+    whole = (depth or 64, *(shape or (128, 128))) if volumes and (shape or depth is not None) else shape
+    with Bar(console, "inspect", 0) as bar:
+        found = inspect_model(network, whole, measure=measure, progress=bar.over)
+    if as_json:
+        print(json.dumps({"model": model, "options": wishes, **found.summary()}, indent=1))
+    else:
+        print_inspection(found, title, console)
+    if plot is not None:
+        for path in write_plots(network, found, title, plot):
+            console.print(f"wrote  {path}", markup=False, highlight=False)
+
+
+@app.command()
 def models(as_json: Json = False) -> None:
     """List the networks: name, parameters with 21 classes, what it is."""
     from atrous.models import describe_models

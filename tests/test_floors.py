@@ -14,7 +14,7 @@ FLOORS = [
     {"encoders", "datasets"},
     {"models"},
     {"bundle", "recipe", "objective", "checkpoint", "batches", "zoo"},
-    {"predict", "evaluate", "measure", "run"},
+    {"predict", "evaluate", "inspect", "measure", "run"},
     {"plan", "train"},
     {"report"},
     {"segmenter"},
