@@ -192,7 +192,7 @@ class Field:
         varying = set().union(*(self.dims(axis) for axis in range(len(self.sides))))
         last = len(self.shape) - 1
         if len(self.shape) == len(self.sides) + 2:
-            return tuple(range(1, last)) if varying and last not in varying else tuple(range(2, last + 1))
+            return tuple(range(1, last)) if 1 in varying and last not in varying else tuple(range(2, last + 1))
         if len(self.shape) == 3:
             return (2,) if last in varying else (1,)
         return tuple(range(1, last + 1))

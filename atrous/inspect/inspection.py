@@ -24,7 +24,7 @@ SIZE = {2: (512, 512), 3: (64, 128, 128)}
 TRIED = (1, 2, 7, 33, 97)
 """Sides with which the network is tried."""
 
-STRIP = {2: 64, 3: 16}
+STRIP = {2: 32, 3: 16}
 """The short sides of an image on which a field is measured; the long one is the size's, one axis at a time."""
 
 LONGEST = 512

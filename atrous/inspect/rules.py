@@ -91,7 +91,8 @@ def _by_data(call: Call) -> Fields:
 
 def _everything(call: Call, kind: str, what: str) -> Fields:
     """Every output may read all that any input reads."""
-    whole = [one.joined(range(len(one.shape)), call.layer, what).view(()) for one in call.inputs()]
+    found = call.inputs()
+    whole = [replace(one.joined(range(len(one.shape)), "", ""), trail=one.trail).view(()) for one in found]
     return [join(whole, shape).with_notes(Note(kind, call.layer, what)) for shape in call.shapes()]
 
 
@@ -316,6 +317,24 @@ def _cat(call: Call) -> Fields:
     return join(found, shape)
 
 
+def _shuffle(call: Call) -> Fields:
+    """pixel_shuffle and pixel_unshuffle: channels and blocks of places, one for the other."""
+    x, (*batch, channels, height, width) = call.field("self"), call.field("self").shape
+    if call.name == "pixel_shuffle":
+        r, first = call["upscale_factor"], len(batch)
+        x = x.view((*batch, channels // (r * r), r, r, height, width))
+        x = x.permuted([*range(first + 1), first + 3, first + 1, first + 4, first + 2])
+        steps = Fraction(1, r)
+    else:
+        r, first = call["downscale_factor"], len(batch)
+        x = x.view((*batch, channels, height // r, r, width // r, r))
+        x = x.permuted([*range(first + 1), first + 2, first + 4, first + 1, first + 3])
+        steps = Fraction(r)
+    jump = tuple(None if step is None else step * steps for step in x.jump)
+    notes = [Note("jump", axis=axis, value=step) for axis, step in enumerate(jump) if step is not None]
+    return replace(x.view(call.shapes()[0]), jump=jump).with_notes(*notes)
+
+
 def _flip(call: Call) -> Fields:
     x = call.field("self")
     for dim in call["dims"]:
@@ -421,6 +440,7 @@ _NAMES: dict[Callable[[Call], Fields], str] = {
     _slice: "slice",
     _pieces: "split split_with_sizes unsafe_split unbind select",
     _cat: "cat stack",
+    _shuffle: "pixel_shuffle pixel_unshuffle",
     _flip: "flip",
     _roll: "roll",
     _index: "index index_select",
