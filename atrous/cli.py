@@ -8,7 +8,7 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -332,8 +332,8 @@ def inspect(
     from atrous.loggers import Bar
     from atrous.models import create_model
 
-    wishes = {"encoder": encoder, "classes": classes, "in_channels": channels}
-    wishes = {key: value for key, value in wishes.items() if value is not None}
+    given = {"encoder": encoder, "classes": classes, "in_channels": channels}
+    wishes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     title = " ".join([model, *(f"{key}={value}" for key, value in wishes.items())])
     if Path(model).exists() or model.endswith(".safetensors"):
         from atrous.segmenter import load

@@ -136,7 +136,7 @@ def _arrows(found: Inspection, boxes: Sequence[Box]) -> list[str]:
 
 def _listing(found: Inspection) -> list[tuple[str, tuple[str, ...], str]]:
     """(number, (name, kind, output, parameters, field), colour) per stage, after a heading."""
-    rows = [("", ("stage", "what", "output", "parameters", "field"), "")]
+    rows: list[tuple[str, tuple[str, ...], str]] = [("", ("stage", "what", "output", "parameters", "field"), "")]
     for number, (row, box) in enumerate(zip(found.stages, _boxes(found)[1:-1], strict=True), start=1):
         reach = row.reach
         field = (

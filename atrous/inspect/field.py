@@ -7,7 +7,7 @@ of its intervals: what lies outside of it cannot change the element.
 Axes: N images, C channels, D x H x W of a map; p image axes (2, volumes 3).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -79,7 +79,7 @@ class Field:
         """The same, a few notes further."""
         return replace(self, trail=self.trail | frozenset(notes))
 
-    def moved(self, shape: Sequence[int], move) -> "Field":  # type: ignore[no-untyped-def]
+    def moved(self, shape: Sequence[int], move: Callable[[np.ndarray], np.ndarray]) -> "Field":
         """The field of a tensor of another shape whose terms are `move(term)`."""
         return replace(
             self, shape=tuple(shape), terms=tuple(tuple(move(term) for term in terms) for terms in self.terms)
@@ -106,10 +106,10 @@ class Field:
             return moved
 
         jump, notes = list(self.jump), []
-        for axis in range(len(self.terms)):
-            if dim in self.dims(axis) and jump[axis] is not None and step != 1:
-                jump[axis] = None if step is None else jump[axis] * step
-                notes += [Note("jump", axis=axis, value=jump[axis])] if jump[axis] else []
+        for axis, own in enumerate(self.jump):
+            if own is not None and step != 1 and dim in self.dims(axis):
+                jump[axis] = None if step is None else own * step
+                notes += [] if step is None else [Note("jump", axis=axis, value=own * step)]
         shape = (*self.shape[:dim], taps.shape[1], *self.shape[dim + 1 :])
         moved = self.moved(shape, move)
         return replace(moved, jump=tuple(jump), trail=self.trail | frozenset(notes))
@@ -139,7 +139,9 @@ class Field:
         notes = []
 
         def move(term: np.ndarray) -> np.ndarray:
-            full, new, mixed = [], [], False
+            full: list[int] = []
+            new: list[int] = []
+            mixed = False
             for (start, end), (first, last) in groups:
                 own, sides = term.shape[start + 1 : end + 1], shape[first:last]
                 if max(own, default=1) == 1:

@@ -109,9 +109,10 @@ class Inspection:
         """All of it as plain numbers, for JSON; `agrees` stands beside every pair of theory and measurement."""
         plain = asdict(self)
         plain["halo"]["exists"] = isinstance(self.halo, Halo)
-        for row, own in [(plain, self), *zip(plain["stages"], self.stages, strict=True)]:
-            if own.checked:
-                row["checked"]["agrees"] = own.checked.agrees
+        checks = [self.checked, *(row.checked for row in self.stages)]
+        for row, check in zip([plain, *plain["stages"]], checks, strict=True):
+            if check:
+                row["checked"]["agrees"] = check.agrees
         return plain | {"tried": list(TRIED), "multiple": list(_multiple(self.halo))}
 
 
@@ -149,7 +150,6 @@ def inspect_model(
         "multiply_adds": walked.multiply_adds - sum(row.multiply_adds for row in rows),
         "kept": kept_between,
     }
-    own = getattr(model, "logits_at_stride", None)
     return Inspection(
         size=tuple(size),
         classes=walked.shape[1],
@@ -159,7 +159,7 @@ def inspect_model(
         peak=walked.peak,
         kept=sum(kept.values()) + kept_between,
         output_stride=_coarsest(settled),
-        logits_stride=_logits_stride(model, shape) if own else 1.0,
+        logits_stride=_logits_stride(model, shape),
         refused=refused,
         reach=_reach(settled.output, settled),
         checked=checks.get(OUTPUT),
@@ -219,8 +219,8 @@ def _measure(model: nn.Module, size: Sequence[int], settled: Walked, progress: P
     for axis in range(axes):
         length = min(size[axis], LONGEST)
         sides = [min(size[other], STRIP[axes]) if other != axis else length for other in range(axes)]
-        shape = (1, model.in_channels, *sides)  # type: ignore[misc]
-        walked, measured = walk(model, shape), Measured(model, shape)  # type: ignore[arg-type]
+        shape = (1, int(model.in_channels), *sides)  # type: ignore[arg-type]
+        walked, measured = walk(model, shape), Measured(model, shape)
         fields = {stage.number: stage.extra.get("field") for stage in walked.stages} | {OUTPUT: walked.output}
         for number in progress(fields, len(fields)) if progress else fields:
             one = fields[number]
@@ -267,10 +267,13 @@ def _stride(one: Field | None, shape: Sequence[int], size: Sequence[int]) -> tup
 
 
 def _coarsest(walked: Walked) -> float:
-    return max(1.0, *(float(note.value) for note in walked.output.trail if note.kind == "jump"))
+    return max([1.0, *(float(note.value) for note in walked.output.trail if note.kind == "jump")])
 
 
 def _logits_stride(model: nn.Module, shape: Sequence[int]) -> float:
+    """Pixels per element of the logits before the last resize."""
+    if not hasattr(model, "logits_at_stride"):
+        return 1.0
     with no_weights(model) as state, torch.no_grad():
         given = torch.func.functional_call(
             _AtStride(model), {f"model.{k}": v for k, v in state.items()}, (torch.empty(tuple(shape), device="meta"),)

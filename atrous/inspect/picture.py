@@ -3,7 +3,7 @@
 The picture is drawn here, a street under hills, so that nobody's photo is needed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -28,9 +28,9 @@ def receptive_field(model: nn.Module, found: Inspection) -> np.ndarray:
     """
     axes = axes_of(model)
     sides = [min(side, LONGEST if axes == 2 else 96) for side in found.size]
-    shape = (1, model.in_channels, *sides)  # type: ignore[misc]
-    theory, place = walk(model, shape).output, [side // 2 for side in sides]  # type: ignore[arg-type]
-    heat = Measured(model, shape, scale=1).heat(OUTPUT, theory.places(), place)  # type: ignore[arg-type]
+    shape = (1, int(model.in_channels), *sides)  # type: ignore[arg-type]
+    theory, place = walk(model, shape).output, [side // 2 for side in sides]
+    heat = Measured(model, shape, scale=1).heat(OUTPUT, theory.places(), place)
     box, seen = [theory.interval(place, axis) for axis in range(axes)], extent(heat)
     half = within(heat, place, 0.5)
     picture = _heated(scene(*sides[-2:]), heat[place[0]] if axes == 3 else heat)
@@ -63,7 +63,7 @@ def scene(height: int, width: int) -> np.ndarray:
     for base, swing, colour in ((250, 60, (150, 165, 185)), (300, 45, (120, 145, 130)), (345, 25, (100, 130, 90))):
         phase = rng.uniform(0, 6, 3)
         ridge = base - swing * sum(np.sin(x / w * f * 6 + p) / f for f, p in zip((1, 2.3, 5), phase, strict=True))
-        _fill(picture, [*zip(x, ridge, strict=True), (w + 20, h), (-20, h)], colour)
+        _fill(picture, [*zip(x.tolist(), ridge.tolist(), strict=True), (w + 20, h), (-20, h)], colour)
     _fill(picture, [(0, 380), (w, 380), (w, h), (0, h)], (125, 140, 95))
     _fill(picture, [(0.46 * w, 372), (0.54 * w, 372), (1.1 * w, h), (-0.1 * w, h)], (92, 94, 100))
     for k in range(6):
@@ -155,10 +155,10 @@ def _legend(picture: np.ndarray, lines: Sequence[tuple[str, tuple[int, int, int]
         for number, part in enumerate(_wrapped(text, room, font)):
             rows.append((part, None if number else colour))
     below = np.full((LINE * len(rows) + 14, picture.shape[1], 3), 34, np.uint8)
-    for k, (text, colour) in enumerate(rows):
+    for k, (text, frame) in enumerate(rows):
         y = 10 + LINE * k
-        if colour:
-            cv2.rectangle(below, (14, y + 4), (30, y + 18), colour, 2)
+        if frame:
+            cv2.rectangle(below, (14, y + 4), (30, y + 18), frame, 2)
         cv2.putText(below, text, (42, y + 17), (235, 235, 235), font, TEXT, 420)
     return np.concatenate([picture, below])
 
@@ -174,5 +174,5 @@ def _wrapped(text: str, room: int, font: cv2.FontFace) -> list[str]:
     return rows
 
 
-def _times(sides) -> str:  # type: ignore[no-untyped-def]
+def _times(sides: Iterable[int]) -> str:
     return " x ".join(str(side) for side in sides)

@@ -15,7 +15,7 @@ import torch
 
 from atrous.inspect.field import Field, Note, Pool, bins, join, linear, nearest, spread, windows
 
-Fields = Field | None | list[Field | None]
+Fields = Field | None | Sequence[Field | None]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def tensors_of(tree: Any) -> Iterator[torch.Tensor]:
             yield from tensors_of(one)
 
 
-def outputs(call: Call) -> list[Field | None]:
+def outputs(call: Call) -> Sequence[Field | None]:
     """The field of every output of a call, in order; None where it does not depend on the image."""
     if not call.inputs():
         return [None for _ in call.shapes()]
@@ -74,7 +74,7 @@ def outputs(call: Call) -> list[Field | None]:
     if rule is None:
         rule = pointwise if call.pointwise else _unknown
     found = rule(call)
-    return found if isinstance(found, list) else [found] * len(call.shapes())
+    return [found] * len(call.shapes()) if found is None or isinstance(found, Field) else found
 
 
 def pointwise(call: Call) -> Fields:

@@ -75,7 +75,7 @@ def halo(model: nn.Module, settled: Walked | None = None) -> Halo | NoHalo:
     axes = len(settled.output.sides)
     align = tuple(period(settled.output, axis) for axis in range(axes))
     step, field = lcm(*align), tuple(span(settled.output, axis)[1] for axis in range(axes))
-    base = -(-(2 * max(field) + 4 * step) // step) * step
+    base = -(-max(2 * max(field) + 4 * step, SIDES[axes][0] // 4) // step) * step
     aligned, others = (base, base + 3 * step), {base + 1, base + step - 1} - {base}
     walks = {side: _square(model, side, axes) for side in (*aligned, *sorted(others))}
     factors = {side: {note for note in one.output.trail if note.kind == "resize"} for side, one in walks.items()}

@@ -11,7 +11,7 @@ from atrous.inspect.seams import Halo
 def print_inspection(found: Inspection, title: str, console: Console) -> None:
     """The table of stages, then a line for each of the rest."""
     heads = ("stage", "what", "output", "stride", "parameters", "mult-adds", "kept", "field", "measured")
-    cells = [
+    cells: list[tuple[str, ...]] = [
         (
             row.name,
             row.kind,

@@ -83,7 +83,7 @@ FUNCTIONS = {
     "layer norm along rows": lambda x: functional.layer_norm(x, x.shape[3:]),
     "concatenated": lambda x: torch.cat([x[:, :, :-2], functional.avg_pool2d(x, 3, 1), x[:, :, 1:-1]][::2], 1),
     "repeated": lambda x: x.repeat(1, 2, 1, 2),
-    "unbound": lambda x: torch.stack([row for row in x.unbind(2)][::2], 2),
+    "unbound": lambda x: torch.stack(x.unbind(2)[::2], 2),
     "split": lambda x: torch.cat(list(x.split(5, 3))[::-1], 3),
     "mean along one axis": lambda x: x + x.mean(2, keepdim=True),
     "local response": lambda x: functional.local_response_norm(x.repeat(1, 4, 1, 1), 3),
