@@ -10,18 +10,18 @@ PACKAGE = Path(__file__).parents[1] / "atrous"
 FLOORS = [
     {"errors", "files", "labels", "sample"},
     {"ops"},
-    {"io", "transforms", "losses", "metrics", "visual", "loggers", "layers"},
+    {"io", "transforms", "losses", "metrics", "visual", "loggers", "layers", "refine"},
     {"encoders", "datasets"},
     {"models"},
-    {"bundle", "recipe", "objective", "checkpoint", "batches", "zoo"},
+    {"bundle", "recipe", "objective", "checkpoint", "batches", "zoo", "refined"},
     {"predict", "evaluate", "inspect", "measure", "run"},
     {"plan", "train"},
     {"report"},
     {"segmenter"},
     {"demo", "judge"},
     {"account"},
-    {"calibrate"},
-    {"cli", "__init__"},
+    {"calibrate", "tune"},
+    {"cli", "compat", "__init__"},
     {"__main__"},
 ]
 FLOOR = {unit: number for number, units in enumerate(FLOORS) for unit in units}
