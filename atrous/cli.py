@@ -7,6 +7,8 @@ everything saved; 70 a defect of atrous.
 import json
 import re
 import sys
+import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -73,6 +75,9 @@ def train(
         ),
     ] = None,
     encoder_weights: Annotated[Path | None, typer.Option(help="A local file of encoder weights.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="Of the model's page, as NAME=VALUE: stride=8, skips=[16,8]; repeat it.")
+    ] = None,
 ) -> None:
     """Train on a folder of images and masks. The same command again resumes; Ctrl-C saves."""
     from atrous.segmenter import Segmenter
@@ -87,6 +92,7 @@ def train(
         crop=size(crop),
         lr=lr,
         seed=seed,
+        options=page_options(option or ()) or None,
     )
     folder, console = out or Path("runs") / data.resolve().name, _console()
     segmenter.fit(
@@ -391,6 +397,20 @@ def seconds(text: str) -> float:
         raise AtrousError(f"--time {text}: not a time; expected for example 90s, 30m or 1h30m")
     hours, minutes, rest = (float(part or 0) for part in match.groups())
     return hours * 3600 + minutes * 60 + rest
+
+
+def page_options(texts: Sequence[str]) -> dict[str, Any]:
+    """NAME=VALUE, ... as a dict; a value is one of TOML, and plain words need no quotes."""
+    options = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise AtrousError(f"--option {text}: give a name of the model's page and a value, as in --option stride=8")
+        try:
+            options[name] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            options[name] = value
+    return options
 
 
 def size(text: str | None) -> tuple[int, int] | None:

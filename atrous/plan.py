@@ -68,11 +68,13 @@ def draft(
     network: dict[str, Any] = {"in_channels": data.channels}
     if encoder is not None:
         network["encoder"] = encoder
+    fields.setdefault("options", held.options if held and held.model == model else {})
     if held is not None and pretrained is None:
         weights, mean, std = held.weights, held.mean, held.std
     else:
-        weights, mean, std = _weights(model, network, pretrained, data, say)
-    return Recipe(
+        weights, mean, std = _weights(model, network | fields["options"], pretrained, data, say)
+    return Recipe.checked(
+        str(data.root),
         atrous=__version__,
         data=str(data.root),
         fingerprint=fingerprint(data),

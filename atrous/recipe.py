@@ -32,6 +32,8 @@ class Recipe(BaseModel):
     encoder: str | None = None
     stride: int | None = None
     channels: tuple[int, ...] | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Further arguments of the page's builder, such as {"skips": [16, 8]}; in TOML `options.skips = [16, 8]`."""
     frozen_norms: bool = False
     in_channels: int = Positive
     weights: str = "random"
@@ -76,16 +78,25 @@ class Recipe(BaseModel):
         parse_loss(text)
         return text
 
+    @field_validator("options")
+    @classmethod
+    def _further(cls, options: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted({"classes", "encoder", "in_channels", "pretrained"} & set(options)):
+            raise ValueError(f"{taken[0]!r} is not for options; the recipe has a key of its own for it")
+        return options
+
     def model_options(self) -> dict[str, Any]:
         """The arguments of `create_model` besides the name and the classes."""
         options = {"in_channels": self.in_channels, "encoder": self.encoder, "stride": self.stride,
-                   "channels": self.channels}  # fmt: skip
+                   "channels": self.channels, **self.options}  # fmt: skip
         return {key: value for key, value in options.items() if value is not None}
 
     def save(self, path: Path | str) -> None:
         """Write the recipe as TOML, atomically."""
         lines = ["# atrous recipe: written before step 1, only read on resume."]
-        lines += [f"{key} = {_toml(value)}" for key, value in self.model_dump().items() if value is not None]
+        entries = {key: value for key, value in self.model_dump().items() if value is not None and key != "options"}
+        entries |= {f"options.{json.dumps(key)}": value for key, value in self.options.items()}
+        lines += [f"{key} = {_toml(value)}" for key, value in entries.items()]
         write_atomically(Path(path), ("\n".join(lines) + "\n").encode())
 
     @classmethod
@@ -93,15 +104,20 @@ class Recipe(BaseModel):
         """Read a recipe; an unknown key is an error that offers the nearest one."""
         path = Path(path)
         try:
-            data = tomllib.loads(path.read_text(encoding="utf-8"))
-            return cls(**data)
+            return cls.checked(str(path), **tomllib.loads(path.read_text(encoding="utf-8")))
         except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise RecipeError(f"{path}: cannot be read as TOML ({error})") from error
+
+    @classmethod
+    def checked(cls, source: str, **values: Any) -> "Recipe":
+        """A recipe of `values`; RecipeError names the first that does not fit, and `source`."""
+        try:
+            return cls(**values)
         except ValidationError as error:
             first = min(error.errors(), key=lambda entry: entry["type"] != "extra_forbidden")
             key = ".".join(str(part) for part in first["loc"])
             hint = nearest(key, list(cls.model_fields)) if first["type"] == "extra_forbidden" else first["msg"]
-            raise RecipeError(f"{path}: key {key!r} does not fit a recipe; {hint}") from error
+            raise RecipeError(f"{source}: key {key!r} does not fit a recipe; {hint}") from error
 
 
 def _toml(value: Any) -> str:
@@ -109,6 +125,8 @@ def _toml(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, (tuple, list)):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     return repr(float(value)) if isinstance(value, float) else str(value)

@@ -43,6 +43,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return world, root / "run"
 
 
+def test_options_of_the_page_are_trained_kept_and_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import atrous
+
+    world, folder = make_world(tmp_path / "world"), tmp_path / "run"
+    command = ["train", world, "-o", folder, *SMALL]
+    assert run(*command, "--option", "skips=false", "--option", "stride=16") == 0
+    assert "skips = false" in (folder / "recipe.toml").read_text().replace('"', "")
+    model = atrous.load(folder).model
+    assert (model.joined, model.encoder.strides[-1]) == (False, 16)
+    assert run(*command) == 0  # the run's own options
+    assert "is finished" in capsys.readouterr().out
+    assert run(*command, "--option", "skips=true") == 2
+    assert "options" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("code", ["import atrous", "import atrous; atrous.cli_is_lazy = 1; import atrous.cli"])
 def test_importing_costs_no_torch(code: str) -> None:
     heavy = ["torch", "timm", "cv2", "numba", "rich", "lightning_fabric", "pydantic"]
@@ -223,6 +238,9 @@ MISTAKES = {
     lambda world: ["report", world, "--data", world, "-o", world]: ["-o", ".html"],
     lambda world: ["predict", world / "test" / "images", "--model", world / "run"]: ["run", "atrous train"],
     lambda world: ["predict", world / "no.jpg", "--model", world / "run"]: ["no.jpg"],
+    lambda world: ["train", world, "--option", "skips"]: ["--option skips", "stride=8"],
+    lambda world: ["train", world, "--model", "fcn", "--option", "skip=8"]: ["'skip'", "skips"],
+    lambda world: ["train", world, "--option", "encoder=resnet18"]: ["'encoder'", "of its own"],
 }
 
 

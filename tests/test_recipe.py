@@ -14,10 +14,12 @@ SMALL = {
 
 
 @settings(max_examples=60)
-@given(data=st.text(), lr=st.floats(1e-12, 1e6), clip=st.floats(0, 5))
-def test_round_trip(tmp_path_factory: pytest.TempPathFactory, data: str, lr: float, clip: float) -> None:
+@given(data=st.text(), lr=st.floats(1e-12, 1e6), clip=st.floats(0, 5), width=st.integers())
+def test_round_trip(tmp_path_factory: pytest.TempPathFactory, data: str, lr: float, clip: float, width: int) -> None:
     path = tmp_path_factory.mktemp("recipe") / "recipe.toml"
-    recipe = Recipe(**{**SMALL, "data": data.encode("utf-8", "ignore").decode(), "lr": lr, "clip": clip})
+    options = {"skips": [width, 8], "base": "u net", "base_options": {"width": width, "aux": False}}
+    changed = {"data": data.encode("utf-8", "ignore").decode(), "lr": lr, "clip": clip, "options": options}
+    recipe = Recipe(**{**SMALL, **changed})
     recipe.save(path)
     assert Recipe.load(path) == recipe
 
@@ -36,3 +38,10 @@ def test_a_broken_file_is_one_sentence(tmp_path: Path, text: str) -> None:
     path.write_text(text, encoding="latin-1")
     with pytest.raises(RecipeError, match=str(path)):
         Recipe.load(path)
+
+
+def test_options_are_no_second_place_for_a_key() -> None:
+    recipe = Recipe(**{**SMALL, "encoder": "resnet18", "options": {"stride": 8}})
+    assert recipe.model_options() == {"in_channels": 3, "encoder": "resnet18", "stride": 8}
+    with pytest.raises(RecipeError, match="'encoder' is not for options"):
+        Recipe.checked("wishes", **{**SMALL, "options": {"encoder": "resnet18"}})

@@ -5,7 +5,7 @@ skips refine the coarse scores.
     FCN-32s        2015  arXiv 1411.4038      VGG16 as convolutions, scores at stride 32, one upsampling
     FCN-16s        2015  arXiv 1411.4038      adds scores of pool4
     FCN-8s         2015  arXiv 1411.4038      adds scores of pool3; `at_once` trains in one run (arXiv 1605.06211)
-    FCN on ResNet  2017  torchvision          a 3x3 head on a dilated encoder, no skips
+    FCN on ResNet  2017  torchvision          a 3x3 head on a dilated encoder; no skips, unless `fcn` is given some
 
 `padding="caffe100"` is the released nets', `"same"` keeps every map aligned with the image. Deconvolutions are bilinear
 and fixed, as in the released nets; `learned=True` trains them all, "skips" all but the last, as the paper of 2015 says.
@@ -15,6 +15,7 @@ docs/models/fcn.md. Other classifiers than VGG16 become fully convolutional in c
 Axes: N images, C channels, H x W pixels, h x w cells of the coarsest scores, K classes.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +26,7 @@ from atrous import encoders
 from atrous.errors import ModelError
 from atrous.layers import VGG16, fcn_head, safe_norms
 from atrous.layers.vgg import IMAGENET, Padding
-from atrous.ops.resize import Tail
+from atrous.ops.resize import Tail, resize
 
 Learned = bool | Literal["skips"]
 
@@ -117,12 +118,28 @@ class VGGFCN(nn.Module):
 
 
 class FCN(nn.Module):
-    """torchvision's FCN: a 3x3 and a 1x1 on the encoder's last features. Any H, W >= 1."""
+    """torchvision's FCN: a 3x3 and a 1x1 on the encoder's last features, and skips where asked for. Any H, W >= 1."""
 
-    def __init__(self, encoder: encoders.Encoder, classes: int, *, dropout: float = 0.1, aux: bool = False) -> None:
+    def __init__(
+        self,
+        encoder: encoders.Encoder,
+        classes: int,
+        skips: Sequence[int] = (),
+        *,
+        dropout: float = 0.1,
+        aux: bool = False,
+    ) -> None:
         super().__init__()
         self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
         self.head = fcn_head(encoder.channels[-1], classes, dropout)
+        last = {stride: index for index, stride in enumerate(encoder.strides) if stride < encoder.strides[-1]}
+        if missing := [stride for stride in skips if stride not in last]:
+            raise ModelError(
+                f"encoder {encoder.name!r} has no skip at stride {missing[0]!r}; its features before the last are at "
+                f"strides {', '.join(map(str, last)) or 'none'}"
+            )
+        self.indices = [last[stride] for stride in sorted(set(skips), reverse=True)]  # deep first
+        self.scores = nn.ModuleList(_score(encoder.channels[index], classes) for index in self.indices)
         self.aux = fcn_head(encoder.channels[-2], classes) if aux else None
         safe_norms(self)
 
@@ -131,14 +148,21 @@ class FCN(nn.Module):
         return tail.apply(logits)  # (N, K, H, W)
 
     def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
-        """Logits (N, K, H/s, W/s) at the encoder's stride and the resize to the image."""
-        return self.head(self.encoder(image)[-1]), Tail((image.shape[2], image.shape[3]))
+        """Logits (N, K, H/s, W/s) at the finest skip's stride, else the encoder's, and the resize to the image."""
+        return self._decode(self.encoder(image)), Tail((image.shape[2], image.shape[3]))
 
     def outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The logits, then the auxiliary ones where asked for, all (N, K, H, W)."""
-        *_, middle, deep = self.encoder(image)  # (N, C, H/s, W/s)
-        logits = [self.head(deep)] + ([self.aux(middle)] if self.aux is not None else [])
+        features = self.encoder(image)
+        logits = [self._decode(features)] + ([self.aux(features[-2])] if self.aux is not None else [])
         return tuple(Tail((image.shape[2], image.shape[3])).apply(one) for one in logits)
+
+    def _decode(self, features: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        scores = self.head(features[-1])  # (N, K, H/s, W/s)
+        for index, score in zip(self.indices, self.scores, strict=True):
+            skip = score(features[index])  # (N, K, of the skip)
+            scores = resize(scores, skip.shape[2:]) + skip
+        return scores
 
 
 def _score(channels: int, classes: int) -> nn.Conv2d:
@@ -229,16 +253,20 @@ def fcn(
     pretrained: bool | str | Path = False,
     stride: int = 8,
     *,
+    skips: Sequence[int] = (),
     dropout: float = 0.1,
     aux: bool = False,
 ) -> FCN:
-    """torchvision's FCN on any encoder; resnet50 at stride 8 is its `fcn_resnet50` (aux: its auxiliary head)."""
-    return FCN(
-        encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained),
-        classes,
-        dropout=dropout,
-        aux=aux,
-    )
+    """torchvision's FCN on any encoder; resnet50 at stride 8 is its `fcn_resnet50` (aux: its auxiliary head).
+
+    skips: strides of features whose scores are added on the way up, zero at the start: at stride 32, (16,) makes any
+    encoder an FCN-16s and (16, 8) an FCN-8s.
+    """
+    if not isinstance(skips, Sequence):
+        raise ModelError(f"skips {skips!r} of fcn are not a list of strides; use such as (16, 8)")
+    strides = (*skips, stride) if skips else ()
+    net = encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, strides=strides)
+    return FCN(net, classes, skips, dropout=dropout, aux=aux)
 
 
 def _vgg(in_channels: int, pretrained: bool | str | Path, padding: Padding, width: int) -> VGG16:

@@ -32,11 +32,13 @@ MARGIN = 92
 class UNet(nn.Module):
     """An encoder and, per skip from the deepest on, upsampling to its size and two 3x3 with batch norm. Any H, W >= 1.
 
-    The decoder ends at the encoder's finest stride, mostly 2; from there logits are resized to the image.
+    The decoder ends at the encoder's finest stride, mostly 2; from there logits are resized to the image. Without
+    `joined` it is the same decoder with nothing carried across: a skip gives its size only.
     """
 
-    def __init__(self, encoder: encoders.Encoder, classes: int, channels: Sequence[int]) -> None:
+    def __init__(self, encoder: encoders.Encoder, classes: int, channels: Sequence[int], joined: bool = True) -> None:
         super().__init__()
+        self.joined = joined
         self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
         deepest = encoder.strides[-1]
         last = {stride: index for index, stride in enumerate(encoder.strides) if stride < deepest}
@@ -48,7 +50,8 @@ class UNet(nn.Module):
             )
         width, blocks = encoder.channels[-1], []
         for skip, out in zip(self.skips, channels, strict=False):
-            blocks.append(nn.Sequential(conv_bn_relu(width + encoder.channels[skip], out), conv_bn_relu(out, out)))
+            wide = width + (encoder.channels[skip] if joined else 0)
+            blocks.append(nn.Sequential(conv_bn_relu(wide, out), conv_bn_relu(out, out)))
             width = out
         self.decoder = nn.ModuleList(blocks)
         self.head = nn.Conv2d(width, classes, 3, padding=1)
@@ -64,7 +67,8 @@ class UNet(nn.Module):
         x = features[-1]  # (N, C, H/32, W/32)
         for index, block in zip(self.skips, self.decoder, strict=True):
             skip = features[index]
-            x = block(torch.cat([resize(x, skip.shape[2:], mode="nearest"), skip], 1))  # (N, C, of the skip)
+            x = resize(x, skip.shape[2:], mode="nearest")
+            x = block(torch.cat([x, skip], 1) if self.joined else x)  # (N, C, of the skip)
         return self.head(x), Tail((image.shape[2], image.shape[3]))
 
 
@@ -135,12 +139,16 @@ def unet(
     stride: int = 32,
     *,
     channels: Sequence[int] = (256, 128, 64, 32, 16),
+    skips: bool = True,
 ) -> UNet:
-    """U-Net on any encoder. channels: of the decoder per skip, the deepest first; more than there are skips will do."""
+    """U-Net on any encoder. channels: of the decoder per skip, the deepest first; more than there are skips will do.
+
+    skips: False carries nothing across, to see what skips are worth.
+    """
     net = encoders.encoder(
         encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, strides=encoders.PYRAMID
     )
-    return UNet(net, classes, channels)
+    return UNet(net, classes, channels, skips)
 
 
 def unet2015(

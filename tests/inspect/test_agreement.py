@@ -45,7 +45,8 @@ def small(name: str) -> nn.Module:
 def test_theory_and_measurement_agree(name: str) -> None:
     model, length = small(name), LENGTH.get(name, 256)
     axes = axes_of(model)
-    shape = (1, 3, min(length, 128) if axes == 3 and name not in LENGTH else length, *(32 if axes == 2 else 16,) * (axes - 1))
+    first = min(length, 128) if axes == 3 and name not in LENGTH else length
+    shape = (1, 3, first, *(32 if axes == 2 else 16,) * (axes - 1))
     walked, measured = walk(model, shape), Measured(model, shape)
     assert [stage.name for stage in walked.stages] == [stage.name for stage in measured.stages]
     fields = {stage.number: stage.extra["field"] for stage in walked.stages} | {OUTPUT: walked.output}

@@ -78,6 +78,7 @@ FORMS = [
     ("pointrend", {"base": "icnet", "base_options": {"channels": 16}}),
     ("reseg", {"stride": 8}),
     ("fcn", {"aux": True}),
+    ("fcn", {"stride": 32, "skips": (16, 8)}),
     ("fcn32s", {"padding": "same"}),
     ("fcn16s", {"padding": "same", "learned": True}),
     ("fcn8s", {"padding": "same", "at_once": True}),
@@ -91,6 +92,7 @@ FORMS = [
     ("unetpp", {"encoder": "test_vit"}),
     ("unetpp", {"encoder": "plain", "width": 2, "aux": True}),
     ("unet", {"encoder": "test_vit"}),
+    ("unet", {"skips": False, "stride": 8}),
     ("unet", {"encoder": "test_convnext", "stride": 16}),
     ("unet2015", {"variant": "phseg_v5"}),
 ]
