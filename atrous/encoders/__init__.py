@@ -37,6 +37,9 @@ PYRAMID = (4, 8, 16, 32)
 ANY_SIZE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
 """How timm's transformers are told to take images of other sizes; a network that knows no such option refuses it."""
 
+_SIZES: dict[tuple[Any, ...], tuple[int, int]] = {}
+"""(least side, grid) of the encoders that this process has measured."""
+
 
 class Encoder(nn.Module):
     """Image (N, C, H, W) -> a tuple of features (N, channels[i], ~H / strides[i], ~W / strides[i]), shallow first.
@@ -57,7 +60,8 @@ class Encoder(nn.Module):
         self.std = per_channel(tuple(net.pretrained_cfg["std"]), in_channels)
         self.net = quick_depthwise(safe_norms(net))
         self._channels_last = str(getattr(net, "output_fmt", "")).endswith("NHWC")
-        self._least, self._grid = self._measure()
+        key = (name, type(net), in_channels, self.channels, self.strides, repr(self.form))
+        self._least, self._grid = _SIZES.get(key) or _SIZES.setdefault(key, self._measure())
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         height, width = image.shape[2:]
