@@ -19,7 +19,7 @@ demo: $(STAMP)            ## train, judge and map the land cover of the Earth
 	$(BIN)/atrous demo
 
 test: $(STAMP)            ## the default suite: offline, under 10 minutes on two cores
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: $(STAMP)       ## what takes minutes
 	$(BIN)/python -m pytest -m slow --timeout 3600
