@@ -1,0 +1,46 @@
+"""Threads for kernels that let go of Python's lock: nothing is shared by two calls, none is kept alive between them."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import numba
+
+
+def available() -> int:
+    """As many as this process may use: the machine's, or fewer by NUMBA_NUM_THREADS or OMP_NUM_THREADS."""
+    most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return min(most, int(asked)) if asked.isdigit() and int(asked) else most
+
+
+class Team:
+    """A fixed number of threads, this one among them, for the length of a `with` block."""
+
+    def __init__(self, threads: int | None = None) -> None:
+        self.threads = threads or available()
+
+    def __enter__(self) -> "Team":
+        self._pool = ThreadPoolExecutor(self.threads - 1) if self.threads > 1 else None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def run(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
+        """The result of each call; one of them runs here, the others in the pool."""
+        if self._pool is None:
+            return [call() for call in calls]
+        others = [self._pool.submit(call) for call in calls[1:]]
+        return [call() for call in calls[:1]] + [other.result() for other in others]
+
+    def split(self, bounds: int | Sequence[int], kernel: Callable[..., Any], *arguments: Any) -> list[Any]:
+        """kernel(*arguments, first, last) for each part: of a number, in as many equal parts as there are threads."""
+        if isinstance(bounds, int):
+            bounds = [bounds * part // self.threads for part in range(self.threads + 1)]
+        return self.run(
+            [lambda first=first, last=last: kernel(*arguments, first, last) for first, last in pairwise(bounds)]
+        )  # type: ignore[misc]
