@@ -22,7 +22,7 @@ _HOME = {
     "list_models": "atrous.models",
     "load": "atrous.segmenter",
 }
-_SUBPACKAGES = ("errors", "inspect", "labels", "losses", "metrics", "models", "ops")
+_SUBPACKAGES = ("errors", "inspect", "labels", "losses", "metrics", "models", "ops", "refine")
 
 __all__ = ["__version__", *sorted(_HOME), *_SUBPACKAGES]
 

@@ -1,20 +1,29 @@
-"""The mathematics: pure functions on arrays and tensors, no state."""
+"""The mathematics: pure functions on arrays and tensors, no state.
 
-from atrous.ops.argmax import upsample_argmax
-from atrous.ops.confusion import count_pairs
-from atrous.ops.resize import Tail, resize
-from atrous.ops.stats import bootstrap_miou
-from atrous.ops.tiles import blend, gaussian_window, positions
-from atrous.ops.unpool import max_unpool
+Names are looked up on first use, so that the CRF alone imports no torch. `resize` has its module's name and is imported
+from there.
+"""
 
-__all__ = [
-    "Tail",
-    "blend",
-    "bootstrap_miou",
-    "count_pairs",
-    "gaussian_window",
-    "max_unpool",
-    "positions",
-    "resize",
-    "upsample_argmax",
-]
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "Tail": "atrous.ops.resize",
+    "blend": "atrous.ops.tiles",
+    "bootstrap_miou": "atrous.ops.stats",
+    "count_pairs": "atrous.ops.confusion",
+    "gaussian_window": "atrous.ops.tiles",
+    "max_unpool": "atrous.ops.unpool",
+    "positions": "atrous.ops.tiles",
+    "upsample_argmax": "atrous.ops.argmax",
+    "upsample_confidence": "atrous.ops.argmax",
+    "upsample_threshold": "atrous.ops.argmax",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'atrous.ops' has no attribute {name!r}")

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -41,6 +42,4 @@ class Team:
         """kernel(*arguments, first, last) for each part: of a number, in as many equal parts as there are threads."""
         if isinstance(bounds, int):
             bounds = [bounds * part // self.threads for part in range(self.threads + 1)]
-        return self.run(
-            [lambda first=first, last=last: kernel(*arguments, first, last) for first, last in pairwise(bounds)]
-        )  # type: ignore[misc]
+        return self.run([partial(kernel, *arguments, first, last) for first, last in pairwise(bounds)])

@@ -1,0 +1,1 @@
+"""Other packages' interfaces on this one: change an import, keep your code."""

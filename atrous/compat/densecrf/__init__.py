@@ -1,0 +1,181 @@
+"""pydensecrf's interface (pydensecrf.densecrf): a program changes its imports and nothing else.
+
+    import atrous.compat.densecrf as dcrf
+    from atrous.compat.densecrf.utils import unary_from_softmax
+
+    d = dcrf.DenseCRF2D(width, height, labels)
+    d.setUnaryEnergy(unary_from_softmax(probabilities))
+    d.addPairwiseGaussian(sxy=3, compat=3)
+    d.addPairwiseBilateral(sxy=80, srgb=13, rgbim=image, compat=10)
+    labels = np.argmax(d.inference(5), axis=0).reshape(height, width)
+
+Names and conventions are the package's: energies (L, N) float32, pixel y * width + x, width before height, the self
+term included, NO_NORMALIZATION none (the package computes a mean there and does not use it). Three things differ. Q is
+a numpy array; arrays of other types and layouts are converted, not refused; kernel types (CONST, DIAG, FULL) do nothing:
+they matter only where parameters are learned, which the package's Python interface does not do.
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+import numpy as np
+
+from atrous.errors import DataError
+from atrous.refine.densecrf import pixel_features
+from atrous.refine.meanfield import Kernel, MeanField, Normalisation
+
+
+class KernelType(IntEnum):
+    CONST_KERNEL = 0
+    DIAG_KERNEL = 1
+    FULL_KERNEL = 2
+
+
+class NormalizationType(IntEnum):
+    NO_NORMALIZATION = 0
+    NORMALIZE_BEFORE = 1
+    NORMALIZE_AFTER = 2
+    NORMALIZE_SYMMETRIC = 3
+
+
+CONST_KERNEL, DIAG_KERNEL, FULL_KERNEL = KernelType
+NO_NORMALIZATION, NORMALIZE_BEFORE, NORMALIZE_AFTER, NORMALIZE_SYMMETRIC = NormalizationType
+
+_NAMES: dict[int, Normalisation] = {0: "none", 1: "before", 2: "after", 3: "symmetric"}
+
+Compatibility = float | Sequence[float] | np.ndarray
+"""A weight (Potts), (L,) or (L, L): see `atrous.refine.Kernel`; a matrix is made symmetric."""
+
+
+class Unary:
+    """(L, N) energies."""
+
+    def __init__(self, energies: np.ndarray) -> None:
+        self.energies = np.asarray(energies, np.float32)
+
+
+class ConstUnary(Unary):
+    """Energies as they are."""
+
+
+class LogisticUnary(Unary):
+    """L (L, F) times features f (F, N)."""
+
+    def __init__(self, L: np.ndarray, f: np.ndarray) -> None:
+        super().__init__(np.asarray(L, np.float32) @ np.asarray(f, np.float32))
+
+
+class DenseCRF:
+    """A CRF of `nvar` variables with `nlabels` labels each."""
+
+    def __init__(self, nvar: int, nlabels: int) -> None:
+        self._pixels, self._labels = int(nvar), int(nlabels)
+        self._unary: np.ndarray | None = None
+        self._kernels: list[Kernel] = []
+        self._field: MeanField | None = None
+
+    def setUnary(self, unary: Unary) -> None:
+        self._set(unary.energies)
+
+    def setUnaryEnergy(self, u: np.ndarray, f: np.ndarray | None = None) -> None:
+        """u (L, N) energies; or, with features f (F, N), u (L, F) whose product with them they are."""
+        self._set(np.asarray(u, np.float32) if f is None else LogisticUnary(u, f).energies)
+
+    def addPairwiseEnergy(
+        self,
+        features: np.ndarray,
+        compat: Compatibility,
+        kernel: int = DIAG_KERNEL,
+        normalization: int = NORMALIZE_SYMMETRIC,
+    ) -> None:
+        """features (d, N), each divided by its standard deviation."""
+        array = np.asarray(features, np.float32)
+        if array.ndim != 2 or array.shape[1] != self._pixels:
+            raise DataError(f"features have shape {array.shape}; expected (dimensions, {self._pixels})")
+        self._add(np.ascontiguousarray(array.T), compat, kernel, normalization)
+
+    def inference(self, niter: int) -> np.ndarray:
+        """(L, N) float32 marginals after so many iterations from the unary energies alone."""
+        field = self._begin()
+        field.run(niter)
+        return field.marginals
+
+    def startInference(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(Q, room, room): what `stepInference` takes; Q (L, N) are the unary's own marginals."""
+        q = self._begin().marginals
+        return q, np.empty((0, 0), np.float32), np.empty((0, 0), np.float32)
+
+    def stepInference(self, Q: np.ndarray, tmp1: np.ndarray, tmp2: np.ndarray) -> None:
+        """One iteration, written into Q."""
+        field = self._at(Q)
+        field.run(1)
+        Q[...] = field.marginals
+
+    def klDivergence(self, Q: np.ndarray) -> float:
+        """KL(Q || P) without log Z, as the package has it: each pair counts twice."""
+        entropy, unary, pairwise = self._at(Q).parts()
+        return unary + pairwise - entropy
+
+    def _set(self, energies: np.ndarray) -> None:
+        if energies.shape != (self._labels, self._pixels):
+            raise DataError(f"unary energies have shape {energies.shape}; expected {(self._labels, self._pixels)}")
+        self._unary, self._field = energies, None
+
+    def _add(self, features: np.ndarray, compat: Compatibility, kernel: int, normalization: int) -> None:
+        KernelType(kernel)
+        weight = np.asarray(compat, np.float32)
+        if weight.ndim == 2:
+            weight = np.float32(0.5) * (weight + weight.T)
+        self._kernels.append(Kernel(features, weight, _NAMES[NormalizationType(normalization)]))
+        self._field = None
+
+    def _begin(self) -> MeanField:
+        if self._unary is None:
+            raise DataError("no unary energies; call setUnaryEnergy first")
+        self._field = MeanField(self._unary, self._kernels)
+        return self._field
+
+    def _at(self, q: np.ndarray) -> MeanField:
+        field = self._field or self._begin()
+        field.marginals = q
+        return field
+
+
+class DenseCRF2D(DenseCRF):
+    """A CRF of the pixels of an image, width first."""
+
+    def __init__(self, w: int, h: int, nlabels: int) -> None:
+        super().__init__(w * h, nlabels)
+        self._shape = (int(h), int(w))
+
+    def addPairwiseGaussian(
+        self,
+        sxy: float | Sequence[float],
+        compat: Compatibility,
+        kernel: int = DIAG_KERNEL,
+        normalization: int = NORMALIZE_SYMMETRIC,
+    ) -> None:
+        """sxy: pixels, one number or (x, y)."""
+        self._add(pixel_features(self._shape, _steps(sxy)), compat, kernel, normalization)
+
+    def addPairwiseBilateral(
+        self,
+        sxy: float | Sequence[float],
+        srgb: float | Sequence[float],
+        rgbim: np.ndarray,
+        compat: Compatibility,
+        kernel: int = DIAG_KERNEL,
+        normalization: int = NORMALIZE_SYMMETRIC,
+    ) -> None:
+        """sxy: pixels, one number or (x, y). srgb: one number or (r, g, b). rgbim: (h, w, 3), 0..255."""
+        image = np.asarray(rgbim)
+        if image.ndim != 3 or image.shape[:2] != self._shape:
+            raise DataError(f"rgbim has shape {image.shape}; expected {(*self._shape, 3)}")
+        colours = image / np.broadcast_to(np.asarray(srgb, np.float32), image.shape[-1:])
+        self._add(pixel_features(self._shape, _steps(sxy), colours), compat, kernel, normalization)
+
+
+def _steps(sxy: float | Sequence[float]) -> np.ndarray:
+    """(y, x) features per pixel."""
+    x, y = np.broadcast_to(np.asarray(sxy, float), 2)
+    return 1 / np.array([y, x])

@@ -1,0 +1,276 @@
+"""The permutohedral lattice: a Gaussian filter over points in any feature space, in time linear in the points.
+
+Adams, Baek and Davis 2010. Every point gives its values to the d + 1 lattice points of the simplex around it (splat),
+these are blurred with (1/2, 1, 1/2) along each of the d + 1 directions of the lattice, and every point takes from the
+same d + 1 lattice points again (slice).
+
+N points, d features, C channels (a row is padded to whole vectors), M lattice points, here also called rows.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numba import njit
+
+from atrous.errors import DataError
+from atrous.ops.lattice_build import chain, gather, number, simplices
+from atrous.ops.threads import Team
+from atrous.ops.vectors import WIDTH, aligned, has_half, load, multiply_add, padded, prefetch, spread, store
+
+LARGEST_DIMENSION = 8
+AHEAD = 8
+"""Rows that a kernel asks the memory for before it needs them."""
+
+Chains = tuple[np.ndarray, np.ndarray]
+"""(rows, starts): lattice points of which each is the next one's neighbour, and where a new chain of them begins."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What lattice points gather from points, and along which chains they are blurred. All indices are uint32."""
+
+    starts: np.ndarray
+    """(M + 1,) where each row's part of `sources` and `shares` begins."""
+    sources: np.ndarray
+    """The points that rows gather from."""
+    shares: np.ndarray
+    """How much of each, float32."""
+    chains: tuple[Chains, ...]
+    """For each direction; rows without a neighbour in it are left out."""
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """A filter as tables: what lattice points gather, and what points take from them again.
+
+    An exact filter has this form too (`exact_lattice`).
+    """
+
+    rows: Rows
+    vertices: np.ndarray
+    """(N, d + 1) uint32 rows that each point takes from."""
+    weights: np.ndarray
+    """(N, d + 1) float32, how much of each."""
+    own: np.ndarray
+    """(N,) float32: what a point would get of its own value, were it alone."""
+
+    def filter(self, values: np.ndarray, *, half: bool = False, threads: int | None = None) -> np.ndarray:
+        """(N, C) -> (N, C) float32: the sum over all points j of kernel(i, j) values_j, as the lattice has it.
+
+        half: lattice points hold float16, half the memory and three digits (float32 where the processor has none).
+        """
+        return self._filter(values, self.rows, half, threads)
+
+    def adjoint(self, values: np.ndarray, *, half: bool = False, threads: int | None = None) -> np.ndarray:
+        """(N, C) -> (N, C) float32: the transposed filter, with <a, filter(b)> = <adjoint(a), b>."""
+        return self._filter(values, replace(self.rows, chains=self.rows.chains[::-1]), half, threads)
+
+    def _filter(self, values: np.ndarray, rows: Rows, half: bool, threads: int | None) -> np.ndarray:
+        if values.ndim != 2 or len(values) != len(self.vertices):
+            raise DataError(f"values have shape {values.shape}; expected ({len(self.vertices)}, channels)")
+        padding = np.zeros((len(values), padded(values.shape[1])), np.float32)
+        padding[:, : values.shape[1]] = values
+        with Team(threads) as team:
+            unit = np.float32(1)
+            if half:
+                unit = half_unit(splat_blur(team, rows, one_channel(np.abs(values).max(1))))
+            table = splat_blur(team, rows, padding * unit, half=half)
+            slice_rows(team, self.vertices, self.weights / unit, table, padding)
+        return padding[:, : values.shape[1]]
+
+
+def one_channel(values: np.ndarray) -> np.ndarray:
+    """(N,) -> (N, WIDTH) float32, all but the first column zero."""
+    out = np.zeros((len(values), WIDTH), np.float32)
+    out[:, 0] = values
+    return out
+
+
+def half_unit(table: np.ndarray) -> np.float32:
+    """The power of two that brings the largest of blurred rows to 8,192..16,384 (float16 ends at 65,504).
+
+    Blurring never makes non-negative rows smaller, so that none is larger on its way there.
+    """
+    return np.float32(2.0 ** np.floor(np.log2(16384 / max(float(table.max()), 1e-30))))
+
+
+def empty_table(rows: int, size: int, half: bool) -> np.ndarray:
+    """(rows, size) for lattice points: float32, or float16 in a uint16's clothes where the processor converts it."""
+    return aligned((rows, size), np.uint16 if half and has_half() else np.float32)
+
+
+def splat_blur(
+    team: Team, rows: Rows, values: np.ndarray, table: np.ndarray | None = None, *, half: bool = False
+) -> np.ndarray:
+    """(N, size) float32 values of points, size a multiple of `WIDTH` -> (M, size) blurred lattice points (`table`)."""
+    size = values.shape[1]
+    table = empty_table(len(rows), size, half) if table is None else table
+    parts, flat = balanced(rows.starts, team.threads), table.reshape(-1)
+    team.split(parts, _splat, rows.starts, rows.sources, rows.shares, values.reshape(-1), np.uint64(size), flat)
+    for chained, starts in rows.chains:
+        team.split(balanced(starts, team.threads), _blur, chained, starts, np.uint64(size), flat)
+    return table
+
+
+def slice_rows(team: Team, vertices: np.ndarray, weights: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:
+    """out (N, size) float32 = for each point the sum of its weights times its lattice points."""
+    size = np.uint64(out.shape[1])
+    team.split(len(out), _slice, vertices, weights, table.reshape(-1), size, out.reshape(-1))
+
+
+def balanced(starts: np.ndarray, parts: int) -> list[int]:
+    """Bounds that divide lists, one behind the other with these starts, into parts of about equal length together."""
+    wanted = np.linspace(0, int(starts[-1]), parts + 1)[1:-1]
+    return [0, *np.searchsorted(starts, wanted).tolist(), len(starts) - 1]
+
+
+@njit(nogil=True, cache=True)
+def _splat(starts, sources, shares, values, size, table, first, last):  # type: ignore[no-untyped-def]
+    """Rows first..last - 1 of the table; three vectors of a row at a time where there are as many, else single ones."""
+    one, two, three, ahead = np.uint64(WIDTH), np.uint64(2 * WIDTH), np.uint64(3 * WIDTH), np.uint64(AHEAD)
+    end_of_all = np.uint64(starts[last])
+    for row in range(np.uint64(first), np.uint64(last)):
+        begin, end = np.uint64(starts[row]), np.uint64(starts[row + np.uint64(1)])
+        c = np.uint64(0)
+        while c < size:
+            a = b = d = spread(np.float32(0))
+            triple = c + three <= size
+            for e in range(begin, end):
+                share, place = spread(shares[e]), sources[e] * size + c
+                if e + ahead < end_of_all:
+                    soon = sources[e + ahead] * size + c
+                    prefetch(values, soon)
+                    prefetch(values, soon + two)
+                a = multiply_add(share, load(values, place), a)
+                if triple:
+                    b = multiply_add(share, load(values, place + one), b)
+                    d = multiply_add(share, load(values, place + two), d)
+            place = row * size + c
+            store(table, place, a)
+            if triple:
+                store(table, place + one, b)
+                store(table, place + two, d)
+            c += three if triple else one
+
+
+@njit(nogil=True, cache=True)
+def _blur(rows, starts, size, table, first, last):  # type: ignore[no-untyped-def]
+    """(1/2, 1, 1/2) along chains first..last - 1, in place: each row is read and written once."""
+    one, two, three, ahead = np.uint64(WIDTH), np.uint64(2 * WIDTH), np.uint64(3 * WIDTH), np.uint64(AHEAD)
+    half, zero = spread(np.float32(0.5)), spread(np.float32(0))
+    end_of_all = np.uint64(starts[last])
+    for chain_ in range(np.uint64(first), np.uint64(last)):
+        begin, end = np.uint64(starts[chain_]), np.uint64(starts[chain_ + np.uint64(1)])
+        c = np.uint64(0)
+        while c < size:
+            triple = c + three <= size
+            place = rows[begin] * size + c
+            a0 = b0 = d0 = b1 = d1 = zero  # the row before this one and this one, each in three vectors
+            a1 = load(table, place)
+            if triple:
+                b1, d1 = load(table, place + one), load(table, place + two)
+            for i in range(begin + np.uint64(1), end):
+                if i + ahead < end_of_all:
+                    soon = rows[i + ahead] * size + c
+                    prefetch(table, soon)
+                    prefetch(table, soon + two)
+                following = rows[i] * size + c
+                a2 = load(table, following)
+                store(table, place, multiply_add(half, a0 + a2, a1))
+                a0, a1 = a1, a2
+                if triple:
+                    b2, d2 = load(table, following + one), load(table, following + two)
+                    store(table, place + one, multiply_add(half, b0 + b2, b1))
+                    store(table, place + two, multiply_add(half, d0 + d2, d1))
+                    b0, b1, d0, d1 = b1, b2, d1, d2
+                place = following
+            store(table, place, multiply_add(half, a0, a1))
+            if triple:
+                store(table, place + one, multiply_add(half, b0, b1))
+                store(table, place + two, multiply_add(half, d0, d1))
+            c += three if triple else one
+
+
+@njit(nogil=True, cache=True)
+def _slice(vertices, weights, table, size, out, first, last):  # type: ignore[no-untyped-def]
+    w1 = np.uint64(WIDTH)
+    corners = np.uint64(vertices.shape[1])
+    for i in range(np.uint64(first), np.uint64(last)):
+        for c in range(np.uint64(0), size, w1):
+            sum_ = spread(np.float32(0))
+            for k in range(corners):
+                sum_ = multiply_add(spread(weights[i, k]), load(table, vertices[i, k] * size + c), sum_)
+            store(out, i * size + c, sum_)
+
+
+def build_lattice(features: np.ndarray, *, threads: int | None = None) -> Lattice:
+    """The lattice of (N, d) features, d = 1..8, each already divided by its standard deviation.
+
+    The kernel between two points is about exp(-|f_i - f_j|^2 / 2), the point itself included, times a factor that hangs
+    on how densely the points lie (0.87 for the pixel grid, 0.4 to 0.6 with colours): compare normalised sums only.
+    DataError where features are not finite, empty, beyond 2^40 or of another shape.
+    """
+    features = np.asarray(features)
+    if features.ndim != 2 or not 1 <= features.shape[1] <= LARGEST_DIMENSION or not len(features):
+        raise DataError(f"features have shape {features.shape}; expected (points, 1..{LARGEST_DIMENSION}), points >= 1")
+    features = np.ascontiguousarray(features, np.float32)
+    low, high = features.min(0), features.max(0)
+    if not (max(-low.min(), high.max()) < 2**40):
+        raise DataError("features are not finite, or beyond 2^40; expected finite numbers")
+    n, d = features.shape
+    steps = _steps(low, high)
+    keys, weights, own = np.empty((n, d + 1), np.int64), np.empty((n, d + 1), np.float32), np.empty(n, np.float32)
+    with Team(threads) as team:
+        team.split(n, simplices, features, steps, keys, weights, own)
+        found, vertices = number(keys)
+        del keys
+        order = np.argsort(found)
+        rank = np.empty(len(found), np.uint32)
+        rank[order] = np.arange(len(found), dtype=np.uint32)
+        vertices = rank[vertices]
+        points = found[order]
+        chains = team.run([lambda step=step: chain(points, step) for step in np.abs(steps)])  # type: ignore[misc]
+        starts, sources, shares = gather(vertices, weights, len(points))
+    weights *= np.float32(1 / (1 + 0.5**d))
+    return Lattice(Rows(starts, sources, shares, tuple(chains)), vertices, weights, own)
+
+
+def _steps(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """(d + 1,) int64: what a step along each axis of the lattice adds to a key, from the features' least and largest.
+
+    Mixed radix where that fits into 63 bits, else fixed multipliers without order (two of a million points collide with
+    a chance of one in ten million).
+    """
+    d = len(low)
+    axis = np.arange(1, d + 1)
+    scale = np.sqrt(2 / 3) * (d + 1) / np.sqrt(axis * (axis + 1))
+    elevate = np.triu(np.ones((d + 1, d)))  # row i: what each scaled feature adds to coordinate i
+    elevate[axis, axis - 1] = -axis
+    matrix = (elevate[:-1] - elevate[-1]) * scale / (d + 1)
+    extent = np.ceil(np.abs(matrix) @ (high.astype(float) - low)) + 12
+    if np.prod(extent) * extent.max() < 2**62:
+        steps = np.concatenate([[1], np.cumprod(extent[:-1].astype(np.int64))])
+    else:
+        steps = np.random.default_rng(0).integers(2**62, size=d)
+    return np.append(steps, -steps.sum())
+
+
+def exact_lattice(features: np.ndarray) -> Lattice:
+    """The Gaussian itself as tables of the same form: a row for each point, which gathers from all of them; no blur.
+
+    N x N numbers: for small N, and to tell what the lattice leaves out. DataError above 8,192 points.
+    """
+    n = len(features)
+    if n > 8192:
+        raise DataError(f"{n} points have {n * n} pairs; the exact sum is for at most 8192, leave `exact` out")
+    f = np.asarray(features, float)
+    shares = np.empty((n, n), np.float32)
+    for i in range(n):
+        shares[i] = np.exp(-0.5 * np.square(f - f[i]).sum(1))
+    every = np.arange(n, dtype=np.uint32)
+    starts = np.arange(n + 1, dtype=np.uint32) * np.uint32(n)
+    own, weights = np.ones(n, np.float32), np.ones((n, 1), np.float32)
+    return Lattice(Rows(starts, np.tile(every, n), shares.reshape(-1), ()), every[:, None], weights, own)

@@ -1,0 +1,142 @@
+"""The dense CRF of an image: labels of pixels are alike that lie near one another, and more so in like colours.
+
+Kraehenbuehl and Koltun 2011 (1210.5644), equation 3: with positions p and colours c,
+
+    k(i, j) = w1 exp(-|p_i - p_j|^2 / 2 sxy^2 - |c_i - c_j|^2 / 2 srgb^2)   bilateral, "appearance"
+            + w2 exp(-|p_i - p_j|^2 / 2 sxy^2)                              gaussian, "smoothness"
+
+Each of the two has a width of its own. The loop is in `atrous.refine.meanfield`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from atrous.errors import DataError, nearest
+from atrous.ops.lattice import LARGEST_DIMENSION
+from atrous.refine.inputs import checked_image, checked_probabilities, checked_spacing
+from atrous.refine.meanfield import MOST_LABELS, Kernel, MeanField, Normalisation
+from atrous.refine.unary import unary_from_logits, unary_from_probabilities
+
+
+@dataclass(frozen=True)
+class Preset:
+    gaussian: tuple[float, float]
+    """(sxy, weight)."""
+    bilateral: tuple[float, float, float]
+    """(sxy, srgb, weight), colours 0..255."""
+    iterations: int
+    normalisation: Normalisation = "symmetric"
+
+
+PRESETS = {
+    "deeplab_v1": Preset((3, 3), (50, 10, 5), 10),
+    "deeplab_v2": Preset((1, 3), (67, 3, 4), 10),  # ResNet-101
+    "crfasrnn": Preset((3, 3), (160, 3, 5), 10, "after"),  # 5 iterations in training
+    "pydensecrf": Preset((3, 3), (80, 13, 10), 5),  # its example
+    "convcrf": Preset((3, 3), (80, 13, 10), 5),  # without its window, which `ConvCRF` has
+}
+"""What the papers' own code used. None was tuned for your data: `atrous tune-crf` does that."""
+
+
+def dense_crf(
+    probabilities: np.ndarray,
+    image: np.ndarray,
+    *,
+    preset: str | None = None,
+    gaussian: tuple[float, float] | None = None,
+    bilateral: tuple[float, float, float] | None = None,
+    iterations: int | None = None,
+    normalisation: Normalisation | None = None,
+    self_term: bool = True,
+    unary: Literal["probabilities", "logits", "energies"] = "probabilities",
+    spacing: tuple[float, ...] | None = None,
+    tolerance: float = 0.0,
+    monitor: Callable[[int, float], None] | None = None,
+    exact: bool = False,
+    half: bool = False,
+    threads: int | None = None,
+) -> np.ndarray:
+    """Sharpened probabilities: (K, H, W) and image (H, W) or (H, W, C) -> (K, H, W) float32, each pixel's sum 1.
+
+    Volumes too: (K, D, H, W) and (D, H, W) or (D, H, W, C). The image is raw, of any real type; `srgb` is in its units.
+    Of more channels than the lattice has dimensions left (8 less the axes) the first principal components are taken.
+
+    preset: one of `PRESETS`, "deeplab_v1", "deeplab_v2", "crfasrnn", "pydensecrf", "convcrf"; what is given beside it
+    wins over it. Without one: gaussian (3, 3), bilateral (80, 13, 10), 10 iterations, "symmetric".
+    gaussian: (sxy, weight). bilateral: (sxy, srgb, weight). A weight of 0 leaves the term out. sxy is in pixels, or in
+    the units of `spacing`, the distances between pixels along each axis. normalisation, self_term: see `Kernel`.
+    unary: what `probabilities` holds: 0..1 (clipped to 1e-5), logits, or energies -log p (`unary_from_labels`).
+    tolerance: iterations end where no probability moves by more. monitor: called with iteration and free energy.
+    exact, half, threads: see `MeanField`. DataError for sizes that differ, numbers that are not finite, widths of 0.
+    """
+    chosen = _preset(preset)
+    gaussian, bilateral = gaussian or chosen.gaussian, bilateral or chosen.bilateral
+    iterations = chosen.iterations if iterations is None else iterations
+    if iterations < 0 or iterations != int(iterations):
+        raise DataError(f"iterations is {iterations}; expected a whole number, 0 or more")
+    for name, numbers, count in (("gaussian", gaussian, 2), ("bilateral", bilateral, 3)):
+        if len(numbers) != count or not np.isfinite(numbers).all() or min(numbers[:-1]) <= 0:
+            raise DataError(f"{name} is {numbers}; expected {count} numbers, widths over 0 and then the weight")
+    energy = _unary(probabilities, unary)
+    shape = energy.shape[1:]
+    colours, steps = checked_image(image, shape), checked_spacing(spacing, len(shape))
+    kernels = []
+    for weight, features in (
+        (gaussian[-1], lambda: pixel_features(shape, steps / gaussian[0])),
+        (bilateral[-1], lambda: pixel_features(shape, steps / bilateral[0], colours, bilateral[1])),
+    ):
+        if weight:
+            kernels.append(Kernel(features(), weight, normalisation or chosen.normalisation, self_term))
+    field = MeanField(energy.reshape(len(energy), -1), kernels, exact=exact, half=half, threads=threads)
+    del energy, kernels
+    field.run(int(iterations), tolerance=tolerance, monitor=monitor)
+    return field.marginals.reshape(-1, *shape)
+
+
+def pixel_features(
+    shape: tuple[int, ...], steps: np.ndarray, colours: np.ndarray | None = None, deviation: float = 1.0
+) -> np.ndarray:
+    """(N, axes + channels) float32: each pixel's place times `steps`, last axis first, and its colours / deviation.
+
+    shape: of the image; steps: per axis; colours: (*shape, C). With more channels than the lattice has dimensions left,
+    as many principal components of them as there are left.
+    """
+    axes = len(shape)
+    channels = 0 if colours is None else min(colours.shape[-1], LARGEST_DIMENSION - axes)
+    features = np.empty((*shape, axes + channels), np.float32)
+    for i, axis in enumerate(reversed(range(axes))):
+        features[..., i] = (np.arange(shape[axis]) * steps[axis]).reshape(-1, *[1] * (axes - 1 - axis))
+    if colours is not None:
+        if channels < colours.shape[-1]:
+            flat = colours.reshape(-1, colours.shape[-1])
+            colours = colours @ np.linalg.eigh(np.cov(flat, rowvar=False))[1][:, ::-1][:, :channels].astype(np.float32)
+        np.divide(colours, np.float32(deviation), out=features[..., axes:])
+    return features.reshape(-1, axes + channels)
+
+
+def _preset(name: str | None) -> Preset:
+    if name is None:
+        return Preset((3, 3), (80, 13, 10), 10)
+    if name not in PRESETS:
+        raise DataError(f"unknown preset {name!r}; {nearest(name, list(PRESETS))}")
+    return PRESETS[name]
+
+
+def _unary(values: np.ndarray, kind: str) -> np.ndarray:
+    """(K, *shape) float32 energies of what the caller has."""
+    if kind == "probabilities":
+        return unary_from_probabilities(checked_probabilities(values))
+    if kind not in ("logits", "energies"):
+        raise DataError(f"unary is {kind!r}; {nearest(kind, ['probabilities', 'logits', 'energies'])}")
+    array = np.asarray(values)
+    if array.ndim not in (3, 4) or 0 in array.shape[1:] or not 2 <= len(array) <= MOST_LABELS:
+        raise DataError(
+            f"{kind} have shape {array.shape}; expected (K, H, W) or (K, D, H, W), K from 2 to {MOST_LABELS:,}"
+        )
+    array = array.astype(np.float32, copy=False)
+    if not np.isfinite(array).all():
+        raise DataError(f"{kind} have values that are nan or infinite; expected finite numbers")
+    return unary_from_logits(array) if kind == "logits" else array

@@ -1,0 +1,340 @@
+"""Mean field of the fully connected CRF: the loop, whatever the kernels and the labels' compatibility.
+
+Kraehenbuehl and Koltun 2011 (1210.5644), algorithm 1. The energy of labels x, with features f:
+
+    E(x) = sum_i psi_u(x_i) + sum_{i < j} sum_m mu_m(x_i, x_j) k_m(f_i, f_j)
+
+    Q = softmax(-psi_u)
+    repeat  K_m Q                            message passing, one Gaussian filter for all labels
+            E_i(l) = sum_m mu_m(l, .) K_m Q  compatibility transform and weighting
+            Q = softmax(-psi_u - E)          local update
+
+N pixels, K labels (a row of them is padded to whole vectors), M lattice points of all kernels together. Nothing here
+knows what an image is: see `atrous.refine.densecrf`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numba import njit
+
+from atrous.errors import DataError, nearest
+from atrous.ops.lattice import (
+    Rows,
+    build_lattice,
+    empty_table,
+    exact_lattice,
+    half_unit,
+    one_channel,
+    slice_rows,
+    splat_blur,
+)
+from atrous.ops.threads import Team
+from atrous.ops.vectors import (
+    WIDTH,
+    aligned,
+    exp,
+    has_half,
+    larger,
+    largest,
+    load,
+    multiply_add,
+    padded,
+    prefetch,
+    spread,
+    store,
+    total,
+)
+
+Normalisation = Literal["none", "mean", "before", "after", "symmetric"]
+MOST_LABELS = 65536
+NEVER = -1e30
+"""The log-probability of labels that only pad a row."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A term of the pairwise energy.
+
+    features: (N, d), d = 1..8, each divided by its standard deviation: k(i, j) = exp(-|f_i - f_j|^2 / 2).
+    compatibility: a weight w (Potts: unlike labels cost w), or (K,) or (K, K), what messages of labels cost a label:
+    Potts is -w times the identity there, but for a constant, and positive numbers are costs.
+    normalisation: with n = K 1, "none" K, "mean" K N / sum(n), "before" K diag(1/n), "after" diag(1/n) K, "symmetric"
+    diag(1/sqrt(n)) K diag(1/sqrt(n)). pydensecrf's NO_NORMALIZATION is "none".
+    self_term: whether a pixel is its own neighbour. It is in pydensecrf, it is not in the paper; n counts it anyway.
+    """
+
+    features: np.ndarray
+    compatibility: float | np.ndarray
+    normalisation: Normalisation = "symmetric"
+    self_term: bool = True
+
+
+@dataclass(frozen=True)
+class _Term:
+    """Kernels with one compatibility in common: what lattices gather and what pixels take from all of them."""
+
+    lattices: list[Rows]
+    vertices: np.ndarray
+    weights: np.ndarray
+    own: np.ndarray
+    """(N,) what each pixel's message holds of its own value and should not."""
+    compatibility: np.ndarray | None
+    """(K, K); None for Potts, whose weight is in `weights`."""
+
+
+class MeanField:
+    """The field of N pixels: `run` it, then ask for its `marginals`. The lattices are built here, once.
+
+    unary: (K, N) energies, -log p. exact: sums over all pairs of pixels instead of the lattice (at most 8,192 pixels).
+    half: lattice points in float16, half their memory. threads: None takes what there is.
+    """
+
+    def __init__(
+        self,
+        unary: np.ndarray,
+        kernels: Sequence[Kernel],
+        *,
+        exact: bool = False,
+        half: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        if unary.ndim != 2 or not 2 <= len(unary) <= MOST_LABELS or not unary.shape[1]:
+            raise DataError(f"unary has shape {unary.shape}; expected (labels, pixels), 2 to {MOST_LABELS} labels")
+        self.labels, self.pixels = unary.shape
+        self._team = Team(threads)
+        half = half and has_half()
+        potts = [kernel for kernel in kernels if np.ndim(kernel.compatibility) == 0]
+        groups = [potts] * bool(potts) + [[kernel] for kernel in kernels if np.ndim(kernel.compatibility)]
+        with self._team as team:
+            self._terms = [_term(team, group, self.labels, self.pixels, exact, half) for group in groups]
+            self._logits = self._rows(unary, -1, NEVER)
+            self._marginals = aligned(self._logits.shape, np.float32)
+            self._marginals[:] = 0
+            rows = max((sum(map(len, term.lattices)) for term in self._terms), default=0)
+            self._table = empty_table(rows, self._logits.shape[1], half)
+            self._update(self._logits, _nothing(self.pixels))
+
+    @property
+    def marginals(self) -> np.ndarray:
+        """(K, N) float32, Q."""
+        out = np.empty((self.labels, self.pixels), np.float32)
+        with self._team as team:
+            team.split(self.pixels, _from_rows, self._marginals, out)
+        return out
+
+    @marginals.setter
+    def marginals(self, values: np.ndarray) -> None:
+        with self._team:
+            self._marginals = self._rows(values, 1, 0)
+
+    def run(
+        self, iterations: int, *, tolerance: float = 0.0, monitor: Callable[[int, float], None] | None = None
+    ) -> int:
+        """Updates all pixels at once, so many times; returns how many times it did.
+
+        Ends early where no probability changed by more than `tolerance`. monitor: called after each update with its
+        number and the free energy, for which all filters run once more. Parallel updates can make it rise.
+        """
+        for iteration in range(1, iterations + 1):
+            with self._team:
+                change = self._step()
+            if monitor is not None:
+                monitor(iteration, self.free_energy())
+            if change <= tolerance:
+                return iteration
+        return iterations
+
+    def free_energy(self) -> float:
+        """KL(Q || P) without its constants (log Z, and Potts as gain of like labels, not as cost of unlike ones)."""
+        entropy, unary, pairwise = self.parts()
+        return unary + pairwise / 2 - entropy
+
+    def parts(self) -> tuple[float, float, float]:
+        """(entropy, mean unary energy, mean pairwise energy with every pair counted from both its ends) of Q."""
+        with self._team:
+            energy = self._energy()
+        q, logits, energy = (rows[:, : self.labels] for rows in (self._marginals, self._logits, energy))
+        log = np.log(np.maximum(q, 1e-20))
+        entropy, unary, pairwise = (float(np.einsum("ij,ij->", q, rows, dtype=float)) for rows in (log, logits, energy))
+        return -entropy, -unary, pairwise
+
+    def _step(self) -> float:
+        """One round; the largest change. Potts messages are sliced, summed and put through the softmax in one pass."""
+        if len(self._terms) == 1 and self._terms[0].compatibility is None:
+            self._pass(self._terms[0])
+            return self._update(self._logits, self._terms[0])
+        return self._update(self._logits - self._energy(), _nothing(self.pixels))
+
+    def _pass(self, term: _Term) -> None:
+        """Q into the lattices and blurred there: the first two thirds of message passing."""
+        first = 0
+        for rows in term.lattices:
+            splat_blur(self._team, rows, self._marginals, self._table[first : first + len(rows)])
+            first += len(rows)
+
+    def _energy(self) -> np.ndarray:
+        """(N, size) E."""
+        energy, message = np.zeros_like(self._logits), np.empty_like(self._logits)
+        for term in self._terms:
+            self._pass(term)
+            slice_rows(self._team, term.vertices, term.weights, self._table, message)
+            message -= term.own[:, None] * self._marginals
+            if term.compatibility is None:
+                energy -= message
+            else:
+                energy[:, : self.labels] += message[:, : self.labels] @ term.compatibility.T
+        return energy
+
+    def _update(self, logits: np.ndarray, term: _Term) -> float:
+        q, size = self._marginals.reshape(-1), np.uint64(logits.shape[1])
+        table, flat = self._table.reshape(-1), logits.reshape(-1)
+        return max(self._team.split(self.pixels, _softmax, flat, term.vertices, term.weights, table, term.own, size, q))
+
+    def _rows(self, values: np.ndarray, sign: int, padding: float) -> np.ndarray:
+        """(K, N) -> (N, size) float32, times `sign`."""
+        rows = aligned((self.pixels, padded(self.labels)), np.float32)
+        self._team.split(
+            self.pixels, _to_rows, np.ascontiguousarray(values, np.float32), np.float32(sign), np.float32(padding), rows
+        )
+        return rows
+
+
+def _nothing(pixels: int) -> _Term:
+    """No message at all."""
+    own = np.zeros(pixels, np.float32)
+    return _Term([], np.empty((pixels, 0), np.uint32), np.empty((pixels, 0), np.float32), own, None)
+
+
+def _term(team: Team, kernels: Sequence[Kernel], labels: int, pixels: int, exact: bool, half: bool) -> _Term:
+    """Normalisation and Potts weight go into the numbers with which pixels give and take: no pass of their own."""
+    lattices, vertices, weights, first = [], [], [], 0
+    own = np.zeros(pixels, np.float32)
+    for kernel in kernels:
+        if len(kernel.features) != pixels:
+            raise DataError(f"a kernel has features of {len(kernel.features)} pixels, the unary energies have {pixels}")
+        lattice = exact_lattice(kernel.features) if exact else build_lattice(kernel.features, threads=team.threads)
+        rows = lattice.rows
+        ones, n = one_channel(np.ones(pixels)), np.empty((pixels, WIDTH), np.float32)
+        slice_rows(team, lattice.vertices, lattice.weights, splat_blur(team, rows, ones), n)
+        give, take = _normalisers(n[:, 0], kernel.normalisation)
+        np.multiply(rows.shares, give[rows.sources], out=rows.shares)
+        if half:
+            unit = half_unit(splat_blur(team, rows, ones))
+            np.multiply(rows.shares, unit, out=rows.shares)
+            give, take = give * unit, take / unit
+        if np.ndim(kernel.compatibility) == 0:
+            take = take * np.float32(kernel.compatibility)
+        np.multiply(lattice.weights, take[:, None], out=lattice.weights)
+        if not kernel.self_term:
+            own += lattice.own * give * take
+        lattices.append(rows)
+        vertices.append(lattice.vertices + np.uint32(first))
+        weights.append(lattice.weights)
+        first += len(rows)
+    return _Term(lattices, _beside(vertices), _beside(weights), own, _matrix(kernels[0].compatibility, labels))
+
+
+def _beside(tables: list[np.ndarray]) -> np.ndarray:
+    return tables[0] if len(tables) == 1 else np.concatenate(tables, 1)
+
+
+def _normalisers(n: np.ndarray, normalisation: str) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) by which values are multiplied before and after the filter."""
+    one, inverse = np.ones_like(n), 1 / (n + np.float32(1e-20))
+    match normalisation:
+        case "none":
+            return one, one
+        case "mean":
+            return one, np.full_like(n, len(n) / n.sum(dtype=float))
+        case "before":
+            return inverse, one
+        case "after":
+            return one, inverse
+        case "symmetric":
+            return np.sqrt(inverse), np.sqrt(inverse)
+    raise DataError(f"unknown normalisation {normalisation!r}; {nearest(normalisation, get_args(Normalisation))}")
+
+
+def _matrix(compatibility: float | np.ndarray, labels: int) -> np.ndarray | None:
+    """(K, K) float32 of a vector or matrix, None of a number."""
+    matrix = np.asarray(compatibility, np.float32)
+    if matrix.ndim == 0:
+        return None
+    matrix = np.diag(matrix) if matrix.ndim == 1 else matrix
+    if matrix.shape != (labels, labels):
+        raise DataError(f"compatibility has shape {np.shape(compatibility)}; expected a number, ({labels},) or square")
+    return matrix
+
+
+@njit(nogil=True, cache=True)
+def _softmax(logits, vertices, weights, table, own, size, q, first, last):  # type: ignore[no-untyped-def]
+    """q = softmax(logits + what each pixel takes from the table - own q); the largest change of a number of q."""
+    w1, w2, w3, zero = np.uint64(WIDTH), np.uint64(2 * WIDTH), np.uint64(3 * WIDTH), spread(np.float32(0))
+    corners = np.uint64(vertices.shape[1])
+    row, change = np.empty(size, np.float32), zero
+    for i in range(np.uint64(first), np.uint64(last)):
+        if i + np.uint64(2) < np.uint64(last):
+            for k in range(corners):
+                place = vertices[i + np.uint64(2), k] * size
+                prefetch(table, place)
+                prefetch(table, place + w2)
+        mine, top, c = spread(-own[i]), spread(np.float32(NEVER)), np.uint64(0)
+        while c < size:
+            at = i * size + c
+            a = multiply_add(mine, load(q, at), load(logits, at))
+            if c + w3 <= size:
+                b = multiply_add(mine, load(q, at + w1), load(logits, at + w1))
+                d = multiply_add(mine, load(q, at + w2), load(logits, at + w2))
+                for k in range(corners):
+                    weight, place = spread(weights[i, k]), vertices[i, k] * size + c
+                    a = multiply_add(weight, load(table, place), a)
+                    b = multiply_add(weight, load(table, place + w1), b)
+                    d = multiply_add(weight, load(table, place + w2), d)
+                store(row, c + w1, b)
+                store(row, c + w2, d)
+                top = larger(top, larger(b, d))
+                step = w3
+            else:
+                for k in range(corners):
+                    a = multiply_add(spread(weights[i, k]), load(table, vertices[i, k] * size + c), a)
+                step = w1
+            store(row, c, a)
+            top = larger(top, a)
+            c += step
+        peak, sums = spread(largest(top)), zero
+        for c in range(np.uint64(0), size, w1):
+            value = exp(load(row, c) - peak)
+            store(row, c, value)
+            sums = sums + value
+        norm = spread(np.float32(1) / total(sums))
+        for c in range(np.uint64(0), size, w1):
+            at, value = i * size + c, load(row, c) * norm
+            moved = value - load(q, at)
+            change = larger(change, larger(moved, zero - moved))
+            store(q, at, value)
+    return largest(change)
+
+
+@njit(nogil=True, cache=True)
+def _to_rows(values, sign, padding, rows, first, last):  # type: ignore[no-untyped-def]
+    """(K, N) times sign -> (N, size), a few pixels at a time so that both stay in the cache."""
+    labels, size = values.shape[0], rows.shape[1]
+    for start in range(first, last, 16):
+        stop = min(start + 16, last)
+        for k in range(labels):
+            for i in range(start, stop):
+                rows[i, k] = sign * values[k, i]
+        for i in range(start, stop):
+            rows[i, labels:size] = padding
+
+
+@njit(nogil=True, cache=True)
+def _from_rows(rows, values, first, last):  # type: ignore[no-untyped-def]
+    for start in range(first, last, 16):
+        stop = min(start + 16, last)
+        for k in range(values.shape[0]):
+            for i in range(start, stop):
+                values[k, i] = rows[i, k]
