@@ -257,7 +257,7 @@ def report(
 @app.command()
 def predict(
     inputs: Annotated[list[str], typer.Argument(metavar="IN...", help="Images, folders or globs.")],
-    model: Annotated[Path, typer.Option("--model", help="Run folder or bundle.")],
+    model: Annotated[Path, typer.Option("--model", help="Run folder, bundle, or weights named by `atrous models`.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Output folder.")] = Path("predictions"),
     window: Annotated[int | None, typer.Option(min=0, help="Side of the windows; 0: whole; default by size.")] = None,
     decode: Decode = "argmax",
@@ -298,7 +298,7 @@ def predict(
 @app.command("import")
 def import_(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="Weights: .safetensors, .pth, .pt or .bin.")],
-    source: Annotated[str, typer.Option("--from", metavar="TOOLKIT", help="torchvision, hf or smp.")],
+    source: Annotated[str, typer.Option("--from", metavar="TOOLKIT", help="torchvision, smp, mmseg or hf.")],
     model: Annotated[str, typer.Option(help="Our name (deeplabv3) or the toolkit's (deeplabv3_resnet101).")],
     classes: Annotated[int, typer.Option(min=1, help="How many classes the network has.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="The bundle, a .safetensors file.")],
@@ -312,6 +312,7 @@ def import_(
     card = import_weights(path, source, model, encoder, classes, out)
     options = ", ".join(f"{key}={value}" for key, value in card.options.items())
     print(f"bundle {out}: {card.model} ({options}), {len(card.labels)} classes")
+    print(f"from   {card.data}")
     print(f"next   atrous predict PICTURES --model {out}")
 
 
@@ -366,15 +367,20 @@ def inspect(
 
 @app.command()
 def models(as_json: Json = False) -> None:
-    """List the networks: name, parameters with 21 classes, what it is."""
+    """List the networks: name, parameters with 21 classes, what it is; and the weights that `predict` can fetch."""
     from atrous.models import describe_models
+    from atrous.zoo.cards import CARDS, describe_weights
 
     rows = describe_models()
     if as_json:
-        print(json.dumps(rows, indent=1))
+        names = {row["name"]: [name for name, card in CARDS.items() if card.family == row["name"]] for row in rows}
+        print(json.dumps([{**row, "weights": names[row["name"]]} for row in rows], indent=1))
         return
     for row in rows:
         print(f"{row['name']:<14} {row['parameters'] / 1e6:7.2f} M  {row['encoder'] or '-':<10} {row['summary']}")
+    print("\nweights by name, for `atrous predict --model NAME`:")
+    for line in describe_weights():
+        print(line)
 
 
 def check_targets(targets: dict[Path, Path]) -> None:

@@ -22,6 +22,8 @@ from atrous.predict import Predictor
 from atrous.recipe import Recipe
 from atrous.report import report_run
 from atrous.train import train
+from atrous.zoo.cards import CARDS
+from atrous.zoo.fetch import bundle_of
 
 
 class Segmenter:
@@ -122,7 +124,7 @@ class Segmenter:
 
 
 def load(source: Path | str, *, device: str | None = None, **options: Any) -> Segmenter:
-    """A trained Segmenter from a bundle file or a run folder.
+    """A trained Segmenter from a bundle file, a run folder or the name of published weights, which are fetched once.
 
     options: window, overlap, decode, calibration, recall of `atrous.Predictor`.
     """
@@ -136,8 +138,13 @@ def load(source: Path | str, *, device: str | None = None, **options: Any) -> Se
                 else f"{path}: holds no model.safetensors; give a run folder of `atrous train` or a bundle"
             )
         path /= "model.safetensors"
+    elif str(source) in CARDS and not path.exists():
+        path = bundle_of(str(source))
     if not path.exists():
-        raise WeightsError(f"{path}: no such bundle or run folder; train one with `atrous train DATA -o {source}`")
+        raise WeightsError(
+            f"{path}: no such bundle or run folder, nor the name of published weights; "
+            f"train one with `atrous train DATA -o {source}`, or see `atrous models`"
+        )
     segmenter = Segmenter()
     segmenter._predictor = Predictor(*load_bundle(path), device=device or _device(), **options)
     return segmenter

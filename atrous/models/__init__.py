@@ -41,6 +41,7 @@ from atrous.models import (
     vnet,
 )
 from atrous.models.classifier import from_classifier
+from atrous.models.foreign import FOREIGN
 
 __all__ = ["MODELS", "create_model", "describe_models", "from_classifier", "list_models"]
 
@@ -100,12 +101,13 @@ def create_model(
     page's builder takes, mostly `encoder` (a timm name), `stride`, `dropout`, `aux`.
     Raises ModelError on an unknown name or option or a value that cannot be, WeightsError when weights cannot be had.
     """
-    if not isinstance(name, str) or name not in MODELS:
+    pages = {**MODELS, **FOREIGN}  # imported bundles name the latter in their cards
+    if not isinstance(name, str) or name not in pages:
         raise ModelError(f"unknown model {name!r}; {nearest(str(name), list_models())}")
     for what, count in (("classes", classes), ("in_channels", in_channels)):
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise ModelError(f"{what} of {name} is {count!r}; give a whole number from 1 on")
-    accepted = list(inspect.signature(MODELS[name]).parameters)
+    accepted = list(inspect.signature(pages[name]).parameters)
     if unknown := [option for option in options if option not in accepted]:
         raise ModelError(f"model {name!r} has no option {unknown[0]!r}; it takes {', '.join(accepted)}")
     if "pretrained" in accepted:
@@ -114,7 +116,7 @@ def create_model(
         raise WeightsError(
             f"there are no pretrained weights for {name}; leave pretrained off, or use unet with an encoder"
         )
-    return MODELS[name](classes, in_channels=in_channels, **options)
+    return pages[name](classes, in_channels=in_channels, **options)
 
 
 def describe_models() -> list[dict[str, Any]]:

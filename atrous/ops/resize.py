@@ -8,7 +8,10 @@ from torch.nn import functional
 
 from atrous.errors import DataError
 
-Mode = Literal["nearest", "bilinear", "bicubic", "area"]
+Mode = Literal["nearest", "floor", "bilinear", "bicubic", "area"]
+
+NEAR: dict[str, str] = {"nearest": "nearest-exact", "floor": "nearest", "area": "area"}
+"""Modes that know no corners -> torch's names."""
 
 
 def resize(
@@ -17,8 +20,9 @@ def resize(
     """Resize (N, C, H, W) or (N, C, D, H, W) to `size`, (h, w) or (d, h, w) in pixels; any values, floating point.
 
     mode: `bilinear` is trilinear on volumes, `nearest` takes the value at the pixel's centre, `bicubic` is 2-D only.
+    `floor` takes the value at the pixel's upper left corner (torch's old nearest, for networks trained so).
     align_corners: False maps pixel i of n to (i + 0.5) / n, True maps the centres of the corner pixels onto each other
-    (only for networks that were trained so; it means nothing to `nearest` and `area`).
+    (only for networks that were trained so; it means nothing to `nearest`, `floor` and `area`).
     Raises DataError when `x` has another number of axes or `size` does not fit them.
     """
     if x.ndim not in (4, 5) or len(size) != x.ndim - 2 or (mode == "bicubic" and x.ndim == 5):
@@ -26,8 +30,8 @@ def resize(
             f"cannot resize a tensor of shape {tuple(x.shape)} to {tuple(size)} by {mode}: "
             "expected (N, C, H, W) and (h, w), or (N, C, D, H, W) and (d, h, w)"
         )
-    if mode in ("nearest", "area"):
-        return functional.interpolate(x, size, mode="nearest-exact" if mode == "nearest" else "area")
+    if mode in NEAR:
+        return functional.interpolate(x, size, mode=NEAR[mode])
     if mode == "bilinear" and x.ndim == 5:
         return functional.interpolate(x, size, mode="trilinear", align_corners=align_corners)
     return functional.interpolate(x, size, mode=mode, align_corners=align_corners)

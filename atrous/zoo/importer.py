@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -15,13 +16,14 @@ from atrous.bundle import Card, save_bundle
 from atrous.errors import ModelError, WeightsError, nearest
 from atrous.labels import VOC21, LabelSet
 from atrous.models import create_model
-from atrous.zoo.convert import hf, smp, torchvision
+from atrous.zoo.convert import hf, mmseg, smp, torchvision
 
-SOURCES: dict[str, ModuleType] = {"hf": hf, "smp": smp, "torchvision": torchvision}
-"""What `--from` takes; each has `name_of(model, encoder)`, `OURS[name]` and `convert(state, name)`."""
+SOURCES: dict[str, ModuleType] = {"hf": hf, "mmseg": mmseg, "smp": smp, "torchvision": torchvision}
+"""What `--from` takes; each has `name_of(model, encoder)`, `OURS[name]` and `convert(state, name)`.
 
-ABSENT = ("mmseg",)
-"""What it will take."""
+Some have AUX, how the names of an auxiliary head begin; NOTE, what is said of every import; `options_of(state, name)`,
+options that the weights tell; `spare(key, name)`, whether a tensor is stored for nothing.
+"""
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 """ImageNet's, of RGB images in 0..255: what the networks of all these toolkits were given."""
@@ -44,13 +46,21 @@ class Misfit:
 
 
 def import_weights(
-    path: Path | str, source: str, model: str, encoder: str | None, classes: int, out: Path | str
+    path: Path | str,
+    source: str,
+    model: str,
+    encoder: str | None,
+    classes: int,
+    out: Path | str,
+    *,
+    labels: LabelSet | None = None,
+    **told: Any,
 ) -> Card:
     """Turn a file of `source`'s weights into the bundle `out`, whose logits are the source's; returns its card.
 
     path: .safetensors, or .pth, .pt, .bin with tensors only. model: our name or the source's; encoder: the source's,
     None where the model's name holds it. The card's options are those by which the logits agree, its mean and std are
-    ImageNet's, its classes VOC's for torchvision's 21 and else class_0, class_1, ...
+    ImageNet's, its classes `labels`, else VOC's for torchvision's 21, else class_0, class_1, ...; told: other fields.
     Raises ModelError on an unknown source, model or encoder, WeightsError on a file that cannot be read or does not
     fit; then nothing is written.
     """
@@ -62,17 +72,22 @@ def import_weights(
     name = toolkit.name_of(model, encoder)
     state = read_state(path)
     ours, options = toolkit.OURS[name]
-    if any(key.startswith("aux_classifier.") for key in state):
-        options = {**options, "aux": True}
+    if hasattr(toolkit, "options_of"):
+        options = options | toolkit.options_of(state, name)
+    if hasattr(toolkit, "AUX") and any(key.startswith(toolkit.AUX) for key in state):
+        options = options | {"aux": True}
     network = create_model(ours, classes=classes, **options)
     if misfit := load_strictly(network, state, toolkit, name):
         raise WeightsError(
             f"{path}: not the weights of {source}'s {name} with {classes} classes: {misfit}; "
             "check --model, --encoder and --classes"
         )
-    voc = source == "torchvision" and classes == len(VOC21)
-    labels = VOC21 if voc else LabelSet(tuple(f"class_{index}" for index in range(classes)))
-    card = Card(ours, options, labels, MEAN, STD, data=f"{source} {name}, file {path.name}", atrous=__version__)
+    if labels is None:
+        voc = source == "torchvision" and classes == len(VOC21)
+        labels = VOC21 if voc else LabelSet(tuple(f"class_{index}" for index in range(classes)))
+    note = f"; {toolkit.NOTE}" if hasattr(toolkit, "NOTE") else ""
+    told = {"data": f"{source} {name}, file {path.name}{note}"} | told
+    card = Card(ours, options, labels, MEAN, STD, atrous=__version__, **told)
     save_bundle(out, network, card)
     return card
 
@@ -106,6 +121,8 @@ def load_strictly(
     own, given, strange = network.state_dict(), {}, []
     theirs: dict[str, str] = {}
     for key, tensor in state.items():
+        if hasattr(toolkit, "spare") and toolkit.spare(key, name):
+            continue
         try:
             renamed = toolkit.convert({key: tensor}, name)
         except WeightsError:
@@ -130,8 +147,6 @@ def load_strictly(
 def _toolkit(source: str) -> ModuleType:
     if source in SOURCES:
         return SOURCES[source]
-    if source in ABSENT:
-        raise ModelError(f"--from {source} is not there yet; this version imports from {', '.join(SOURCES)}")
     raise ModelError(f"--from {source}: unknown toolkit; {nearest(source, list(SOURCES))}")
 
 

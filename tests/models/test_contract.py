@@ -8,6 +8,7 @@ from torch import nn
 
 from atrous.errors import ModelError, WeightsError
 from atrous.models import MODELS, create_model, list_models
+from atrous.models.foreign import FOREIGN
 
 SMALL: dict[str, dict[str, object]] = {
     "attention_unet": {"encoder": "test_resnet", "channels": (16, 12, 8, 8)},
@@ -50,8 +51,17 @@ SMALL: dict[str, dict[str, object]] = {
 }
 """Options that make each model small; a model without a line here fails."""
 
+FOREIGN_SMALL: dict[str, dict[str, object]] = {
+    **{name: {"encoder": "test_resnet", "channels": 16} for name in FOREIGN if name.startswith("mmseg_")},
+    **{name: {"encoder": "test_resnet"} for name in FOREIGN if name.startswith("smp_")},
+}
+"""The same for other toolkits' networks, which `list_models` leaves out."""
+
 FORMS = [
     *((name, {}) for name in sorted(MODELS)),
+    *((name, {}) for name in sorted(FOREIGN)),
+    ("mmseg_deeplabv3plus", {"aux": True, "align_corners": True}),
+    ("smp_unet", {"encoder": "mit_b0"}),
     ("deeplabv1", {"fc6": "4x4"}),
     ("deeplabv2", {"scales": (1.0, 0.75, 0.5), "encoder": "vgg16", "width": 4}),
     ("deeplabv3", {"aux": True, "stride": 16}),
@@ -123,7 +133,7 @@ every_form = pytest.mark.parametrize(
 def build(name: str, options: dict[str, object], channels: int = 3) -> nn.Module:
     """A small model with 4 classes whose zero-initialised scores are perturbed."""
     torch.manual_seed(0)
-    model = create_model(name, classes=4, in_channels=channels, **{**SMALL[name], **options})
+    model = create_model(name, classes=4, in_channels=channels, **{**(SMALL | FOREIGN_SMALL)[name], **options})
     for parameter in model.parameters():
         if not parameter.any():
             nn.init.normal_(parameter, std=0.1)
@@ -195,7 +205,7 @@ def test_a_batch_is_its_images(name: str, options: dict[str, object]) -> None:
 @torch.no_grad()
 def test_state_goes_round(name: str, options: dict[str, object]) -> None:
     model, image = build(name, options).eval(), torch.randn(1, 3, *sized(name, (33, 65)))
-    other = create_model(name, classes=4, **{**SMALL[name], **options}).eval()
+    other = create_model(name, classes=4, **{**(SMALL | FOREIGN_SMALL)[name], **options}).eval()
     assert not torch.equal(other(image), model(image))
     other.load_state_dict(model.state_dict())
     assert torch.equal(other(image), model(image))

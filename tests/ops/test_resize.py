@@ -20,6 +20,7 @@ def test_bilinear_places_pixels_by_their_halves() -> None:
 def test_nearest_takes_the_value_at_the_centre() -> None:
     line = torch.arange(5.0).view(1, 1, 1, 5)
     assert resize(line, (1, 3), mode="nearest").flatten().tolist() == [0.0, 2.0, 4.0]
+    assert resize(line, (1, 3), mode="floor").flatten().tolist() == [0.0, 1.0, 3.0]
 
 
 @pytest.mark.parametrize("mode", ["nearest", "bilinear", "area"])

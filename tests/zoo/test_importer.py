@@ -77,11 +77,12 @@ def test_a_bundle_gives_torchvisions_logits(lraspp: nn.Module, files: Path, tmp_
 
 @torch.no_grad()
 def test_an_auxiliary_head_is_kept(tmp_path: Path) -> None:
-    build = torchvision.models.segmentation.fcn_resnet50
+    build = torchvision.models.segmentation.deeplabv3_mobilenet_v3_large
     theirs = lively(build(weights=None, weights_backbone=None, num_classes=5, aux_loss=True))
-    torch.save(theirs.state_dict(), tmp_path / "fcn.pth")
-    card = import_weights(tmp_path / "fcn.pth", "torchvision", "fcn_resnet50", None, 5, tmp_path / "own.safetensors")
-    assert card.options == {"encoder": "resnet50", "stride": 8, "aux": True}
+    torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
+    name = "deeplabv3_mobilenet_v3_large"
+    card = import_weights(tmp_path / "theirs.pth", "torchvision", name, None, 5, tmp_path / "own.safetensors")
+    assert card.options == {"encoder": "mobilenet_v3_large", "stride": 16, "rates": (12, 24, 36), "aux": True}
     assert card.labels.names == ("class_0", "class_1", "class_2", "class_3", "class_4")
     image = torch.randn(1, 3, 33, 40)
     logits, aux = load_bundle(tmp_path / "own.safetensors")[0].outputs(image)
@@ -188,8 +189,7 @@ def test_tensors_without_names_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source, message", [
     ("torchvison", "did you mean 'torchvision'"),
-    ("keras", "known: hf, "),
-    ("mmseg", "mmseg is not there yet"),
+    ("keras", "known: hf, mmseg, smp, torchvision"),
 ])  # fmt: skip
 def test_another_toolkit_is_named(tmp_path: Path, source: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):

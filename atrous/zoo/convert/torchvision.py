@@ -26,6 +26,9 @@ OURS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """torchvision's name -> our model and its options; add `aux=True` when the weights have `aux_classifier`."""
 
+AUX = "aux_classifier."
+"""How the names of an auxiliary head begin."""
+
 COMMON = ((r"backbone\.", "encoder.net."), (r"aux_classifier\.", "aux."))
 """(beginning of their name, beginning of ours)"""
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from parity import compare, label
 from torch import nn
 
 from atrous.errors import ModelError, WeightsError
@@ -67,4 +68,4 @@ def test_their_weights_give_their_logits(name: str) -> None:
         image = torch.randn(2, 3, *size)
         logits, expected = ours.logits_at_stride(image)[0], theirs(image).logits
         assert float(expected.std()) > 0.05
-        torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-4)
+        compare(label(model, options), "transformers SegFormer", logits, expected, networks=(ours, theirs))

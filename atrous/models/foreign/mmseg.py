@@ -1,0 +1,263 @@
+"""mmsegmentation's networks: a backbone, a decode head, an FCN head on the stage before the last.
+
+    head           what differs from our page of the name
+    FCN            two 3x3 of 512, joined with their input by a third
+    PSPNet         nothing but `align_corners`
+    DeepLabV3      512 channels, the image's mean first in the concatenation, which a 3x3 projects; no 3x3 after it
+    DeepLabV3+     the same, separable, at stride 8; the decoder of our page, 512 wide
+    UPerNet        nothing but `align_corners`
+    SegFormer      256 channels on every size, batch norm and ReLU after each level's 1x1, the finest level first
+
+align_corners belongs to the configuration: True for the crops of 769, else False; it holds for every resize. The
+backbones are ResNetV1c, in timm resnet50c and resnet101c, dilated by timm's rule, and Mix Transformers whose layer
+norms have eps 1e-6. Parts have mmseg's names. Written from mmsegmentation's sources: the package cannot be installed
+beside this torch, so no logits were ever compared.
+
+Axes: N images, C channels, H x W pixels, s the stride of the head's map, K classes.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.functional import adaptive_avg_pool2d
+
+from atrous import encoders
+from atrous.encoders.mit import MIT
+from atrous.layers import conv_bn_relu, fcn_head, safe_norms, separable_conv
+from atrous.layers.aspp import ImagePool
+from atrous.layers.ppm import BINS
+from atrous.ops.resize import Tail, resize
+
+RATES = (12, 24, 36)
+"""Of ASPP at stride 8, beside a 1x1."""
+
+Features = Sequence[torch.Tensor]
+
+
+class MMSeg(nn.Module):
+    """A head on the features of strides from 4 on, dropout and a 1x1. Any H, W >= 1."""
+
+    def __init__(
+        self, encoder: encoders.Encoder, head: nn.Module, width: int, classes: int, *, align_corners: bool, aux: bool
+    ) -> None:
+        super().__init__()
+        self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
+        self.align_corners = align_corners
+        self.decode_head, self.dropout, self.conv_seg = head, nn.Dropout(0.1), nn.Conv2d(width, classes, 1)
+        self.auxiliary_head = fcn_head(encoder.channels[-2], classes) if aux else None
+        safe_norms(self)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits, tail = self.logits_at_stride(image)  # (N, K, H/s, W/s)
+        return tail.apply(logits)  # (N, K, H, W)
+
+    def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
+        """Logits (N, K, H/s, W/s) and the resize to the image."""
+        return self._decode(self.encoder(image)), self._tail(image)
+
+    def outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The logits, then the auxiliary ones where asked for, all (N, K, H, W)."""
+        features, tail = self.encoder(image), self._tail(image)
+        aux = [self.auxiliary_head(features[-2])] if self.auxiliary_head is not None else []
+        return tuple(tail.apply(one) for one in (self._decode(features), *aux))
+
+    def _decode(self, features: Features) -> torch.Tensor:
+        pyramid = [x for x, stride in zip(features, self.encoder.strides, strict=True) if stride >= 4]
+        return self.conv_seg(self.dropout(self.decode_head(pyramid)))
+
+    def _tail(self, image: torch.Tensor) -> Tail:
+        return Tail((image.shape[2], image.shape[3]), align_corners=self.align_corners)
+
+
+class FCNHead(nn.Module):
+    """The last features through two 3x3, joined with themselves by another."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.convs = nn.Sequential(conv_bn_relu(channels, width), conv_bn_relu(width, width))
+        self.conv_cat = conv_bn_relu(channels + width, width)
+
+    def forward(self, features: Features) -> torch.Tensor:
+        x = features[-1]
+        return self.conv_cat(torch.cat([x, self.convs(x)], 1))
+
+
+class PSPHead(nn.Module):
+    """The last features, their means over b x b bins through 1x1s, a 3x3."""
+
+    def __init__(self, channels: int, width: int, align_corners: bool) -> None:
+        super().__init__()
+        self.align_corners = align_corners
+        self.psp_modules = nn.ModuleList(conv_bn_relu(channels, width, 1) for _ in BINS)
+        self.bottleneck = conv_bn_relu(channels + len(BINS) * width, width)
+
+    def forward(self, features: Features) -> torch.Tensor:
+        x = features[-1]
+        means = [conv(adaptive_avg_pool2d(x, bins)) for conv, bins in zip(self.psp_modules, BINS, strict=True)]
+        seen = [resize(mean, x.shape[2:], align_corners=self.align_corners) for mean in means]
+        return self.bottleneck(torch.cat([x, *seen], 1))
+
+
+class ASPPHead(nn.Module):
+    """The image's mean and the rates, concatenated, through a 3x3; low: channels at stride 4 of a decoder, or 0."""
+
+    def __init__(self, channels: int, width: int, low: int, align_corners: bool) -> None:
+        super().__init__()
+        self.align_corners = align_corners
+        atrous = separable_conv if low else conv_bn_relu
+        self.image_pool = ImagePool(channels, width)
+        self.aspp_modules = nn.ModuleList(
+            [conv_bn_relu(channels, width, 1), *(atrous(channels, width, dilation=rate) for rate in RATES)]
+        )
+        self.bottleneck = conv_bn_relu((len(self.aspp_modules) + 1) * width, width)
+        if low:
+            self.c1_bottleneck = conv_bn_relu(low, 48, 1)
+            self.sep_bottleneck = nn.Sequential(separable_conv(width + 48, width), separable_conv(width, width))
+
+    def forward(self, features: Features) -> torch.Tensor:
+        x = features[-1]
+        x = self.bottleneck(torch.cat([self.image_pool(x), *(branch(x) for branch in self.aspp_modules)], 1))
+        if not hasattr(self, "c1_bottleneck"):
+            return x  # (N, width, H/8, W/8)
+        low = self.c1_bottleneck(features[0])  # (N, 48, H/4, W/4)
+        x = resize(x, low.shape[2:], align_corners=self.align_corners)
+        return self.sep_bottleneck(torch.cat([x, low], 1))  # (N, width, H/4, W/4)
+
+
+class UPerHead(nn.Module):
+    """PSPNet's head on the last features, laterals added from above, a 3x3 per level, fusion at stride 4."""
+
+    def __init__(self, channels: Sequence[int], width: int, align_corners: bool) -> None:
+        super().__init__()
+        self.align_corners = align_corners
+        self.pool = PSPHead(channels[-1], width, align_corners)
+        self.lateral_convs = nn.ModuleList(conv_bn_relu(c, width, 1) for c in channels[:-1])
+        self.fpn_convs = nn.ModuleList(conv_bn_relu(width, width) for _ in channels[:-1])
+        self.fpn_bottleneck = conv_bn_relu(len(channels) * width, width)
+
+    def forward(self, features: Features) -> torch.Tensor:
+        maps = [conv(x) for conv, x in zip(self.lateral_convs, features, strict=False)] + [self.pool(features)]
+        for fine, coarse in reversed(list(pairwise(range(len(maps))))):
+            maps[fine] = maps[fine] + self._to(maps[coarse], maps[fine])
+        maps = [conv(x) for conv, x in zip(self.fpn_convs, maps, strict=False)] + maps[-1:]
+        return self.fpn_bottleneck(torch.cat([self._to(x, maps[0]) for x in maps], 1))  # (N, width, H/4, W/4)
+
+    def _to(self, x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        return resize(x, like.shape[2:], align_corners=self.align_corners)
+
+
+class SegFormerHead(nn.Module):
+    """Each level through a 1x1 with batch norm and ReLU, resized to stride 4, concatenated fine first, fused."""
+
+    def __init__(self, channels: Sequence[int], width: int, align_corners: bool) -> None:
+        super().__init__()
+        self.align_corners = align_corners
+        self.convs = nn.ModuleList(conv_bn_relu(c, width, 1) for c in channels)
+        self.fusion_conv = conv_bn_relu(len(channels) * width, width, 1)
+
+    def forward(self, features: Features) -> torch.Tensor:
+        maps = [conv(x) for conv, x in zip(self.convs, features, strict=True)]
+        maps = [resize(x, maps[0].shape[2:], align_corners=self.align_corners) for x in maps]
+        return self.fusion_conv(torch.cat(maps, 1))  # (N, width, H/4, W/4)
+
+
+def mmseg_fcn(
+    classes: int = 21,
+    encoder: str = "resnet50c",
+    in_channels: int = 3,
+    pretrained: bool | str | Path = False,
+    *,
+    channels: int = 512,
+    align_corners: bool = False,
+    aux: bool = False,
+) -> MMSeg:
+    """mmsegmentation's FCN at stride 8: 47,134,069 parameters on resnet50c with 21 classes."""
+    net = encoders.encoder(encoder, in_channels=in_channels, stride=8, pretrained=pretrained)
+    head = FCNHead(net.channels[-1], channels)
+    return MMSeg(net, head, channels, classes, align_corners=align_corners, aux=aux)
+
+
+def mmseg_pspnet(
+    classes: int = 21,
+    encoder: str = "resnet50c",
+    in_channels: int = 3,
+    pretrained: bool | str | Path = False,
+    *,
+    channels: int = 512,
+    align_corners: bool = False,
+    aux: bool = False,
+) -> MMSeg:
+    """mmsegmentation's PSPNet at stride 8: 46,611,829 parameters on resnet50c with 21 classes."""
+    net = encoders.encoder(encoder, in_channels=in_channels, stride=8, pretrained=pretrained)
+    head = PSPHead(net.channels[-1], channels, align_corners)
+    return MMSeg(net, head, channels, classes, align_corners=align_corners, aux=aux)
+
+
+def mmseg_deeplabv3(
+    classes: int = 21,
+    encoder: str = "resnet50c",
+    in_channels: int = 3,
+    pretrained: bool | str | Path = False,
+    *,
+    channels: int = 512,
+    align_corners: bool = False,
+    aux: bool = False,
+) -> MMSeg:
+    """mmsegmentation's DeepLab v3 at stride 8: 65,749,365 parameters on resnet50c with 21 classes."""
+    net = encoders.encoder(encoder, in_channels=in_channels, stride=8, pretrained=pretrained)
+    head = ASPPHead(net.channels[-1], channels, 0, align_corners)
+    return MMSeg(net, head, channels, classes, align_corners=align_corners, aux=aux)
+
+
+def mmseg_deeplabv3plus(
+    classes: int = 21,
+    encoder: str = "resnet50c",
+    in_channels: int = 3,
+    pretrained: bool | str | Path = False,
+    *,
+    channels: int = 512,
+    align_corners: bool = False,
+    aux: bool = False,
+) -> MMSeg:
+    """mmsegmentation's DeepLab v3+ at stride 8: 41,226,213 parameters on resnet50c with 21 classes."""
+    net = encoders.encoder(encoder, in_channels=in_channels, stride=8, pretrained=pretrained)
+    head = ASPPHead(net.channels[-1], channels, net.channels[net.levels()[0]], align_corners)
+    return MMSeg(net, head, channels, classes, align_corners=align_corners, aux=aux)
+
+
+def mmseg_upernet(
+    classes: int = 21,
+    encoder: str = "resnet50c",
+    in_channels: int = 3,
+    pretrained: bool | str | Path = False,
+    *,
+    channels: int = 512,
+    align_corners: bool = False,
+    aux: bool = False,
+) -> MMSeg:
+    """mmsegmentation's UPerNet at stride 32: 64,051,573 parameters on resnet50c with 21 classes."""
+    net = encoders.encoder(encoder, in_channels=in_channels, pretrained=pretrained)
+    head = UPerHead([net.channels[index] for index in net.levels()], channels, align_corners)
+    return MMSeg(net, head, channels, classes, align_corners=align_corners, aux=aux)
+
+
+def mmseg_segformer(
+    classes: int = 21,
+    encoder: str = "mit_b0",
+    in_channels: int = 3,
+    pretrained: bool | str | Path = False,
+    *,
+    channels: int = 256,
+    align_corners: bool = False,
+) -> MMSeg:
+    """mmsegmentation's SegFormer on `mit_b0` to `mit_b5`, or its head on any encoder with features at stride 4."""
+    net = encoders.encoder(encoder, in_channels=in_channels, pretrained=pretrained)
+    if encoder in MIT:
+        for layer in net.modules():
+            if isinstance(layer, nn.LayerNorm):
+                layer.eps = 1e-6
+    head = SegFormerHead([net.channels[index] for index in net.levels()], channels, align_corners)
+    return MMSeg(net, head, channels, classes, align_corners=align_corners, aux=False)

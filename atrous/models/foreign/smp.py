@@ -1,0 +1,305 @@
+"""segmentation-models-pytorch's networks: an encoder, a decoder, a convolution.
+
+    decoder        what differs from our page of the name
+    Unet           a fifth block, without a skip, at the image's own size; torch's old rounding of `nearest`
+    FPN            every bilinear resize with align_corners=True
+    PSPNet         the encoder ends at stride 8; a bias in place of batch norm on the mean of the whole image, a 1x1
+                   projection to 512 channels, a 3x3 that classifies, align_corners=True
+    DeepLabV3      the new rate in every convolution of a dilated stage, align_corners=True
+    DeepLabV3+     rates of stride 8 at stride 16, no norm within a separable convolution, one of them after ASPP and
+                   one in the decoder, align_corners=True
+    UPerNet        a layer norm on every feature, 256 channels, align_corners=True at the end
+    Segformer      all the encoder's levels, also that of stride 2; align_corners=True at the end
+
+U-Net++ is our page, number for number. Mix Transformers have eps 1e-6 in their blocks. Theirs upsample by two and
+refuse other sizes than multiples of their stride; these go to the finer map's size and take any.
+
+Axes: N images, C channels, H x W pixels, s the stride of the decoder's map, K classes.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from timm.layers import LayerNorm2d
+from torch import nn
+from torch.nn.functional import adaptive_avg_pool2d
+
+from atrous import encoders
+from atrous.encoders.mit import Block, Stage
+from atrous.layers import ASPP, conv_bn_relu, safe_norms
+from atrous.layers.aspp import ImagePool
+from atrous.layers.ppm import BINS
+from atrous.models.foreign.mmseg import UPerHead
+from atrous.models.fpn import Pyramid
+from atrous.ops.resize import Tail, resize
+
+RATES = (12, 24, 36)
+"""Of ASPP, at either stride."""
+
+WIDTHS = (256, 128, 64, 32, 16)
+"""Of U-Net's blocks, deep first."""
+
+Features = Sequence[torch.Tensor]
+Size = tuple[int, int]
+
+
+class SMP(nn.Module):
+    """Decoder and classifier on the encoder's features, then a resize with align_corners=True. Any H, W >= 1.
+
+    whole: whether the decoder ends at the image's own size, so that nothing is left to resize.
+    """
+
+    def __init__(
+        self,
+        encoder: encoders.Encoder,
+        decoder: nn.Module,
+        width: int,
+        classes: int,
+        *,
+        kernel: int = 1,
+        whole: bool = False,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
+        self.decoder, self.whole = decoder, whole
+        self.head = nn.Conv2d(width, classes, kernel, padding=kernel // 2)
+        safe_norms(self)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits, tail = self._score(image)  # (N, K, H/s, W/s)
+        return logits if self.whole else tail.apply(logits)  # (N, K, H, W)
+
+    def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail] | None:
+        """Logits (N, K, H/s, W/s) and the resize to the image; None where they have its size already."""
+        return None if self.whole else self._score(image)
+
+    def _score(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
+        size = (image.shape[2], image.shape[3])
+        return self.head(self.decoder(self.encoder(image), size)), Tail(size, align_corners=True)
+
+
+class UnetDecoder(nn.Module):
+    """From the deepest features up to the image's size: per stride above, the skip where there is one, two 3x3."""
+
+    def __init__(self, encoder: encoders.Encoder) -> None:
+        super().__init__()
+        last = {stride: index for index, stride in enumerate(encoder.strides)}
+        self.steps = [(s, last.get(s)) for s in (16, 8, 4, 2, 1) if s < encoder.strides[-1]]
+        width, blocks = encoder.channels[-1], []
+        for (_, skip), out in zip(self.steps, WIDTHS, strict=False):
+            beside = encoder.channels[skip] if skip is not None else 0
+            blocks.append(nn.Sequential(conv_bn_relu(width + beside, out), conv_bn_relu(out, out)))
+            width = out
+        self.blocks, self.width = nn.ModuleList(blocks), width
+
+    def forward(self, features: Features, size: Size) -> torch.Tensor:
+        x = features[-1]  # (N, C, H/32, W/32)
+        for (stride, index), block in zip(self.steps, self.blocks, strict=True):
+            if index is None:
+                x = resize(x, (max(1, size[0] // stride), max(1, size[1] // stride)), mode="floor")
+            else:
+                skip = features[index]
+                x = torch.cat([resize(x, skip.shape[2:], mode="floor"), skip], 1)
+            x = block(x)
+        return x  # (N, 16, H, W)
+
+
+class Rise(nn.Module):
+    """(N, 256, h, w) -> (N, 128, at the last of `sizes`): a 3x3, group norm, ReLU and a resize per size."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(width, 128, 3, padding=1, bias=False), nn.GroupNorm(32, 128), nn.ReLU(inplace=True))
+            for width in (256, 128, 128)[: max(1, steps)]
+        )
+
+    def forward(self, x: torch.Tensor, sizes: Sequence[torch.Size]) -> torch.Tensor:
+        if not sizes:
+            return self.convs[0](x)
+        for conv, size in zip(self.convs, sizes, strict=True):
+            x = resize(conv(x), size, align_corners=True)
+        return x
+
+
+class FPNDecoder(nn.Module):
+    """A pyramid on the strides from 4 on, each level raised to 4, summed."""
+
+    def __init__(self, encoder: encoders.Encoder) -> None:
+        super().__init__()
+        self.levels = encoder.levels()
+        self.pyramid = Pyramid([encoder.channels[index] for index in self.levels], 256, smooth=False)
+        self.rise = nn.ModuleList(Rise(steps) for steps in range(len(self.levels)))
+        self.dropout = nn.Dropout2d(0.2)
+
+    def forward(self, features: Features, size: Size) -> torch.Tensor:
+        maps = self.pyramid([features[index] for index in self.levels])
+        sizes = [x.shape[2:] for x in maps]
+        raised = [rise(x, sizes[:level][::-1]) for level, (rise, x) in enumerate(zip(self.rise, maps, strict=True))]
+        return self.dropout(sum(raised[1:], raised[0]))  # (N, 128, H/4, W/4)
+
+
+class PSPDecoder(nn.Module):
+    """The means over b x b bins through 1x1s, then the map, projected to 512."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        narrow = max(1, channels // len(BINS))
+        whole = nn.Sequential(nn.Conv2d(channels, narrow, 1), nn.Identity(), nn.ReLU(inplace=True))
+        self.branches = nn.ModuleList([whole, *(conv_bn_relu(channels, narrow, 1) for _ in BINS[1:])])
+        self.project = conv_bn_relu(channels + len(BINS) * narrow, 512, 1)
+        self.dropout = nn.Dropout2d(0.2)
+
+    def forward(self, features: Features, size: Size) -> torch.Tensor:
+        x = features[-1]  # (N, C, H/8, W/8)
+        means = [branch(adaptive_avg_pool2d(x, bins)) for branch, bins in zip(self.branches, BINS, strict=True)]
+        seen = [resize(mean, x.shape[2:], align_corners=True) for mean in means]
+        return self.dropout(self.project(torch.cat([*seen, x], 1)))  # (N, 512, H/8, W/8)
+
+
+class DeepLabV3Decoder(nn.Module):
+    """ASPP and a 3x3 on the last features."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.aspp, self.conv = ASPP(channels, RATES, dropout=0.5), conv_bn_relu(256, 256)
+
+    def forward(self, features: Features, size: Size) -> torch.Tensor:
+        return self.conv(self.aspp(features[-1]))  # (N, 256, H/8, W/8)
+
+
+class DeepLabV3PlusDecoder(nn.Module):
+    """Separable ASPP and one separable 3x3, joined by 48 channels of stride 4, another separable 3x3."""
+
+    def __init__(self, encoder: encoders.Encoder) -> None:
+        super().__init__()
+        self.low, channels = encoder.levels()[0], encoder.channels[-1]
+        separable = [separable_conv(channels, 256, rate) for rate in RATES]
+        self.branches = nn.ModuleList([conv_bn_relu(channels, 256, 1), *separable, ImagePool(channels, 256)])
+        self.project = nn.Sequential(*conv_bn_relu(5 * 256, 256, 1), nn.Dropout(0.5))
+        self.after = separable_conv(256, 256)
+        self.block1 = conv_bn_relu(encoder.channels[self.low], 48, 1)
+        self.block2 = separable_conv(256 + 48, 256)
+
+    def forward(self, features: Features, size: Size) -> torch.Tensor:
+        x = self.project(torch.cat([branch(features[-1]) for branch in self.branches], 1))  # (N, 256, H/16, W/16)
+        low = self.block1(features[self.low])  # (N, 48, H/4, W/4)
+        x = resize(self.after(x), low.shape[2:], align_corners=True)
+        return self.block2(torch.cat([x, low], 1))  # (N, 256, H/4, W/4)
+
+
+class UPerNetDecoder(nn.Module):
+    """Layer norms over the channels of the features from stride 4 on, then mmsegmentation's head."""
+
+    def __init__(self, encoder: encoders.Encoder, width: int) -> None:
+        super().__init__()
+        self.levels = encoder.levels()
+        channels = [encoder.channels[index] for index in self.levels]
+        self.norms = nn.ModuleList(LayerNorm2d(c, eps=1e-6) for c in channels)
+        self.head = UPerHead(channels, width, align_corners=False)
+
+    def forward(self, features: Features, size: Size) -> torch.Tensor:
+        pairs = zip(self.norms, self.levels, strict=True)
+        return self.head([norm(features[index]) for norm, index in pairs])  # (N, width, H/4, W/4)
+
+
+class SegformerDecoder(nn.Module):
+    """Every level to one width, resized to stride 4, concatenated deep first, fused."""
+
+    def __init__(self, encoder: encoders.Encoder, width: int) -> None:
+        super().__init__()
+        self.level = encoder.levels()[0] - len(encoder.strides)  # of stride 4, from the end
+        self.project = nn.ModuleList(nn.Linear(channels, width) for channels in encoder.channels[::-1])
+        self.fuse = conv_bn_relu(len(encoder.channels) * width, width, 1)
+
+    def forward(self, features: Features, size: Size) -> torch.Tensor:
+        to, pairs = features[self.level].shape[2:], zip(self.project, reversed(features), strict=True)
+        maps = [project(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) for project, x in pairs]  # (N, width, H/s, W/s)
+        return self.fuse(torch.cat([resize(x, to) for x in maps], 1))  # (N, width, H/4, W/4)
+
+
+def separable_conv(channels: int, out: int, rate: int = 1) -> nn.Sequential:
+    """(N, channels, H, W) -> (N, out, H, W): depthwise 3x3 at a rate, 1x1, and only then batch norm and ReLU."""
+    depthwise = nn.Conv2d(channels, channels, 3, padding=rate, dilation=rate, groups=channels, bias=False)
+    return nn.Sequential(depthwise, *conv_bn_relu(channels, out, 1))
+
+
+def smp_unet(
+    classes: int = 21, encoder: str = "resnet34", in_channels: int = 3, pretrained: bool | str | Path = False
+) -> SMP:
+    """smp's Unet: 24,439,269 parameters on resnet34 with 21 classes."""
+    net = _encoder(encoder, in_channels, pretrained)
+    decoder = UnetDecoder(net)
+    return SMP(net, decoder, decoder.width, classes, kernel=3, whole=True)
+
+
+def smp_fpn(
+    classes: int = 21, encoder: str = "resnet34", in_channels: int = 3, pretrained: bool | str | Path = False
+) -> SMP:
+    """smp's FPN: 26,118,613 parameters on resnet50 with 21 classes."""
+    net = _encoder(encoder, in_channels, pretrained)
+    return SMP(net, FPNDecoder(net), 128, classes)
+
+
+def smp_pspnet(
+    classes: int = 21, encoder: str = "resnet34", in_channels: int = 3, pretrained: bool | str | Path = False
+) -> SMP:
+    """smp's PSPNet on an encoder cut off at stride 8; what theirs stores of deeper stages is not used, and not here."""
+    net = encoders.shallow(_encoder(encoder, in_channels, pretrained), 8)
+    return SMP(net, PSPDecoder(net.channels[-1]), 512, classes, kernel=3)
+
+
+def smp_deeplabv3(
+    classes: int = 21, encoder: str = "resnet34", in_channels: int = 3, pretrained: bool | str | Path = False
+) -> SMP:
+    """smp's DeepLabV3 at stride 8: 39,638,869 parameters on resnet50 with 21 classes, as torchvision's."""
+    net = _encoder(encoder, in_channels, pretrained, stride=8)
+    return SMP(net, DeepLabV3Decoder(net.channels[-1]), 256, classes)
+
+
+def smp_deeplabv3plus(
+    classes: int = 21, encoder: str = "resnet34", in_channels: int = 3, pretrained: bool | str | Path = False
+) -> SMP:
+    """smp's DeepLabV3Plus at stride 16: 26,682,725 parameters on resnet50 with 21 classes."""
+    net = _encoder(encoder, in_channels, pretrained, stride=16)
+    return SMP(net, DeepLabV3PlusDecoder(net), 256, classes)
+
+
+def smp_upernet(
+    classes: int = 21,
+    encoder: str = "resnet34",
+    in_channels: int = 3,
+    pretrained: bool | str | Path = False,
+    *,
+    channels: int = 256,
+) -> SMP:
+    """smp's UPerNet: 37,289,813 parameters on resnet50 with 21 classes. channels: of every level."""
+    net = _encoder(encoder, in_channels, pretrained)
+    return SMP(net, UPerNetDecoder(net, channels), channels, classes)
+
+
+def smp_segformer(
+    classes: int = 21,
+    encoder: str = "mit_b0",
+    in_channels: int = 3,
+    pretrained: bool | str | Path = False,
+    *,
+    channels: int = 256,
+) -> SMP:
+    """smp's Segformer: 3,752,694 parameters on mit_b0 with 150 classes. channels: of every level."""
+    net = _encoder(encoder, in_channels, pretrained)
+    return SMP(net, SegformerDecoder(net, channels), channels, classes)
+
+
+def _encoder(name: str, in_channels: int, pretrained: bool | str | Path, stride: int = 32) -> encoders.Encoder:
+    """The encoder, dilated by smp's rule: every convolution of a stage that lost its stride has the new rate."""
+    net = encoders.encoder(
+        name, in_channels=in_channels, stride=stride, pretrained=pretrained, dilate_first=stride < 32
+    )
+    for part in net.modules():
+        if isinstance(part, Stage):
+            part.norm.eps = 1e-6
+        elif isinstance(part, Block):
+            part.norm1.eps = part.norm2.eps = 1e-6
+    return net
