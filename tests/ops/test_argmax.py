@@ -1,14 +1,13 @@
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from atrous.ops import Tail, upsample_argmax
-from atrous.ops.argmax import _by_row_bands
+from atrous.ops import Tail, argmax, upsample_argmax, upsample_confidence, upsample_threshold
+from atrous.ops.argmax import _by_classes
 
 
 def disagreement(logits: torch.Tensor, labels: torch.Tensor, tail: Tail) -> float:
@@ -19,7 +18,14 @@ def disagreement(logits: torch.Tensor, labels: torch.Tensor, tail: Tail) -> floa
     return float((best - chosen > 1e-5).float().mean())
 
 
-@settings(max_examples=40, deadline=None)
+@pytest.fixture(autouse=True, params=["OpenMP", "threads"])
+def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's own threads where OpenMP is there, as here; else threads of our own."""
+    if request.param == "threads":
+        monkeypatch.setattr(argmax, "OPENMP", False)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**31),
     shape=st.tuples(st.integers(1, 2), st.integers(1, 8), st.integers(1, 9), st.integers(1, 9)),
@@ -34,14 +40,16 @@ def test_equals_interpolate_and_argmax(seed: int, shape: tuple[int, ...], size: 
     assert disagreement(logits, labels, Tail(size, None, align)) == 0
 
 
-def test_crop_is_a_part_of_the_whole() -> None:
+@pytest.mark.parametrize("size", [(50, 40), (56, 48), (56, 42)])
+def test_crop_is_a_part_of_the_whole(size: tuple[int, int]) -> None:
     logits = torch.randn(1, 5, 7, 6, generator=torch.Generator().manual_seed(1))
-    whole = upsample_argmax(logits, (50, 40))
-    part = upsample_argmax(logits, (50, 40), crop=(3, 8, 20, 30))
-    assert torch.equal(part, whole[:, 3:23, 8:38])
+    whole = upsample_argmax(logits, size)
+    part = upsample_argmax(logits, size, crop=(3, 10, 20, 30))
+    assert torch.equal(part, whole[:, 3:23, 10:40])
 
 
-def test_torch_keeps_its_threads() -> None:
+@pytest.mark.parametrize("threads", ["OpenMP"], indirect=True)
+def test_torch_keeps_its_threads(threads: None) -> None:
     """Numba shares OpenMP with torch; another number of threads would change the sums of a training step."""
     code = (
         "import torch; torch.set_num_threads(1); from atrous.ops import upsample_argmax;"
@@ -62,17 +70,75 @@ def test_many_classes_are_uint16() -> None:
     assert int(labels.numpy().min()) == 299
 
 
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 2**31),
+    classes=st.sampled_from([1, 2, 8, 9, 21, 257, 300]),
+    source=st.tuples(st.integers(1, 5), st.integers(1, 40)),
+    scale=st.tuples(st.integers(1, 9), st.sampled_from([*range(1, 10), 12, 16, 1.3])),
+    align=st.booleans(),
+)
+def test_labels_and_their_probabilities(
+    seed: int, classes: int, source: tuple[int, int], scale: tuple[int, float], align: bool
+) -> None:
+    """All phases of whole strides, more than a byte of classes, widths that are no whole vectors, other strides."""
+    logits = 3 * torch.randn(1, classes, *source, generator=torch.Generator().manual_seed(seed))
+    tail = Tail((source[0] * scale[0], int(source[1] * scale[1])), None, align)
+    labels, confidence = upsample_confidence(logits, tail.size, align_corners=align)
+    assert torch.equal(labels, upsample_argmax(logits, tail.size, align_corners=align))
+    assert disagreement(logits, labels, tail) == 0
+    torch.testing.assert_close(confidence, tail.apply(logits).softmax(1).amax(1), rtol=0, atol=1e-5)
+
+
+def test_wide_bands_are_cut_into_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = torch.randn(1, 6, 5, 43, generator=torch.Generator().manual_seed(3))
+    whole = upsample_confidence(logits, (15, 172))
+    monkeypatch.setattr(argmax, "BAND", 6 * 16)
+    tiled = upsample_confidence(logits, (15, 172))
+    assert all(torch.equal(a, b) for a, b in zip(whole, tiled, strict=True))
+
+
+@pytest.mark.parametrize("size", [(9, 24, 28), (8, 13, 20), (2, 5, 7)])
+@pytest.mark.parametrize("align", [False, True])
+def test_volumes_are_resized_trilinearly(size: tuple[int, int, int], align: bool) -> None:
+    logits = torch.randn(2, 4, 3, 6, 7, generator=torch.Generator().manual_seed(4))
+    full = torch.nn.functional.interpolate(logits, size, mode="trilinear", align_corners=align)
+    labels, confidence = upsample_confidence(logits, size, align_corners=align)
+    assert torch.equal(labels, upsample_argmax(logits, size, align_corners=align))
+    assert float((full.amax(1) - full.gather(1, labels.long()[:, None])[:, 0]).max()) < 1e-5
+    torch.testing.assert_close(confidence, full.softmax(1).amax(1), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("crop", [None, (3, 8, 20, 30)])
+def test_thresholds_decide_class_by_class(crop: tuple[int, int, int, int] | None) -> None:
+    logits, levels = torch.randn(2, 3, 7, 6, generator=torch.Generator().manual_seed(5)), torch.tensor([0.2, 0.5, 0.9])
+    masks = upsample_threshold(logits, (50, 40), levels, crop=crop)
+    assert masks.dtype == torch.bool
+    assert torch.equal(masks, Tail((50, 40), crop).apply(logits).sigmoid() > levels[:, None, None])
+    assert torch.equal(upsample_threshold(logits, (50, 40)), Tail((50, 40)).apply(logits) > 0)
+
+
 @pytest.mark.parametrize("align", [False, True])
 def test_the_form_for_other_devices_agrees(align: bool) -> None:
-    logits = torch.randn(7, 5, 6, generator=torch.Generator().manual_seed(2))
-    fused = upsample_argmax(logits[None], (31, 23), align_corners=align)[0].numpy()
+    logits = torch.randn(1, 7, 5, 6, generator=torch.Generator().manual_seed(2))
+    fused, sure = upsample_confidence(logits, (31, 23), align_corners=align)
     for budget in (1, 31 * 23 * 3, 1 << 20):
-        plain = _by_row_bands(logits, (31, 23), align, (0, 0, 31, 23), budget).numpy()
-        assert np.mean(plain != fused) < 0.002  # ties
+        plain, confidence = _by_classes(logits, (31, 23), align, None, True, budget)
+        assert (plain != fused).double().mean() < 0.002  # ties
+        torch.testing.assert_close(confidence, sure)
+    part, none = _by_classes(logits, (31, 23), align, (3, 2, 9, 11), False)
+    assert torch.equal(part, plain[:, 3:12, 2:13])
+    assert none.numel() == 0
 
 
-def test_refuses_empty_logits_and_a_crop_outside() -> None:
-    with pytest.raises(ValueError, match="no empty axis"):
-        upsample_argmax(torch.zeros(1, 0, 2, 2), (4, 4))
-    with pytest.raises(ValueError, match="crop"):
-        upsample_argmax(torch.zeros(1, 2, 2, 2), (4, 4), crop=(0, 0, 5, 4))
+@pytest.mark.parametrize("shape, size, crop, words", [
+    ((1, 0, 2, 2), (4, 4), None, "no empty axis"),
+    ((1, 2, 2, 2), (4, 4), (0, 0, 5, 4), "crop"),
+    ((1, 2, 2, 2), (4, 0), None, r"\(4, 0\)"),
+    ((1, 2, 2, 2), (4, 4, 4), None, "expected"),
+    ((1, 2, 2, 2, 2), (4, 4, 4), (0, 0, 2, 2), "crop"),
+])  # fmt: skip
+def test_what_cannot_be(shape: tuple[int, ...], size: tuple[int, ...], crop: object, words: str) -> None:
+    for function in (upsample_argmax, upsample_confidence, upsample_threshold):
+        with pytest.raises(ValueError, match=words):
+            function(torch.zeros(shape), size, crop=crop)
