@@ -56,8 +56,13 @@ class Pooled(nn.Module):
         return self.fc(functional.relu(torch.flatten(x, 1) - 0.1))
 
 
-TIMM = ["test_resnet", "test_convnext", "test_efficientnet", "test_nfnet", "test_byobnet", "test_mambaout"]
-TORCHVISION = ["resnet18", "mobilenet_v2", "mobilenet_v3_small", "squeezenet1_1", "shufflenet_v2_x0_5"]
+def slow(*values: object) -> list[object]:
+    """Parameters whose tests wait for `make test-slow`."""
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
+TIMM = ["test_resnet", "test_convnext", "test_efficientnet", *slow("test_nfnet", "test_byobnet", "test_mambaout")]
+TORCHVISION = ["resnet18", "squeezenet1_1", *slow("mobilenet_v2", "mobilenet_v3_small", "shufflenet_v2_x0_5")]
 LARGE = ["vgg11", "alexnet", "densenet121", "googlenet", "inception_v3", "convnext_tiny", "regnet_y_400mf",
          "efficientnet_b0", "mnasnet0_5", "resnet50", "swin_t"]  # fmt: skip
 
@@ -82,7 +87,7 @@ def test_timms_classifiers(name: str) -> None:
     agrees(lively(timm.create_model(name, num_classes=7)), 96)
 
 
-@pytest.mark.parametrize("pool", ["max", "avgmax", "catavgmax"])
+@pytest.mark.parametrize("pool", ["max", *slow("avgmax", "catavgmax")])
 def test_timms_other_poolings(pool: str) -> None:
     agrees(lively(timm.create_model("test_resnet", num_classes=7, global_pool=pool)), 96)
 
@@ -187,7 +192,7 @@ def test_it_trains_on_one_image_and_drops_out_again() -> None:
     assert not torch.equal(net(image), net(image))
 
 
-@pytest.mark.parametrize("size", [(64, 64), (100, 75)])
+@pytest.mark.parametrize("size", [(100, 75), *slow((64, 64))])
 @torch.no_grad()
 def test_it_exports(size: tuple[int, int]) -> None:
     net, image = from_classifier(lively(Pooled()), 40), torch.randn(1, 3, *size)

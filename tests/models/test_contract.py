@@ -211,6 +211,16 @@ def test_state_goes_round(name: str, options: dict[str, object]) -> None:
     assert torch.equal(other(image), model(image))
 
 
+@pytest.mark.slow
+@every_form
+@torch.no_grad()
+def test_compiled(name: str, options: dict[str, object]) -> None:
+    """torch.compile takes every page; the graph it finds is run without a C++ compiler."""
+    torch.compiler.reset()
+    model, image = build(name, options).eval(), torch.randn(1, 3, *sized(name, (33, 65)))
+    torch.testing.assert_close(torch.compile(model, backend="aot_eager")(image), model(image), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["deeplabv3", "deeplabv3plus", "fcn"])
 @torch.no_grad()
 def test_the_main_output_is_forward(name: str) -> None:
