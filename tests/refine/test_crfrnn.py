@@ -10,7 +10,7 @@ from torch import nn
 
 from atrous.errors import DataError, ModelError
 from atrous.ops.lattice_torch import Lattice
-from atrous.refine import CRFRNN, ConvCRF
+from atrous.refine import CRFRNN, ConvCRF, dense_crf
 from atrous.refine.crfrnn import window_sum
 
 
@@ -81,6 +81,30 @@ def test_crfrnn_is_mean_field_with_the_lattices_own_matrix(steps: int) -> None:
             assert found.shape == unary.shape
             np.testing.assert_allclose(found, x, atol=1e-6)
             assert np.abs(x - unary).max() > 1
+
+
+@torch.no_grad()
+def test_a_new_crfrnn_is_the_dense_crf() -> None:
+    image, logits = (x.float() for x in scene(26, 31, 4))
+    probabilities, photo = logits.softmax(1)[0].numpy(), image[0].permute(1, 2, 0).numpy()
+    dense = dense_crf(probabilities, photo, preset="crfasrnn", iterations=10)
+    found = CRFRNN(4).eval()(image, logits).softmax(1)[0].numpy()
+    np.testing.assert_allclose(found, dense, atol=1e-4)
+    assert np.abs(dense - probabilities).max() > 0.3
+
+
+def test_both_lattices_give_one_result_and_one_gradient() -> None:
+    layer, image, logits = CRFRNN(3), *scene(20, 30, 3, batch=2)
+    seen = []
+    for dtype in (torch.float32, torch.float64):
+        x = logits.to(dtype).requires_grad_()
+        layer.zero_grad()
+        refined = layer(image, x)
+        assert refined.dtype == dtype
+        nn.functional.cross_entropy(refined, (image[:, 0] > 60).long()).backward()
+        seen.append([refined, x.grad, *(p.grad.clone() for p in layer.parameters())])
+    for one, other in zip(*seen, strict=True):
+        torch.testing.assert_close(one.double(), other.double(), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("mix", [None, 20.0])
