@@ -1,0 +1,97 @@
+"""What refiners are given, looked at once: probabilities (K, H, W) or (K, D, H, W) and the raw image they belong to."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from atrous.errors import DataError
+
+MOST_CLASSES = 65536
+"""Labels are uint8 or uint16."""
+
+
+def as_refiner(function: Callable[..., np.ndarray], **options: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """refiner(raw_image, probabilities) of a function of (probabilities, image, **options): what a station takes."""
+
+    def refiner(raw_image: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+        return function(probabilities, raw_image, **options)
+
+    return refiner
+
+
+def checked_probabilities(probabilities: np.ndarray) -> np.ndarray:
+    """(K, *shape) float32 in 0..1, shape of two or three axes, K from 2 to 65,536; DataError for anything else."""
+    array = np.asarray(probabilities)
+    if array.ndim not in (3, 4):
+        raise DataError(f"probabilities have shape {array.shape}; expected (K, H, W) or, of a volume, (K, D, H, W)")
+    if 0 in array.shape[1:]:
+        raise DataError(f"probabilities have shape {array.shape}: no pixel; expected at least one on every axis")
+    if len(array) < 2:
+        raise DataError(
+            f"probabilities have shape {array.shape}: {len(array)} class; there is nothing to choose below 2"
+        )
+    if len(array) > MOST_CLASSES:
+        raise DataError(f"probabilities are of {len(array):,} classes; labels of 16 bits tell {MOST_CLASSES:,} apart")
+    if array.dtype.kind != "f":
+        raise DataError(f"probabilities have type {array.dtype}; expected floats in 0..1, as a softmax gives them")
+    array = array.astype(np.float32, copy=False)
+    low, high = array.min(), array.max()
+    if not (low >= 0 and high <= 1 + 1e-3):  # nan fails both
+        found = "nan among them" if np.isnan(low) else f"from {low:.4g} to {high:.4g}"
+        raise DataError(f"probabilities are out of 0..1: {found}; logits need a softmax first")
+    return array
+
+
+def checked_image(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """(*shape, C) float32 of an image (*shape) or (*shape, C) of any real type and any number of channels."""
+    array = np.asarray(image)
+    if array.ndim == len(shape):
+        array = array[..., None]
+    if array.ndim != len(shape) + 1 or array.shape[:-1] != shape:
+        raise DataError(
+            f"the image has shape {np.shape(image)} and the probabilities are of {_by(shape)} pixels; expected an "
+            f"image of the same size, its channels last"
+        )
+    if array.shape[-1] == 0 or array.dtype.kind not in "fiub":
+        raise DataError(
+            f"the image has shape {np.shape(image)} and type {array.dtype}; expected numbers in 1 channel or more"
+        )
+    array = array.astype(np.float32, copy=False)
+    if not np.isfinite(array).all():
+        raise DataError(
+            "the image has values that are nan or infinite; set them to a number, to the smallest for instance"
+        )
+    return array
+
+
+def checked_labels(labels: np.ndarray, axes: tuple[int, ...] = (2, 3)) -> np.ndarray:
+    """Integer labels 0..65,535 of so many axes, as they are; DataError for anything else."""
+    array = np.asarray(labels)
+    if array.ndim not in axes or 0 in array.shape:
+        raise DataError(f"labels have shape {array.shape}; expected (H, W) or (D, H, W), none of them 0")
+    if array.dtype.kind not in "iub":
+        raise DataError(f"labels have type {array.dtype}; expected whole numbers, one for each class")
+    low, high = array.min(), array.max()
+    if low < 0 or high >= MOST_CLASSES:
+        raise DataError(f"labels reach from {low} to {high}; expected 0..{MOST_CLASSES - 1}")
+    return array
+
+
+def checked_spacing(spacing: tuple[float, ...] | None, axes: int) -> np.ndarray:
+    """(axes,) float64 distances between pixels, each axis's own; ones where none is given."""
+    array = np.ones(axes) if spacing is None else np.asarray(spacing, float)
+    if array.shape != (axes,) or not (np.isfinite(array) & (array > 0)).all():
+        raise DataError(f"spacing is {spacing}; expected {axes} numbers above 0, in the order of the axes")
+    return array
+
+
+def in_range(name: str, value: float, low: float, high: float) -> float:
+    """The value, if it lies from low to high; else a DataError that names it."""
+    if not low <= value <= high:
+        raise DataError(f"{name} is {value}; expected {low:g} to {high:g}")
+    return value
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
