@@ -4,6 +4,17 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
+    "as_refiner": "atrous.refine.inputs",
+    "bilateral_solver": "atrous.refine.cheap",
+    "fill_holes": "atrous.refine.cheap",
+    "grabcut": "atrous.refine.cutout",
+    "graph_cut": "atrous.refine.graphcut",
+    "guided_filter": "atrous.refine.cheap",
+    "icm": "atrous.refine.iterated_modes",
+    "keep_largest": "atrous.refine.cheap",
+    "minimum_size": "atrous.refine.cheap",
+    "potts_energy": "atrous.refine.potts",
+    "trws": "atrous.refine.iterated_modes",
     "PRESETS": "atrous.refine.densecrf",
     "Kernel": "atrous.refine.meanfield",
     "MeanField": "atrous.refine.meanfield",
