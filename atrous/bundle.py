@@ -19,6 +19,7 @@ from atrous.errors import WeightsError
 from atrous.files import write_atomically
 from atrous.labels import LabelSet
 from atrous.models import create_model
+from atrous.refined import refined
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Card:
 
     model, options: the arguments of `create_model`. mean, std: per channel, in the raw units of `dtype` images.
     metrics: e.g. {"val": {"miou": 0.61, ...}}. data: where the training data came from. decoding: what
-    `atrous.calibrate.fit` found for it, {} before.
+    `atrous.calibrate.fit` found for it, {} before. refinement: what `atrous.tune` found, {} before.
+    layer: the trainable refiner at the network's end, its name and options (`atrous.refined`), {} for none.
     """
 
     model: str
@@ -42,6 +44,8 @@ class Card:
     licence: str = "not stated"
     atrous: str = ""
     decoding: dict[str, Any] = field(default_factory=dict)
+    refinement: dict[str, Any] = field(default_factory=dict)
+    layer: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The card as it stands in the file's header."""
@@ -56,7 +60,8 @@ class Card:
 
     def build(self) -> nn.Module:
         """The network of this card, weights random."""
-        return create_model(self.model, classes=len(self.labels), **self.options)
+        model = create_model(self.model, classes=len(self.labels), **self.options)
+        return refined(model, mean=self.mean, std=self.std, dtype=self.dtype, **self.layer) if self.layer else model
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> bytes:

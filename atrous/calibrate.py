@@ -13,12 +13,11 @@ from scipy.special import logsumexp
 
 from atrous.bundle import save_bundle
 from atrous.errors import AtrousError, DataError
-from atrous.judge import Progress, trained_on
+from atrous.judge import Progress, held_out
 from atrous.metrics import ConfusionMatrix
 from atrous.ops.decoding import fit_offsets, fit_temperature, fit_vector, risk_threshold
 from atrous.predict import Predictor
 from atrous.sample import Sample
-from atrous.segmenter import choose_split, load, open_like_run
 
 PIXELS, SCORES = 200_000, 10_000_000
 """At most so many pixels, and pixels times classes, are kept of the whole split; each pixel equally likely."""
@@ -38,17 +37,8 @@ def calibrate(
 
     data: default what the network was trained on. split: default `val`. Refuses the split that was trained on.
     """
-    origin = data or trained_on(run)
-    segmenter = load(run)
-    opened = open_like_run(segmenter.card, origin)
-    name = choose_split(opened, split or ("val" if "val" in opened.splits else None))
-    if name == "train" and origin.resolve() == Path(segmenter.card.data).resolve():
-        raise AtrousError(
-            "the network has seen the pictures of `train`, where its scores are too sure; give another --split"
-        )
-    pairs = opened.splits[name]
-    found = {"split": name, **fit(segmenter.predictor, pairs, recalls=recalls, progress=progress)}
-    path = run / "model.safetensors" if run.is_dir() else run
+    segmenter, opened, name, path = held_out(run, data, split)
+    found = {"split": name, **fit(segmenter.predictor, opened.splits[name], recalls=recalls, progress=progress)}
     save_bundle(path, segmenter.model, replace(segmenter.card, decoding=found))
     return found
 

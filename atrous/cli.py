@@ -39,6 +39,16 @@ Block = Annotated[int, typer.Option(min=1, help="Frames of a video in order: dra
 Decode = Annotated[
     str, typer.Option(metavar="RULE", help="argmax; or iou, dice: labels by what `atrous calibrate` fitted for them.")
 ]
+Refine = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Sharpen by crf, deeplab_v2, graph_cut, guided_filter, ...; tuned: as `atrous tune-crf` found.",
+    ),
+]
+RefineOption = Annotated[
+    list[str] | None, typer.Option(metavar="NAME=VALUE", help="Of the refiner, such as iterations=5; repeat it.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -78,6 +88,9 @@ def train(
     option: Annotated[
         list[str] | None, typer.Option(help="Of the model's page, as NAME=VALUE: stride=8, skips=[16,8]; repeat it.")
     ] = None,
+    refine: Annotated[
+        str | None, typer.Option(metavar="LAYER", help="A CRF that learns, as the last layer: crfrnn or convcrf.")
+    ] = None,
 ) -> None:
     """Train on a folder of images and masks. The same command again resumes; Ctrl-C saves."""
     from atrous.segmenter import Segmenter
@@ -92,7 +105,8 @@ def train(
         crop=size(crop),
         lr=lr,
         seed=seed,
-        options=page_options(option or ()) or None,
+        options=named_values(option or ()) or None,
+        refine=refine,
     )
     folder, console = out or Path("runs") / data.resolve().name, _console()
     segmenter.fit(
@@ -127,6 +141,8 @@ def evaluate(
         str,
         typer.Option(metavar="KIND", help="none; or temperature, vector: probabilities as `atrous calibrate` fitted."),
     ] = "none",
+    refine: Refine = None,
+    refine_option: RefineOption = None,
     classes: Classes = None,
     ignore: Ignore = None,
     as_json: Json = False,
@@ -150,10 +166,13 @@ def evaluate(
             block=block,
             decode=decode,
             calibration=calibration,
+            refine=refine,
+            refine_options=named_values(refine_option or ()),
             progress=bar.over,
         )
     if as_json:
-        print(json.dumps({**result.summary(), "decode": decode, "calibration": calibration}, indent=1))
+        asked = {"decode": decode, "calibration": calibration, "refine": refine}
+        print(json.dumps({**result.summary(), **asked}, indent=1))
     else:
         print_evaluation(result, console)
 
@@ -218,6 +237,28 @@ def calibrate(
         print_calibration(found, run, console)
 
 
+@app.command("tune-crf")
+def tune(
+    run: Annotated[Path, typer.Argument(help="Run folder or bundle; the result is written into the bundle.")],
+    data: Annotated[Path | None, typer.Argument(help="The data; default what the run was trained on.")] = None,
+    split: Annotated[str | None, typer.Option(help="What to search on; default val.")] = None,
+    block: Block = 1,
+    as_json: Json = False,
+) -> None:
+    """Search on held-out pictures for a CRF or graph cut that sharpens this model; it may say to leave it off."""
+    from atrous.loggers import Bar
+    from atrous.report import print_tuning
+    from atrous.tune import tune_crf
+
+    console = _console(stderr=as_json)
+    with Bar(console, "tune", 0) as bar:
+        found = tune_crf(run, data, split, block=block, progress=bar.over)
+    if as_json:
+        print(json.dumps(found, indent=1))
+    else:
+        print_tuning(found, run, console)
+
+
 @app.command()
 def report(
     sources: Annotated[
@@ -265,6 +306,8 @@ def predict(
         float | None,
         typer.Option(help="Write OUT/uncertain/<stem>.png too: white where to abstain to keep this recall."),
     ] = None,
+    refine: Refine = None,
+    refine_option: RefineOption = None,
 ) -> None:
     """Label pictures: OUT/<stem>.png (index PNG with palette) and OUT/overlays/<stem>.jpg, sizes kept."""
     import numpy as np
@@ -276,7 +319,17 @@ def predict(
     paths = find_images(inputs)
     targets = {path: out / f"{path.stem}.png" for path in paths}
     check_targets(targets)
-    segmenter, failed = load(model, window=window, decode=decode, recall=recall), []
+    segmenter, failed = (
+        load(
+            model,
+            window=window,
+            decode=decode,
+            recall=recall,
+            refine=refine,
+            refine_options=named_values(refine_option or ()),
+        ),
+        [],
+    )
     with Bar(_console(), "predict", len(paths)) as bar:
         for path in bar.over(paths, len(paths)):
             try:
@@ -288,11 +341,39 @@ def predict(
                     write_image(out / "uncertain" / f"{path.stem}.png", uncertain)
             except AtrousError as error:
                 failed.append(str(error) if str(path) in str(error) else f"{path}: {error}")
-    for sentence in failed:
-        print(f"failed: {sentence}", file=sys.stderr)
-    print(f"{len(paths) - len(failed)} of {len(paths)} label maps in {out}")
-    if failed:
-        raise typer.Exit(2 if len(failed) == len(paths) else 1)
+    conclude(len(paths) - len(failed), failed, out)
+
+
+@app.command()
+def refine(
+    source: Annotated[
+        Path, typer.Argument(metavar="PROBS_OR_MASKS", help="Folder of (K, H, W) .npy/.npz or of label maps.")
+    ],
+    images: Annotated[Path, typer.Argument(help="Folder of the images they belong to, by their names.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Output folder.")] = Path("refined"),
+    crf: Annotated[
+        str, typer.Option(metavar="NAME", help="A preset of the dense CRF, graph_cut, icm, guided_filter, ...")
+    ] = "crf",
+    option: RefineOption = None,
+    certainty: Annotated[float, typer.Option(help="How far label maps are believed, between 0 and 1.")] = 0.7,
+    ignore: Ignore = None,
+) -> None:
+    """Sharpen probabilities or label maps of any tool by their images' colours: OUT/<stem>.png."""
+    from atrous.loggers import Bar
+    from atrous.refining import refine_folder
+
+    with Bar(_console(), "refine", 0) as bar:
+        done, failed = refine_folder(
+            source,
+            images,
+            out,
+            crf,
+            named_values(option or ()),
+            certainty=certainty,
+            ignore=ignore or (),
+            progress=bar.over,
+        )
+    conclude(done, failed, out)
 
 
 @app.command("import")
@@ -383,6 +464,15 @@ def models(as_json: Json = False) -> None:
         print(line)
 
 
+def conclude(done: int, failed: Sequence[str], out: Path) -> None:
+    """Name what failed and say what was done; exit code 1 where some did, 2 where all did."""
+    for sentence in failed:
+        print(f"failed: {sentence}", file=sys.stderr)
+    print(f"{done} of {done + len(failed)} label maps in {out}")
+    if failed:
+        raise typer.Exit(1 if done else 2)
+
+
 def check_targets(targets: dict[Path, Path]) -> None:
     """Refuse to write two pictures to one file, or over an input."""
     seen: dict[Path, Path] = {}
@@ -405,13 +495,13 @@ def seconds(text: str) -> float:
     return hours * 3600 + minutes * 60 + rest
 
 
-def page_options(texts: Sequence[str]) -> dict[str, Any]:
+def named_values(texts: Sequence[str]) -> dict[str, Any]:
     """NAME=VALUE, ... as a dict; a value is one of TOML, and plain words need no quotes."""
     options = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
-            raise AtrousError(f"--option {text}: give a name of the model's page and a value, as in --option stride=8")
+            raise AtrousError(f"option {text!r}: give a name and a value, as in --option stride=8")
         try:
             options[name] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:

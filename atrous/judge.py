@@ -1,7 +1,7 @@
 """Judging whatever made the predictions (a run, a bundle, a folder of any tool's label maps), and comparing several."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -47,6 +47,8 @@ def examine(
     block: int = 1,
     decode: str = "argmax",
     calibration: str = "none",
+    refine: str | None = None,
+    refine_options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Judged:
     """Evaluate a run, a bundle or a folder of label maps on a split of `data`; pictures stream through, none is kept.
@@ -54,13 +56,16 @@ def examine(
     full: boundary scores and kinds of errors too, and calibration where a network gives probabilities. as_tool: a name
     of `TOOLS`, whose number comes with a reason. cluster: a regular expression; what it finds in an image's name is
     what the image is one of. block: neighbours drawn together by the bootstrap; not with clusters. decode, calibration:
-    of `atrous.Predictor`, for what `atrous calibrate` fitted.
+    of `atrous.Predictor`, for what `atrous calibrate` fitted; refine, refine_options too.
     """
     if as_tool is not None and as_tool not in TOOLS:
         raise AtrousError(f"--as {as_tool}: unknown tool; {nearest(as_tool, list(TOOLS))}")
     if cluster and block > 1:
         raise AtrousError("--cluster and --block were both given; draw whole clusters, or runs of neighbours")
-    opened, segmenter = _open(source, data, classes, ignore, decode=decode, calibration=calibration)
+    wishes: dict[str, Any] = {"decode": decode, "calibration": calibration}
+    if refine or refine_options:
+        wishes |= {"refine": refine, "refine_options": refine_options}
+    opened, segmenter = _open(source, data, classes, ignore, **wishes)
     name = choose_split(opened, split)
     count, ignored = len(opened.labels), opened.labels.ignore_index
     metrics: dict[str, Any] = {}
@@ -187,17 +192,36 @@ class _Asked:
 
 
 def _open(
-    source: Path, data: Path, classes: Path | None, ignore: Sequence[int], **decoding: str
+    source: Path, data: Path, classes: Path | None, ignore: Sequence[int], **wishes: Any
 ) -> tuple[DataSet, Segmenter | None]:
     """The data with the classes that apply, and the network where the source is one."""
     if _is_run(source):
-        segmenter = load(source, **decoding)
+        segmenter = load(source, **wishes)
         return open_like_run(segmenter.card, data, classes=classes, ignore=ignore), segmenter
     if not source.is_dir():
         raise AtrousError(f"{source}: no such run folder, bundle or folder of predictions")
-    if decoding != {"decode": "argmax", "calibration": "none"}:
-        raise AtrousError(f"{source}: label maps are decided already; --decode and --calibration need a run")
+    if wishes != {"decode": "argmax", "calibration": "none"}:
+        raise AtrousError(
+            f"{source}: label maps are decided already; --decode, --calibration and --refine need a run "
+            "(`atrous refine` sharpens folders)"
+        )
     return open_dataset(data, classes=classes, ignore=ignore, holdout=0), None
+
+
+def held_out(run: Path, data: Path | None, split: str | None) -> tuple[Segmenter, DataSet, str, Path]:
+    """A network, data with its classes, the split to fit something on (default `val`), and the bundle to keep it in.
+
+    data: default what the network was trained on. Refuses the split that was trained on.
+    """
+    origin = data or trained_on(run)
+    segmenter = load(run)
+    opened = open_like_run(segmenter.card, origin)
+    name = choose_split(opened, split or ("val" if "val" in opened.splits else None))
+    if name == "train" and origin.resolve() == Path(segmenter.card.data).resolve():
+        raise AtrousError(
+            "the network has seen the pictures of `train`, where its scores are too sure; give another --split"
+        )
+    return segmenter, opened, name, run / "model.safetensors" if run.is_dir() else run
 
 
 def trained_on(source: Path) -> Path:

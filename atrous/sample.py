@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0}
+"""Of images in whole numbers, what white is; others have no such value."""
+
 
 @dataclass(frozen=True)
 class Sample:

@@ -126,7 +126,7 @@ class Segmenter:
 def load(source: Path | str, *, device: str | None = None, **options: Any) -> Segmenter:
     """A trained Segmenter from a bundle file, a run folder or the name of published weights, which are fetched once.
 
-    options: window, overlap, decode, calibration, recall of `atrous.Predictor`.
+    options: window, overlap, decode, calibration, recall, refine, refine_options of `atrous.Predictor`.
     """
     path = Path(source)
     if path.is_dir():

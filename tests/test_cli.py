@@ -238,7 +238,7 @@ MISTAKES = {
     lambda world: ["report", world, "--data", world, "-o", world]: ["-o", ".html"],
     lambda world: ["predict", world / "test" / "images", "--model", world / "run"]: ["run", "atrous train"],
     lambda world: ["predict", world / "no.jpg", "--model", world / "run"]: ["no.jpg"],
-    lambda world: ["train", world, "--option", "skips"]: ["--option skips", "stride=8"],
+    lambda world: ["train", world, "--option", "skips"]: ["option 'skips'", "stride=8"],
     lambda world: ["train", world, "--model", "fcn", "--option", "skip=8"]: ["'skip'", "skips"],
     lambda world: ["train", world, "--option", "encoder=resnet18"]: ["'encoder'", "of its own"],
 }

@@ -20,7 +20,7 @@ FLOORS = [
     {"segmenter"},
     {"demo", "judge"},
     {"account"},
-    {"calibrate", "tune"},
+    {"calibrate", "tune", "refining"},
     {"cli", "compat", "__init__"},
     {"__main__"},
 ]
@@ -32,6 +32,7 @@ ALLOWED = {
     ("batches", "recipe"): "a batch is a function of the recipe",
     ("run", "evaluate"): "a run keeps what it scored",
     ("zoo", "bundle"): "weights of others become a bundle",
+    ("bundle", "refined"): "a card builds the whole network, its last layer too",
 }
 
 

@@ -13,6 +13,7 @@ from atrous.errors import ModelError
 from atrous.io import write_mask
 from atrous.labels import LabelSet
 from atrous.predict.decoding import PLAIN, Decoding
+from atrous.predict.refinement import Refinement
 from atrous.visual import overlay
 
 
@@ -58,6 +59,13 @@ class Prediction:
         if self._decoding.thresholds is None:
             raise ModelError("there are no sets of classes without a recall to keep: load(..., recall=0.9)")
         return (self.probabilities >= self._decoding.thresholds[:, None, None]).sum(0) != 1
+
+    def refined(self, refinement: Refinement) -> "Prediction":
+        """The prediction with the refiner's labels and probabilities; `logits` stay the network's."""
+        labels, probabilities = refinement(self.image, self.probabilities)
+        better = Prediction(labels.astype(self.labels.dtype), self.label_set, self.image, self._logits, self._decoding)
+        better.probabilities = probabilities
+        return better
 
     def overlay(self, alpha: float = 0.5) -> Image.Image:
         """The image with the class colours laid over it."""

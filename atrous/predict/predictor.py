@@ -1,5 +1,6 @@
 """Raw image in, prediction out: units, normalisation, whole or tiled."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,17 +10,17 @@ from PIL import Image, ImageOps
 from torch import nn
 
 from atrous.bundle import Card
-from atrous.errors import DataError
+from atrous.errors import DataError, ModelError
 from atrous.io import read_image
 from atrous.objective import Normalise
 from atrous.ops import Tail, blend, upsample_argmax
 from atrous.predict.decoding import choose
 from atrous.predict.prediction import Prediction
+from atrous.predict.refinement import choose_refinement
+from atrous.sample import FULL_SCALE
 
 WHOLE_PIXELS = 4_000_000
 """Images up to this many pixels go through the network whole, larger ones in windows."""
-
-FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0}
 
 
 class Predictor:
@@ -28,6 +29,8 @@ class Predictor:
     window: None chooses (whole up to 4 million pixels, else windows of 1024), 0 means always whole, else the side of
     the square windows in pixels. overlap: the share of a window that neighbours have in common. decode, calibration,
     recall: how scores become labels, probabilities and sets where `atrous calibrate` fitted it (`decoding.choose`).
+    refine: a refiner's name (`refinement.names`), which labels and probabilities then come from, or "tuned" for what
+    `atrous tune-crf` found; refine_options: what it takes besides. Refined images are held as (K, H, W) probabilities.
     """
 
     def __init__(
@@ -41,9 +44,16 @@ class Predictor:
         decode: str = "argmax",
         calibration: str = "none",
         recall: float | None = None,
+        refine: str | None = None,
+        refine_options: Mapping[str, Any] | None = None,
     ) -> None:
         self.card, self.window, self.overlap = card, window, overlap
         self.decoding = choose(card.decoding, decode=decode, calibration=calibration, recall=recall)
+        self.refinement = choose_refinement(
+            card.refinement, refine, refine_options, dtype=card.dtype, mean=card.mean, std=card.std
+        )
+        if self.refinement and (decode, recall) != ("argmax", None):
+            raise ModelError("refined labels know no other decoding and no recall; ask for one of them")
         self.device = torch.device(device)
         self.model = model.to(self.device).to(memory_format=torch.channels_last).eval()
         self.normalise = Normalise(card.mean, card.std).to(self.device)
@@ -51,6 +61,10 @@ class Predictor:
     def __call__(self, image: Any) -> Prediction:
         """Predict one image: a path, a PIL image, or an (H, W[, C]) array in the units of the training images."""
         raw = as_array(image)
+        prediction = self._plain(raw)
+        return prediction.refined(self.refinement) if self.refinement else prediction
+
+    def _plain(self, raw: np.ndarray) -> Prediction:
         pixels = self._pixels(raw)
         window = self._window(pixels)
         if window:

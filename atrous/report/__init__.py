@@ -3,7 +3,7 @@
 from atrous.report.page import Report, Run, write_report
 from atrous.report.pictures import Case
 from atrous.report.run import Shown, make_report, report_run, train_command
-from atrous.report.terminal import print_calibration, print_comparisons, print_evaluation, verdict
+from atrous.report.terminal import print_calibration, print_comparisons, print_evaluation, print_tuning, verdict
 
 __all__ = [
     "Case",
@@ -14,6 +14,7 @@ __all__ = [
     "print_calibration",
     "print_comparisons",
     "print_evaluation",
+    "print_tuning",
     "report_run",
     "train_command",
     "verdict",

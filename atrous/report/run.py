@@ -171,6 +171,8 @@ def train_command(card: Card, folder: Path) -> str:
     for option, key in options.items():
         if key in recipe:
             words += [option, str(recipe[key])]
+    if "refine" in recipe:
+        words += ["--refine", recipe["refine"]]
     if "crop" in recipe:
         words += ["--crop", "{}x{}".format(*recipe["crop"])]
     flags = {"random": ["--no-pretrained"], "pretrained": ["--pretrained"]}

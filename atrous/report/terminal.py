@@ -1,5 +1,6 @@
 """Results as text for a terminal."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,25 @@ def print_calibration(found: dict[str, Any], run: Path, console: Console) -> Non
         markup=False,
         highlight=False,
     )
+
+
+def print_tuning(found: dict[str, Any], run: Path, console: Console) -> None:
+    """What was tried, the verdict, and how to use it."""
+    say = partial(console.print, markup=False, highlight=False)
+    say(f"{'refiner':<14}{'images':>7}{'without':>9}{'with':>8}  options")
+    for row in sorted(found["candidates"], key=lambda row: (-row["images"], -row["miou"])):
+        options = ", ".join(f"{name} = {value}" for name, value in row["options"].items())
+        say(f"{row['name']:<14}{row['images']:>7}{row['before']:>9.4f}{row['miou']:>8.4f}  {options}")
+    low, high = found["interval"]
+    say(f"\nheld out, {found['images']} images of {found['split']} in {found['folds']} folds:")
+    say(
+        f"mIoU {found['before']:.4f} without, {found['held_out']:.4f} with: "
+        f"{found['difference']:+.4f} [{low:.4f}, {high:.4f}], p = {found['p']:.3f}"
+    )
+    if found["use"]:
+        say(f"use {found['name']}: atrous predict PICTURES --model {run} --refine tuned")
+    else:
+        say("leave it off: on pictures that the parameters were not chosen on, no gain beyond chance was seen")
 
 
 def print_comparisons(result: dict[str, Any], console: Console) -> None:
