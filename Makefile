@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo test test-slow torture lint bench docs clean
+.PHONY: setup demo test test-slow torture lint bench parity docs clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -35,6 +35,12 @@ lint: $(STAMP)            ## style and types
 bench: $(STAMP)           ## speed, interleaved, ratios
 	@test -n "$(wildcard benchmarks/*.py)" || echo "no benchmarks yet"
 	for script in $(wildcard benchmarks/*.py); do $(BIN)/python $$script || exit 1; done
+
+parity: $(STAMP)          ## compare with the originals, for docs/parity.md (minutes; needs the [bench] extra and transformers)
+	rm -f docs/parity.json
+	ATROUS_PARITY=docs/parity.json $(BIN)/python -m pytest -m 'slow or not slow' --timeout 3600 tests/models/test_parity.py \
+	  tests/models/test_counts.py tests/models/test_deeplab.py tests/models/test_unetpp.py tests/models/test_unet3d.py \
+	  tests/models/test_vnet.py tests/models/test_nnunet.py tests/zoo/convert
 
 docs: $(STAMP)            ## tables in README and docs that are made from the code
 	$(BIN)/python docs/tables.py

@@ -1,13 +1,18 @@
-"""Write the tables that are made from the code and from `docs/results.toml` into README.md (`make docs`)."""
+"""Write the tables that are made from the code, `docs/results.toml` and `docs/parity.json` (`make docs`).
 
+`docs/parity.json` is what the tests measured when they were last run by `make parity`.
+"""
+
+import json
 import tomllib
 from pathlib import Path
 
 from atrous.models import describe_models
 
 HERE = Path(__file__).parent
-README = HERE.parent / "README.md"
+README, PARITY = HERE.parent / "README.md", HERE / "parity.md"
 BEGIN, END = "<!-- models: made by `make docs` -->", "<!-- end of models -->"
+PARITY_BEGIN, PARITY_END = "<!-- parity: made by `make parity docs` -->", "<!-- end of parity -->"
 
 
 def models_table() -> str:
@@ -29,12 +34,32 @@ def models_table() -> str:
     return "\n".join(lines)
 
 
+def parity_table() -> str:
+    """One row a network and a reference: the largest difference of logits, and the parameters of both."""
+    lines = ["| model | reference | max difference | parameters, ours / reference |", "|---|---|---|---|"]
+    for row in json.loads((HERE / "parity.json").read_text()).values():
+        difference = f"{row['difference']:.1e}" if "difference" in row else "-"
+        counts = " / ".join(f"{count:,}" for count in row.get("parameters", [])) or "-"
+        lines.append(f"| {row['model']} | {row['reference']} | {difference} | {counts} |")
+    return "\n".join(lines)
+
+
+def between(text: str, begin: str, table: str, end: str) -> str:
+    """A page's text with what stands between two marks replaced."""
+    before, rest = text.split(begin)
+    return f"{before}{begin}\n{table}\n{end}{rest.split(end)[1]}"
+
+
 def with_tables(text: str) -> str:
     """README's text with its tables made anew."""
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    return f"{before}{BEGIN}\n{models_table()}\n{END}{after}"
+    return between(text, BEGIN, models_table(), END)
+
+
+def with_parity(text: str) -> str:
+    """docs/parity.md's text with its table made anew."""
+    return between(text, PARITY_BEGIN, parity_table(), PARITY_END)
 
 
 if __name__ == "__main__":
     README.write_text(with_tables(README.read_text()))
+    PARITY.write_text(with_parity(PARITY.read_text()))

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from parity import compare, label
 from torch import nn
 from torch.nn.functional import interpolate
 
@@ -190,7 +191,8 @@ def test_torchvisions_weights_give_torchvisions_logits(name: str) -> None:
     build = getattr(torchvision.models.segmentation, name)
     theirs = with_statistics(build(weights=None, weights_backbone=None, **extra))
     model, options = OURS[name]
-    ours = create_model(model, **options, **({"aux": True} if aux else {})).eval()
+    options = {**options, **({"aux": True} if aux else {})}
+    ours = create_model(model, **options).eval()
     ours.load_state_dict(from_torchvision(theirs.state_dict(), name))
     image = torch.randn(1, 3, 129, 305)  # a map of 17 x 39 at stride 8: every rate reaches beyond its centre
     expected = list(theirs(image).values())
@@ -198,3 +200,4 @@ def test_torchvisions_weights_give_torchvisions_logits(name: str) -> None:
     assert min(float(one.std((2, 3)).mean()) for one in expected) > 0.1
     for one, other in zip(got, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-4)
+    compare(label(model, options), f"torchvision {name}", got[0], expected[0], networks=(ours, theirs))

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from parity import compare, label, note
 from torch import nn
 
 from atrous.errors import ModelError
@@ -35,7 +36,10 @@ def count(model: nn.Module) -> int:
 @pytest.mark.parametrize("build, classes, options, parameters", COUNTS)
 def test_parameters(build: object, classes: int, options: dict[str, object], parameters: int) -> None:
     with torch.device("meta"):
-        assert count(build(classes, 1, aux=True, **options)) == parameters  # type: ignore[operator]
+        ours = count(build(classes, 1, aux=True, **options))  # type: ignore[operator]
+    assert ours == parameters
+    told = label(build.__name__, {"classes": classes, "in_channels": 1, "aux": True, **options})  # type: ignore[attr-defined]
+    note(told, "published count", counts=(ours, parameters))
 
 
 def test_a_plan_of_thick_slices() -> None:
@@ -105,7 +109,9 @@ def test_weights_of_the_real_one_give_its_logits(axes: int, residual: bool) -> N
     ours.load_state_dict({name: value for key, value in theirs.state_dict().items() if (name := rename(key))})
     image = torch.randn(2, 2, *((32, 48) if axes == 2 else (8, 16, 24)))
     for mine, native in zip(ours.outputs(image), theirs(image), strict=True):
-        torch.testing.assert_close(mine, resize(native, tuple(image.shape[2:])), rtol=1e-5, atol=1e-4)
+        native = resize(native, tuple(image.shape[2:]))
+        name = label(f"nnunet{axes}d", {"residual": residual})
+        compare(name, "dynamic-network-architectures, small", mine, native, networks=(ours, theirs))
 
 
 def test_weights_start_as_the_real_ones() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from parity import compare, label, note
 from torch import nn
 
 from atrous.errors import ModelError
@@ -56,6 +57,8 @@ COUNTS = [
     ("fcn", {"classes": 19}, 32_955_987),
     ("fcn", {"classes": 150}, 33_023_190),
     ("fcn", {"encoder": "resnet101"}, 51_949_141),
+    ("fcn", {"encoder": "resnet101", "classes": 19}, 51_948_115),
+    ("fcn", {"encoder": "resnet101", "classes": 150}, 52_015_318),
     ("fcn", {"encoder": "resnet101", "aux": True}, 54_314_346),
     ("deeplabv3", {"stride": 8}, 39_638_869),
     ("deeplabv3", {"stride": 8, "aux": True}, 42_004_074),
@@ -107,7 +110,9 @@ COUNTS = [
 @pytest.mark.parametrize("name, options, count", COUNTS)
 def test_parameters_are_as_many_as_published(name: str, options: dict[str, object], count: int) -> None:
     with torch.device("meta"):
-        assert sum(p.numel() for p in create_model(name, **options).parameters()) == count  # type: ignore[arg-type]
+        ours = sum(p.numel() for p in create_model(name, **options).parameters())  # type: ignore[arg-type]
+    assert ours == count
+    note(label(name, options), "published count", counts=(ours, count))
 
 
 @pytest.mark.parametrize("build, sizes", [(fcn32s, [544]), (fcn16s, [34, 560]), (fcn8s, [34, 70, 568])])
@@ -293,5 +298,11 @@ def test_torchvisions_weights_give_torchvisions_logits(name: str) -> None:
     for size in ((65, 65), (64, 96), (129, 305)):  # at the last, a map of 17 x 39, every rate reaches beyond its centre
         image = torch.randn(1, 3, *size)
         expected, got = theirs(image), ours.outputs(image)
-        torch.testing.assert_close(got[0], expected["out"], rtol=1e-5, atol=1e-4)
         torch.testing.assert_close(got[1], expected["aux"], rtol=1e-5, atol=1e-4)
+        compare(
+            label(model, {**options, "aux": True}),
+            f"torchvision {name}",
+            got[0],
+            expected["out"],
+            networks=(ours, theirs),
+        )

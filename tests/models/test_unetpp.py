@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from parity import label, note
 from torch import nn
 
 from atrous.errors import ModelError, WeightsError
@@ -35,7 +36,10 @@ def lively(model: nn.Module) -> nn.Module:
 ])  # fmt: skip
 def test_parameters(encoder: str, classes: int, channels: int, aux: bool, parameters: int) -> None:
     with torch.device("meta"):
-        assert count(unetpp(classes, encoder, channels, aux=aux)) == parameters
+        ours = count(unetpp(classes, encoder, channels, aux=aux))
+    assert ours == parameters
+    told = label("unetpp", {"encoder": encoder, "classes": classes, "in_channels": channels, "aux": aux})
+    note(told, "published count", counts=(ours, parameters))
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from parity import label, note
 from torch import nn
 
 from atrous.errors import ModelError
@@ -17,7 +18,9 @@ FIELDS = {"left": [5, 22, 72, 172, 372], "right": [476, 528, 546, 551]}
 ])  # fmt: skip
 def test_parameters(options: dict[str, object], parameters: int) -> None:
     with torch.device("meta"):
-        assert sum(p.numel() for p in vnet(2, 1, **options).parameters()) == parameters  # type: ignore[arg-type]
+        ours = sum(p.numel() for p in vnet(2, 1, **options).parameters())  # type: ignore[arg-type]
+    assert ours == parameters
+    note(label("vnet", {"classes": 2, "in_channels": 1, **options}), "published count", counts=(ours, parameters))
 
 
 def test_stages_see_what_the_paper_says() -> None:

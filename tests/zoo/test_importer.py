@@ -1,6 +1,7 @@
 """Other toolkits' files become bundles with their logits, or one sentence says why not."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from atrous.bundle import load_bundle
+from atrous.bundle import Card, load_bundle, save_bundle
 from atrous.cli import main
 from atrous.errors import ModelError, WeightsError
-from atrous.labels import VOC21
+from atrous.labels import VOC21, LabelSet
+from atrous.models import create_model
 from atrous.segmenter import load
 from atrous.zoo.convert import hf
 from atrous.zoo.convert import torchvision as tv
@@ -236,3 +238,19 @@ def test_hugging_faces_names(model: str, encoder: str | None, name: str) -> None
 def test_what_hugging_face_has_not(model: str, encoder: str | None) -> None:
     with pytest.raises(ModelError, match="unknown Hugging Face network"):
         hf.name_of(model, encoder)
+
+
+@torch.no_grad()
+def test_corners_that_are_aligned_are_so_in_the_labels(tmp_path: Path) -> None:
+    """The fused tail of a prediction follows the exception that an imported network carries."""
+    torch.manual_seed(0)
+    network, labels = create_model("smp_fpn", classes=5, encoder="test_resnet").eval(), LabelSet(tuple("abcde"))
+    pixels = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
+    image = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+    network.head.bias -= network(image).mean((0, 2, 3))  # every class somewhere
+    card = Card("smp_fpn", {"encoder": "test_resnet"}, labels, (0.0, 0.0, 0.0), (255.0, 255.0, 255.0))
+    save_bundle(tmp_path / "own.safetensors", network, card)
+    logits, tail = network.logits_at_stride(image)
+    got = load(tmp_path / "own.safetensors").predict(pixels).labels
+    other = replace(tail, align_corners=False).apply(logits).argmax(1)[0].numpy()
+    assert np.mean(got == tail.apply(logits).argmax(1)[0].numpy()) > 0.999 > np.mean(got == other)

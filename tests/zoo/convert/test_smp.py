@@ -25,7 +25,7 @@ MORE += [("Unet", "mit_b0"), ("Segformer", "mit_b0"), ("Segformer", "mit_b2"), (
 
 
 def theirs_of(net: str, encoder: str) -> nn.Module:
-    """smp's network, with norms that have seen something and biases that are not zero."""
+    """smp's network, with norms that have seen something, biases that are not zero, and logits of the size of one."""
     smp = pytest.importorskip("segmentation_models_pytorch")
     torch.manual_seed(0)
     wide = {"decoder_segmentation_channels": 768} if encoder == "mit_b2" else {}
@@ -37,6 +37,7 @@ def theirs_of(net: str, encoder: str) -> nn.Module:
     for parameter in theirs.parameters():
         if parameter.ndim == 1:
             parameter.data.add_(0.02 * torch.randn_like(parameter))
+    theirs.segmentation_head[0].weight.data /= max(1.0, float(theirs(torch.randn(1, 3, 64, 96)).std()))
     return theirs
 
 
