@@ -93,6 +93,7 @@ def _remembered(
     """The fastest choice, from the cache or measured now: three interleaved rounds after one that is not counted."""
     what = [platform.node(), platform.processor(), str(device), str(torch.get_num_threads()), torch.__version__]
     what += [recipe.model, str(recipe.model_options()), str(tuple(batch[0].shape)), recipe.optimizer]
+    what += [recipe.refine] if recipe.refine else []
     path = Path(user_cache_path("atrous")) / "choices" / f"{sha256('|'.join(what).encode()).hexdigest()[:16]}.json"
     options = candidates(device)
     try:

@@ -7,6 +7,8 @@ Rules, each with its reason:
 - zoom 2/3 to 3/2: at the papers' 1/2 much of a small picture's crop lies outside it, and only long runs pay for 2.
 - AdamW, lr 1e-3, the pretrained encoder at half of it: robust over encoders without a search.
 - normalisation: the one the encoder's weights were made with; without weights, the training images' own statistics.
+- a CRF's few parameters at ten times the rate (`refine_lr`): Adam moves each by about the rate per step, and they start
+  at 1 to 10 where weights of networks start at hundredths.
 - class weights (median / frequency)^(1/4): rare classes are learned within a short run, common ones hardly pay for it.
 - a moving average of the weights, as slow as a tenth of the run at most: free accuracy in short runs.
 """
@@ -24,9 +26,9 @@ from atrous.datasets import DataSet, channel_statistics
 from atrous.errors import DataError, ModelError, WeightsError, nearest
 from atrous.models import MODELS, create_model
 from atrous.recipe import Recipe
+from atrous.sample import FULL_SCALE
 
 DEFAULT_MODEL, DEFAULT_ENCODER = "deeplabv3plus", "tf_efficientnet_lite0"
-FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0}
 MAX_CROP = 320
 
 

@@ -37,6 +37,7 @@ class Recipe(BaseModel):
     frozen_norms: bool = False
     in_channels: int = Positive
     weights: str = "random"
+    refine: Literal["convcrf", "crfrnn"] | None = None
     # the pixels
     dtype: str = "uint8"
     mean: tuple[float, ...]
@@ -58,6 +59,7 @@ class Recipe(BaseModel):
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float = Positive
     encoder_lr: float = Field(1.0, gt=0)
+    refine_lr: float = Field(10.0, gt=0)
     weight_decay: float = Field(0.01, ge=0)
     clip: float = Field(1.0, ge=0)
     warmup: int | None = Field(None, ge=0)

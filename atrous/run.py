@@ -27,6 +27,7 @@ from atrous.losses import make_loss
 from atrous.models import create_model
 from atrous.objective import Normalise, Objective
 from atrous.recipe import Recipe
+from atrous.refined import Refined, refined
 
 T = TypeVar("T")
 
@@ -59,6 +60,8 @@ def build(recipe: Recipe, data: DataSet, folder: Path, *, pretrained: bool) -> R
     weights = recipe.weights if pretrained else "random"
     source: bool | str = {"random": False, "pretrained": True}.get(weights, weights)
     model = create_model(recipe.model, classes=len(data.labels), pretrained=source, **recipe.model_options())
+    if recipe.refine:
+        model = refined(model, recipe.refine, mean=recipe.mean, std=recipe.std, dtype=recipe.dtype)
     weight = torch.tensor(recipe.class_weights) if recipe.class_weights else None
     loss = make_loss(recipe.loss, data.labels.ignore_index, weight, recipe.smoothing)
     objective = Objective(model, loss, Normalise(recipe.mean, recipe.std), frozen_norms=recipe.frozen_norms)
@@ -67,13 +70,19 @@ def build(recipe: Recipe, data: DataSet, folder: Path, *, pretrained: bool) -> R
 
 
 def make_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
-    """AdamW or SGD; no weight decay on biases and norms, `encoder_lr` times the rate for the encoder."""
+    """AdamW or SGD; no weight decay on biases and norms, `encoder_lr` times the rate for the encoder.
+
+    A refiner behind the network has `refine_lr` times the rate and no decay, which would pull it to no refinement.
+    """
+    page, layer = (model.model, model.layer) if isinstance(model, Refined) else (model, nn.Identity())
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
+    for name, parameter in page.named_parameters():
         if parameter.requires_grad:
             factor = recipe.encoder_lr if name.startswith(("encoder.", "base.encoder.")) else 1.0
             decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((factor, decay), []).append(parameter)
+    for parameter in layer.parameters():
+        groups.setdefault((recipe.refine_lr, 0.0), []).append(parameter)
     parts = [{"params": p, "factor": factor, "weight_decay": decay} for (factor, decay), p in groups.items()]
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(parts, lr=recipe.lr, momentum=0.9, nesterov=True)
@@ -173,6 +182,7 @@ def make_card(recipe: Recipe, data: DataSet) -> Card:
         mean=recipe.mean,
         std=recipe.std,
         dtype=recipe.dtype,
+        layer={"name": recipe.refine} if recipe.refine else {},
         recipe=recipe.model_dump(exclude_none=True),
         data=recipe.data,
         atrous=recipe.atrous,
