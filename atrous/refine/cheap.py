@@ -96,7 +96,7 @@ def bilateral_solver(
     sure = p.max(0) if confidence is None else np.asarray(confidence, np.float32)
     if sure.shape != p.shape[1:] or not (np.isfinite(sure).all() and sure.min() >= 0):
         raise DataError(f"confidence has shape {sure.shape}; expected {p.shape[1:]}, no number below 0 and no nan")
-    places = np.stack(np.indices(p.shape[1:]), -1) * (checked_spacing(spacing, p.ndim - 1) / spatial)
+    places = np.moveaxis(np.indices(p.shape[1:]), 0, -1) * (checked_spacing(spacing, p.ndim - 1) / spatial)
     cells = np.concatenate([places, (values - values.min((*range(p.ndim - 1),))) / colour], -1)
     vertex, blur = bilateral_grid(cells.reshape(-1, cells.shape[-1]))
     weight, mass = bistochastic(blur, np.bincount(vertex).astype(float))
@@ -122,7 +122,7 @@ def bilateral_grid(cells: np.ndarray) -> tuple[np.ndarray, sparse.csr_array]:
     """
     index = np.rint(cells).astype(np.int64)
     index -= index.min(0) - 1
-    extent = index.max(0) + 2
+    extent = index.max(0) + 1
     if np.prod(extent.astype(float)) > 2.0**62:
         raise DataError(
             f"{len(extent)} axes of place and colour: {np.prod(extent.astype(float)):.1g} cells; use fewer channels "

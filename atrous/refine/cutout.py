@@ -25,13 +25,12 @@ def grabcut(
     box: Sequence[int] | None = None,
     scribbles: np.ndarray | None = None,
     iterations: int = 5,
-    seed: int = 0,
 ) -> np.ndarray:
     """(H, W) bool: the object's pixels, of an image (H, W) or (H, W, C), 1 or 3 channels of any type.
 
     box: (top, left, height, width), the object is inside it. scribbles (H, W): 1 where it is background for sure, 2
     where it is the object, 0 elsewhere. Give one of them or both. Values other than uint8 are stretched from the
-    image's least and greatest to 0..255. seed: of OpenCV's random numbers, which this sets.
+    image's least and greatest to 0..255.
     Raises DataError for what does not fit, and where one side has fewer than 5 pixels to learn its colours from.
     """
     shape = np.shape(image)[:2]
@@ -56,9 +55,8 @@ def grabcut(
                 f"{count} pixels are {name} at first; expected at least {MIXTURES}: draw a smaller or larger box, or "
                 f"scribbles of both kinds"
             )
-    cv2.setRNGSeed(seed)
     models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(colours, sides, None, *models, iterations, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(colours, sides, (0, 0, 1, 1), *models, iterations, cv2.GC_INIT_WITH_MASK)
     return (sides == cv2.GC_FGD) | (sides == cv2.GC_PR_FGD)
 
 
