@@ -3,6 +3,7 @@ import pytest
 
 from atrous.errors import AtrousError
 from atrous.refine import grabcut
+from atrous.refine.cutout import _as_bytes
 
 
 def disc(shape: tuple[int, int] = (60, 80)) -> tuple[np.ndarray, np.ndarray]:
@@ -34,7 +35,7 @@ def test_a_box_or_scribbles_find_the_disc_whatever_the_type(change) -> None:  # 
     scribbles = np.zeros(truth.shape, np.uint8)
     scribbles[25:35, 40:50], scribbles[:5] = 2, 1
     if change(image).shape == image.shape:
-        assert (grabcut(change(image), scribbles=scribbles) == grabcut(image, scribbles=scribbles)).all()
+        assert (_as_bytes(change(image), truth.shape) == image).all()
     for found in (grabcut(change(image), box=(8, 22, 44, 46)), grabcut(change(image), scribbles=scribbles)):
         assert found.dtype == bool
         assert overlap(found, truth) > 0.95
