@@ -8,21 +8,28 @@ N points, d features, C channels (a row is padded to whole vectors), M lattice p
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numba import njit
 
 from atrous.errors import DataError
-from atrous.ops.lattice_build import chain, gather, number, simplices
+from atrous.ops.lattice_build import blur_ones, chain, gather, number, simplices, slice_ones, splat_ones, unite
 from atrous.ops.threads import Team
 from atrous.ops.vectors import WIDTH, aligned, has_half, load, multiply_add, padded, prefetch, spread, store
 
 LARGEST_DIMENSION = 8
+DENSE = 3
+"""Up to so many dimensions lattice points are numbered by their keys, which makes chains lie in a row; beyond, where few
+have neighbours, in the order in which points come upon them."""
+LARGEST_PART = 16384
+"""Rows of a part of the lattice that is blurred in several directions before the next part."""
 AHEAD = 8
 """Rows that a kernel asks the memory for before it needs them."""
 
-Chains = tuple[np.ndarray, np.ndarray]
-"""(rows, starts): lattice points of which each is the next one's neighbour, and where a new chain of them begins."""
+Chains = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""(rows, starts, bounds): lattice points of which each is the next one's neighbour, where a new chain of them begins, and
+the chains at which the list may be cut for threads: parts do not touch, chains within one follow one another."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,11 @@ class Lattice:
 
     def adjoint(self, values: np.ndarray, *, half: bool = False, threads: int | None = None) -> np.ndarray:
         """(N, C) -> (N, C) float32: the transposed filter, with <a, filter(b)> = <adjoint(a), b>."""
-        return self._filter(values, replace(self.rows, chains=self.rows.chains[::-1]), half, threads)
+        backwards = tuple(
+            (rows[::-1].copy(), (starts[-1] - starts)[::-1].copy(), (bounds[-1] - bounds)[::-1].copy())
+            for rows, starts, bounds in reversed(self.rows.chains)
+        )
+        return self._filter(values, replace(self.rows, chains=backwards), half, threads)
 
     def _filter(self, values: np.ndarray, rows: Rows, half: bool, threads: int | None) -> np.ndarray:
         if values.ndim != 2 or len(values) != len(self.vertices):
@@ -76,10 +87,18 @@ class Lattice:
         with Team(threads) as team:
             unit = np.float32(1)
             if half:
-                unit = half_unit(splat_blur(team, rows, one_channel(np.abs(values).max(1))))
+                unit = half_unit(float(splat_blur(team, rows, one_channel(np.abs(values).max(1))).max()))
             table = splat_blur(team, rows, padding * unit, half=half)
             slice_rows(team, self.vertices, self.weights / unit, table, padding)
         return padding[:, : values.shape[1]]
+
+
+def response_to_ones(lattice: Lattice) -> tuple[np.ndarray, float]:
+    """(K 1 (N,) float32, the largest of the lattice points on the way)."""
+    table = splat_ones(lattice.rows.starts, lattice.rows.shares)
+    for rows, starts, _ in lattice.rows.chains:
+        blur_ones(rows, starts, table)
+    return slice_ones(lattice.vertices, lattice.weights, table), float(table.max())
 
 
 def one_channel(values: np.ndarray) -> np.ndarray:
@@ -89,12 +108,12 @@ def one_channel(values: np.ndarray) -> np.ndarray:
     return out
 
 
-def half_unit(table: np.ndarray) -> np.float32:
+def half_unit(most: float) -> np.float32:
     """The power of two that brings the largest of blurred rows to 8,192..16,384 (float16 ends at 65,504).
 
     Blurring never makes non-negative rows smaller, so that none is larger on its way there.
     """
-    return np.float32(2.0 ** np.floor(np.log2(16384 / max(float(table.max()), 1e-30))))
+    return np.float32(2.0 ** np.floor(np.log2(16384 / max(most, 1e-30))))
 
 
 def empty_table(rows: int, size: int, half: bool) -> np.ndarray:
@@ -110,8 +129,9 @@ def splat_blur(
     table = empty_table(len(rows), size, half) if table is None else table
     parts, flat = balanced(rows.starts, team.threads), table.reshape(-1)
     team.split(parts, _splat, rows.starts, rows.sources, rows.shares, values.reshape(-1), np.uint64(size), flat)
-    for chained, starts in rows.chains:
-        team.split(balanced(starts, team.threads), _blur, chained, starts, np.uint64(size), flat)
+    for chained, starts, bounds in rows.chains:
+        parts = bounds[balanced(starts[bounds], team.threads)].tolist()
+        team.split(parts, _blur, chained, starts, np.uint64(size), flat)
     return table
 
 
@@ -227,15 +247,38 @@ def build_lattice(features: np.ndarray, *, threads: int | None = None) -> Lattic
         team.split(n, simplices, features, steps, keys, weights, own)
         found, vertices = number(keys)
         del keys
-        order = np.argsort(found)
-        rank = np.empty(len(found), np.uint32)
-        rank[order] = np.arange(len(found), dtype=np.uint32)
-        vertices = rank[vertices]
-        points = found[order]
-        chains = team.run([lambda step=step: chain(points, step) for step in np.abs(steps)])  # type: ignore[misc]
-        starts, sources, shares = gather(vertices, weights, len(points))
+        order = np.argsort(found).astype(np.uint32)
+        ascending = found[order]
+        if d <= DENSE:
+            rank = np.empty_like(order)
+            rank[order] = np.arange(len(order), dtype=np.uint32)
+            vertices, order = rank[vertices], np.sort(rank)
+        directions = team.run([partial(chain, ascending, order, step) for step in np.abs(steps)])
+        halves = [directions[: (d + 1) // 2], directions[(d + 1) // 2 :]]
+        chains = [
+            part for parts in team.run([partial(_together, half, len(found), d) for half in halves]) for part in parts
+        ]
+        starts, sources, shares = gather(vertices, weights, len(found))
     weights *= np.float32(1 / (1 + 0.5**d))
     return Lattice(Rows(starts, sources, shares, tuple(chains)), vertices, weights, own)
+
+
+def _together(directions: list[tuple[np.ndarray, np.ndarray]], rows: int, d: int) -> list[Chains]:
+    """Chains of some directions as one list, part by part of the lattice, where its parts fit into the cache."""
+    if d > DENSE:
+        offsets = np.cumsum([0, *(len(chained) for chained, _ in directions)]).astype(np.uint32)
+        starts = [starts[:-1] + offset for (_, starts), offset in zip(directions, offsets, strict=False)]
+        chained = np.concatenate([chained for chained, _ in directions])
+        *united, most = unite(rows, chained, np.concatenate([*starts, offsets[-1:]]))
+        if most <= LARGEST_PART:
+            return [_cut(*united)]
+    return [_cut(chained, starts, np.arange(len(starts))) for chained, starts in directions]
+
+
+def _cut(rows: np.ndarray, starts: np.ndarray, bounds: np.ndarray) -> Chains:
+    """With a few of the bounds, about equally far apart."""
+    near = np.searchsorted(starts[bounds], np.linspace(0, len(rows), 65))
+    return rows, starts, np.unique(bounds[near])
 
 
 def _steps(low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -267,9 +310,10 @@ def exact_lattice(features: np.ndarray) -> Lattice:
     if n > 8192:
         raise DataError(f"{n} points have {n * n} pairs; the exact sum is for at most 8192, leave `exact` out")
     f = np.asarray(features, float)
-    shares = np.empty((n, n), np.float32)
-    for i in range(n):
-        shares[i] = np.exp(-0.5 * np.square(f - f[i]).sum(1))
+    squares, shares = np.square(f).sum(1), np.empty((n, n), np.float32)
+    for some in np.array_split(np.arange(n), -(-n // 256)):
+        shares[some] = np.exp(np.minimum(f[some] @ f.T - 0.5 * (squares[some][:, None] + squares), 0))
+    shares[shares < 1e-30] = 0  # products of denormal numbers are slow
     every = np.arange(n, dtype=np.uint32)
     starts = np.arange(n + 1, dtype=np.uint32) * np.uint32(n)
     own, weights = np.ones(n, np.float32), np.ones((n, 1), np.float32)

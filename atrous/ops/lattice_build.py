@@ -36,10 +36,9 @@ def simplices(features, steps, keys, weights, own, first, last):  # type: ignore
             rank[j] = 0
         for j in range(d):
             for k in range(j + 1, d + 1):
-                if offset[j] < offset[k]:
-                    rank[j] += 1
-                else:
-                    rank[k] += 1
+                behind = np.int64(offset[j] < offset[k])
+                rank[j] += behind
+                rank[k] += 1 - behind
         for j in range(d + 1):
             rank[j] += excess
             shift = 1 if rank[j] < 0 else (-1 if rank[j] > d else 0)
@@ -76,7 +75,7 @@ def number(keys):  # type: ignore[no-untyped-def]
     n, corners = keys.shape
     numbers = np.empty((n, corners), np.uint32)
     bits = 16
-    slot_key, slot_number = np.empty(1 << bits, np.int64), np.zeros(1 << bits, np.uint32)  # numbers from 1; 0 is empty
+    slots = np.zeros((1 << bits, 2), np.int64)  # key and number, from 1; number 0: empty
     found, count = np.empty(1 << (bits - 1), np.int64), 0
     for i in range(n):
         for k in range(corners):
@@ -84,38 +83,30 @@ def number(keys):  # type: ignore[no-untyped-def]
             if i and key == keys[i - 1, k]:
                 numbers[i, k] = numbers[i - 1, k]
                 continue
-            slot = _slot(key, bits)
-            while slot_number[slot] and slot_key[slot] != key:
-                slot = (slot + np.uint64(1)) & np.uint64((1 << bits) - 1)
-            if not slot_number[slot]:
+            slot = _slot(slots, bits, key)
+            if not slots[slot, 1]:
                 if count == len(found):
                     bits += 1
-                    slot_key, slot_number = _rehash(found, bits)
+                    slots = np.zeros((1 << bits, 2), np.int64)
+                    for m in range(count):
+                        slot = _slot(slots, bits, found[m])
+                        slots[slot, 0], slots[slot, 1] = found[m], m + 1
                     found = np.concatenate((found, np.empty(count, np.int64)))
-                    slot = _slot(key, bits)
-                    while slot_number[slot]:
-                        slot = (slot + np.uint64(1)) & np.uint64((1 << bits) - 1)
+                    slot = _slot(slots, bits, key)
                 found[count] = key
                 count += 1
-                slot_key[slot], slot_number[slot] = key, count
-            numbers[i, k] = slot_number[slot] - np.uint32(1)
+                slots[slot, 0], slots[slot, 1] = key, count
+            numbers[i, k] = slots[slot, 1] - 1
     return found[:count].copy(), numbers
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _slot(key, bits):  # type: ignore[no-untyped-def]
-    return (np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - bits)
-
-
-@njit(nogil=True, cache=True)
-def _rehash(found, bits):  # type: ignore[no-untyped-def]
-    slot_key, slot_number = np.empty(1 << bits, np.int64), np.zeros(1 << bits, np.uint32)
-    for m in range(len(found)):
-        slot = _slot(found[m], bits)
-        while slot_number[slot]:
-            slot = (slot + np.uint64(1)) & np.uint64((1 << bits) - 1)
-        slot_key[slot], slot_number[slot] = found[m], m + 1
-    return slot_key, slot_number
+def _slot(slots, bits, key):  # type: ignore[no-untyped-def]
+    """Where the key is, or belongs: its hash's place or the next free one."""
+    slot = (np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - bits)
+    while slots[slot, 1] and slots[slot, 0] != key:
+        slot = (slot + np.uint64(1)) & np.uint64((1 << bits) - 1)
+    return slot
 
 
 @njit(nogil=True, cache=True)
@@ -139,24 +130,26 @@ def gather(vertices, weights, rows):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def chain(keys, step):  # type: ignore[no-untyped-def]
-    """(rows, starts) of the sorted keys' runs in which each is the last one plus `step` > 0, without those of one."""
-    m = len(keys)
+def chain(ascending, order, step):  # type: ignore[no-untyped-def]
+    """(rows, starts) of the runs in which each row's key is the last one's plus `step` > 0; those of one are left out.
+
+    ascending, order (M,): the keys sorted, and the rows that have them. Runs come in the order of their first rows.
+    """
+    m = len(order)
     following, led = np.full(m, m, np.uint32), np.zeros(m, np.bool_)
-    there, last = 0, keys[0]
+    there, last = 0, ascending[0]
     for i in range(m):
-        wanted = keys[i] + step
+        wanted = ascending[i] + step
         if wanted < last:  # keys without order run over the end of int64
             there = 0
         last = wanted
-        while there < m and keys[there] < wanted:
+        while there < m and ascending[there] < wanted:
             there += 1
-        if there < m and keys[there] == wanted:
-            following[i], led[there] = there, True
+        if there < m and ascending[there] == wanted:
+            following[order[i]], led[order[there]] = order[there], True
     count = chains = 0
     for i in range(m):
-        if following[i] < m and not led[i]:
-            chains += 1
+        chains += following[i] < m and not led[i]
         count += led[i] or following[i] < m
     rows, starts = np.empty(count, np.uint32), np.empty(chains + 1, np.uint32)
     at = number = 0
@@ -171,3 +164,83 @@ def chain(keys, step):  # type: ignore[no-untyped-def]
                 j = following[j]
     starts[number] = at
     return rows, starts
+
+
+@njit(nogil=True, cache=True)
+def splat_ones(starts, shares):  # type: ignore[no-untyped-def]
+    """(M,) float32: what each row gathers where every point holds 1."""
+    table = np.zeros(len(starts) - 1, np.float32)
+    for row in range(len(table)):
+        total = 0.0
+        for e in range(starts[row], starts[row + 1]):
+            total += shares[e]
+        table[row] = total
+    return table
+
+
+@njit(nogil=True, cache=True)
+def blur_ones(rows, starts, table):  # type: ignore[no-untyped-def]
+    """(1/2, 1, 1/2) along chains, in place, of one number a row."""
+    for i in range(len(starts) - 1):
+        before = np.float32(0)
+        for e in range(starts[i], starts[i + 1]):
+            here = table[rows[e]]
+            behind = table[rows[e + 1]] if e + 1 < starts[i + 1] else np.float32(0)
+            table[rows[e]] = here + np.float32(0.5) * (before + behind)
+            before = here
+
+
+@njit(nogil=True, cache=True)
+def slice_ones(vertices, weights, table):  # type: ignore[no-untyped-def]
+    out = np.zeros(len(vertices), np.float32)
+    for i in range(len(vertices)):
+        for k in range(vertices.shape[1]):
+            out[i] += weights[i, k] * table[vertices[i, k]]
+    return out
+
+
+@njit(nogil=True, cache=True)
+def unite(m, rows, starts):  # type: ignore[no-untyped-def]
+    """Chains of several directions, one direction after the other, put together by what they connect.
+
+    (rows, starts, bounds, most): first all chains of one connected part of the lattice, direction by direction, then
+    those of the next; the chain with which each part begins; the number of rows of the largest part.
+    """
+    parent = np.arange(m).astype(np.uint32)
+    chains = len(starts) - 1
+    for i in range(chains):
+        for e in range(starts[i] + 1, starts[i + 1]):
+            one, other = _root(parent, rows[e - 1]), _root(parent, rows[e])
+            parent[max(one, other)] = min(one, other)
+    part, size, parts = np.empty(m, np.uint32), np.zeros(m, np.uint32), 0
+    for i in range(m):
+        root = _root(parent, np.uint32(i))
+        if root == i:
+            part[i] = parts
+            parts += 1
+        part[i] = part[root]
+        size[part[i]] += 1
+    first, length = np.zeros(parts + 1, np.int64), np.zeros(parts + 1, np.int64)
+    for i in range(chains):
+        first[part[rows[starts[i]]] + 1] += 1
+        length[part[rows[starts[i]]] + 1] += starts[i + 1] - starts[i]
+    first, length = np.cumsum(first), np.cumsum(length)
+    bounds = first.astype(np.uint32)
+    new_rows, new_starts = np.empty(len(rows), np.uint32), np.empty(chains + 1, np.uint32)
+    for i in range(chains):
+        to = part[rows[starts[i]]]
+        new_starts[first[to]] = length[to]
+        first[to] += 1
+        for e in range(starts[i], starts[i + 1]):
+            new_rows[length[to]] = rows[e]
+            length[to] += 1
+    new_starts[chains] = len(rows)
+    return new_rows, new_starts, bounds, size[:parts].max()
+
+
+@njit(nogil=True, cache=True)
+def _root(parent, i):  # type: ignore[no-untyped-def]
+    while parent[i] != i:
+        parent[i] = parent[parent[i]]
+        i = parent[i]
+    return i

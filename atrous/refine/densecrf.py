@@ -90,7 +90,7 @@ def dense_crf(
     ):
         if weight:
             kernels.append(Kernel(features(), weight, normalisation or chosen.normalisation, self_term))
-    field = MeanField(energy.reshape(len(energy), -1), kernels, exact=exact, half=half, threads=threads)
+    field = MeanField(energy.reshape(len(energy), -1), kernels, shape=shape, exact=exact, half=half, threads=threads)
     del energy, kernels
     field.run(int(iterations), tolerance=tolerance, monitor=monitor)
     return field.marginals.reshape(-1, *shape)

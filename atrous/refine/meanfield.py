@@ -15,6 +15,8 @@ knows what an image is: see `atrous.refine.densecrf`.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from typing import Literal, get_args
 
 import numpy as np
@@ -22,12 +24,13 @@ from numba import njit
 
 from atrous.errors import DataError, nearest
 from atrous.ops.lattice import (
+    Lattice,
     Rows,
     build_lattice,
     empty_table,
     exact_lattice,
     half_unit,
-    one_channel,
+    response_to_ones,
     slice_rows,
     splat_blur,
 )
@@ -50,6 +53,8 @@ from atrous.ops.vectors import (
 
 Normalisation = Literal["none", "mean", "before", "after", "symmetric"]
 MOST_LABELS = 65536
+TOGETHER = 16
+"""Pixels that take each step of the softmax together."""
 NEVER = -1e30
 """The log-probability of labels that only pad a row."""
 
@@ -88,7 +93,7 @@ class _Term:
 class MeanField:
     """The field of N pixels: `run` it, then ask for its `marginals`. The lattices are built here, once.
 
-    unary: (K, N) energies, -log p. exact: sums over all pairs of pixels instead of the lattice (at most 8,192 pixels).
+    unary: (K, N) energies, -log p. shape: of the image whose pixels these are, which makes it faster. exact: sums over all pairs of pixels instead of the lattice (at most 8,192 pixels).
     half: lattice points in float16, half their memory. threads: None takes what there is.
     """
 
@@ -97,6 +102,7 @@ class MeanField:
         unary: np.ndarray,
         kernels: Sequence[Kernel],
         *,
+        shape: tuple[int, ...] | None = None,
         exact: bool = False,
         half: bool = False,
         threads: int | None = None,
@@ -107,9 +113,10 @@ class MeanField:
         self._team = Team(threads)
         half = half and has_half()
         potts = [kernel for kernel in kernels if np.ndim(kernel.compatibility) == 0]
+        self._order = _by_tiles(shape if shape is not None else (self.pixels,))
         groups = [potts] * bool(potts) + [[kernel] for kernel in kernels if np.ndim(kernel.compatibility)]
         with self._team as team:
-            self._terms = [_term(team, group, self.labels, self.pixels, exact, half) for group in groups]
+            self._terms = [_term(team, group, self.labels, self._order, exact, half) for group in groups]
             self._logits = self._rows(unary, -1, NEVER)
             self._marginals = aligned(self._logits.shape, np.float32)
             self._marginals[:] = 0
@@ -122,7 +129,7 @@ class MeanField:
         """(K, N) float32, Q."""
         out = np.empty((self.labels, self.pixels), np.float32)
         with self._team as team:
-            team.split(self.pixels, _from_rows, self._marginals, out)
+            team.split(self.pixels, _from_rows, self._marginals, self._order, out)
         return out
 
     @marginals.setter
@@ -196,9 +203,8 @@ class MeanField:
     def _rows(self, values: np.ndarray, sign: int, padding: float) -> np.ndarray:
         """(K, N) -> (N, size) float32, times `sign`."""
         rows = aligned((self.pixels, padded(self.labels)), np.float32)
-        self._team.split(
-            self.pixels, _to_rows, np.ascontiguousarray(values, np.float32), np.float32(sign), np.float32(padding), rows
-        )
+        values = np.ascontiguousarray(values, np.float32)
+        self._team.split(self.pixels, _to_rows, values, np.float32(sign), np.float32(padding), self._order, rows)
         return rows
 
 
@@ -208,33 +214,48 @@ def _nothing(pixels: int) -> _Term:
     return _Term([], np.empty((pixels, 0), np.uint32), np.empty((pixels, 0), np.float32), own, None)
 
 
-def _term(team: Team, kernels: Sequence[Kernel], labels: int, pixels: int, exact: bool, half: bool) -> _Term:
-    """Normalisation and Potts weight go into the numbers with which pixels give and take: no pass of their own."""
-    lattices, vertices, weights, first = [], [], [], 0
-    own = np.zeros(pixels, np.float32)
-    for kernel in kernels:
-        if len(kernel.features) != pixels:
-            raise DataError(f"a kernel has features of {len(kernel.features)} pixels, the unary energies have {pixels}")
-        lattice = exact_lattice(kernel.features) if exact else build_lattice(kernel.features, threads=team.threads)
-        rows = lattice.rows
-        ones, n = one_channel(np.ones(pixels)), np.empty((pixels, WIDTH), np.float32)
-        slice_rows(team, lattice.vertices, lattice.weights, splat_blur(team, rows, ones), n)
-        give, take = _normalisers(n[:, 0], kernel.normalisation)
-        np.multiply(rows.shares, give[rows.sources], out=rows.shares)
-        if half:
-            unit = half_unit(splat_blur(team, rows, ones))
-            np.multiply(rows.shares, unit, out=rows.shares)
-            give, take = give * unit, take / unit
-        if np.ndim(kernel.compatibility) == 0:
-            take = take * np.float32(kernel.compatibility)
-        np.multiply(lattice.weights, take[:, None], out=lattice.weights)
-        if not kernel.self_term:
-            own += lattice.own * give * take
-        lattices.append(rows)
-        vertices.append(lattice.vertices + np.uint32(first))
-        weights.append(lattice.weights)
-        first += len(rows)
-    return _Term(lattices, _beside(vertices), _beside(weights), own, _matrix(kernels[0].compatibility, labels))
+def _term(team: Team, kernels: Sequence[Kernel], labels: int, order: np.ndarray, exact: bool, half: bool) -> _Term:
+    """All kernels that share a compatibility; their lattices are built at the same time."""
+    built = team.run([partial(_lattice, kernel, order, exact, half, team.threads) for kernel in kernels])
+    firsts = np.cumsum([0, *(len(lattice.rows) for lattice, _ in built)])
+    vertices = [lattice.vertices + np.uint32(first) for (lattice, _), first in zip(built, firsts, strict=False)]
+    return _Term(
+        [lattice.rows for lattice, _ in built],
+        _beside(vertices),
+        _beside([lattice.weights for lattice, _ in built]),
+        np.sum([own for _, own in built], 0, dtype=np.float32),
+        _matrix(kernels[0].compatibility, labels),
+    )
+
+
+def _lattice(kernel: Kernel, order: np.ndarray, exact: bool, half: bool, threads: int) -> tuple[Lattice, np.ndarray]:
+    """The lattice of pixels in this order, and what a message holds of its own pixel and should not.
+
+    Normalisation and Potts weight go into the numbers with which pixels give and take: no pass of their own.
+    """
+    if len(kernel.features) != len(order):
+        raise DataError(f"a kernel has features of {len(kernel.features)} pixels, the unary energies of {len(order)}")
+    features = kernel.features[order]
+    lattice = exact_lattice(features) if exact else build_lattice(features, threads=threads)
+    rows = lattice.rows
+    give, take = _normalisers(response_to_ones(lattice)[0], kernel.normalisation)
+    np.multiply(rows.shares, give[rows.sources], out=rows.shares)
+    if half:
+        unit = half_unit(response_to_ones(lattice)[1])
+        np.multiply(rows.shares, unit, out=rows.shares)
+        give, take = give * unit, take / unit
+    if np.ndim(kernel.compatibility) == 0:
+        take = take * np.float32(kernel.compatibility)
+    np.multiply(lattice.weights, take[:, None], out=lattice.weights)
+    return lattice, np.zeros_like(take) if kernel.self_term else lattice.own * give * take
+
+
+def _by_tiles(shape: tuple[int, ...]) -> np.ndarray:
+    """Pixels of an image, tile by tile of about 1,024: what lies near in the image shall lie near in memory."""
+    side = round(1024 ** (1 / len(shape)))
+    index = np.arange(np.prod(shape), dtype=np.uint32).reshape(shape)
+    corners = product(*(range(0, size, side) for size in shape))
+    return np.concatenate([index[tuple(slice(c, c + side) for c in corner)].reshape(-1) for corner in corners])
 
 
 def _beside(tables: list[np.ndarray]) -> np.ndarray:
@@ -271,70 +292,82 @@ def _matrix(compatibility: float | np.ndarray, labels: int) -> np.ndarray | None
 
 @njit(nogil=True, cache=True)
 def _softmax(logits, vertices, weights, table, own, size, q, first, last):  # type: ignore[no-untyped-def]
-    """q = softmax(logits + what each pixel takes from the table - own q); the largest change of a number of q."""
-    w1, w2, w3, zero = np.uint64(WIDTH), np.uint64(2 * WIDTH), np.uint64(3 * WIDTH), spread(np.float32(0))
-    corners = np.uint64(vertices.shape[1])
-    row, change = np.empty(size, np.float32), zero
-    for i in range(np.uint64(first), np.uint64(last)):
-        if i + np.uint64(2) < np.uint64(last):
-            for k in range(corners):
-                place = vertices[i + np.uint64(2), k] * size
-                prefetch(table, place)
-                prefetch(table, place + w2)
-        mine, top, c = spread(-own[i]), spread(np.float32(NEVER)), np.uint64(0)
-        while c < size:
-            at = i * size + c
-            a = multiply_add(mine, load(q, at), load(logits, at))
-            if c + w3 <= size:
-                b = multiply_add(mine, load(q, at + w1), load(logits, at + w1))
-                d = multiply_add(mine, load(q, at + w2), load(logits, at + w2))
+    """q = softmax(logits + what each pixel takes from the table - own q); the largest change of a number of q.
+
+    A few pixels go through each step together: what they wait for, a processor then does at the same time.
+    """
+    together, one, two, three = np.uint64(TOGETHER), np.uint64(WIDTH), np.uint64(2 * WIDTH), np.uint64(3 * WIDTH)
+    corners, zero = np.uint64(vertices.shape[1]), spread(np.float32(0))
+    rows, peaks = np.empty(together * size, np.float32), np.empty(together, np.float32)
+    change, stop = zero, np.uint64(last)
+    for start in range(np.uint64(first), stop, together):
+        count = min(together, stop - start)
+        for n in range(count):
+            i = start + n
+            if i + one < stop:
                 for k in range(corners):
-                    weight, place = spread(weights[i, k]), vertices[i, k] * size + c
-                    a = multiply_add(weight, load(table, place), a)
-                    b = multiply_add(weight, load(table, place + w1), b)
-                    d = multiply_add(weight, load(table, place + w2), d)
-                store(row, c + w1, b)
-                store(row, c + w2, d)
-                top = larger(top, larger(b, d))
-                step = w3
-            else:
-                for k in range(corners):
-                    a = multiply_add(spread(weights[i, k]), load(table, vertices[i, k] * size + c), a)
-                step = w1
-            store(row, c, a)
-            top = larger(top, a)
-            c += step
-        peak, sums = spread(largest(top)), zero
-        for c in range(np.uint64(0), size, w1):
-            value = exp(load(row, c) - peak)
-            store(row, c, value)
-            sums = sums + value
-        norm = spread(np.float32(1) / total(sums))
-        for c in range(np.uint64(0), size, w1):
-            at, value = i * size + c, load(row, c) * norm
-            moved = value - load(q, at)
-            change = larger(change, larger(moved, zero - moved))
-            store(q, at, value)
+                    place = vertices[i + one, k] * size
+                    prefetch(table, place)
+                    prefetch(table, place + two)
+            mine, top, c = spread(-own[i]), spread(np.float32(NEVER)), np.uint64(0)
+            while c < size:
+                at, to = i * size + c, n * size + c
+                a = multiply_add(mine, load(q, at), load(logits, at))
+                if c + three <= size:
+                    b = multiply_add(mine, load(q, at + one), load(logits, at + one))
+                    d = multiply_add(mine, load(q, at + two), load(logits, at + two))
+                    for k in range(corners):
+                        weight, place = spread(weights[i, k]), vertices[i, k] * size + c
+                        a = multiply_add(weight, load(table, place), a)
+                        b = multiply_add(weight, load(table, place + one), b)
+                        d = multiply_add(weight, load(table, place + two), d)
+                    store(rows, to + one, b)
+                    store(rows, to + two, d)
+                    top = larger(top, larger(b, d))
+                    step = three
+                else:
+                    for k in range(corners):
+                        a = multiply_add(spread(weights[i, k]), load(table, vertices[i, k] * size + c), a)
+                    step = one
+                store(rows, to, a)
+                top = larger(top, a)
+                c += step
+            peaks[n] = largest(top)
+        for n in range(count):
+            peak, sums = spread(peaks[n]), zero
+            for to in range(n * size, n * size + size, one):
+                value = exp(load(rows, to) - peak)
+                store(rows, to, value)
+                sums = sums + value
+            peaks[n] = np.float32(1) / total(sums)
+        for n in range(count):
+            norm, at = spread(peaks[n]), (start + n) * size
+            for to in range(n * size, n * size + size, one):
+                value = load(rows, to) * norm
+                moved = value - load(q, at)
+                change = larger(change, larger(moved, zero - moved))
+                store(q, at, value)
+                at += one
     return largest(change)
 
 
 @njit(nogil=True, cache=True)
-def _to_rows(values, sign, padding, rows, first, last):  # type: ignore[no-untyped-def]
-    """(K, N) times sign -> (N, size), a few pixels at a time so that both stay in the cache."""
+def _to_rows(values, sign, padding, order, rows, first, last):  # type: ignore[no-untyped-def]
+    """(K, N) times sign -> (N, size), pixels in another order; a few at a time so that both stay in the cache."""
     labels, size = values.shape[0], rows.shape[1]
     for start in range(first, last, 16):
         stop = min(start + 16, last)
         for k in range(labels):
             for i in range(start, stop):
-                rows[i, k] = sign * values[k, i]
+                rows[i, k] = sign * values[k, order[i]]
         for i in range(start, stop):
             rows[i, labels:size] = padding
 
 
 @njit(nogil=True, cache=True)
-def _from_rows(rows, values, first, last):  # type: ignore[no-untyped-def]
+def _from_rows(rows, order, values, first, last):  # type: ignore[no-untyped-def]
     for start in range(first, last, 16):
         stop = min(start + 16, last)
         for k in range(values.shape[0]):
             for i in range(start, stop):
-                values[k, i] = rows[i, k]
+                values[k, order[i]] = rows[i, k]

@@ -73,6 +73,7 @@ class DenseCRF:
         self._unary: np.ndarray | None = None
         self._kernels: list[Kernel] = []
         self._field: MeanField | None = None
+        self._shape: tuple[int, ...] = (self._pixels,)
 
     def setUnary(self, unary: Unary) -> None:
         self._set(unary.energies)
@@ -132,7 +133,7 @@ class DenseCRF:
     def _begin(self) -> MeanField:
         if self._unary is None:
             raise DataError("no unary energies; call setUnaryEnergy first")
-        self._field = MeanField(self._unary, self._kernels)
+        self._field = MeanField(self._unary, self._kernels, shape=self._shape)
         return self._field
 
     def _at(self, q: np.ndarray) -> MeanField:
