@@ -88,6 +88,9 @@ def train(
     option: Annotated[
         list[str] | None, typer.Option(help="Of the model's page, as NAME=VALUE: stride=8, skips=[16,8]; repeat it.")
     ] = None,
+    init: Annotated[
+        Path | None, typer.Option(metavar="BUNDLE", help="Start from a trained network: a run or a bundle.")
+    ] = None,
     refine: Annotated[
         str | None, typer.Option(metavar="LAYER", help="A CRF that learns, as the last layer: crfrnn or convcrf.")
     ] = None,
@@ -107,6 +110,7 @@ def train(
         seed=seed,
         options=named_values(option or ()) or None,
         refine=refine,
+        init=str(init) if init else None,
     )
     folder, console = out or Path("runs") / data.resolve().name, _console()
     segmenter.fit(
@@ -298,10 +302,15 @@ def report(
 @app.command()
 def predict(
     inputs: Annotated[list[str], typer.Argument(metavar="IN...", help="Images, folders or globs.")],
-    model: Annotated[Path, typer.Option("--model", help="Run folder, bundle, or weights named by `atrous models`.")],
+    model: Annotated[
+        Path, typer.Option("--model", help="Run folder, bundle, exported .onnx or .xml, or a name of `atrous models`.")
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Output folder.")] = Path("predictions"),
     window: Annotated[int | None, typer.Option(min=0, help="Side of the windows; 0: whole; default by size.")] = None,
     decode: Decode = "argmax",
+    backend: Annotated[
+        str, typer.Option(help="torch, onnx, openvino; auto: the fastest on this machine that gives torch's labels.")
+    ] = "auto",
     recall: Annotated[
         float | None,
         typer.Option(help="Write OUT/uncertain/<stem>.png too: white where to abstain to keep this recall."),
@@ -322,6 +331,7 @@ def predict(
     segmenter, failed = (
         load(
             model,
+            backend=backend,
             window=window,
             decode=decode,
             recall=recall,
@@ -342,6 +352,35 @@ def predict(
             except AtrousError as error:
                 failed.append(str(error) if str(path) in str(error) else f"{path}: {error}")
     conclude(len(paths) - len(failed), failed, out)
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, bundle, or a name of `atrous models`.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The file; with --triton the repository's folder.")],
+    to: Annotated[str, typer.Option(help="onnx, openvino or torch-export.")] = "onnx",
+    tail: Annotated[str, typer.Option(help="beside: the file gives logits; inside: it gives labels.")] = "beside",
+    int8: Annotated[
+        Path | None, typer.Option(metavar="DATA", help="Quantise to 8 bits on this data's pictures; mIoU is measured.")
+    ] = None,
+    max_drop: Annotated[float, typer.Option(help="The most mIoU, from 0 to 1, that 8 bits may cost.")] = 0.005,
+    triton: Annotated[bool, typer.Option("--triton", help="Write a model repository of Triton's.")] = False,
+) -> None:
+    """Write a network for ONNX Runtime, OpenVINO or torch.export: any size, checked against the network first."""
+    from atrous.export import export_network
+    from atrous.quantise import quantised
+    from atrous.segmenter import load
+
+    segmenter, drop = load(model, device="cpu"), None
+    if int8 is not None:
+        paths, drop = quantised(segmenter.model, segmenter.card, out, int8, to=to, max_drop=max_drop, tail=tail)
+    else:
+        paths, found = export_network(segmenter.model, segmenter.card, out, to=to, tail=tail, triton=triton)
+        print(f"agrees {found.agreement:.4%} of the labels at {len(found.sizes)} sizes, sides from {found.smallest} on")
+    for path in paths:
+        print(f"wrote  {path}")
+    if drop is not None:
+        print(f"mIoU   {drop.before:.4f} in float32, {drop.after:.4f} in int8, on {drop.images} images of {drop.split}")
 
 
 @app.command()

@@ -16,16 +16,19 @@ Rules, each with its reason:
 import inspect
 from collections.abc import Callable
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 
 from atrous import __version__
+from atrous.bundle import Card, load_bundle
 from atrous.datasets import DataSet, channel_statistics
-from atrous.errors import DataError, ModelError, WeightsError, nearest
+from atrous.errors import DataError, ModelError, RecipeError, WeightsError, nearest
 from atrous.models import MODELS, create_model
 from atrous.recipe import Recipe
+from atrous.run import fitting, page_of
 from atrous.sample import FULL_SCALE
 
 DEFAULT_MODEL, DEFAULT_ENCODER = "deeplabv3plus", "tf_efficientnet_lite0"
@@ -46,12 +49,19 @@ def draft(
 
     pretrained: None takes ImageNet weights where they can be had and says so where not; True insists (WeightsError);
     False starts from random weights; a string is a file of encoder weights. held: the recipe of a run that goes on.
+    init, a wish: a bundle or run to start from, whose network and normalisation are taken over.
     """
+    card = None
+    if wishes.get("init") is not None:
+        source = Path(wishes["init"])
+        wishes["init"] = str(source / "model.safetensors" if source.is_dir() else source)
+    if wishes.get("init") is not None and held is None:
+        card, network_of = _start(wishes["init"], model, encoder, data, say)
+        model, encoder, pretrained, wishes = card.model, card.options.get("encoder"), False, wishes | network_of
     model = model or (held.model if held else DEFAULT_MODEL)
-    if model not in MODELS:
+    if model not in MODELS and not card and not held:
         raise ModelError(f"unknown model {model!r}; {nearest(model, list(MODELS))}")
-    parameters = inspect.signature(MODELS[model]).parameters
-    if "encoder" in parameters:
+    if model in MODELS and "encoder" in inspect.signature(MODELS[model]).parameters:
         encoder = encoder or (held.encoder if held else DEFAULT_ENCODER)
     train, val = data.splits["train"], data.splits.get("val", ())
     fields: dict[str, Any] = {key: value for key, value in wishes.items() if value is not None}
@@ -73,6 +83,8 @@ def draft(
     fields.setdefault("options", held.options if held and held.model == model else {})
     if held is not None and pretrained is None:
         weights, mean, std = held.weights, held.mean, held.std
+    elif card is not None:
+        weights, mean, std = "random", card.mean, card.std
     else:
         weights, mean, std = _weights(model, network | fields["options"], pretrained, data, say)
     return Recipe.checked(
@@ -90,6 +102,32 @@ def draft(
         **network,
         **fields,
     )
+
+
+def _start(
+    path: str, model: str | None, encoder: str | None, data: DataSet, say: Callable[[str], None]
+) -> tuple[Card, dict[str, Any]]:
+    """The card of a bundle to start from, and its network as recipe fields; says what has no tensors there."""
+    net, card = load_bundle(path)
+    options = dict(card.options)
+    channels = options.pop("in_channels", 3)
+    for what, asked, has in (
+        ("model", model, card.model),
+        ("encoder", encoder, options.pop("encoder", None)),
+        ("channels of the images", data.channels, channels),
+        ("type of the images", str(data.dtype), card.dtype),
+    ):
+        if asked is not None and asked != has:
+            raise RecipeError(f"{path}: the {what} is {has} there and {asked} here; leave --init or the other away")
+    more: dict[str, Any] = {key: options.pop(key) for key in ("stride", "channels") if key in options}
+    with torch.device("meta"):
+        fresh = create_model(card.model, classes=len(data.labels), **card.options)
+    total, fits = len(fresh.state_dict()), fitting(page_of(net), fresh)
+    new = [name for name in fresh.state_dict() if name not in fits]
+    if len(new) == total:
+        raise RecipeError(f"{path}: none of its tensors fits {card.model} for {len(data.labels)} classes")
+    say(f"starting from {path}: {total - len(new)} of {total} tensors" + (f", new: {', '.join(new)}" if new else ""))
+    return card, {**more, "options": options}
 
 
 def crop_for(data: DataSet) -> tuple[int, int]:

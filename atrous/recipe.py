@@ -37,6 +37,8 @@ class Recipe(BaseModel):
     frozen_norms: bool = False
     in_channels: int = Positive
     weights: str = "random"
+    init: str | None = None
+    """A bundle whose tensors the network starts from, as far as they fit."""
     refine: Literal["convcrf", "crfrnn"] | None = None
     # the pixels
     dtype: str = "uint8"

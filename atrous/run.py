@@ -18,7 +18,7 @@ from safetensors import safe_open
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from atrous.bundle import Card, save_tensors
+from atrous.bundle import Card, load_bundle, save_tensors
 from atrous.checkpoint import load_checkpoint, pack_optimizer, save_checkpoint, unpack_optimizer
 from atrous.datasets import DataSet
 from atrous.errors import RecipeError
@@ -62,11 +62,32 @@ def build(recipe: Recipe, data: DataSet, folder: Path, *, pretrained: bool) -> R
     model = create_model(recipe.model, classes=len(data.labels), pretrained=source, **recipe.model_options())
     if recipe.refine:
         model = refined(model, recipe.refine, mean=recipe.mean, std=recipe.std, dtype=recipe.dtype)
+    if recipe.init and pretrained:
+        start_from(model, Path(recipe.init))
     weight = torch.tensor(recipe.class_weights) if recipe.class_weights else None
     loss = make_loss(recipe.loss, data.labels.ignore_index, weight, recipe.smoothing)
     objective = Objective(model, loss, Normalise(recipe.mean, recipe.std), frozen_norms=recipe.frozen_norms)
     average = AveragedModel(model, multi_avg_fn=moving_average(recipe.ema), use_buffers=True) if recipe.ema else None
     return Run(folder, recipe, data, make_card(recipe, data), objective, average, make_optimizer(recipe, model))
+
+
+def start_from(model: nn.Module, bundle: Path) -> None:
+    """Copy every tensor of a bundle that fits into the model; of their pages where only one has a refiner."""
+    net, _ = load_bundle(bundle)
+    if isinstance(net, Refined) != isinstance(model, Refined):
+        net, model = page_of(net), page_of(model)
+    model.load_state_dict(fitting(net, model), strict=False)
+
+
+def page_of(model: nn.Module) -> nn.Module:
+    """The network without a refiner at its end."""
+    return model.model if isinstance(model, Refined) else model
+
+
+def fitting(net: nn.Module, model: nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors of `net` that `model` has by name and shape."""
+    own = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    return {name: tensor for name, tensor in net.state_dict().items() if own.get(name) == tensor.shape}
 
 
 def make_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:

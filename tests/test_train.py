@@ -1,6 +1,7 @@
 """Training ends in the same tensors however often it is killed, and says what it does."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,10 +15,11 @@ from worlds import make_world
 
 import atrous
 from atrous.datasets import open_dataset
-from atrous.errors import AtrousError, RecipeError
+from atrous.errors import AtrousError, RecipeError, WeightsError
 from atrous.loggers import read_log
 from atrous.plan import draft
 from atrous.recipe import Recipe
+from atrous.run import build
 from atrous.train import rate_at, train
 
 SMALL = {"model": "unet", "encoder": "test_resnet", "pretrained": False, "batch": 2, "crop": (32, 32)}
@@ -143,3 +145,53 @@ def test_ctrl_c_saves_and_the_same_command_resumes(tmp_path: Path) -> None:
     assert any("resuming" in line for line in again.stdout)  # type: ignore[union-attr]
     again.kill()
     again.communicate()
+
+
+def test_a_run_starts_from_a_bundle_as_far_as_it_fits(tmp_path: Path) -> None:
+    world, said = make_world(tmp_path / "world"), []
+    first = fit(world, tmp_path / "first", options={"skips": False})
+    data = open_dataset(world)
+    wishes = {"batch": 2, "crop": (32, 32), "steps": 4, "lr": 1e-12, "ema": None}
+    drawn = draft(data, init=str(tmp_path / "first"), say=said.append, **wishes)
+    assert (drawn.model, drawn.encoder, drawn.options) == ("unet", "test_resnet", {"skips": False})
+    assert len(said) == 1
+    assert re.search(r"starting from .*: (\d+) of \1 tensors$", said[0])
+    second = train(drawn, data, tmp_path / "second")
+    old, new = load_file(first), load_file(second)
+    for name in old:
+        if "running" not in name and "num_batches" not in name:  # norms see pictures whatever the rate
+            torch.testing.assert_close(new[name], old[name], rtol=0, atol=1e-9)
+    held = Recipe.load(tmp_path / "second" / "recipe.toml")
+    assert train(draft(data, held=held, init=str(first), **wishes), data, tmp_path / "second") == second
+    with pytest.raises(RecipeError, match="init"):
+        train(draft(data, held=held, init=str(second), **wishes), data, tmp_path / "second")
+
+
+def test_other_classes_start_with_a_new_head_and_a_refiner_starts_behind_its_page(tmp_path: Path) -> None:
+    world, said = make_world(tmp_path / "world"), []
+    first, old = tmp_path / "first", load_file(fit(world, tmp_path / "first"))
+    more = (world / "classes.toml").read_text() + '[[class]]\nname = "more"\nvalue = 7\ncolor = [1, 2, 3]\n'
+    (world / "classes.toml").write_text(more)
+    drawn = draft(
+        open_dataset(world), init=str(first), say=said.append, refine="convcrf", batch=2, crop=(32, 32), steps=1
+    )
+    assert said[0].endswith("new: head.weight, head.bias")
+    model = build(drawn, open_dataset(world), tmp_path / "second", pretrained=True).objective.model
+    state = model.state_dict()
+    assert state["model.head.weight"].shape[0] == 4
+    for name, tensor in old.items():
+        if not name.startswith("head"):
+            assert torch.equal(state[f"model.{name}"], tensor)
+    again = build(drawn, open_dataset(world), tmp_path / "second", pretrained=False).objective.model.state_dict()
+    assert not torch.equal(again["model.decoder.0.0.0.weight"], state["model.decoder.0.0.0.weight"])  # a checkpoint's
+
+
+def test_a_bundle_that_contradicts_is_refused(tmp_path: Path) -> None:
+    world = make_world(tmp_path / "world")
+    fit(world, tmp_path / "first")
+    data, init = open_dataset(world), str(tmp_path / "first")
+    for wishes in ({"model": "fcn"}, {"encoder": "resnet18"}):
+        with pytest.raises(RecipeError, match=r"(unet|test_resnet) there and (fcn|resnet18) here"):
+            draft(data, init=init, **wishes)
+    with pytest.raises(WeightsError, match="nowhere"):
+        draft(data, init=str(tmp_path / "nowhere.safetensors"))
