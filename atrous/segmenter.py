@@ -19,6 +19,7 @@ from atrous.labels import LabelSet
 from atrous.models import list_models
 from atrous.plan import draft
 from atrous.predict import Predictor
+from atrous.predict.backends import EXPORTED, open_exported
 from atrous.recipe import Recipe
 from atrous.report import report_run
 from atrous.train import train
@@ -124,9 +125,10 @@ class Segmenter:
 
 
 def load(source: Path | str, *, device: str | None = None, **options: Any) -> Segmenter:
-    """A trained Segmenter from a bundle file, a run folder or the name of published weights, which are fetched once.
+    """A trained Segmenter from a bundle file, a run folder or the name of published weights, which are fetched once;
+    or from a file of `atrous export`, .onnx or .xml, by what stands in it.
 
-    options: window, overlap, decode, calibration, recall, refine, refine_options of `atrous.Predictor`.
+    options: backend, decode, calibration, recall, refine, refine_options of `atrous.Predictor`, and those of its cutting.
     """
     path = Path(source)
     if path.is_dir():
@@ -146,7 +148,12 @@ def load(source: Path | str, *, device: str | None = None, **options: Any) -> Se
             f"train one with `atrous train DATA -o {source}`, or see `atrous models`"
         )
     segmenter = Segmenter()
-    segmenter._predictor = Predictor(*load_bundle(path), device=device or _device(), **options)
+    if path.suffix in EXPORTED:
+        if (backend := options.pop("backend", "auto")) not in ("auto", EXPORTED[path.suffix]):
+            raise ModelError(f"{path}: runs on {EXPORTED[path.suffix]} alone; leave --backend {backend} off")
+        segmenter._predictor = Predictor(*open_exported(path), **options)
+    else:
+        segmenter._predictor = Predictor(*load_bundle(path), device=device or _device(), **options)
     return segmenter
 
 

@@ -1,0 +1,116 @@
+"""How fast a network runs here: backends by sizes, against what this machine can do at best.
+
+Every backend is timed in turn, in one process, medians. The peak is measured too: a 3x3 convolution of 128 channels,
+which keeps the processor's multipliers as busy as convolutions can.
+"""
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from atrous.bundle import Card
+from atrous.inspect import inspect_model
+from atrous.predict.backends import open_backend
+from atrous.predict.backends.choice import agreement, as_pixels, candidates
+from atrous.predict.backends.graph import sample
+
+ROUNDS = 7
+
+
+@dataclass(frozen=True)
+class Row:
+    """One backend at one size. ms: median of the network, logits before the last resize. share: of the machine's peak,
+    0..1. memory: most bytes above those before the call, None where the system does not say. agreement, sure: share of
+    labels equal to float32 torch's, over all pixels and where its margin is over 0.1. note: why there are no numbers.
+    """
+
+    backend: str
+    size: tuple[int, ...]
+    ms: float | None = None
+    gflops: float | None = None
+    share: float | None = None
+    memory: int | None = None
+    agreement: float | None = None
+    sure: float | None = None
+    note: str = ""
+
+    def summary(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def bench(
+    model: nn.Module,
+    card: Card,
+    sizes: Sequence[tuple[int, ...]] = ((512, 512),),
+    backends: Sequence[str] | None = None,
+    rounds: int = ROUNDS,
+) -> tuple[float, list[Row]]:
+    """(this machine's GFLOP/s in float32, a row for each size and backend).
+
+    backends: names of `choice.candidates`, all of them where not given.
+    """
+    ways = candidates()
+    names = list(backends) if backends else list(ways)
+    opened, failed = {}, {}
+    for name in names:
+        try:
+            opened[name] = open_backend(name.split()[0], model, card, **ways.get(name, {}))
+        except Exception as error:  # missing extras, pages that cannot be exported, runtimes' own errors
+            failed[name] = str(error).splitlines()[0] if str(error) else type(error).__name__
+    peak, rows = peak_rate(), []
+    plain = open_backend("torch", model, card, fold=False)
+    for size in sizes:
+        pixels = as_pixels(sample(card, size))
+        reference = plain(pixels)
+        work = 2 * inspect_model(model, size, measure=False).multiply_adds / 1e9
+        found, memory, seconds = {}, {}, {}
+        for name, backend in opened.items():
+            try:
+                before = _resident()
+                found[name] = agreement(reference, backend(pixels))
+                memory[name] = None if before is None else max(0, (_resident("VmHWM") or 0) - before)
+                seconds[name] = list[float]()
+            except Exception as error:  # a runtime's own errors share no base
+                rows.append(Row(name, size, note=str(error).splitlines()[0]))
+        for _ in range(rounds):
+            for name, taken in seconds.items():
+                start = time.perf_counter()
+                opened[name](pixels)
+                taken.append(time.perf_counter() - start)
+        for name, taken in seconds.items():
+            median = statistics.median(taken)
+            rate = work / median
+            same = found[name]
+            rows.append(Row(name, size, 1e3 * median, rate, rate / peak, memory[name], same.all, same.sure))
+        rows += [Row(name, size, note=reason) for name, reason in failed.items()]
+    return peak, rows
+
+
+@torch.inference_mode()
+def peak_rate(seconds: float = 1.0) -> float:
+    """GFLOP/s of a 3x3 convolution of 128 channels on 128 x 128 cells in float32, the best of some tries."""
+    conv = nn.Conv2d(128, 128, 3, padding=1).to(memory_format=torch.channels_last)
+    x = torch.randn(1, 128, 128, 128).to(memory_format=torch.channels_last)
+    best, began = float("inf"), time.perf_counter()
+    while time.perf_counter() - began < seconds or best == float("inf"):
+        start = time.perf_counter()
+        conv(x)
+        best = min(best, time.perf_counter() - start)
+    return 2 * 128 * 128 * 9 * 128 * 128 / best / 1e9
+
+
+def _resident(which: str = "VmRSS") -> int | None:
+    """Bytes that this process holds, as Linux tells it; asking for now forgets the peak so far."""
+    try:
+        if which == "VmRSS":
+            Path("/proc/self/clear_refs").write_text("5")
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(which)), None)

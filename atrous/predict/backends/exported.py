@@ -1,0 +1,51 @@
+"""What the backends of exported files share: the JSON that such a file carries, and labels given as logits."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from atrous.bundle import Card
+from atrous.errors import DataError, WeightsError
+from atrous.ops.resize import Tail
+from atrous.predict.backends.tails import TailRule
+
+
+class Exported:
+    """A graph that some runtime holds, and what its file says: a backend.
+
+    run: (N, C, H, W) float32 raw pixels -> the graph's output. about: what `graph.describe` wrote.
+    """
+
+    def __init__(self, name: str, run: Callable[[np.ndarray], np.ndarray], about: dict[str, Any]) -> None:
+        self.name, self.run, self.about = name, run, about
+        self.inside = about["output"] == "labels"
+        self.rule = TailRule() if self.inside else TailRule.from_dict(about["tail"])
+        self.smallest = int(about.get("smallest", 1))
+
+    def __call__(self, pixels: np.ndarray) -> tuple[torch.Tensor, Tail]:
+        """Labels inside a graph come out as logits of 0 and 1."""
+        size = pixels.shape[:-1]
+        if min(size) < self.smallest:
+            raise DataError(
+                f"an image of {'x'.join(map(str, size))} pixels; the exported network takes sides from {self.smallest} "
+                "on, use the bundle it was made from"
+            )
+        found = self.run(np.ascontiguousarray(np.moveaxis(pixels, -1, 0)[None], np.float32))
+        if self.inside:
+            found = (found[:, None] == np.arange(len(self.about["classes"])).reshape(-1, *[1] * len(size))) * 1.0
+        return torch.from_numpy(np.asarray(found, np.float32)), self.rule.tail(size, found.shape[2:])
+
+
+def read_about(text: str | None, path: Path) -> tuple[dict[str, Any], Card]:
+    """The JSON of an exported file, and the card in it."""
+    if not text:
+        raise WeightsError(f"{path}: carries no atrous metadata; make the file with `atrous export`")
+    try:
+        about = json.loads(text)
+        return about, Card.from_json(json.dumps(about["card"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: its metadata cannot be read ({error}); it may come from a newer atrous") from error

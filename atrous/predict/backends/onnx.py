@@ -1,0 +1,120 @@
+"""ONNX Runtime: a network is exported first, a file is run as it is."""
+
+import json
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from platformdirs import user_cache_path
+from torch import nn
+
+from atrous import __version__
+from atrous.bundle import Card
+from atrous.errors import MissingExtra, ModelError, WeightsError
+from atrous.files import write_atomically
+from atrous.predict.backends.exported import Exported, read_about
+from atrous.predict.backends.graph import (
+    KEY,
+    Graph,
+    by_program,
+    by_tracing,
+    describe,
+    fingerprint,
+    sample,
+    short,
+    tail_rule,
+)
+
+
+def from_model(model: nn.Module, card: Card, *, device: str = "cpu", threads: int | None = None) -> Exported:
+    """Export the network in memory and open it; MissingExtra without the [export] extra."""
+    load_runtime()
+    graph = Graph(model, card)
+    about = json.loads(describe(graph, card, tail_rule(graph, card)))
+    return Exported("onnx", session(kept_onnx(graph, card), threads=threads, device=device), about)
+
+
+def from_file(path: Path) -> tuple[Exported, Card]:
+    """Open a file of `atrous export --to onnx`."""
+    run = session(path)
+    about, card = read_about(run.metadata.get(KEY), path)
+    return Exported("onnx", run, about), card
+
+
+def kept_onnx(graph: Graph, card: Card) -> bytes:
+    """`to_onnx`, made once and kept in the user's cache: it takes seconds to minutes."""
+    made_by = f"{__version__} {torch.__version__} {graph.inside} {fingerprint(graph.model, card)}"
+    path = Path(user_cache_path("atrous")) / "exported" / f"{sha256(made_by.encode()).hexdigest()[:24]}.onnx"
+    if path.exists():
+        return path.read_bytes()
+    made = to_onnx(graph, card)
+    write_atomically(path, made)
+    return made
+
+
+def to_onnx(graph: Graph, card: Card) -> bytes:
+    """The graph as an ONNX file without metadata, of any batch and sides: the first way that gives the network's answer
+    at sizes it was not made with. ModelError with the reason where none does, MissingExtra without the [export] extra.
+    """
+    load_runtime()
+    reason = ""
+    for way in (by_tracing, by_program):
+        try:
+            made = way(graph, card)
+            run = session(made)
+            if all(_same(run, graph, sample(card, size)) for size in graph.sizes[1:]):
+                return made
+            reason = "its answer at other sizes is another one"
+        except ImportError:
+            raise MissingExtra("this page needs onnxscript; run `pip install 'atrous[export]'`") from None
+        except Exception as error:  # exporters and runtimes raise whatever they meet
+            reason = short(error)
+    raise ModelError(f"{card.model} cannot be exported to ONNX for any size ({reason})")
+
+
+@torch.inference_mode()
+def _same(run: "Session", graph: Graph, image: torch.Tensor) -> bool:
+    """Whether an exported graph gives what the graph gives: logits to a thousandth of their spread, or the labels."""
+    expected, found = graph(image), torch.from_numpy(np.array(run(image.numpy())))
+    if found.shape != expected.shape:
+        return False
+    if graph.inside:
+        return float((found == expected).double().mean()) > 0.999
+    return float((found - expected).abs().max()) <= 1e-3 * float(expected.std()) + 1e-5
+
+
+class Session:
+    """An ONNX graph with one input `image` and one output, ready to run."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.metadata: dict[str, str] = inner.get_modelmeta().custom_metadata_map
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        return self.inner.run(None, {"image": image})[0]
+
+
+def session(source: Path | bytes, *, threads: int | None = None, device: str = "cpu") -> Session:
+    """threads: as many as torch has where not given."""
+    runtime = load_runtime()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads or torch.get_num_threads()
+    options.log_severity_level = 3  # errors
+    wanted = ["CUDAExecutionProvider"] if device.startswith("cuda") else []
+    providers = [name for name in [*wanted, "CPUExecutionProvider"] if name in runtime.get_available_providers()]
+    try:
+        made = runtime.InferenceSession(source if isinstance(source, bytes) else str(source), options, providers)
+    except Exception as error:  # its errors share no base
+        name = "the exported network" if isinstance(source, bytes) else source
+        raise WeightsError(f"{name}: ONNX Runtime cannot open it ({str(error).splitlines()[0][:200]})") from error
+    return Session(made)
+
+
+def load_runtime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingExtra("this backend needs ONNX Runtime; run `pip install 'atrous[export]'`") from None
+    return onnxruntime

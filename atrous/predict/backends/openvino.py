@@ -1,0 +1,74 @@
+"""OpenVINO: a network goes through ONNX, a file (.xml with its .bin) is run as it is."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from atrous.bundle import Card
+from atrous.errors import MissingExtra, WeightsError
+from atrous.predict.backends.exported import Exported, read_about
+from atrous.predict.backends.graph import KEY, Graph, describe, tail_rule
+from atrous.predict.backends.onnx import kept_onnx
+
+
+def from_model(
+    model: nn.Module, card: Card, *, device: str = "cpu", threads: int | None = None, precision: str = "fp32"
+) -> Exported:
+    """Export the network in memory and open it; MissingExtra without the [openvino] extra.
+
+    device: OpenVINO runs on the processor whatever it says. precision: fp32 or bf16, which needs a processor for it.
+    """
+    runtime = load_openvino()
+    graph = Graph(model, card)
+    about = json.loads(describe(graph, card, tail_rule(graph, card)))
+    network = runtime.Core().read_model(kept_onnx(graph, card))
+    name = "openvino" if precision == "fp32" else f"openvino {precision}"
+    return Exported(name, compiled(network, threads=threads, precision=precision), about)
+
+
+def from_file(path: Path) -> tuple[Exported, Card]:
+    """Open a file of `atrous export --to openvino`."""
+    network = read(path)
+    text = network.get_rt_info([KEY]).value if network.has_rt_info([KEY]) else None
+    about, card = read_about(text, path)
+    return Exported("openvino", compiled(network), about), card
+
+
+def read(path: Path) -> Any:
+    """The network in a file, not compiled."""
+    runtime = load_openvino()
+    if not path.with_suffix(".bin").exists():
+        raise WeightsError(f"{path}: its weights, {path.with_suffix('.bin').name}, are not beside it; copy both files")
+    try:
+        return runtime.Core().read_model(path)
+    except RuntimeError as error:
+        raise WeightsError(f"{path}: OpenVINO cannot open it ({str(error).splitlines()[0][:200]})") from error
+
+
+def compiled(network: Any, *, threads: int | None = None, precision: str = "fp32") -> Any:
+    """A function from (N, C, H, W) float32 pixels to the network's output; threads: torch's where not given."""
+    runtime = load_openvino()
+    settings = {
+        "INFERENCE_NUM_THREADS": threads or torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+    }
+    request = runtime.Core().compile_model(network, "CPU", settings).create_infer_request()
+
+    def run(image: np.ndarray) -> np.ndarray:
+        return request.infer([image], share_inputs=True)[0]
+
+    return run
+
+
+def load_openvino() -> Any:
+    """The module, or one sentence how to get it."""
+    try:
+        import openvino
+    except ImportError:
+        raise MissingExtra("this needs OpenVINO; run `pip install 'atrous[openvino]'`") from None
+    return openvino
