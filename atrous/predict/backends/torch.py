@@ -59,7 +59,8 @@ class TorchBackend:
     def __call__(self, pixels: np.ndarray) -> tuple[torch.Tensor, Tail]:
         """See `Backend`."""
         side = pixels.shape[-2]
-        rows = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device).flatten(-2).float()
+        pixels = np.require(pixels, requirements=["C", "W"])  # torch warns of what it could not write
+        rows = torch.from_numpy(pixels).to(self.device).flatten(-2).float()
         x = (rows - self.mean.repeat(side)).div_(self.std.repeat(side))  # a row at a time: vectors longer than 3
         x = x.unflatten(-1, (side, -1)).movedim(-1, 0)[None]  # (1, C, H, W), channels last by nature
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
