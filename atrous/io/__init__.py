@@ -2,19 +2,31 @@
 
 from atrous.io.images import MAX_PIXELS, decode_image, image_size, read_image, write_image
 from atrous.io.masks import mask_palette, read_mask, write_mask
-from atrous.io.paths import IMAGE_SUFFIXES, find_images, is_picture, no_such_path
+from atrous.io.paths import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find_images, is_picture, is_zarr, no_such_path
+from atrous.io.sinks import LabelWriter, target_of
+from atrous.io.sources import ArraySource, Source, is_mapped, open_source, strips, there
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
+    "VIDEO_SUFFIXES",
+    "ArraySource",
+    "LabelWriter",
+    "Source",
     "decode_image",
     "find_images",
     "image_size",
+    "is_mapped",
     "is_picture",
+    "is_zarr",
     "mask_palette",
     "no_such_path",
+    "open_source",
     "read_image",
     "read_mask",
+    "strips",
+    "target_of",
+    "there",
     "write_image",
     "write_mask",
 ]

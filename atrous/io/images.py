@@ -76,7 +76,7 @@ def decode_image(data: bytes, name: Path | str = "image", *, max_pixels: int = M
     """`read_image` for bytes at hand; `name` stands in the messages."""
     with damage_as_data_error(name):
         header = read_header(BytesIO(data), name, max_pixels)
-        pixels = _numbers(orient(_decode(data, header), header.orientation))
+        pixels = as_numbers(orient(_decode(data, header), header.orientation))
         if pixels.dtype == np.float32 and (broken := pixels.size - int(np.isfinite(pixels).sum())):
             raise DataError(f"{name}: {broken} values are NaN or infinite; expected finite numbers, replace them")
         return np.ascontiguousarray(pixels)
@@ -84,7 +84,7 @@ def decode_image(data: bytes, name: Path | str = "image", *, max_pixels: int = M
 
 def image_size(path: Path | str) -> tuple[int, int, int]:
     """(H, W, C) that `read_image` would give, from the header alone; raises DataError for an unreadable header."""
-    with damage_as_data_error(path), _open(path) as stream:
+    with damage_as_data_error(path), open_file(path) as stream:
         header = read_header(stream, path, max_pixels=None)
         size = (header.width, header.height) if header.orientation >= 5 else (header.height, header.width)
         return *size, header.channels
@@ -120,7 +120,7 @@ def damage_as_data_error(name: Path | str) -> Iterator[None]:
 
 def read_bytes(path: Path | str) -> bytes:
     """The whole file, once its first bytes are those of a picture."""
-    with damage_as_data_error(path), _open(path) as stream:
+    with damage_as_data_error(path), open_file(path) as stream:
         _kind(stream, path)
         return stream.read()
 
@@ -169,7 +169,7 @@ def orient(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
 
 
-def _open(path: Path | str) -> BinaryIO:
+def open_file(path: Path | str) -> BinaryIO:
     path = Path(path)
     if not path.exists():
         raise no_such_path(path)
@@ -188,10 +188,15 @@ def _kind(stream: BinaryIO, name: Path | str) -> str:
     raise DataError(f"{name}: {what}; expected a PNG, JPEG, WebP, BMP, TIFF, GIF or .npy picture, convert it")
 
 
-def _npy_header(stream: BinaryIO, name: Path | str) -> Header:
+def npy_header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether the first axis is the fastest, and type of an .npy file; the stream is then at its numbers."""
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(stream)
+    return read(stream)
+
+
+def _npy_header(stream: BinaryIO, name: Path | str) -> Header:
+    shape, _, dtype = npy_header(stream)
     stream.seek(0)
     if len(shape) not in (2, 3) or dtype.kind not in "buif":
         raise DataError(f"{name}: an array of shape {shape} and type {dtype}; expected numbers (H, W) or (H, W, C)")
@@ -243,7 +248,7 @@ def _check_whole(data: bytes, kind: str) -> None:
         raise ValueError("the end of the WebP is missing")
 
 
-def _numbers(pixels: np.ndarray) -> np.ndarray:
+def as_numbers(pixels: np.ndarray) -> np.ndarray:
     """(H, W) or (H, W, C) of any numeric type -> (H, W, C) uint8, uint16 or float32."""
     if pixels.ndim == 2:
         pixels = pixels[..., None]

@@ -9,6 +9,8 @@ from atrous.errors import DataError
 from atrous.files import write_atomically
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".npy")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")
+"""Not looked for in folders: a video is named itself."""
 
 
 def is_picture(path: Path) -> bool:
@@ -16,16 +18,23 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
 
 
+def is_zarr(path: Path) -> bool:
+    """Whether a folder is a Zarr array or group, of version 2 or 3."""
+    return path.is_dir() and any((path / name).exists() for name in ("zarr.json", ".zarray", ".zgroup"))
+
+
 def find_images(inputs: Sequence[str | Path]) -> list[Path]:
     """Files, folders (searched recursively, sorted) and glob patterns -> picture files, each once, in the order given.
 
-    Raises DataError for a path that does not exist (naming what lies near it), an empty folder, a pattern without a
-    match.
+    A folder that is Zarr is one picture. Raises DataError for a path that does not exist (naming what lies near it), an
+    empty folder, a pattern without a match.
     """
     found: dict[Path, None] = {}
     for entry in inputs:
         path = Path(entry)
-        if path.is_dir():
+        if is_zarr(path):
+            pictures = [path]
+        elif path.is_dir():
             pictures = pictures_below(path)
             if not pictures:
                 raise DataError(f"{path}: no pictures in this folder; expected files ending in {_suffixes()}")

@@ -6,7 +6,8 @@ grey TIFF of bytes, Pillow undoes the compression, and the bytes are taken for w
 """
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import accumulate
 from typing import BinaryIO
@@ -22,6 +23,8 @@ UINT, INT, FLOAT = 1, 2, 3
 _KINDS = {UINT: "u", INT: "i", FLOAT: "f"}
 BLACK_IS_ZERO, RGB = 1, 2
 JPEG = (6, 7)
+GEO = (33550, 33922, 34264, 34735)
+"""ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory (OGC GeoTIFF 1.1)."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,17 @@ class Tags:
     samples: int
     bits: int
     format: int
+    order: bytes = b"II"
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the samples, in the file's byte order."""
+        return np.dtype(f"{_order(self.order)}{_KINDS[self.format]}{self.bits // 8}")
+
+    @property
+    def mapped(self) -> bool:
+        """Whether tags of GeoTIFF say where on the Earth the pixels lie."""
+        return any(tag in self.ifd for tag in GEO)
 
     @property
     def orientation(self) -> int:
@@ -43,9 +57,14 @@ class Tags:
     @property
     def plain(self) -> bool:
         """Whether `decode_plain` reads the file; Pillow reads the others (palette, CMYK, JPEG, 8-bit grey, ...)."""
-        simple = self.ifd.get(PHOTOMETRIC) in (BLACK_IS_ZERO, RGB) and self.ifd.get(COMPRESSION, 1) not in JPEG
         deep = self.bits > 8 and self.ifd.get(PREDICTOR, 1) == 1
-        return simple and self.bits in (8, 16, 32, 64) and self.format in _KINDS and (self.samples > 1 or deep)
+        return self.by_rows and (self.samples > 1 or deep)
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether `decode_rows` reads it."""
+        simple = self.ifd.get(PHOTOMETRIC) in (BLACK_IS_ZERO, RGB) and self.ifd.get(COMPRESSION, 1) not in JPEG
+        return simple and self.bits in (8, 16, 32, 64) and self.format in _KINDS
 
     @property
     def channels(self) -> int:
@@ -58,7 +77,9 @@ class Tags:
 def read_tags(stream: BinaryIO) -> Tags:
     """The first directory of a TIFF or BigTIFF; a damaged one raises anything (KeyError, struct.error, ...)."""
     start = stream.read(8)
-    if start[2:4] in (b"\x2b\x00", b"\x00\x2b"):
+    if start[:4] == b"MM\x00\x2b":
+        raise NotImplementedError("a BigTIFF of Motorola's byte order, which Pillow cannot read; write it in Intel's")
+    if start[2:4] == b"\x2b\x00":
         start += stream.read(8)
     ifd = ImageFileDirectory_v2(start)
     stream.seek(ifd.next)
@@ -67,11 +88,22 @@ def read_tags(stream: BinaryIO) -> Tags:
     bits, formats = ifd.get(BITS, (1,)), ifd.get(FORMAT, (UINT,))
     if len(set(bits)) > 1 or len(set(formats)) > 1:
         raise NotImplementedError(f"channels of different types ({bits} bits); expected one type, write it as .npy")
-    return Tags(ifd, int(ifd[WIDTH]), int(ifd[HEIGHT]), samples, int(bits[0]), int(formats[0]))
+    return Tags(ifd, int(ifd[WIDTH]), int(ifd[HEIGHT]), samples, int(bits[0]), int(formats[0]), start[:2])
+
+
+Read = Callable[[int, int], bytes]
+"""(offset, count) -> bytes of the file, fewer where it ends."""
 
 
 def decode_plain(data: bytes, tags: Tags) -> np.ndarray:
     """The bytes of a `plain` TIFF -> (H, W, C) in the file's type, with alpha, not yet oriented."""
+    return decode_rows(lambda offset, count: data[offset : offset + count], tags, 0, tags.height)
+
+
+def decode_rows(read: Read, tags: Tags, first: int, end: int) -> np.ndarray:
+    """Rows first..end - 1 of a `plain` TIFF -> (rows, W, C): only the strips or tiles that they lie in are read."""
+    if first >= end:
+        return np.empty((0, tags.width, tags.samples), tags.dtype)
     ifd, planar = tags.ifd, tags.ifd.get(PLANAR, 1) == 2
     predictor = ifd.get(PREDICTOR, 1)
     if predictor not in (1, 2) or (predictor == 2 and tags.format == FLOAT):
@@ -80,17 +112,36 @@ def decode_plain(data: bytes, tags: Tags) -> np.ndarray:
         )
     tiled = TILES in ifd
     offsets, counts = (ifd[TILES], ifd[TILE_BYTES]) if tiled else (ifd[STRIPS], ifd[STRIP_BYTES])
-    pieces = [data[offset : offset + count] for offset, count in zip(offsets, counts, strict=True)]
-    if [len(piece) for piece in pieces] != list(counts):
-        raise ValueError("the file is truncated")
+    high = int(ifd[TILE_HEIGHT] if tiled else min(ifd.get(ROWS, tags.height), tags.height))
+    across = -(-tags.width // int(ifd[TILE_WIDTH])) if tiled else 1
+    start, stop = first // high, -(-end // high)
+    band = replace(tags, height=min(stop * high, tags.height) - start * high)
     planes = tags.samples if planar else 1
     together = tags.samples // planes  # samples side by side in one piece
-    per_plane = len(pieces) // planes
+    per_plane = across * -(-tags.height // high)
+    if len(offsets) < planes * per_plane:
+        raise ValueError(f"{len(offsets)} strips or tiles are too few")
     decoded = []
     for plane in range(planes):
-        pixels = _decode_plane(data[:2], tags, pieces[plane * per_plane : (plane + 1) * per_plane], together)
-        decoded.append(_undo_differences(pixels, tags) if predictor == 2 else pixels)
-    return np.concatenate(decoded, axis=2)
+        places = range(plane * per_plane + start * across, plane * per_plane + stop * across)
+        pieces = [read(offsets[place], counts[place]) for place in places]
+        if [len(piece) for piece in pieces] != [counts[place] for place in places]:
+            raise ValueError("the file is truncated")
+        pixels = _decode_plane(tags.order, band, pieces, together)
+        decoded.append(_undo_differences(pixels, band) if predictor == 2 else pixels)
+    rows = decoded[0] if planes == 1 else np.concatenate(decoded, axis=2)
+    return rows[first - start * high : end - start * high]
+
+
+def raw_place(tags: Tags) -> int | None:
+    """Where in the file the pixels begin, where they lie there as an array (H, W, C) would; None where they do not."""
+    ifd = tags.ifd
+    if TILES in ifd or ifd.get(COMPRESSION, 1) != 1 or (ifd.get(PLANAR, 1) == 2 and tags.samples > 1):
+        return None
+    offsets, counts = ifd[STRIPS], ifd[STRIP_BYTES]
+    together = all(a + n == b for a, n, b in zip(offsets, counts, offsets[1:], strict=False))
+    whole = sum(counts) == tags.width * tags.height * tags.samples * tags.bits // 8
+    return int(offsets[0]) if together and whole and ifd.get(PREDICTOR, 1) == 1 else None
 
 
 def _decode_plane(order: bytes, tags: Tags, pieces: list[bytes], together: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Any
 _HOME = {
     "Tail": "atrous.ops.resize",
     "blend": "atrous.ops.tiles",
+    "blend_labels": "atrous.ops.tiles",
     "bootstrap_miou": "atrous.ops.stats",
     "count_pairs": "atrous.ops.confusion",
     "gaussian_window": "atrous.ops.tiles",

@@ -51,7 +51,8 @@ class Tail:
 
     def apply(self, logits: torch.Tensor) -> torch.Tensor:
         """(N, K, h, w) -> (N, K, H, W), or (N, K, height, width) with a crop."""
-        logits = resize(logits, self.size, align_corners=self.align_corners)
+        if tuple(logits.shape[2:]) != tuple(self.size):  # torch would copy, slowly
+            logits = resize(logits, self.size, align_corners=self.align_corners)
         if self.crop is None:
             return logits
         top, left, height, width = self.crop

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atrous.ops import blend, gaussian_window, positions
+from atrous.ops import blend, blend_labels, gaussian_window, positions
+from atrous.ops.tiles import WEIGHTS
 
 
 def test_positions_are_nnunets() -> None:
@@ -41,3 +42,54 @@ def test_the_middle_of_a_window_counts_most() -> None:
     assert window.argmax() == 4 * 7 + 3
     assert window.max() == pytest.approx(1)
     assert window.min() > 0
+
+
+@pytest.mark.parametrize("classes", [1, 2, 8, 21, 300])
+@pytest.mark.parametrize("by_pixel", [False, True])
+@pytest.mark.parametrize("weights", ["gaussian", "uniform"])
+def test_labels_are_those_of_the_sums_over_all_windows(classes: int, by_pixel: bool, weights: str) -> None:
+    rng = np.random.default_rng(classes)
+    offsets = rng.normal(size=classes).astype(np.float32)
+    for size, window, overlap in (((40, 53), (17, 29), 0.5), ((60, 50), (30, 20), 0.25), ((5, 3), (9, 9), 0.2)):
+        seen: dict[tuple[int, int], np.ndarray] = {}
+
+        def predict(top: int, left: int, height: int, width: int, seen: dict = seen) -> np.ndarray:
+            axes = (height, width, classes) if by_pixel else (classes, height, width)
+            scores = rng.normal(size=axes).astype(np.float32)
+            seen[top, left] = scores.transpose(2, 0, 1) if by_pixel else scores
+            return seen[top, left]
+
+        bands = list(blend_labels(predict, size, window, overlap, weights, offsets))
+        total, weight = np.zeros((classes, *size)), np.zeros(size)
+        for (top, left), scores in seen.items():
+            height, width = scores.shape[1:]
+            importance = np.outer(WEIGHTS[weights](height).astype(float), WEIGHTS[weights](width))
+            total[:, top : top + height, left : left + width] += scores * importance
+            weight[top : top + height, left : left + width] += importance
+        means = total / weight + offsets[:, None, None]
+        labels = np.concatenate([rows for _, rows in bands])
+        assert labels.dtype == (np.uint8 if classes <= 256 else np.uint16)
+        assert [top for top, _ in bands] == list(np.cumsum([0, *[len(rows) for _, rows in bands]])[:-1])
+        chosen = np.take_along_axis(means, labels[None].astype(np.int64), 0)[0]
+        assert (means.max(0) - chosen).max() < 1e-5  # but for ties at rounding
+        assert (labels == means.argmax(0)).mean() > 0.999
+
+
+def test_of_equal_scores_the_lowest_class_wins_in_both_layouts() -> None:
+    for classes in (3, 11, 16):
+        for scores in (np.zeros((classes, 20, 20), np.float32), np.zeros((20, 20, classes), np.float32)):
+            planes = scores if scores.shape[0] == classes else scores.transpose(2, 0, 1)
+            window = lambda top, left, h, w, planes=planes: planes[:, :h, :w]  # noqa: E731
+            labels = np.concatenate([rows for _, rows in blend_labels(window, (33, 35), (20, 20), 0.3)])
+            assert not labels.any()
+
+
+def test_a_part_of_larger_scores_is_read_where_it_lies() -> None:
+    """A crop of the tail leaves gaps between rows and classes, in both layouts."""
+    rng = np.random.default_rng(0)
+    whole = rng.normal(size=(9, 40, 50)).astype(np.float32)
+    last = np.ascontiguousarray(whole.transpose(1, 2, 0)).transpose(2, 0, 1)
+    for scores in (whole, last, whole[:, ::-1], last[::-1]):
+        window = lambda top, left, h, w, scores=scores: scores[:, top : top + h, left : left + w]  # noqa: E731
+        labels = np.concatenate([rows for _, rows in blend_labels(window, (40, 50), (16, 24), 0.4)])
+        assert (labels == scores.argmax(0)).mean() > 0.999

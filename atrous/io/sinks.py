@@ -1,0 +1,193 @@
+"""Label maps written as their rows are finished: PNG of any height, GeoTIFF, Zarr. They get their name when whole."""
+
+import os
+import shutil
+import struct
+import zlib
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+
+from atrous.errors import DataError
+from atrous.io.paths import VIDEO_SUFFIXES, is_zarr
+from atrous.io.sources import Source, is_mapped, need, there
+from atrous.labels import LabelSet
+
+BLOCK = 256
+"""Side of a GeoTIFF's tiles, and rows that are written at once."""
+CHUNK = 512
+"""Side of a Zarr array's chunks."""
+
+
+class Sink(Protocol):
+    """Takes the rows of one label map from the top on."""
+
+    def write(self, values: np.ndarray) -> None:
+        """Rows (n, W) of the data set's own values."""
+
+    def close(self) -> None:
+        """All rows are there: what is left is written."""
+
+
+class PngSink:
+    """An index PNG, 8 bits with a palette or 16 bits grey, in one stream of compressed rows."""
+
+    def __init__(self, path: Path, size: tuple[int, int], labels: LabelSet, dtype: np.dtype) -> None:
+        self.path, self.deep = path, dtype.itemsize > 1
+        self._file: BinaryIO = path.open("wb")
+        self._pack = zlib.compressobj(6)
+        self._file.write(b"\x89PNG\r\n\x1a\n")
+        height, width = size
+        kind = (16, 0) if self.deep else (8, 3)
+        self._part(b"IHDR", struct.pack(">IIBBBBB", width, height, *kind, 0, 0, 0))
+        if not self.deep:
+            palette = np.zeros((256, 3), np.uint8)
+            palette[list(labels.values)] = labels.colours
+            self._part(b"PLTE", palette.tobytes())
+
+    def write(self, values: np.ndarray) -> None:
+        """See `Sink`."""
+        rows = values.astype(">u2" if self.deep else "u1").view(np.uint8).reshape(len(values), -1)
+        lines = np.concatenate([np.zeros((len(rows), 1), np.uint8), rows], axis=1)  # each row after its filter, none
+        if packed := self._pack.compress(lines.tobytes()):
+            self._part(b"IDAT", packed)
+
+    def close(self) -> None:
+        """See `Sink`."""
+        self._part(b"IDAT", self._pack.flush())
+        self._part(b"IEND", b"")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def _part(self, name: bytes, content: bytes) -> None:
+        checksum = zlib.crc32(name + content)
+        self._file.write(struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum))
+
+
+class GeoSink:
+    """A tiled, compressed GeoTIFF at the place of its source."""
+
+    def __init__(
+        self, path: Path, size: tuple[int, int], labels: LabelSet, dtype: np.dtype, profile: dict[str, Any]
+    ) -> None:
+        rasterio = need("rasterio", "geo", path)
+        tiles = {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "compress": "deflate", "bigtiff": "if_safer"}
+        self._data = rasterio.open(
+            path, "w", driver="GTiff", height=size[0], width=size[1], count=1, dtype=dtype.name, **tiles,
+            **profile,
+        )  # fmt: skip
+        if dtype.itemsize == 1:
+            colours = dict(zip(labels.values, labels.colours, strict=True))
+            self._data.write_colormap(1, {value: tuple(colour) for value, colour in colours.items()})
+        self._data.update_tags(1, **{f"class_{v}": name for v, name in zip(labels.values, labels.names, strict=True)})
+        self._held, self._top, self._width = np.empty((0, size[1]), dtype), 0, size[1]
+
+    def write(self, values: np.ndarray) -> None:
+        """See `Sink`; rows wait until they fill a row of tiles, so that none is compressed twice."""
+        self._held = np.concatenate([self._held, values])
+        self._send(len(self._held) // BLOCK * BLOCK)
+
+    def close(self) -> None:
+        """See `Sink`."""
+        self._send(len(self._held))
+        self._data.close()
+
+    def _send(self, rows: int) -> None:
+        if rows:
+            window = ((self._top, self._top + rows), (0, self._width))
+            self._data.write(self._held[:rows], 1, window=window)
+            self._held, self._top = self._held[rows:], self._top + rows
+
+
+class ZarrSink:
+    """A Zarr array (H, W) with the classes in its attributes."""
+
+    def __init__(self, path: Path, size: tuple[int, int], labels: LabelSet, dtype: np.dtype) -> None:
+        zarr = need("zarr", "zarr", path)
+        self._array = zarr.create_array(str(path), shape=size, dtype=dtype, chunks=tuple(min(CHUNK, n) for n in size))
+        self._array.attrs["classes"] = dict(zip(labels.names, map(int, labels.values), strict=True))
+        self._held, self._top = np.empty((0, size[1]), dtype), 0
+
+    def write(self, values: np.ndarray) -> None:
+        """See `Sink`; rows wait until they fill a row of chunks."""
+        self._held = np.concatenate([self._held, values])
+        self._send(len(self._held) // CHUNK * CHUNK)
+
+    def close(self) -> None:
+        """See `Sink`."""
+        self._send(len(self._held))
+
+    def _send(self, rows: int) -> None:
+        if rows:
+            self._array[self._top : self._top + rows] = self._held[:rows]
+            self._held, self._top = self._held[rows:], self._top + rows
+
+
+class LabelWriter:
+    """Class indices (rows, W) from the top on -> the file `target`, which appears when the `with` block ends well."""
+
+    def __init__(self, target: Path, source: Source, labels: LabelSet) -> None:
+        self.target, self.labels = target, labels
+        self._temporary = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        size = source.shape[:2]
+        values = labels.to_values(np.zeros((1, 1), labels.dtype))
+        try:
+            if target.suffix == ".tif":
+                profile = getattr(source, "profile", {})
+                self._sink: Sink = GeoSink(self._temporary, size, labels, values.dtype, profile)
+            elif target.suffix == ".zarr":
+                self._sink = ZarrSink(self._temporary, size, labels, values.dtype)
+            else:
+                self._sink = PngSink(self._temporary, size, labels, values.dtype)
+        except OSError as error:
+            raise _unwritable(target, error) from error
+
+    def write(self, indices: np.ndarray) -> None:
+        """The next rows."""
+        try:
+            self._sink.write(self.labels.to_values(indices))
+        except OSError as error:
+            raise _unwritable(self.target, error) from error
+
+    def __enter__(self) -> "LabelWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        try:
+            self._sink.close()
+            if kind is None:
+                _remove(self.target)
+                self._temporary.replace(self.target)
+        except OSError as broken:
+            if kind is None:
+                raise _unwritable(self.target, broken) from broken
+        finally:
+            _remove(self._temporary)
+
+
+def target_of(path: Path, folder: Path) -> Path:
+    """Where a label map goes: .tif for a GeoTIFF where rasterio is there, .zarr for Zarr, .mkv for video, else .png."""
+    suffix = ".png"
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        suffix = ".mkv"
+    elif is_zarr(path):
+        suffix = ".zarr"
+    elif is_mapped(path) and there("rasterio"):
+        suffix = ".tif"
+    return folder / f"{path.stem}{suffix}"
+
+
+def _unwritable(path: Path, error: Any) -> DataError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return DataError(f"{path}: cannot be written ({reason}); free space or choose another place")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,214 @@
+"""Pictures by rows: of any size, without reading the whole.
+
+A source says its shape and gives rows. Arrays (.npy), TIFF and BigTIFF are read by what the package needs anyway:
+compressed strips are undone by Pillow's libtiff, which knows more of them than a pure Python reader would. GeoTIFF goes
+through rasterio (the [geo] extra), which keeps where the pixels lie; Zarr through zarr ([zarr]).
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from atrous.errors import DataError, MissingExtra
+from atrous.io.images import (
+    MAX_PIXELS,
+    as_numbers,
+    damage_as_data_error,
+    npy_header,
+    open_file,
+    read_header,
+    read_image,
+)
+from atrous.io.paths import is_zarr
+from atrous.io.tiff import Tags, decode_rows, raw_place, read_tags
+
+HELD_PIXELS = 16_000_000
+"""Pictures of up to this many pixels are read whole, larger ones by rows where their kind allows it."""
+
+
+class Source(Protocol):
+    """A picture (H, W, C) that gives its rows. name: for messages. held: whether all of it is in memory already."""
+
+    name: str
+    shape: tuple[int, int, int]
+    held: bool
+
+    def rows(self, first: int, end: int) -> np.ndarray:
+        """Rows first..end - 1 as (rows, W, C) uint8, uint16 or float32; DataError where the file is damaged."""
+
+
+class ArraySource:
+    """An array (H, W, C), which may be a memory map."""
+
+    def __init__(self, array: np.ndarray, name: str = "image", held: bool = True) -> None:
+        array = array[..., None] if array.ndim == 2 else array
+        self.array, self.name, self.held = array, name, held
+        self.shape: tuple[int, int, int] = (array.shape[0], array.shape[1], array.shape[2])
+
+    def rows(self, first: int, end: int) -> np.ndarray:
+        """See `Source`."""
+        return as_numbers(self.array[first:end])
+
+
+class RawSource:
+    """Pixels that lie in a file as in an array, read by rows: a memory map's pages would count as this process's."""
+
+    held = False
+
+    def __init__(self, path: Path, dtype: np.dtype, shape: tuple[int, ...], place: int, channels: int) -> None:
+        self.name, self.shape = str(path), (shape[0], shape[1], channels)
+        self._path, self._dtype, self._row, self._place = path, dtype, (*shape[1:], 1)[:2], place
+
+    def rows(self, first: int, end: int) -> np.ndarray:
+        """See `Source`."""
+        count = int(np.prod(self._row))
+        with damage_as_data_error(self.name):
+            start = self._place + first * count * self._dtype.itemsize
+            pixels = np.fromfile(self._path, self._dtype, (end - first) * count, offset=start)
+            if len(pixels) < (end - first) * count:
+                raise ValueError("the file is truncated")
+            return as_numbers(pixels.reshape(end - first, *self._row)[..., : self.shape[2]])
+
+
+class TiffSource:
+    """A TIFF or BigTIFF whose strips or tiles are read when they are needed."""
+
+    held = False
+
+    def __init__(self, path: Path, tags: Tags) -> None:
+        self.name, self.tags, self._path = str(path), tags, path
+        self.shape = (tags.height, tags.width, tags.channels)
+
+    def rows(self, first: int, end: int) -> np.ndarray:
+        """See `Source`."""
+        with damage_as_data_error(self.name), self._path.open("rb") as file:
+
+            def read(offset: int, count: int) -> bytes:
+                file.seek(offset)
+                return file.read(count)
+
+            return as_numbers(decode_rows(read, self.tags, first, end)[..., : self.shape[2]])
+
+
+class GeoSource:
+    """A raster that rasterio reads. profile: what a writer needs to say that other pixels lie at the same place."""
+
+    held = False
+
+    def __init__(self, path: Path) -> None:
+        rasterio = need("rasterio", "geo", path)
+        self.name = str(path)
+        with damage_as_data_error(path):
+            self._data = rasterio.open(path)
+            alpha = rasterio.enums.ColorInterp.alpha
+            self._bands = [k + 1 for k, kind in enumerate(self._data.colorinterp) if kind != alpha]
+        self.shape = (self._data.height, self._data.width, len(self._bands))
+        self.profile = {"crs": self._data.crs, "transform": self._data.transform}
+
+    def rows(self, first: int, end: int) -> np.ndarray:
+        """See `Source`."""
+        if first >= end:
+            return np.empty((0, *self.shape[1:]), self._data.dtypes[0])
+        with damage_as_data_error(self.name):
+            pixels = self._data.read(self._bands, window=((first, end), (0, self.shape[1])))
+            return np.ascontiguousarray(as_numbers(pixels.transpose(1, 2, 0)))
+
+
+class ZarrSource:
+    """A Zarr array (H, W) or (H, W, C), or the array `0` of a group."""
+
+    held = False
+
+    def __init__(self, path: Path) -> None:
+        zarr = need("zarr", "zarr", path)
+        self.name = str(path)
+        with damage_as_data_error(path):
+            found = zarr.open(str(path), mode="r")
+            array = found if hasattr(found, "chunks") else found["0"]
+        if array.ndim not in (2, 3) or array.dtype.kind not in "buif" or 0 in array.shape:
+            raise DataError(
+                f"{path}: an array of shape {array.shape} and type {array.dtype}; expected numbers (H, W) or (H, W, C)"
+            )
+        self._array = array
+        self.shape = (array.shape[0], array.shape[1], array.shape[2] if array.ndim == 3 else 1)
+
+    def rows(self, first: int, end: int) -> np.ndarray:
+        """See `Source`."""
+        with damage_as_data_error(self.name):
+            return as_numbers(np.asarray(self._array[first:end]))
+
+
+def open_source(path: Path | str) -> Source:
+    """A picture by rows; held in memory where it is small, or its kind can only be read whole.
+
+    DataError as `read_image`. A GeoTIFF is read as any TIFF where rasterio is missing, see `is_mapped`.
+    """
+    path = Path(path)
+    if is_zarr(path):
+        return ZarrSource(path)
+    with damage_as_data_error(path), open_file(path) as stream:
+        header = read_header(stream, path, max_pixels=None)
+        stream.seek(0)
+        tags = read_tags(stream) if header.kind == "TIFF" else None
+        if header.kind == "npy":
+            stream.seek(0)
+            shape, fortran, dtype = npy_header(stream)
+            place = stream.tell()
+    large = header.height * header.width > HELD_PIXELS
+    by_rows = tags is not None and tags.by_rows and tags.orientation == 1
+    if tags and there("rasterio") and (tags.mapped or (header.height * header.width > MAX_PIXELS and not by_rows)):
+        return GeoSource(path)
+    if large and header.kind == "npy" and not fortran:
+        return RawSource(path, dtype, shape, place, header.channels)
+    if not large or not by_rows or tags is None:
+        return ArraySource(read_image(path), str(path))
+    if (place := raw_place(tags)) is not None:  # type: ignore[assignment]
+        return RawSource(path, tags.dtype, (tags.height, tags.width, tags.samples), place, tags.channels)
+    return TiffSource(path, tags)
+
+
+def is_mapped(path: Path) -> bool:
+    """Whether a file is a GeoTIFF, by its tags; False for what cannot be read."""
+    try:
+        with open_file(path) as stream:
+            return path.suffix.lower() in (".tif", ".tiff") and read_tags(stream).mapped
+    except Exception:  # a damaged file says nothing
+        return False
+
+
+def strips(source: Source, spans: Sequence[tuple[int, int]]) -> Iterator[np.ndarray]:
+    """The rows of each span (first, end), in order; neighbours may overlap.
+
+    No row is read twice, and while one strip is in use a thread reads what the next one needs besides.
+    """
+    if isinstance(source, ArraySource) and source.held:
+        yield from (source.rows(*span) for span in spans)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(source.rows, *spans[0])
+        held, begin = np.empty((0, 0, 0)), 0
+        for place, (first, end) in enumerate(spans):
+            new = coming.result()
+            if place + 1 < len(spans):
+                coming = pool.submit(source.rows, max(end, spans[place + 1][0]), spans[place + 1][1])
+            kept = held[first - begin :] if place else held
+            held, begin = (np.concatenate([kept, new]) if len(kept) else new), first
+            yield held
+
+
+def there(module: str) -> bool:
+    """Whether an optional package is installed."""
+    return find_spec(module) is not None
+
+
+def need(module: str, extra: str, path: Path) -> Any:
+    """An optional package; MissingExtra with the command that installs it."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingExtra(f"{path}: reading it needs {module}; run `pip install 'atrous[{extra}]'`") from error
