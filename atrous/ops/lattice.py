@@ -20,16 +20,35 @@ from atrous.ops.vectors import WIDTH, aligned, has_half, load, multiply_add, pad
 
 LARGEST_DIMENSION = 8
 DENSE = 3
-"""Up to so many dimensions lattice points are numbered by their keys, which makes chains lie in a row; beyond, where few
-have neighbours, in the order in which points come upon them."""
+"""Up to so many dimensions lattice points are numbered by their keys, which makes chains lie in a row; beyond, where
+few have neighbours, in the order in which points come upon them."""
 LARGEST_PART = 16384
 """Rows of a part of the lattice that is blurred in several directions before the next part."""
+BLOCK = 256
+"""Rows, about, that gather and are blurred before the next ones."""
 AHEAD = 8
 """Rows that a kernel asks the memory for before it needs them."""
 
-Chains = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""(rows, starts, bounds): lattice points of which each is the next one's neighbour, where a new chain of them begins, and
-the chains at which the list may be cut for threads: parts do not touch, chains within one follow one another."""
+
+@dataclass(frozen=True)
+class Chains:
+    """Lattice points of which each is the next one's neighbour, along one direction or, part by part, along several.
+
+    Parts of the lattice do not touch: a list may be cut between them, and either side done first.
+    """
+
+    rows: np.ndarray
+    starts: np.ndarray
+    """Where in `rows` each chain begins, and the end."""
+    bounds: np.ndarray
+    """Chains at which the list may be cut, from 0 to their number."""
+    firsts: np.ndarray | None = None
+    """The first lattice point of what each cut leaves to the right: blocks of points gather and are blurred at once."""
+
+    def backwards(self) -> "Chains":
+        """With the last direction first."""
+        bounds = (self.bounds[-1] - self.bounds)[::-1].copy()
+        return Chains(self.rows[::-1].copy(), (self.starts[-1] - self.starts)[::-1].copy(), bounds)
 
 
 @dataclass(frozen=True)
@@ -73,10 +92,7 @@ class Lattice:
 
     def adjoint(self, values: np.ndarray, *, half: bool = False, threads: int | None = None) -> np.ndarray:
         """(N, C) -> (N, C) float32: the transposed filter, with <a, filter(b)> = <adjoint(a), b>."""
-        backwards = tuple(
-            (rows[::-1].copy(), (starts[-1] - starts)[::-1].copy(), (bounds[-1] - bounds)[::-1].copy())
-            for rows, starts, bounds in reversed(self.rows.chains)
-        )
+        backwards = tuple(chains.backwards() for chains in reversed(self.rows.chains))
         return self._filter(values, replace(self.rows, chains=backwards), half, threads)
 
     def _filter(self, values: np.ndarray, rows: Rows, half: bool, threads: int | None) -> np.ndarray:
@@ -96,8 +112,8 @@ class Lattice:
 def response_to_ones(lattice: Lattice) -> tuple[np.ndarray, float]:
     """(K 1 (N,) float32, the largest of the lattice points on the way)."""
     table = splat_ones(lattice.rows.starts, lattice.rows.shares)
-    for rows, starts, _ in lattice.rows.chains:
-        blur_ones(rows, starts, table)
+    for chains in lattice.rows.chains:
+        blur_ones(chains.rows, chains.starts, table)
     return slice_ones(lattice.vertices, lattice.weights, table), float(table.max())
 
 
@@ -125,13 +141,19 @@ def splat_blur(
     team: Team, rows: Rows, values: np.ndarray, table: np.ndarray | None = None, *, half: bool = False
 ) -> np.ndarray:
     """(N, size) float32 values of points, size a multiple of `WIDTH` -> (M, size) blurred lattice points (`table`)."""
-    size = values.shape[1]
-    table = empty_table(len(rows), size, half) if table is None else table
-    parts, flat = balanced(rows.starts, team.threads), table.reshape(-1)
-    team.split(parts, _splat, rows.starts, rows.sources, rows.shares, values.reshape(-1), np.uint64(size), flat)
-    for chained, starts, bounds in rows.chains:
-        parts = bounds[balanced(starts[bounds], team.threads)].tolist()
-        team.split(parts, _blur, chained, starts, np.uint64(size), flat)
+    table = empty_table(len(rows), values.shape[1], half) if table is None else table
+    size, flat, rest = np.uint64(values.shape[1]), table.reshape(-1), list(rows.chains)
+    gathered = (rows.starts, rows.sources, rows.shares, values.reshape(-1), size, flat)
+    if rest and rest[0].firsts is not None:
+        chains = rest.pop(0)
+        blocks = balanced(rows.starts[chains.firsts], team.threads)
+        lists = (chains.rows, chains.starts, chains.bounds, chains.firsts)
+        team.split(blocks, _splat_blur, *gathered, *lists)
+    else:
+        team.split(balanced(rows.starts, team.threads), _splat, *gathered)
+    for chains in rest:
+        cuts = chains.bounds[balanced(chains.starts[chains.bounds], team.threads)].tolist()
+        team.split(cuts, _blur, chains.rows, chains.starts, size, flat)
     return table
 
 
@@ -151,7 +173,7 @@ def balanced(starts: np.ndarray, parts: int) -> list[int]:
 def _splat(starts, sources, shares, values, size, table, first, last):  # type: ignore[no-untyped-def]
     """Rows first..last - 1 of the table; three vectors of a row at a time where there are as many, else single ones."""
     one, two, three, ahead = np.uint64(WIDTH), np.uint64(2 * WIDTH), np.uint64(3 * WIDTH), np.uint64(AHEAD)
-    end_of_all = np.uint64(starts[last])
+    end_of_all = np.uint64(len(sources))
     for row in range(np.uint64(first), np.uint64(last)):
         begin, end = np.uint64(starts[row]), np.uint64(starts[row + np.uint64(1)])
         c = np.uint64(0)
@@ -181,7 +203,7 @@ def _blur(rows, starts, size, table, first, last):  # type: ignore[no-untyped-de
     """(1/2, 1, 1/2) along chains first..last - 1, in place: each row is read and written once."""
     one, two, three, ahead = np.uint64(WIDTH), np.uint64(2 * WIDTH), np.uint64(3 * WIDTH), np.uint64(AHEAD)
     half, zero = spread(np.float32(0.5)), spread(np.float32(0))
-    end_of_all = np.uint64(starts[last])
+    end_of_all = np.uint64(len(rows))
     for chain_ in range(np.uint64(first), np.uint64(last)):
         begin, end = np.uint64(starts[chain_]), np.uint64(starts[chain_ + np.uint64(1)])
         c = np.uint64(0)
@@ -215,6 +237,16 @@ def _blur(rows, starts, size, table, first, last):  # type: ignore[no-untyped-de
 
 
 @njit(nogil=True, cache=True)
+def _splat_blur(  # type: ignore[no-untyped-def]
+    starts, sources, shares, values, size, table, rows, chains, bounds, firsts, first, last
+):
+    """Blocks first..last - 1 of rows gather, and are blurred along their own chains while the cache has them."""
+    for block in range(first, last):
+        _splat(starts, sources, shares, values, size, table, firsts[block], firsts[block + 1])
+        _blur(rows, chains, size, table, bounds[block], bounds[block + 1])
+
+
+@njit(nogil=True, cache=True)
 def _slice(vertices, weights, table, size, out, first, last):  # type: ignore[no-untyped-def]
     w1 = np.uint64(WIDTH)
     corners = np.uint64(vertices.shape[1])
@@ -226,13 +258,16 @@ def _slice(vertices, weights, table, size, out, first, last):  # type: ignore[no
             store(out, i * size + c, sum_)
 
 
-def build_lattice(features: np.ndarray, *, threads: int | None = None) -> Lattice:
+def build_lattice(features: np.ndarray, *, threads: int | None = None, team: Team | None = None) -> Lattice:
     """The lattice of (N, d) features, d = 1..8, each already divided by its standard deviation.
 
     The kernel between two points is about exp(-|f_i - f_j|^2 / 2), the point itself included, times a factor that hangs
     on how densely the points lie (0.87 for the pixel grid, 0.4 to 0.6 with colours): compare normalised sums only.
-    DataError where features are not finite, empty, beyond 2^40 or of another shape.
+    team: threads that there are already. DataError where features are empty, not finite or of another shape.
     """
+    if team is None:
+        with Team(threads) as own_team:
+            return build_lattice(features, team=own_team)
     features = np.asarray(features)
     if features.ndim != 2 or not 1 <= features.shape[1] <= LARGEST_DIMENSION or not len(features):
         raise DataError(f"features have shape {features.shape}; expected (points, 1..{LARGEST_DIMENSION}), points >= 1")
@@ -243,42 +278,55 @@ def build_lattice(features: np.ndarray, *, threads: int | None = None) -> Lattic
     n, d = features.shape
     steps = _steps(low, high)
     keys, weights, own = np.empty((n, d + 1), np.int64), np.empty((n, d + 1), np.float32), np.empty(n, np.float32)
-    with Team(threads) as team:
-        team.split(n, simplices, features, steps, keys, weights, own)
-        found, vertices = number(keys)
-        del keys
-        order = np.argsort(found).astype(np.uint32)
-        ascending = found[order]
-        if d <= DENSE:
-            rank = np.empty_like(order)
-            rank[order] = np.arange(len(order), dtype=np.uint32)
-            vertices, order = rank[vertices], np.sort(rank)
-        directions = team.run([partial(chain, ascending, order, step) for step in np.abs(steps)])
-        halves = [directions[: (d + 1) // 2], directions[(d + 1) // 2 :]]
-        chains = [
-            part for parts in team.run([partial(_together, half, len(found), d) for half in halves]) for part in parts
-        ]
-        starts, sources, shares = gather(vertices, weights, len(found))
+    team.split(n, simplices, features, steps, keys, weights, own)
+    found, vertices = number(keys)
+    del keys
+    order = np.argsort(found).astype(np.uint32)
+    ascending, rank = found[order], None
+    if d <= DENSE:
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order), dtype=np.uint32)
+        order = np.arange(len(order), dtype=np.uint32)
+    chains, again = _chains(team, ascending, order, steps)
+    vertices = (again if rank is None else again[rank])[vertices]
+    starts, sources, shares = gather(vertices, weights, len(found))
     weights *= np.float32(1 / (1 + 0.5**d))
     return Lattice(Rows(starts, sources, shares, tuple(chains)), vertices, weights, own)
 
 
-def _together(directions: list[tuple[np.ndarray, np.ndarray]], rows: int, d: int) -> list[Chains]:
-    """Chains of some directions as one list, part by part of the lattice, where its parts fit into the cache."""
-    if d > DENSE:
-        offsets = np.cumsum([0, *(len(chained) for chained, _ in directions)]).astype(np.uint32)
-        starts = [starts[:-1] + offset for (_, starts), offset in zip(directions, offsets, strict=False)]
-        chained = np.concatenate([chained for chained, _ in directions])
-        *united, most = unite(rows, chained, np.concatenate([*starts, offsets[-1:]]))
-        if most <= LARGEST_PART:
-            return [_cut(*united)]
-    return [_cut(chained, starts, np.arange(len(starts))) for chained, starts in directions]
+def _chains(team: Team, ascending: np.ndarray, order: np.ndarray, steps: np.ndarray) -> tuple[list[Chains], np.ndarray]:
+    """(chains along all directions, new numbers of the rows, by which the first list's parts have theirs in a row).
+
+    Half of the directions connect few rows where there are many dimensions: parts small enough for the cache are blurred
+    along all of these at once. Else each direction has a list of its own.
+    """
+    directions = team.run([partial(chain, ascending, order, step) for step in np.abs(steps)])
+    m, middle = len(order), -(-len(directions) // 2)
+    halves, united = (directions[:middle], directions[middle:]), [None, None]
+    if len(directions) > DENSE + 1:
+        both = team.run([partial(unite, m, *_joined(half)) for half in halves])
+        united = [one if np.diff(one[3]).max() <= LARGEST_PART else None for one in both]
+    rows, starts, bounds, firsts, again = united[0] or unite(m, *directions[0])
+    blocks = _spread_out(firsts, max(64, m // BLOCK))
+    lists = [Chains(again[rows], starts, bounds[blocks], firsts[blocks])]
+    if united[1]:
+        rows, starts, bounds, *_ = united[1]
+        lists.append(Chains(again[rows], starts, bounds[_spread_out(starts[bounds], 64)]))
+    alone = (halves[0][1:] if united[0] is None else []) + (halves[1] if united[1] is None else [])
+    singles = [Chains(again[rows], starts, _spread_out(starts, 64).astype(np.uint32)) for rows, starts in alone]
+    return (lists + singles if united[0] else lists[:1] + singles + lists[1:]), again
 
 
-def _cut(rows: np.ndarray, starts: np.ndarray, bounds: np.ndarray) -> Chains:
-    """With a few of the bounds, about equally far apart."""
-    near = np.searchsorted(starts[bounds], np.linspace(0, len(rows), 65))
-    return rows, starts, np.unique(bounds[near])
+def _joined(directions: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """(rows, starts) of several directions as one."""
+    offsets = np.cumsum([0, *(len(rows) for rows, _ in directions)]).astype(np.uint32)
+    starts = [starts[:-1] + offset for (_, starts), offset in zip(directions, offsets, strict=False)]
+    return np.concatenate([rows for rows, _ in directions]), np.concatenate([*starts, offsets[-1:]])
+
+
+def _spread_out(places: np.ndarray, parts: int) -> np.ndarray:
+    """Indices of ascending places, the first and the last, and such between that are about equally far apart."""
+    return np.unique(np.searchsorted(places, np.linspace(0, int(places[-1]), parts + 1)))
 
 
 def _steps(low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -203,8 +203,9 @@ def slice_ones(vertices, weights, table):  # type: ignore[no-untyped-def]
 def unite(m, rows, starts):  # type: ignore[no-untyped-def]
     """Chains of several directions, one direction after the other, put together by what they connect.
 
-    (rows, starts, bounds, most): first all chains of one connected part of the lattice, direction by direction, then
-    those of the next; the chain with which each part begins; the number of rows of the largest part.
+    (rows, starts, bounds, firsts, rank): all chains of one connected part of the lattice, direction by direction, then
+    those of the next; the chain with which each part begins, and the end; the first row of each part, and the end, if
+    rows are numbered anew part by part; and these new numbers (M,). Parts are in the order of their first rows.
     """
     parent = np.arange(m).astype(np.uint32)
     chains = len(starts) - 1
@@ -212,30 +213,37 @@ def unite(m, rows, starts):  # type: ignore[no-untyped-def]
         for e in range(starts[i] + 1, starts[i + 1]):
             one, other = _root(parent, rows[e - 1]), _root(parent, rows[e])
             parent[max(one, other)] = min(one, other)
-    part, size, parts = np.empty(m, np.uint32), np.zeros(m, np.uint32), 0
+    part, firsts, parts = np.empty(m, np.uint32), np.zeros(m + 1, np.uint32), 0
     for i in range(m):
         root = _root(parent, np.uint32(i))
         if root == i:
             part[i] = parts
             parts += 1
         part[i] = part[root]
-        size[part[i]] += 1
-    first, length = np.zeros(parts + 1, np.int64), np.zeros(parts + 1, np.int64)
+        firsts[part[i] + 1] += 1
+    firsts = firsts[: parts + 1].copy()
+    bounds, lengths = np.zeros(parts + 1, np.uint32), np.zeros(parts + 1, np.uint32)
     for i in range(chains):
-        first[part[rows[starts[i]]] + 1] += 1
-        length[part[rows[starts[i]]] + 1] += starts[i + 1] - starts[i]
-    first, length = np.cumsum(first), np.cumsum(length)
-    bounds = first.astype(np.uint32)
-    new_rows, new_starts = np.empty(len(rows), np.uint32), np.empty(chains + 1, np.uint32)
+        bounds[part[rows[starts[i]]] + 1] += 1
+        lengths[part[rows[starts[i]]] + 1] += starts[i + 1] - starts[i]
+    for i in range(parts):
+        firsts[i + 1] += firsts[i]
+        bounds[i + 1] += bounds[i]
+        lengths[i + 1] += lengths[i]
+    rank, place = np.empty(m, np.uint32), firsts.copy()
+    for i in range(m):
+        rank[i] = place[part[i]]
+        place[part[i]] += 1
+    new_rows, new_starts, place = np.empty(len(rows), np.uint32), np.empty(chains + 1, np.uint32), bounds.copy()
     for i in range(chains):
         to = part[rows[starts[i]]]
-        new_starts[first[to]] = length[to]
-        first[to] += 1
+        new_starts[place[to]] = lengths[to]
+        place[to] += 1
         for e in range(starts[i], starts[i + 1]):
-            new_rows[length[to]] = rows[e]
-            length[to] += 1
+            new_rows[lengths[to]] = rows[e]
+            lengths[to] += 1
     new_starts[chains] = len(rows)
-    return new_rows, new_starts, bounds, size[:parts].max()
+    return new_rows, new_starts, bounds, firsts, rank
 
 
 @njit(nogil=True, cache=True)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
 import numba
@@ -32,11 +32,21 @@ class Team:
             self._pool.shutdown()
 
     def run(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
-        """The result of each call; one of them runs here, the others in the pool."""
-        if self._pool is None:
-            return [call() for call in calls]
-        others = [self._pool.submit(call) for call in calls[1:]]
-        return [call() for call in calls[:1]] + [other.result() for other in others]
+        """The result of each call, made by whichever thread is free; a call may `run` calls of its own."""
+        results: list[Any] = [None] * len(calls)
+        turn = count()
+
+        def work() -> None:
+            while (i := next(turn)) < len(calls):
+                results[i] = calls[i]()
+
+        helpers = min(self.threads, len(calls)) - 1
+        others = [self._pool.submit(work) for _ in range(helpers)] if self._pool is not None else []
+        work()
+        for other in others:
+            if not other.cancel():  # one that has not begun finds nothing left to do
+                other.result()
+        return results
 
     def split(self, bounds: int | Sequence[int], kernel: Callable[..., Any], *arguments: Any) -> list[Any]:
         """kernel(*arguments, first, last) for each part: of a number, in as many equal parts as there are threads."""

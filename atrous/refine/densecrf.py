@@ -80,7 +80,7 @@ def dense_crf(
     for name, numbers, count in (("gaussian", gaussian, 2), ("bilateral", bilateral, 3)):
         if len(numbers) != count or not np.isfinite(numbers).all() or min(numbers[:-1]) <= 0:
             raise DataError(f"{name} is {numbers}; expected {count} numbers, widths over 0 and then the weight")
-    energy = _unary(probabilities, unary)
+    energy = _unary(probabilities, unary, threads)
     shape = energy.shape[1:]
     colours, steps = checked_image(image, shape), checked_spacing(spacing, len(shape))
     kernels = []
@@ -125,10 +125,10 @@ def _preset(name: str | None) -> Preset:
     return PRESETS[name]
 
 
-def _unary(values: np.ndarray, kind: str) -> np.ndarray:
+def _unary(values: np.ndarray, kind: str, threads: int | None) -> np.ndarray:
     """(K, *shape) float32 energies of what the caller has."""
     if kind == "probabilities":
-        return unary_from_probabilities(checked_probabilities(values))
+        return unary_from_probabilities(checked_probabilities(values), threads=threads)
     if kind not in ("logits", "energies"):
         raise DataError(f"unary is {kind!r}; {nearest(kind, ['probabilities', 'logits', 'energies'])}")
     array = np.asarray(values)

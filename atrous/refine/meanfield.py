@@ -55,6 +55,8 @@ Normalisation = Literal["none", "mean", "before", "after", "symmetric"]
 MOST_LABELS = 65536
 TOGETHER = 16
 """Pixels that take each step of the softmax together."""
+CACHED = 8 << 20
+"""Bytes of lattice points, in float32, up to which float16 would only cost time."""
 NEVER = -1e30
 """The log-probability of labels that only pad a row."""
 
@@ -93,8 +95,9 @@ class _Term:
 class MeanField:
     """The field of N pixels: `run` it, then ask for its `marginals`. The lattices are built here, once.
 
-    unary: (K, N) energies, -log p. shape: of the image whose pixels these are, which makes it faster. exact: sums over all pairs of pixels instead of the lattice (at most 8,192 pixels).
-    half: lattice points in float16, half their memory. threads: None takes what there is.
+    unary: (K, N) energies, -log p. shape: of the image whose pixels these are, for speed. exact: sums over all pairs of
+    pixels instead of the lattice (at most 8,192 pixels). half: lattice points in float16 where they outgrow the cache,
+    half their memory. threads: None takes what there is.
     """
 
     def __init__(
@@ -121,7 +124,8 @@ class MeanField:
             self._marginals = aligned(self._logits.shape, np.float32)
             self._marginals[:] = 0
             rows = max((sum(map(len, term.lattices)) for term in self._terms), default=0)
-            self._table = empty_table(rows, self._logits.shape[1], half)
+            size = self._logits.shape[1]
+            self._table = empty_table(rows, size, half and 4 * rows * size > CACHED)
             self._update(self._logits, _nothing(self.pixels))
 
     @property
@@ -216,7 +220,8 @@ def _nothing(pixels: int) -> _Term:
 
 def _term(team: Team, kernels: Sequence[Kernel], labels: int, order: np.ndarray, exact: bool, half: bool) -> _Term:
     """All kernels that share a compatibility; their lattices are built at the same time."""
-    built = team.run([partial(_lattice, kernel, order, exact, half, team.threads) for kernel in kernels])
+    kernels = sorted(kernels, key=lambda kernel: -kernel.features.shape[-1])  # what takes longest is begun first
+    built = team.run([partial(_lattice, team, kernel, order, exact, half) for kernel in kernels])
     firsts = np.cumsum([0, *(len(lattice.rows) for lattice, _ in built)])
     vertices = [lattice.vertices + np.uint32(first) for (lattice, _), first in zip(built, firsts, strict=False)]
     return _Term(
@@ -228,7 +233,7 @@ def _term(team: Team, kernels: Sequence[Kernel], labels: int, order: np.ndarray,
     )
 
 
-def _lattice(kernel: Kernel, order: np.ndarray, exact: bool, half: bool, threads: int) -> tuple[Lattice, np.ndarray]:
+def _lattice(team: Team, kernel: Kernel, order: np.ndarray, exact: bool, half: bool) -> tuple[Lattice, np.ndarray]:
     """The lattice of pixels in this order, and what a message holds of its own pixel and should not.
 
     Normalisation and Potts weight go into the numbers with which pixels give and take: no pass of their own.
@@ -236,7 +241,7 @@ def _lattice(kernel: Kernel, order: np.ndarray, exact: bool, half: bool, threads
     if len(kernel.features) != len(order):
         raise DataError(f"a kernel has features of {len(kernel.features)} pixels, the unary energies of {len(order)}")
     features = kernel.features[order]
-    lattice = exact_lattice(features) if exact else build_lattice(features, threads=threads)
+    lattice = exact_lattice(features) if exact else build_lattice(features, team=team)
     rows = lattice.rows
     give, take = _normalisers(response_to_ones(lattice)[0], kernel.normalisation)
     np.multiply(rows.shares, give[rows.sources], out=rows.shares)

@@ -3,22 +3,32 @@
 import numpy as np
 
 from atrous.errors import DataError
+from atrous.ops.threads import Team
 
 CLIP = 1e-5
 """The least probability that is told from 0."""
 
 
 def unary_from_probabilities(
-    probabilities: np.ndarray, *, certainty: float = 1.0, clip: float | None = CLIP
+    probabilities: np.ndarray, *, certainty: float = 1.0, clip: float | None = CLIP, threads: int | None = None
 ) -> np.ndarray:
     """(K, ...) 0..1 -> float32 -log p, p clipped from below. certainty: 0..1, how far they are from uniform ones."""
     p = np.asarray(probabilities, np.float32)
-    if certainty != 1:
-        p = np.float32(certainty) * p + np.float32((1 - certainty) / len(p))
-    if clip is not None:
-        p = np.clip(p, np.float32(clip), np.float32(1))
-    energy = np.log(p)
-    return np.negative(energy, out=energy)
+    energy = np.empty(p.shape, np.float32)
+
+    def some(first: int, last: int) -> None:
+        out = energy[first:last]
+        out[:] = p[first:last]
+        if certainty != 1:
+            out *= np.float32(certainty)
+            out += np.float32((1 - certainty) / len(p))
+        if clip is not None:
+            np.clip(out, np.float32(clip), np.float32(1), out=out)
+        np.negative(np.log(out, out=out), out=out)
+
+    with Team(threads) as team:
+        team.split(len(p), some)
+    return energy
 
 
 def unary_from_logits(logits: np.ndarray, *, clip: float | None = CLIP) -> np.ndarray:
