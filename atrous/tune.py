@@ -33,7 +33,7 @@ def candidates() -> list[Candidate]:
     for sxy, srgb, weight in product((20, 50), (5, 10, 20), (1, 3)):
         gaussian = [1, weight] if srgb == 5 else [3, weight]
         found.append(("crf", {"gaussian": gaussian, "bilateral": [sxy, srgb, weight], "iterations": 5}))
-    return found + [("graph_cut", {"smoothness": smoothness}) for smoothness in (0.25, 0.5, 1.0, 2.0)]
+    return found + [("graph_cut", {"smoothness": smoothness}) for smoothness in (0.5, 1.0, 2.0, 4.0)]
 
 
 def tune_crf(

@@ -29,6 +29,7 @@ def finish(world: Path, run: Path, steps: int = 48) -> tuple[Path, float]:
     return run / "model.safetensors", time.perf_counter() - began
 
 
+@pytest.mark.timeout(900)  # five processes, one after another
 @pytest.mark.parametrize("kills", [1, pytest.param(25, marks=[pytest.mark.torture, pytest.mark.timeout(3600)])])
 def test_kill_9(tmp_path: Path, kills: int) -> None:
     world = make_world(tmp_path / "world")
