@@ -67,7 +67,7 @@ class CRFRNN(nn.Module):
                 f"channels that matter, {lattice.LARGEST_DIMENSION - 2} at most"
             )
         with torch.autocast(logits.device.type, enabled=False):
-            unary = _wide(logits).flatten(2).mT  # (N, HW, K)
+            unary = _wide(logits).flatten(2).mT.contiguous()  # (N, HW, K)
             pixels = image.detach().to(unary.dtype).flatten(2).mT  # (N, HW, C)
             places = _places(image.shape[2], image.shape[3], unary)  # (HW, 2)
             sxy, srgb = self.bilateral_widths
@@ -80,11 +80,11 @@ class CRFRNN(nn.Module):
 
     def _mean_field(self, unary: torch.Tensor, spatial: "_Filter", bilateral: "_Filter") -> torch.Tensor:
         """(HW, K) -> (HW, K), of one image."""
-        x = unary
+        x, compatibility = unary, self.compatibility.to(unary)
+        near, alike = (compatibility @ weights.to(unary) for weights in (self.spatial, self.bilateral))  # (K, K)
         for _ in range(self.iterations[0 if self.training else 1]):
             q = x.softmax(1)
-            message = spatial(q) @ self.spatial.to(q).T + bilateral(q) @ self.bilateral.to(q).T
-            x = unary + message @ self.compatibility.to(q).T
+            x = unary + spatial(q) @ near.T + bilateral(q) @ alike.T
         return x
 
 
