@@ -317,41 +317,77 @@ def predict(
     ] = None,
     refine: Refine = None,
     refine_option: RefineOption = None,
+    overlap: Annotated[float, typer.Option(help="Share of a window that neighbours have in common.")] = 0.25,
+    blend: Annotated[str, typer.Option(help="gaussian or uniform: what counts where windows overlap.")] = "gaussian",
+    flip: Annotated[bool, typer.Option("--flip", help="Average with the mirrored picture.")] = False,
+    scales: Annotated[str | None, typer.Option(metavar="LIST", help="Average over these sizes: 0.75,1,1.25.")] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Tiles whose labels are those of the whole picture, or the reason why not.")
+    ] = False,
+    max_ram: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Choose windows so that the process holds no more: 2GB.")
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="The I-th of N equal shares of the pictures, from 1 on.")
+    ] = None,
+    smooth: Annotated[
+        float, typer.Option(help="Of a video: share of the frames before in a frame's scores, 0 to less than 1.")
+    ] = 0.0,
 ) -> None:
-    """Label pictures: OUT/<stem>.png (index PNG with palette) and OUT/overlays/<stem>.jpg, sizes kept."""
-    import numpy as np
+    """Label pictures: OUT/<stem>.png (index PNG with palette) and OUT/overlays/<stem>.jpg, sizes kept.
 
-    from atrous.io import find_images, write_image
+    GeoTIFF, Zarr and video keep their kind: .tif, .zarr, .mkv.
+    """
+    from atrous.io import find_images, is_mapped, target_of, there
+    from atrous.light import label_pictures, suits, takes
     from atrous.loggers import Bar
-    from atrous.segmenter import load
 
     paths = find_images(inputs)
-    targets = {path: out / f"{path.stem}.png" for path in paths}
+    targets = {path: target_of(path, out) for path in paths}
     check_targets(targets)
-    segmenter, failed = (
-        load(
-            model,
-            backend=backend,
-            window=window,
-            decode=decode,
-            recall=recall,
-            refine=refine,
-            refine_options=named_values(refine_option or ()),
-        ),
-        [],
+    paths = share_of(paths, shard)
+    targets = {path: targets[path] for path in paths}
+    if not there("rasterio") and (mapped := [path for path in paths if is_mapped(path)]):
+        print(f"note: {mapped[0]} and its like lose their place on the map; `pip install 'atrous[geo]'` keeps it",
+              file=sys.stderr)  # fmt: skip
+    wishes = {
+        "window": window,
+        "overlap": overlap,
+        "weights": blend,
+        "flip": flip,
+        "scales": numbers("--scales", scales or "1"),
+        "exact": exact,
+    }
+    default = (None, 0.25, "gaussian", False, None, False, None, "argmax", None, None)
+    asked = (window, overlap, blend, flip, scales, exact, max_ram, decode, recall, refine)
+    plain = backend in ("auto", "onnx") and asked == default and all(one.suffix == ".png" for one in targets.values())
+    if plain and suits(model, paths) and takes(model, paths):
+        with Bar(_console(), "predict", len(paths)) as bar:
+            failed = label_pictures(model, targets, out, bar.over)
+        conclude(len(paths) - len(failed), failed, out)
+        return
+    from atrous.predict.memory import bytes_of
+    from atrous.predict.stream import predict_files
+    from atrous.segmenter import load
+
+    segmenter = load(
+        model,
+        backend=backend,
+        decode=decode,
+        recall=recall,
+        refine=refine,
+        refine_options=named_values(refine_option or ()),
+        max_ram=bytes_of(max_ram) if max_ram else None,
+        **wishes,
     )
+    measured: list[str] = []
     with Bar(_console(), "predict", len(paths)) as bar:
-        for path in bar.over(paths, len(paths)):
-            try:
-                prediction = segmenter.predict(path)
-                prediction.save(targets[path])
-                write_image(out / "overlays" / f"{path.stem}.jpg", prediction.overlay_array())
-                if recall is not None:
-                    uncertain = prediction.uncertain[:, :, None].astype(np.uint8) * 255
-                    write_image(out / "uncertain" / f"{path.stem}.png", uncertain)
-            except AtrousError as error:
-                failed.append(str(error) if str(path) in str(error) else f"{path}: {error}")
-    conclude(len(paths) - len(failed), failed, out)
+        done, failed = predict_files(
+            segmenter.predictor, paths, out, smooth=smooth, progress=bar.over, say=measured.append
+        )
+    for sentence in measured:
+        print(sentence)
+    conclude(done, failed, out)
 
 
 @app.command()
@@ -434,6 +470,38 @@ def import_(
     print(f"bundle {out}: {card.model} ({options}), {len(card.labels)} classes")
     print(f"from   {card.data}")
     print(f"next   atrous predict PICTURES --model {out}")
+
+
+@app.command()
+def bench(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Run folder, bundle, or a name of `atrous models`.")],
+    shape: Annotated[
+        list[str] | None, typer.Option("--size", metavar="SIZE", help="HEIGHTxWIDTH or one side; repeat it.")
+    ] = None,
+    backend: Annotated[list[str] | None, typer.Option(help="torch, onnx, openvino; default all; repeat it.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Each backend runs so often, in turn.")] = 7,
+    as_json: Json = False,
+) -> None:
+    """Time a network on every backend, beside what this machine can do at best and how far the labels agree."""
+    from atrous.bench import bench as time_all
+    from atrous.segmenter import load
+
+    segmenter = load(model, device="cpu")
+    sizes = [size(text) or (512, 512) for text in shape or ("512",)]
+    peak, rows = time_all(segmenter.model, segmenter.card, sizes, backend, rounds)
+    if as_json:
+        print(json.dumps({"peak_gflops": peak, "rows": [row.summary() for row in rows]}, indent=1))
+        return
+    print(f"this machine's float32 convolution rate: {peak:.0f} GFLOP/s")
+    print(f"{'backend':<14}{'size':>11}{'ms':>9}{'GFLOP/s':>9}{'share':>7}{'MB':>7}  labels equal, where sure")
+    for row in rows:
+        line = f"{row.backend:<14}{'x'.join(map(str, row.size)):>11}"
+        if row.ms is None:
+            print(f"{line}  {row.note}")
+            continue
+        held = "-" if row.memory is None else f"{row.memory / 1e6:.0f}"
+        line += f"{row.ms:9.1f}{row.gflops:9.1f}{row.share:7.0%}{held:>7}"
+        print(f"{line}  {row.agreement:.4%}, {row.sure:.4%}")
 
 
 @app.command()
@@ -523,6 +591,24 @@ def check_targets(targets: dict[Path, Path]) -> None:
                 f"{seen[target]} and {path} would both be written to {target}; predict them into two -o folders"
             )
         seen[target] = path
+
+
+def share_of(paths: Sequence[Path], text: str | None) -> list[Path]:
+    """The i-th of n equal shares, for `i/n` with i from 1 on: every n-th path. None: all."""
+    if text is None:
+        return list(paths)
+    match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise AtrousError(f"--shard {text}: expected I/N, such as 1/4 for the first of four shares")
+    return list(paths[int(match[1]) - 1 :: int(match[2])])
+
+
+def numbers(option: str, text: str) -> tuple[float, ...]:
+    """'0.75,1,1.25' -> the numbers."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise AtrousError(f"{option} {text}: expected numbers between commas, such as 0.75,1,1.25") from None
 
 
 def seconds(text: str) -> float:

@@ -11,6 +11,7 @@ from atrous.datasets.landcover import LABELS
 from atrous.files import write_atomically
 from atrous.io import write_image
 from atrous.metrics import scores
+from atrous.predict import Cutting
 from atrous.report import report_run
 from atrous.sample import Sample
 from atrous.segmenter import Segmenter
@@ -67,7 +68,7 @@ def run_demo(folder: Path, budget: float, console: Console) -> None:
 
     console.print("\nmapping the world ...")
     picture = landcover.world_image()
-    segmenter.predictor.window = WINDOW
+    segmenter.predictor.cutting = Cutting(window=WINDOW)
     world = segmenter.predict(picture)
     world.save(folder / "world.png")
     write_image(folder / "world-overlay.jpg", world.overlay_array(0.6))

@@ -2,5 +2,6 @@
 
 from atrous.predict.prediction import Prediction
 from atrous.predict.predictor import Predictor
+from atrous.predict.windows import Cutting
 
-__all__ = ["Prediction", "Predictor"]
+__all__ = ["Cutting", "Prediction", "Predictor"]

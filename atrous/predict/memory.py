@@ -1,0 +1,57 @@
+"""How much memory a window takes, so that `--max-ram` can choose one, or say what would be needed."""
+
+import re
+import resource
+import sys
+from pathlib import Path
+
+from torch import nn
+
+from atrous.errors import ModelError
+from atrous.inspect.walk import walk
+
+ROOM = 1.5
+"""Activations of the network beside those that theory counts: the kernels' own buffers, what the allocator keeps."""
+SLACK = 150e6
+"""Bytes for everything that does not grow with the window."""
+SIDE = 256
+"""Of the image whose activations are counted; others are in proportion to their pixels."""
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+def bytes_of(text: str) -> int:
+    """'2GB', '500 MB', '1.5GiB' -> bytes; ModelError for anything else."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?", text.strip().lower())
+    if not match:
+        raise ModelError(f"--max-ram {text}: no amount of memory; expected for example 2GB or 500MB")
+    return int(float(match[1]) * UNITS[match[2] or ""])
+
+
+def resident() -> int:
+    """Bytes of this process's resident set; where only the largest so far is known, that."""
+    status = Path("/proc/self/statm")
+    if status.exists():
+        return int(status.read_text().split()[1]) * resource.getpagesize()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+class Needs:
+    """What windows of one network take. model: on any device; classes: K; channels, itemsize: of the picture."""
+
+    def __init__(self, model: nn.Module, classes: int, channels: int, itemsize: int) -> None:
+        self.classes, self.channels, self.itemsize = classes, channels, itemsize
+        self.weights = sum(one.numel() * one.element_size() for one in model.state_dict().values())
+        self.per_pixel = walk(model, (1, channels, SIDE, SIDE)).peak / SIDE**2
+        self.before = resident()
+
+    def of(self, window: tuple[int, int], width: int, *, blended: bool) -> float:
+        """Bytes of the whole process: windows (h, w) over an image of `width`, whose sums are kept where `blended`.
+
+        A copy of the weights (norms folded), activations, scores of a window twice, three strips of the picture and
+        one as float32, labels of a strip and what their compression takes.
+        """
+        height, across = window
+        network = ROOM * self.per_pixel * height * across + 8 * self.classes * height * across
+        strip = height * width * (self.channels * (3 * self.itemsize + 4) + 8)
+        sums = 4 * self.classes * height * width if blended else 0
+        return self.before + self.weights + network + strip + sums + SLACK

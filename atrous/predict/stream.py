@@ -1,0 +1,160 @@
+"""Files to label maps: the next picture is decoded and the last one written while the network runs.
+
+One thread reads and one writes, each at most one picture ahead of or behind the network, in the order of the files. A
+picture that fails is named and the others are done.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from atrous.errors import AtrousError, DataError
+from atrous.io import VIDEO_SUFFIXES, ArraySource, LabelWriter, Source, open_source, target_of, write_image
+from atrous.predict.predictor import Predictor
+from atrous.predict.video import label_video
+from atrous.visual import overlay
+
+OVERLAY = 4096
+"""Longest side, in pixels, of the overlay of a picture that is labelled by rows: every n-th pixel of it."""
+
+Progress = Callable[[Iterable[Path], int], Iterable[Path]]
+
+
+def predict_files(
+    predictor: Predictor,
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    smooth: float = 0.0,
+    progress: Progress | None = None,
+    say: Callable[[str], None] = print,
+) -> tuple[int, list[str]]:
+    """OUT/<stem>.png and OUT/overlays/<stem>.jpg of each picture; how many were done, and what failed, in sentences.
+
+    GeoTIFF, Zarr and video keep their kind: .tif, .zarr, and .mkv with an overlay in .mp4. Where the predictor keeps
+    a recall, OUT/uncertain/<stem>.png too. smooth: of a video, see `label_video`; say: takes what is measured there.
+    """
+    failed: dict[Path, str] = {}
+    with _Writer(failed) as writer:
+        for path, found in _ahead(paths, progress):
+            try:
+                if isinstance(found, BaseException):
+                    raise found
+                writer.path = path
+                if found is None:
+                    say(f"{path}: {label_video(predictor, path, out, smooth)}")
+                elif isinstance(found, ArraySource):
+                    _whole(predictor, found, out, writer)
+                else:
+                    _by_rows(predictor, found, out, writer)
+            except AtrousError as error:
+                failed.setdefault(path, _named(path, error))
+        writer.finish()
+    return len(paths) - len(failed), [failed[path] for path in paths if path in failed]
+
+
+def _ahead(paths: Sequence[Path], progress: Progress | None) -> Iterator[tuple[Path, Source | BaseException | None]]:
+    """Each path with its picture, its error, or None for a video; the next one is opened while this one is in use."""
+
+    def read(path: Path) -> Source | BaseException | None:
+        try:
+            return None if path.suffix.lower() in VIDEO_SUFFIXES else open_source(path)
+        except AtrousError as error:
+            return error
+
+    with ThreadPoolExecutor(1) as pool:
+        coming: deque[Future[Source | BaseException | None]] = deque()
+        if paths:
+            coming.append(pool.submit(read, paths[0]))
+        for place, path in enumerate(progress(paths, len(paths)) if progress else paths):
+            found = coming.popleft().result()
+            if place + 1 < len(paths):
+                coming.append(pool.submit(read, paths[place + 1]))
+            yield path, found
+
+
+class _Writer:
+    """One thread that writes, in order; at most two pieces of work wait for it. path: whose work comes now."""
+
+    def __init__(self, failed: dict[Path, str]) -> None:
+        self._pool, self.failed, self.path = ThreadPoolExecutor(1), failed, Path()
+        self._waiting: deque[tuple[Path, Future[Any]]] = deque()
+
+    def __enter__(self) -> "_Writer":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._pool.shutdown(cancel_futures=kind is not None)
+
+    def do(self, job: Callable[..., Any], *arguments: Any) -> None:
+        """Have this done after all that waits."""
+        self.finish(2)
+        self._waiting.append((self.path, self._pool.submit(job, *arguments)))
+
+    def finish(self, most: int = 0) -> None:
+        """Until no more than so many pieces wait; what went wrong is noted as the failure of its picture."""
+        while len(self._waiting) > most:
+            path, job = self._waiting.popleft()
+            try:
+                job.result()
+            except AtrousError as error:
+                self.failed.setdefault(path, _named(path, error))
+
+
+def _whole(predictor: Predictor, source: ArraySource, out: Path, writer: _Writer) -> None:
+    prediction = predictor(source.array)
+    uncertain = prediction.uncertain if predictor.decoding.thresholds is not None else None
+    stem = Path(source.name).stem
+
+    def write() -> None:
+        prediction.save(out / f"{stem}.png")
+        write_image(out / "overlays" / f"{stem}.jpg", prediction.overlay_array())
+        if uncertain is not None:
+            write_image(out / "uncertain" / f"{stem}.png", uncertain[:, :, None].astype(np.uint8) * 255)
+
+    writer.do(write)
+
+
+def _by_rows(predictor: Predictor, source: Source, out: Path, writer: _Writer) -> None:
+    """Rows are written as they are finished; the overlay is of every n-th pixel."""
+    seen, classes = _Overview(source), []
+    with LabelWriter(target_of(Path(source.name), out), source, predictor.card.labels) as target:
+        try:
+            for top, labels in predictor.bands(seen):
+                writer.do(target.write, labels)
+                classes.append(labels[-top % seen.step :: seen.step, :: seen.step].copy())
+        finally:
+            writer.finish()
+        if writer.path in writer.failed:
+            raise DataError(writer.failed[writer.path])
+    name = out / "overlays" / f"{Path(source.name).stem}.jpg"
+    writer.do(write_image, name, overlay(np.concatenate(seen.kept), np.concatenate(classes), predictor.card.labels))
+
+
+class _Overview:
+    """A source that keeps every n-th pixel of what is read from it, for the overlay."""
+
+    held = False
+
+    def __init__(self, source: Source) -> None:
+        self.name, self.shape, self._source = source.name, source.shape, source
+        self.step = -(-max(source.shape[:2]) // OVERLAY)
+        self.kept: list[np.ndarray] = []
+        self._next = 0
+
+    def rows(self, first: int, end: int) -> np.ndarray:
+        """See `Source`."""
+        pixels = self._source.rows(first, end)
+        if self._next < end:
+            self.kept.append(pixels[self._next - first :: self.step, :: self.step].copy())
+            self._next += len(self.kept[-1]) * self.step
+        return pixels
+
+
+def _named(path: Path, error: AtrousError) -> str:
+    return str(error) if str(path) in str(error) else f"{path}: {error}"

@@ -1,0 +1,238 @@
+"""How a picture goes through the network: whole, in windows that are blended, or in tiles that equal the whole.
+
+Blended windows are an approximation: near its border a window sees less than the whole image would show. Exact tiles
+carry the halo that the network's receptive field proves sufficient (`atrous.inspect.halo`), and are not blended.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from atrous.errors import ModelError, nearest
+from atrous.inspect.seams import Halo
+from atrous.io import Source, strips
+from atrous.ops import Tail, blend, blend_labels, positions, upsample_argmax
+from atrous.ops.resize import resize
+from atrous.ops.tiles import WEIGHTS
+from atrous.predict.memory import Needs
+
+WHOLE_PIXELS = 4_000_000
+"""Images up to this many pixels go through the network whole, larger ones in windows."""
+WINDOW = 1024
+"""Their side, in pixels."""
+SIDES = (1024, 768, 512, 384, 256, 192, 128)
+"""Of windows to try when memory is limited, in this order."""
+
+Network = Callable[[np.ndarray], tuple[torch.Tensor, Tail]]
+"""Pixels (H, W, C) -> logits (1, K, h, w) and the resize to (H, W)."""
+Scores = Callable[[np.ndarray], np.ndarray]
+"""Pixels (H, W, C) -> (K, H, W) float32."""
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """What a user may ask for.
+
+    window: None chooses, 0 means always whole, else the side of the square windows in pixels. overlap: the share of a
+    window that neighbours have in common. weights: a name of `ops.tiles.WEIGHTS`. flip: average with the mirrored
+    image. scales: average over these sizes of the image. exact: tiles that equal the whole, or a refusal. max_ram:
+    bytes that the process may hold.
+    """
+
+    window: int | None = None
+    overlap: float = 0.25
+    weights: str = "gaussian"
+    flip: bool = False
+    scales: tuple[float, ...] = (1.0,)
+    exact: bool = False
+    max_ram: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.weights not in WEIGHTS:
+            raise ModelError(f"unknown blend {self.weights!r}; {nearest(self.weights, list(WEIGHTS))}")
+        if not 0 <= self.overlap < 1:
+            raise ModelError(f"overlap {self.overlap}: expected a share from 0 to less than 1, such as 0.25")
+        if not self.scales or not all(0.1 <= scale <= 8 for scale in self.scales):
+            raise ModelError(f"scales {self.scales}: expected one or more factors from 0.1 to 8, such as 0.75,1,1.25")
+        if self.exact and self.averaged:
+            raise ModelError("exact tiles are of one pass of the network; leave out flips and scales")
+
+    @property
+    def averaged(self) -> bool:
+        """Whether the scores are means over several passes."""
+        return self.flip or tuple(self.scales) != (1.0,)
+
+    @property
+    def passes(self) -> int:
+        """How often the network sees each window."""
+        return len(self.scales) * (2 if self.flip else 1)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How one image is cut. kind: whole, blended or exact; window: (h, w) pixels that the network gets at once."""
+
+    kind: str
+    window: tuple[int, int]
+
+
+def choose(wish: Cutting, shape: tuple[int, int, int], halo: Halo | None, needs: Needs | None) -> Cut:
+    """The cut of an image (H, W, C). halo: the network's, where exact tiles are wanted; needs: where memory is limited.
+
+    Raises ModelError where a window is too small for the halo, or nothing fits into the memory.
+    """
+    height, width = shape[:2]
+    if halo is not None:
+        for axis, side in enumerate((height, width)):
+            if side % halo.multiple[axis]:
+                raise ModelError(
+                    f"exact tiles of this network need sides that are multiples of {halo.multiple[axis]}, the image is "
+                    f"{height}x{width}; pad it, or leave exact off for blended windows"
+                )
+    kind = "blended" if halo is None else "exact"
+    least = _least(halo) if halo else (1, 1)
+    if wish.window and min(wish.window, height) < min(least[0], height):
+        raise ModelError(
+            f"exact tiles of this network are at least {least[0]}x{least[1]} pixels, --window {wish.window} is less"
+        )
+    whole = Cut("whole", (height, width))
+    if wish.window is None:
+        sides = [(max(side, least[0]), max(side, least[1])) for side in (SIDES if needs else (WINDOW,))]
+    else:
+        sides = [(wish.window, wish.window)]
+    windows = [Cut(kind, (min(h, height), min(w, width))) for h, w in dict.fromkeys(sides)]
+    if wish.window == 0:
+        tries = [whole]
+    elif wish.window is None and height * width <= WHOLE_PIXELS:
+        tries = [whole, *windows]
+    else:
+        tries = [whole] if wish.window and max(height, width) <= wish.window else windows
+    if needs is None or wish.max_ram is None:
+        return tries[0]
+    sizes = [(needs.of(cut.window, width, blended=cut.kind == "blended" or wish.averaged), cut) for cut in tries]
+    for size, cut in sizes:
+        if size <= wish.max_ram:
+            return cut
+    size, cut = min(sizes, key=lambda pair: pair[0])
+    raise ModelError(
+        f"an image of {height}x{width} pixels takes {size / 1e9:.2f} GB even {_words(cut)}, of which the process holds "
+        f"{needs.before / 1e9:.2f} GB already; give --max-ram {np.ceil(size / 1e8) / 10:g}GB or more"
+    )
+
+
+def mean_scores(network: Network, pixels: np.ndarray, flip: bool, scales: tuple[float, ...]) -> np.ndarray:
+    """The mean of the logits (K, H, W) over these sizes of the image and, if `flip`, its mirror image."""
+    size, total = (pixels.shape[0], pixels.shape[1]), None
+    for scale in scales:
+        image = pixels if scale == 1 else _scaled(pixels, scale)
+        for mirrored in (False, True) if flip else (False,):
+            logits, tail = network(np.ascontiguousarray(image[:, ::-1]) if mirrored else image)
+            scores = tail.apply(logits.float())
+            scores = scores.flip(-1) if mirrored else scores
+            scores = scores if scale == 1 else resize(scores, size)
+            total = scores if total is None else total + scores
+    assert total is not None
+    passes = len(scales) * (2 if flip else 1)
+    return (total if passes == 1 else total / passes)[0].cpu().numpy()
+
+
+def blended(
+    scores: Scores, source: Source, window: tuple[int, int], overlap: float, weights: str, offsets: np.ndarray | None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """(top, labels (rows, W)) of finished rows; `offsets` are added to the mean scores."""
+    size = source.shape[:2]
+    return blend_labels(_reader(scores, source, window, overlap), size, window, overlap, weights, offsets)
+
+
+def blended_scores(
+    scores: Scores, source: Source, window: tuple[int, int], overlap: float, weights: str
+) -> Iterator[tuple[int, np.ndarray]]:
+    """The same, mean scores (K, rows, W) instead of labels."""
+    return blend(_reader(scores, source, window, overlap), source.shape[:2], window, overlap, weights)
+
+
+def exact(
+    network: Network, source: Source, window: tuple[int, int], halo: Halo, offsets: np.ndarray | None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """(top, labels (rows, W)) from tiles whose logits are those of the whole; a tile has at most `window` pixels."""
+    rows, columns = (_cores(source.shape[axis], window[axis], halo, axis) for axis in (0, 1))
+    spans = [halo.tile(a, b, source.shape[0], 0) for a, b in rows]
+    for (first, _), (a, b), strip in zip(spans, rows, strips(source, spans), strict=True):
+        parts = []
+        for c, d in columns:
+            left, right = halo.tile(c, d, source.shape[1], 1)
+            logits, tail = network(strip[:, left:right])
+            if offsets is not None:
+                logits = logits + torch.from_numpy(offsets).to(logits)[:, None, None]
+            top, side = (0, 0) if tail.crop is None else tail.crop[:2]
+            crop = (top + a - first, side + c - left, b - a, d - c)
+            parts.append(upsample_argmax(logits, tail.size, align_corners=tail.align_corners, crop=crop)[0])
+        yield a, torch.cat(parts, 1).cpu().numpy()
+
+
+def exact_scores(
+    network: Network, source: Source, window: tuple[int, int], halo: Halo
+) -> Iterator[tuple[int, np.ndarray]]:
+    """The same, logits (K, rows, W) instead of labels."""
+    rows, columns = (_cores(source.shape[axis], window[axis], halo, axis) for axis in (0, 1))
+    for a, b in rows:
+        parts = []
+        first, end = halo.tile(a, b, source.shape[0], 0)
+        strip = source.rows(first, end)
+        for c, d in columns:
+            left, right = halo.tile(c, d, source.shape[1], 1)
+            logits, tail = network(strip[:, left:right])
+            parts.append(tail.apply(logits.float())[0, :, a - first : b - first, c - left : d - left])
+        yield a, torch.cat(parts, 2).cpu().numpy()
+
+
+def _reader(
+    scores: Scores, source: Source, window: tuple[int, int], overlap: float
+) -> Callable[[int, int, int, int], np.ndarray]:
+    """What `blend` calls for a window: the strip of its row of windows is read ahead."""
+    height = min(source.shape[0], window[0])
+    coming = strips(source, [(top, top + height) for top in positions(source.shape[0], height, overlap)])
+    at, strip = -1, np.empty((0, 0, 0))
+
+    def predict(top: int, left: int, height: int, width: int) -> np.ndarray:
+        nonlocal at, strip
+        if top != at:
+            at, strip = top, next(coming)
+        return scores(strip[:, left : left + width])
+
+    return predict
+
+
+def _scaled(pixels: np.ndarray, scale: float) -> np.ndarray:
+    image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float()
+    size = tuple(max(1, round(side * scale)) for side in pixels.shape[:2])
+    return resize(image, size)[0].permute(1, 2, 0).contiguous().numpy()
+
+
+def _least(halo: Halo) -> tuple[int, int]:
+    """Sides of the smallest tile worth it: an eighth of its pixels are kept at least."""
+    sides = []
+    for before, after, align in zip(halo.before, halo.after, halo.align, strict=True):
+        around = before + after
+        sides.append(around + max(align, -(-around // 2 // align) * align))
+    return sides[0], sides[1]
+
+
+def _cores(side: int, window: int, halo: Halo, axis: int) -> list[tuple[int, int]]:
+    """What is kept of each tile along an axis."""
+    if window >= side:
+        return [(0, side)]
+    align = halo.align[axis]
+    step = max(align, (window - halo.before[axis] - halo.after[axis]) // align * align)
+    return list(pairwise([*range(0, side, step), side]))
+
+
+def _words(cut: Cut) -> str:
+    return {
+        "whole": "whole, as was asked for",
+        "blended": f"in windows of {cut.window[0]}x{cut.window[1]}",
+        "exact": f"in exact tiles of {cut.window[0]}x{cut.window[1]}",
+    }[cut.kind]
