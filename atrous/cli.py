@@ -350,7 +350,7 @@ def predict(
     if not there("rasterio") and (mapped := [path for path in paths if is_mapped(path)]):
         print(f"note: {mapped[0]} and its like lose their place on the map; `pip install 'atrous[geo]'` keeps it",
               file=sys.stderr)  # fmt: skip
-    wishes = {
+    wishes: dict[str, Any] = {
         "window": window,
         "overlap": overlap,
         "weights": blend,

@@ -87,7 +87,7 @@ def write(
     stem = out.with_suffix("") if out.suffix in SUFFIX.values() else out
     if to == "onnx":
         files = {"_run.py": Path(runner.__file__).read_bytes(), **files}
-    paths = []
+    paths: list[Path] = []
     for suffix, data in files.items():
         paths.insert(0, stem.with_name(stem.name + suffix))
         write_atomically(paths[0], data)
@@ -192,7 +192,7 @@ BUILDERS: dict[str, Callable[[Graph, Card, Path], tuple[Made, Run]]] = {
 def _write_repository(files: dict[str, bytes], text: str, graph: Graph, card: Card, out: Path, to: str) -> list[Path]:
     """OUT/NAME/1/model.onnx (or model.xml and .bin), OUT/NAME/config.pbtxt, atrous.json and run.py."""
     folder = out / card.model
-    paths = []
+    paths: list[Path] = []
     for suffix, data in files.items():
         paths.insert(0, folder / "1" / f"model{suffix}")
         write_atomically(paths[0], data)

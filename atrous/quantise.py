@@ -107,7 +107,7 @@ def _by_onnxruntime(onnx_file: bytes, images: list[np.ndarray], folder: Path) ->
     onnx.load_runtime()
     from onnxruntime import quantization
 
-    class Images(quantization.CalibrationDataReader):  # type: ignore[misc]
+    class Images(quantization.CalibrationDataReader):
         """One image after another, of any size."""
 
         def __init__(self) -> None:

@@ -128,7 +128,7 @@ def load(source: Path | str, *, device: str | None = None, **options: Any) -> Se
     """A trained Segmenter from a bundle file, a run folder or the name of published weights, which are fetched once;
     or from a file of `atrous export`, .onnx or .xml, by what stands in it.
 
-    options: backend, decode, calibration, recall, refine, refine_options of `atrous.Predictor`, and those of its cutting.
+    options: backend, decode, calibration, recall, refine, refine_options and those of cutting, of `atrous.Predictor`.
     """
     path = Path(source)
     if path.is_dir():

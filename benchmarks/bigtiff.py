@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,15 +31,15 @@ def write(path: Path, side: int) -> None:
 
     tile = np.random.default_rng(0).integers(0, 256, (ROWS, 251, 3), np.uint8)
 
-    def strips() -> Iterator[np.ndarray]:
+    def strips() -> Iterator[bytes]:
         for top in range(0, side, ROWS):
             rows = min(ROWS, side - top)
-            yield np.tile(tile + np.uint8(top // ROWS), (1, -(-side // 251), 1))[:rows, :side]
+            pixels = np.tile(tile + np.uint8(top // ROWS % 256), (1, -(-side // 251), 1))[:rows, :side]
+            yield zlib.compress(pixels.tobytes(), 1)
 
     with tifffile.TiffWriter(path, bigtiff=True) as file:
         file.write(
-            strips(), shape=(side, side, 3), dtype=np.uint8, rowsperstrip=ROWS, photometric="rgb",
-            compression="zlib", compressionargs={"level": 1},
+            strips(), shape=(side, side, 3), dtype=np.uint8, rowsperstrip=ROWS, photometric="rgb", compression="zlib",
         )  # fmt: skip
 
 

@@ -148,6 +148,30 @@ def test_one_bad_picture_does_not_stop_the_others(
     assert run("predict", pictures / "bad.png", "--model", folder, "-o", tmp_path / "out") == 2
 
 
+def test_shards_are_disjoint_and_together_all(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    world, folder = trained
+    pictures = world / "test" / "images"
+    names: list[set[str]] = []
+    for number in (1, 2):
+        options = ["--shard", f"{number}/2", "--flip", "--scales", "1,1.5", "--max-ram", "8GB"]
+        assert run("predict", pictures, "--model", folder, "-o", tmp_path / str(number), *options) == 0
+        names.append({path.name for path in (tmp_path / str(number)).glob("*.png")})
+    assert not names[0] & names[1]
+    assert names[0] | names[1] == {f"{path.stem}.png" for path in pictures.iterdir()}
+
+
+def test_exact_refuses_where_no_tile_equals_the_whole(
+    trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import atrous.predict.predictor as page
+    from atrous.inspect import NoHalo
+
+    monkeypatch.setattr(page, "find_halo", lambda model: NoHalo("a layer reads the whole map: mean", "aspp"))
+    world, folder = trained
+    assert run("predict", world / "test" / "images", "--model", folder, "-o", tmp_path / "out", "--exact") == 2
+    assert "the whole map: mean (layer aspp)" in capsys.readouterr().err
+
+
 def test_models_lists_every_name(capsys: pytest.CaptureFixture[str]) -> None:
     import atrous
 
@@ -238,6 +262,9 @@ MISTAKES = {
     lambda world: ["report", world, "--data", world, "-o", world]: ["-o", ".html"],
     lambda world: ["predict", world / "test" / "images", "--model", world / "run"]: ["run", "atrous train"],
     lambda world: ["predict", world / "no.jpg", "--model", world / "run"]: ["no.jpg"],
+    lambda world: ["predict", world / "test" / "images", "--model", world, "--shard", "3/2"]: ["--shard 3/2", "1/4"],
+    lambda world: ["predict", world / "test" / "images", "--model", world, "--scales", "1,x"]: ["--scales 1,x", "0.75"],
+    lambda world: ["predict", world / "test" / "images", "--model", world, "--max-ram", "lots"]: ["--max-ram", "2GB"],
     lambda world: ["train", world, "--option", "skips"]: ["option 'skips'", "stride=8"],
     lambda world: ["train", world, "--model", "fcn", "--option", "skip=8"]: ["'skip'", "skips"],
     lambda world: ["train", world, "--option", "encoder=resnet18"]: ["'encoder'", "of its own"],

@@ -136,7 +136,8 @@ def test_a_bundle_keeps_the_layer_and_its_options(tmp_path: Path) -> None:
     assert torch.equal(loaded(image), model.eval()(image))
 
 
-SMALL = {"model": "unet", "encoder": "test_resnet", "pretrained": False, "batch": 2, "crop": (32, 32)}
+SMALL = {"model": "unet", "encoder": "test_resnet", "pretrained": False, "batch": 2, "crop": (32, 32),
+         "precision": "fp32", "channels_last": False}  # fmt: skip
 
 
 def fit(world: Path, run: Path, **more: object) -> Path:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "deeplabv2": deeplab_early.deeplabv2,
     "deeplabv3": deeplab.deeplabv3,
     "deeplabv3plus": deeplab.deeplabv3plus,
-    "encnet": encnet.encnet,
     "dpn": dpn.dpn,
+    "encnet": encnet.encnet,
     "enet": enet.enet,
     "fastscnn": fastscnn.fastscnn,
     "fcn": fcn.fcn,
@@ -119,19 +120,23 @@ def create_model(
     return pages[name](classes, in_channels=in_channels, **options)
 
 
+@cache
+def _parameters(name: str) -> int:
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in MODELS[name](21).parameters())
+
+
 def describe_models() -> list[dict[str, Any]]:
     """For each name: its page, default encoder, parameters with 21 classes and 3 channels, and its first sentence."""
     rows = []
     for name, builder in sorted(MODELS.items()):
-        with torch.device("meta"):
-            network = builder(21)
         default = inspect.signature(builder).parameters.get("encoder")
         rows.append(
             {
                 "name": name,
                 "page": f"atrous/models/{builder.__module__.rsplit('.', 1)[1]}.py",
                 "encoder": default.default if default else None,
-                "parameters": sum(parameter.numel() for parameter in network.parameters()),
+                "parameters": _parameters(name),
                 "summary": (builder.__doc__ or "").split("\n")[0],
             }
         )

@@ -297,8 +297,8 @@ def build_lattice(features: np.ndarray, *, threads: int | None = None, team: Tea
 def _chains(team: Team, ascending: np.ndarray, order: np.ndarray, steps: np.ndarray) -> tuple[list[Chains], np.ndarray]:
     """(chains along all directions, new numbers of the rows, by which the first list's parts have theirs in a row).
 
-    Half of the directions connect few rows where there are many dimensions: parts small enough for the cache are blurred
-    along all of these at once. Else each direction has a list of its own.
+    Half of the directions connect few rows where there are many dimensions: parts small enough for the cache are
+    blurred along all of these at once. Else each direction has a list of its own.
     """
     directions = team.run([partial(chain, ascending, order, step) for step in np.abs(steps)])
     m, middle = len(order), -(-len(directions) // 2)

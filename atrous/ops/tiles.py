@@ -161,7 +161,7 @@ class _Canvas:
         if self.by_pixel:
             kernels, more = (_by_pixel, _all_by_pixel), (steps[0], self.repeated)
         else:
-            kernels, more = (_by_plane, _all_by_plane), (steps[0], steps[1])
+            kernels, more = (_by_plane, _all_by_plane), (steps[0], steps[1])  # type: ignore[assignment]
         _split(
             *kernels,
             flat,

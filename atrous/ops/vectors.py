@@ -1,4 +1,4 @@
-"""Eight float32 numbers as one value in numba kernels: what its loops over short rows are not compiled to by themselves.
+"""Eight float32 numbers as one value in numba kernels: what loops over short rows are not compiled to by themselves.
 
 A row of channels is padded to a multiple of `WIDTH` and walked by `load` and `store`. LLVM splits the vector where the
 machine has narrower ones. Arrays of uint16 hold float16 numbers: they are widened on loading and rounded on storing.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -121,7 +121,7 @@ class _Track:
 
     def __init__(self, av: Any, path: Path, rate: Any, codec: str, format: str) -> None:
         self._av, self._rate, self._codec, self._format = av, rate, codec, format
-        self._file, self._stream = av.open(str(path), "w"), None
+        self._file, self._stream = av.open(str(path), "w"), cast(Any, None)
 
     def write(self, image: np.ndarray) -> None:
         """(H, W, 3) RGB or (H, W) grey, uint8."""

@@ -228,7 +228,7 @@ def _term(team: Team, kernels: Sequence[Kernel], labels: int, order: np.ndarray,
         [lattice.rows for lattice, _ in built],
         _beside(vertices),
         _beside([lattice.weights for lattice, _ in built]),
-        np.sum([own for _, own in built], 0, dtype=np.float32),
+        np.asarray(np.sum([own for _, own in built], 0, dtype=np.float32)),
         _matrix(kernels[0].compatibility, labels),
     )
 

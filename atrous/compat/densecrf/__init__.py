@@ -11,8 +11,8 @@
 
 Names and conventions are the package's: energies (L, N) float32, pixel y * width + x, width before height, the self
 term included, NO_NORMALIZATION none (the package computes a mean there and does not use it). Three things differ. Q is
-a numpy array; arrays of other types and layouts are converted, not refused; kernel types (CONST, DIAG, FULL) do nothing:
-they matter only where parameters are learned, which the package's Python interface does not do.
+a numpy array; arrays of other types and layouts are converted, not refused; kernel types (CONST, DIAG, FULL) do
+nothing: they matter only where parameters are learned, which the package's Python interface does not do.
 """
 
 from collections.abc import Sequence

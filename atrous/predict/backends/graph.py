@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
 from torch.export import export as export_program
+from torch.overrides import TorchFunctionMode
 
 from atrous import __version__
 from atrous.bundle import Card
@@ -63,6 +64,10 @@ class Graph(nn.Module):
             return self.model(x).argmax(1).to(self.dtype)
         return self.low(x)[0]
 
+    def exportable(self) -> "Exportable":
+        """The same, written so that exporters can follow it at any size."""
+        return Exportable(self)
+
     def normalise(self, image: torch.Tensor) -> torch.Tensor:
         """Raw pixels, float32 -> what the network takes."""
         return (image - self.mean) / self.std
@@ -70,7 +75,7 @@ class Graph(nn.Module):
     def low(self, x: torch.Tensor) -> tuple[torch.Tensor, Tail]:
         """Normalised image -> logits before the last resize, and that resize."""
         low = cast(Any, self.model).logits_at_stride(x)
-        return low if low is not None else (self.model(x), Tail(tuple(x.shape[2:])))
+        return low if low is not None else (self.model(x), Tail(cast(Any, tuple(x.shape[2:]))))
 
     @property
     def output(self) -> str:
@@ -79,6 +84,57 @@ class Graph(nn.Module):
     @property
     def sizes(self) -> tuple[tuple[int, ...], ...]:
         return SIZES if self.axes == 2 else VOLUMES
+
+
+class Exportable(nn.Module):
+    """A graph whose pools into bins and nearest resizes are made of products and selections.
+
+    Exporters write these two for the size at hand only, or not at all.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.graph = graph
+        self.eval()
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        with _Rewrite():
+            return self.graph(image)
+
+
+class _Rewrite(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name == "adaptive_avg_pool2d" and len(args) == 2 and not kwargs:
+            return _pool(*args)
+        if name == "interpolate" and kwargs.get("mode") == "nearest-exact" and len(args) == 2:
+            return _nearest(*args)
+        return func(*args, **kwargs)
+
+
+def _pool(x: torch.Tensor, bins: int | Sequence[int | None]) -> torch.Tensor:
+    """`adaptive_avg_pool2d`: (N, C, H, W) -> (N, C, *bins); bin i of b averages floor(in / b) to ceil((i + 1) n / b)."""
+    counts = (bins, bins) if isinstance(bins, int) else bins
+    for axis, count in zip((2, 3), counts, strict=True):
+        if count == 1:
+            x = x.mean(axis, keepdim=True)
+        elif count is not None:
+            cell, n = torch.arange(count)[:, None], x.shape[axis]
+            place = torch.arange(n)[None]
+            inside = (place >= cell * n // count) & (place < ((cell + 1) * n + count - 1) // count)
+            weights = inside.to(x.dtype)
+            weights = weights / weights.sum(1, keepdim=True)  # (bins, n)
+            x = weights @ x if axis == 2 else x @ weights.T
+    return x
+
+
+def _nearest(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """`interpolate(..., mode="nearest-exact")`: pixel i of m takes floor((i + 1/2) n / m)."""
+    for axis, count in enumerate(size, start=2):
+        index = (2 * torch.arange(count) + 1) * x.shape[axis] // (2 * count)
+        x = x.index_select(axis, index)
+    return x
 
 
 def sample(card: Card, size: Sequence[int], *, batch: int = 1, seed: int = 0) -> torch.Tensor:
@@ -139,7 +195,7 @@ def to_program(graph: Graph, card: Card) -> ExportedProgram:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = export_program(
-                graph,
+                graph.exportable(),
                 (image,),
                 dynamic_shapes=(open_dims,),
                 strict=False,
@@ -157,18 +213,18 @@ def by_tracing(graph: Graph, card: Card) -> bytes:
     """
     axes = {0: "batch", **dict(enumerate(SIDES[-graph.axes :], start=2))}
     file = BytesIO()
-    torch._C._jit_set_onnx_log_enabled(False)  # else it prints the whole graph where it fails
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            graph,
+            graph.exportable(),
             (_example(graph, card),),
-            file,
+            file,  # type: ignore[arg-type]
             dynamo=False,
             input_names=["image"],
             output_names=[graph.output],
             dynamic_axes={"image": axes, graph.output: {0: "batch"}},
             opset_version=OPSET,
+            verbose=False,  # else it prints the whole graph where it fails
         )
     return file.getvalue()
 

@@ -69,7 +69,7 @@ class TorchBackend:
 
     def _low(self, x: torch.Tensor) -> tuple[torch.Tensor, Tail]:
         low = cast(Any, self.model).logits_at_stride(x)
-        return low if low is not None else (self.model(x), Tail(tuple(x.shape[2:])))
+        return low if low is not None else (self.model(x), Tail(cast(Any, tuple(x.shape[2:]))))
 
 
 _BLIND = {"__get__", "dim", "numel", "size"}
