@@ -114,7 +114,7 @@ class _Rewrite(TorchFunctionMode):
 
 
 def _pool(x: torch.Tensor, bins: int | Sequence[int | None]) -> torch.Tensor:
-    """`adaptive_avg_pool2d`: (N, C, H, W) -> (N, C, *bins); bin i of b averages floor(in / b) .. ceil((i + 1) n / b)."""
+    """`adaptive_avg_pool2d`, (N, C, H, W) -> (N, C, *bins): bin i of b from floor(i n / b) to ceil((i + 1) n / b)."""
     counts = (bins, bins) if isinstance(bins, int) else bins
     for axis, count in zip((2, 3), counts, strict=True):
         if count == 1:
