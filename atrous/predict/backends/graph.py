@@ -132,8 +132,8 @@ def _pool(x: torch.Tensor, bins: int | Sequence[int | None]) -> torch.Tensor:
 def _nearest(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """`interpolate(..., mode="nearest-exact")`: pixel i of m takes floor((i + 1/2) n / m)."""
     for axis, count in enumerate(size, start=2):
-        index = (2 * torch.arange(count) + 1) * x.shape[axis] // (2 * count)
-        x = x.index_select(axis, index)
+        index = ((torch.arange(count) + 0.5) * (x.shape[axis] / count)).floor()  # rounded as float32 does
+        x = x.index_select(axis, index.long())
     return x
 
 
