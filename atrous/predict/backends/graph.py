@@ -108,8 +108,8 @@ class _Rewrite(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name == "adaptive_avg_pool2d" and len(args) == 2 and not kwargs:
             return _pool(*args)
-        if name == "interpolate" and kwargs.get("mode") == "nearest-exact" and len(args) == 2:
-            return _nearest(*args)
+        if name == "interpolate" and kwargs.get("mode") == "nearest-exact" and kwargs.get("scale_factor") is None:
+            return _nearest(args[0], kwargs.get("size") or args[1])
         return func(*args, **kwargs)
 
 
