@@ -21,8 +21,9 @@ from atrous.ops.stats import Comparison, compare, miou_of_sums
 from atrous.predict.refinement import Refinement
 from atrous.segmenter import Segmenter
 
-FOLDS, FIRST, LEFT = 4, 24, 3
-"""Folds; pictures of the first round; candidates that a fold's choice leaves for the second."""
+FOLDS, FIRST, PIXELS, LEFT = 4, 24, 5_000_000, 3
+"""Folds; pictures of the first round, more of them where they are small, up to so many pixels; candidates that a fold's
+choice leaves for the second."""
 
 Candidate = tuple[str, dict[str, Any]]
 
@@ -75,7 +76,8 @@ def search(
         raise DataError(f"{count} pictures cannot be cut into folds; a search takes 4 at least, 20 to say anything")
     fold = np.arange(count) * folds // count
     table = Table(segmenter, pairs, tried)
-    first = np.unique(np.linspace(0, count - 1, min(count, FIRST)).round().astype(int))
+    many = max(FIRST, PIXELS // (pairs[0].image.shape[0] * pairs[0].image.shape[1]))
+    first = np.unique(np.linspace(0, count - 1, min(count, many)).round().astype(int))
     best = {f: first[fold[first] != f] for f in range(folds)}
     jobs = [(index, range(len(tried))) for index in first]
     for index, wanted in progress_over(progress, jobs):

@@ -1,6 +1,6 @@
 """One image file to one label file: atrous predict's way against eager code as a user of smp or torchvision writes it.
 
-    python benchmarks/predict.py [--rounds 3] [--only NAME] [--cold]
+    python benchmarks/predict.py [--rounds 3] [--only NAME] [--height 512] [--cold]
 
 Both decode the same PNG, run the same network (21 classes, weights of a start), and write the same index PNG; two
 threads. `auto` is what `atrous predict` does where the extras are installed, `torch` what it does without them. The
@@ -96,7 +96,7 @@ def eager(model: nn.Module, source: Path, target: Path) -> None:
     Image.fromarray(labels).save(target)
 
 
-def warm(rounds: int, only: str | None) -> None:
+def warm(rounds: int, only: str | None, height: int | None) -> None:
     ratios: dict[str, list[float]] = {"auto": [], "torch": []}
     with tempfile.TemporaryDirectory() as folder:
         for case, (name, encoder, peer) in CASES.items():
@@ -105,7 +105,7 @@ def warm(rounds: int, only: str | None) -> None:
             model, card = ours(name, encoder)
             predictors = {way: Predictor(model, card, backend=way, window=0) for way in ("auto", "torch")}
             other = theirs(peer)
-            for size in SIZES:
+            for size in (one for one in SIZES if height in (None, one[0])):
                 source = picture(size, Path(folder) / "image.png")
                 target = Path(folder) / "labels.png"
                 ways: dict[str, Callable[[], object]] = {
@@ -185,13 +185,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=list(CASES))
+    parser.add_argument("--height", type=int, choices=[size[0] for size in SIZES])
     parser.add_argument("--cold", action="store_true")
     asked = parser.parse_args()
     torch.set_num_threads(2)
     if asked.cold:
         cold(asked.rounds)
     else:
-        warm(asked.rounds, asked.only)
+        warm(asked.rounds, asked.only, asked.height)
 
 
 if __name__ == "__main__":

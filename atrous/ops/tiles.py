@@ -20,6 +20,8 @@ from atrous.ops.vectors import WIDTH, choose, larger, load, multiply_add, spread
 
 SIGMA = 1 / 8
 """Of the Gaussian, in windows (nnU-Net's, Isensee et al. 2021)."""
+SPREAD = 16
+"""Rows this far apart go to one thread: the upper rows of a window, which are finished, take longer than the lower."""
 Predict = Callable[[int, int, int, int], np.ndarray]
 """(top, left, height, width) of a window -> its scores, (K, height, width) float32 of any strides."""
 
@@ -104,6 +106,7 @@ def _bands(
             if left == 0 and offsets is not None:
                 labels = np.empty((following - top, size[1]), np.uint8 if canvas.classes <= 256 else np.uint16)
             canvas.add(scores, (top, left), (above - top, beside - left), (following - top, right - left), labels)
+            del scores  # its memory is the next window's
             beside = left + width
         above = top + height
         assert canvas is not None
@@ -132,6 +135,7 @@ class _Canvas:
         self.factors, self.sums, self.offsets = factors, sums, offsets
         self.by_pixel = bool(scores.strides[2] != 4 and scores.strides[0] == 4)
         self.repeated = np.repeat(factors[1], self.classes)
+        self.order = np.argsort(np.arange(rows) % SPREAD, kind="stable")
         self.ring = np.empty((rows, self.classes * len(sums[1])), np.float32)
 
     def add(
@@ -165,6 +169,7 @@ class _Canvas:
         _split(
             *kernels,
             flat,
+            self.order,
             rows,
             columns,
             *more,
@@ -205,15 +210,17 @@ def _take(scores, source, factors, begin, weight, ring, target, length, fresh): 
 
 @njit(nogil=True, cache=True, fastmath={"contract"})
 def _by_pixel(  # type: ignore[no-untyped-def]
-    scores, rows, columns, step, repeated, classes, ring, top, left, old_rows, old_columns, done_rows, done_columns,
-    offsets, row_sums, column_sums, labels, first, last,
+    scores, order, rows, columns, step, repeated, classes, ring, top, left, old_rows, old_columns, done_rows,
+    done_columns, offsets, row_sums, column_sums, labels, first, last,
 ):  # fmt: skip
-    """Rows first..last - 1 of a window whose pixels have their classes side by side. Eight classes are one vector; the
-    last one begins earlier where K is no multiple of eight, which changes no maximum."""
+    """Rows order[first:last] of a window whose pixels have their classes side by side.
+
+    Eight classes are one vector; the last one begins earlier where K is no multiple of eight, which changes no maximum.
+    """
     flat, moves = ring.reshape(-1), len(offsets) > 0
     names = np.arange(max(classes, WIDTH)).astype(np.float32)
     first_names = load(names, np.uint64(0))
-    for y in range(first, last):
+    for y in order[first:last]:
         at, source = (top + y) % len(ring) * ring.shape[1] + left * classes, y * step
         done = done_columns if y < done_rows else 0
         old = len(columns) if y < old_rows else max(old_columns, 0)
@@ -255,13 +262,13 @@ def _by_pixel(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, fastmath={"contract"})
 def _by_plane(  # type: ignore[no-untyped-def]
-    scores, rows, columns, step, part, classes, ring, top, left, old_rows, old_columns, done_rows, done_columns,
-    offsets, row_sums, column_sums, labels, first, last,
+    scores, order, rows, columns, step, part, classes, ring, top, left, old_rows, old_columns, done_rows,
+    done_columns, offsets, row_sums, column_sums, labels, first, last,
 ):  # fmt: skip
     """The same for windows whose classes lie one after the other, eight pixels as one vector."""
     flat, moves, width = ring.reshape(-1), len(offsets) > 0, ring.shape[1] // classes
     one, nothing, winners = spread(np.float32(1)), spread(np.float32(0)), np.zeros(WIDTH, np.float32)
-    for y in range(first, last):
+    for y in order[first:last]:
         at, source = (top + y) % len(ring) * ring.shape[1] + left, y * step
         done = done_columns if y < done_rows else 0
         old = len(columns) if y < old_rows else min(max(old_columns, 0), len(columns))
@@ -308,24 +315,24 @@ def _by_plane(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, parallel=OPENMP)
 def _all_by_pixel(  # type: ignore[no-untyped-def]
-    scores, rows, columns, step, repeated, classes, ring, top, left, old_rows, old_columns, done_rows, done_columns,
-    offsets, row_sums, column_sums, labels, bounds,
+    scores, order, rows, columns, step, repeated, classes, ring, top, left, old_rows, old_columns, done_rows,
+    done_columns, offsets, row_sums, column_sums, labels, bounds,
 ):  # fmt: skip
     for part in prange(len(bounds) - 1):
         _by_pixel(
-            scores, rows, columns, step, repeated, classes, ring, top, left, old_rows, old_columns, done_rows,
+            scores, order, rows, columns, step, repeated, classes, ring, top, left, old_rows, old_columns, done_rows,
             done_columns, offsets, row_sums, column_sums, labels, bounds[part], bounds[part + 1],
         )  # fmt: skip
 
 
 @njit(nogil=True, cache=True, parallel=OPENMP)
 def _all_by_plane(  # type: ignore[no-untyped-def]
-    scores, rows, columns, step, plane, classes, ring, top, left, old_rows, old_columns, done_rows, done_columns,
-    offsets, row_sums, column_sums, labels, bounds,
+    scores, order, rows, columns, step, plane, classes, ring, top, left, old_rows, old_columns, done_rows,
+    done_columns, offsets, row_sums, column_sums, labels, bounds,
 ):  # fmt: skip
     for part in prange(len(bounds) - 1):
         _by_plane(
-            scores, rows, columns, step, plane, classes, ring, top, left, old_rows, old_columns, done_rows,
+            scores, order, rows, columns, step, plane, classes, ring, top, left, old_rows, old_columns, done_rows,
             done_columns, offsets, row_sums, column_sums, labels, bounds[part], bounds[part + 1],
         )  # fmt: skip
 

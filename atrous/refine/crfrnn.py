@@ -13,6 +13,7 @@ Axes: N images, C channels, H x W pixels, K classes; h x w cells of ConvCRF's co
 
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -66,7 +67,12 @@ class CRFRNN(nn.Module):
                 f"an image of {image.shape[1]} channels is more than CRFRNN filters by; use ConvCRF, or give it the "
                 f"channels that matter, {lattice.LARGEST_DIMENSION - 2} at most"
             )
-        with torch.autocast(logits.device.type, enabled=False):
+        if torch.compiler.is_exporting():
+            raise ModelError(
+                "CRFRNN builds its lattice from the image's values, which no exported graph can; export a ConvCRF, or "
+                "the network without"
+            )
+        with _full_precision(logits):
             unary = _wide(logits).flatten(2).mT.contiguous()  # (N, HW, K)
             pixels = image.detach().to(unary.dtype).flatten(2).mT  # (N, HW, C)
             places = _places(image.shape[2], image.shape[3], unary)  # (HW, 2)
@@ -166,7 +172,7 @@ class ConvCRF(nn.Module):
     def forward(self, image: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         """image (N, C, H, W), raw 0..255, any dtype; logits (N, K, H, W) -> logits (N, K, H, W), float32 at least."""
         _check_inputs(image, logits, self.classes)
-        with torch.autocast(logits.device.type, enabled=False):
+        with _full_precision(logits):
             unary = _wide(logits).log_softmax(1)
             kernel = self.kernel(image.detach().to(unary.dtype))  # (N, T, h, w)
             size = (image.shape[2], image.shape[3])
@@ -247,6 +253,12 @@ def _places(height: int, width: int, like: torch.Tensor) -> torch.Tensor:
         torch.arange(height, device=like.device), torch.arange(width, device=like.device), indexing="ij"
     )
     return torch.stack([x.flatten(), y.flatten()], 1).to(like.dtype)
+
+
+def _full_precision(x: torch.Tensor) -> AbstractContextManager[object]:
+    """No autocast inside; nothing at all where there is none outside, which exporters like better."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
 
 def _wide(x: torch.Tensor) -> torch.Tensor:

@@ -264,6 +264,12 @@ def test_too_many_channels_and_colours_that_are_not_finite() -> None:
             kind(2)(torch.full((1, 3, 4, 5), value), logits)
 
 
+def test_crfrnn_says_that_it_cannot_be_exported() -> None:
+    image, logits = (x.float() for x in scene(8, 9, 3))
+    with torch.no_grad(), pytest.raises(ModelError, match="no exported graph can; export a ConvCRF"):
+        torch.export.export(CRFRNN(3).eval(), (image, logits))
+
+
 @pytest.mark.slow
 @torch.no_grad()
 def test_convcrf_exports() -> None:

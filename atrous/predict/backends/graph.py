@@ -94,12 +94,12 @@ class Exportable(nn.Module):
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()
-        self.graph = graph
+        self.inner = graph  # a traced module has a `graph` of its own
         self.eval()
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         with _Rewrite():
-            return self.graph(image)
+            return self.inner(image)
 
 
 class _Rewrite(TorchFunctionMode):
