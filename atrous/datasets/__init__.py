@@ -1,6 +1,18 @@
-"""Folders of images and masks as data sets. Nothing here imports torch."""
+"""Folders of images and their labels as data sets, in every layout of `datasets.source`. Nothing here imports torch."""
 
-from atrous.datasets.layout import Pair, find_pairs
 from atrous.datasets.pairs import DataSet, Pairs, channel_statistics, open_dataset
+from atrous.datasets.source import LAYOUTS, find_pairs, open_source
+from atrous.datasets.tree import Layout, Pair, Source
 
-__all__ = ["DataSet", "Pair", "Pairs", "channel_statistics", "find_pairs", "open_dataset"]
+__all__ = [
+    "LAYOUTS",
+    "DataSet",
+    "Layout",
+    "Pair",
+    "Pairs",
+    "Source",
+    "channel_statistics",
+    "find_pairs",
+    "open_dataset",
+    "open_source",
+]

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from atrous.datasets.tree import Pair, Source, mask_file
 from atrous.errors import DataError
-from atrous.io import mask_palette, read_mask
+from atrous.io import mask_palette
 from atrous.labels import LabelSet
 
 Progress = Callable[[int, int], object]
@@ -21,21 +22,26 @@ VOID = (255, 65535)
 
 
 def find_classes(
-    root: Path, masks: Sequence[Path], *, classes: Path | None, ignore: Sequence[int], progress: Progress | None = None
+    source: Source, *, classes: Path | None, ignore: Sequence[int] = (), progress: Progress | None = None
 ) -> tuple[LabelSet, list[str]]:
     """The label set, and sentences on how it was found.
 
-    classes: a classes file; None looks for classes.toml in `root` and its parent, and reads every mask where there is
-    none. ignore: mask values that are ignored, on top of the ones found; they stop being classes. Raises DataError
-    for an unusable file, fewer than two classes, a stray value.
+    classes: a classes file; None looks for classes.toml in the folder and its parent, then takes the classes that the
+    layout names, and reads every mask where it names none. ignore: mask values that are ignored, on top of the ones
+    found; they stop being classes. Raises DataError for an unusable file, fewer than two classes, a stray value.
     """
+    root = source.root
     if classes is None:
         classes = next((file for folder in (root, root.parent) if (file := folder / "classes.toml").is_file()), None)
     if classes is not None:
         labels = without(LabelSet.from_toml(classes), ignore)
         where, notes = str(classes), [f"{len(labels)} classes from {classes}"]
+    elif source.labels is not None:
+        labels, where = without(source.labels, ignore), str(root)
+        notes = [f"{len(labels)} classes of the layout {source.layout}: {', '.join(labels.names[:5])}"]
+        notes[0] += " ..." if len(labels) > 5 else ""
     else:
-        labels, notes = classes_in_masks(masks, ignore, progress)
+        labels, notes = classes_in_masks(source, ignore, progress)
         where = str(root)
     if len(labels) < 2 and labels.mode == "exclusive":
         raise DataError(
@@ -57,7 +63,7 @@ def without(labels: LabelSet, ignore: Sequence[int]) -> LabelSet:
 
 
 def classes_in_masks(
-    masks: Sequence[Path], ignore: Sequence[int] = (), progress: Progress | None = None
+    source: Source, ignore: Sequence[int] = (), progress: Progress | None = None
 ) -> tuple[LabelSet, list[str]]:
     """The gap-free values 0..K-1 that recur in the masks, with the masks' palette if they have one.
 
@@ -65,7 +71,8 @@ def classes_in_masks(
     class must recur, that is occur in two masks (in one where there are fewer than five), so that a slip of the pen
     makes no class. Raises DataError naming file, value and pixels for a value beyond the classes.
     """
-    counts = count_values(masks, progress)
+    masks = [pair.mask for pair in source.pairs]
+    counts = count_values(source.pairs, source.read_mask, progress)
     masks_with = Counter(value for pixels in counts for value in pixels)
     present = set(masks_with)
     if present - set(ignore) == {0, 255}:
@@ -78,7 +85,7 @@ def classes_in_masks(
         run.pop()
     if stray := sorted(present - set(run) - set(void) - set(ignore)):
         raise _stray_value(masks, counts, stray[0], run)
-    palette = mask_palette(masks[0]) or []
+    palette = (mask_palette(masks[0]) if source.readers.mask is mask_file else None) or []
     colours = tuple(palette[: len(run)]) if len(set(palette[: len(run)])) == len(run) else ()
     ignored = tuple(value for value in void if value in present) or void[:1]
     names = tuple(f"class {value}" for value in run)
@@ -89,19 +96,22 @@ def classes_in_masks(
     return labels, notes
 
 
-def count_values(masks: Sequence[Path], progress: Progress | None = None) -> list[dict[int, int]]:
-    """Value -> pixels that have it, for each mask file; raises the DataError of the first file that cannot be read."""
+def count_values(
+    pairs: Sequence[Pair], read: Callable[[Pair], np.ndarray] = mask_file, progress: Progress | None = None
+) -> list[dict[int, int]]:
+    """Value -> pixels that have it, for the mask of each pair; raises the DataError of the first that cannot be
+    read."""
 
-    def histogram(path: Path) -> dict[int, int]:
-        pixels = np.bincount(read_mask(path).ravel())
+    def histogram(pair: Pair) -> dict[int, int]:
+        pixels = np.bincount(read(pair).ravel())
         return {int(value): int(pixels[value]) for value in np.flatnonzero(pixels)}
 
     counts = []
     with ThreadPoolExecutor() as pool:
-        for done, found in enumerate(pool.map(histogram, masks), start=1):
+        for done, found in enumerate(pool.map(histogram, pairs), start=1):
             counts.append(found)
             if progress:
-                progress(done, len(masks))
+                progress(done, len(pairs))
     return counts
 
 

@@ -9,14 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from atrous.datasets.tree import SPLITS, Pair, Source
 from atrous.errors import DataError
-from atrous.io import no_such_path
 from atrous.io.paths import pictures_below
 
-SPLITS = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
 MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "gt", "segmentationclass")
 MASK_ENDINGS = (
@@ -24,14 +20,6 @@ MASK_ENDINGS = (
     "_gt", "_L",
 )  # fmt: skip
 EXPECTED = "images/ and masks/ with the same file names (or train/, val/ and test/ that hold such folders)"
-
-
-@dataclass(frozen=True)
-class Pair:
-    """An image file and the mask file of the same stem."""
-
-    image: Path
-    mask: Path
 
 
 @dataclass(frozen=True)
@@ -47,31 +35,41 @@ class Matching:
     doubles: list[tuple[Path, Path]] = field(default_factory=list)
 
 
-def find_pairs(root: Path | str) -> dict[str, list[Pair]]:
+def recognise(root: Path) -> str | None:
+    """A folder of images beside one of masks: here, or in each split's folder."""
+    if own := _both(root):
+        return f"{own[0].name}/ and {own[1].name}/ lie side by side"
+    if found := [(child, both) for child in _splits(root).values() if (both := _both(child))]:
+        child, (images, masks) = found[0]
+        return f"{child.name}/ holds {images.name}/ and {masks.name}/"
+    return None
+
+
+def read(root: Path) -> Source:
     """The pairs below `root` by split: `train`, `val`, `test`, or `all` where there are no splits; sorted by file name.
 
-    Raises DataError for a wrong path, no images or masks, an image without mask, a mask without image, two files for
-    one place.
+    Raises DataError for splits that are incomplete or claimed twice, and for a folder without any image or mask.
     """
-    found = {}
+    source = Source("pairs", recognise(root) or "", root, {})
     for split, (images, masks) in find_folders(root).items():
         matching = match(images, masks)
-        _refuse_incomplete(images, masks, matching)
-        found[split] = matching.pairs
-    return found
+        if not matching.pairs and not matching.lone_images:
+            raise DataError(f"{images}: no images in this folder; expected {EXPECTED}")
+        if not matching.pairs and not matching.lone_masks:
+            raise DataError(f"{masks}: no masks in this folder; expected {EXPECTED}")
+        source.splits[split] = matching.pairs
+        source.lone_images.extend(matching.lone_images)
+        source.lone_masks.extend(matching.lone_masks)
+        source.doubles.extend(matching.doubles)
+    return source
 
 
-def find_folders(root: Path | str) -> dict[str, tuple[Path, Path]]:
+def find_folders(root: Path) -> dict[str, tuple[Path, Path]]:
     """The image and the mask folder of each split below `root`; a root called `val` that holds images/ and masks/ is
     `val`.
 
-    Raises DataError where the layout is not that of this module.
+    Raises DataError for splits that are incomplete or claimed twice.
     """
-    root = Path(root)
-    if not root.exists():
-        raise no_such_path(root)
-    if not root.is_dir():
-        raise DataError(f"{root}: a file where a folder is expected; give the folder that holds {EXPECTED}")
     if own := _both(root):
         images, masks = own
         inner_images, inner_masks = _splits(images), _splits(masks)
@@ -84,11 +82,15 @@ def find_folders(root: Path | str) -> dict[str, tuple[Path, Path]]:
             )
         return {split: (inner_images[split], inner_masks[split]) for split in inner_images}
     splits = _splits(root)
-    if found := {split: both for split, folder in splits.items() if (both := _both(folder))}:
-        if incomplete := sorted(set(splits) - set(found)):
-            raise DataError(f"{splits[incomplete[0]]}: no images/ and masks/ in this folder; every split needs both")
-        return found
-    raise _no_layout(root)
+    found = {split: both for split, folder in splits.items() if (both := _both(folder))}
+    if incomplete := sorted(set(splits) - set(found)):
+        raise DataError(f"{splits[incomplete[0]]}: no images/ and masks/ in this folder; every split needs both")
+    return found
+
+
+def whole(root: Path) -> Path | None:
+    """The folder above, where `root` is one half of its data set."""
+    return root.parent if root.name.lower() in IMAGE_FOLDERS + MASK_FOLDERS and _both(root.parent) else None
 
 
 def match(images: Path, masks: Path) -> Matching:
@@ -154,40 +156,3 @@ def _splits(folder: Path) -> dict[str, Path]:
         if split:
             found[split] = child
     return {split: found[split] for split in ("train", "val", "test") if split in found}
-
-
-def _no_layout(root: Path) -> DataError:
-    names = sorted(child.name for child in root.iterdir() if not child.name.startswith("."))
-    if not names:
-        return DataError(f"{root}: an empty folder; expected {EXPECTED}")
-    if root.name.lower() in IMAGE_FOLDERS + MASK_FOLDERS and _both(root.parent):
-        return DataError(f"{root}: one half of a data set; give the folder that holds both, {root.parent}")
-    shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
-    return DataError(f"{root}: no images and masks here (it holds {shown}); expected {EXPECTED}")
-
-
-def _refuse_incomplete(images: Path, masks: Path, matching: Matching) -> None:
-    if matching.doubles:
-        first, second = matching.doubles[0]
-        kind = "images of one name" if first.is_relative_to(images) else "masks for one image"
-        raise DataError(f"{second}: two {kind}, the other is {first.name}; keep one of them")
-    if not matching.pairs and not matching.lone_images:
-        raise DataError(f"{images}: no images in this folder; expected {EXPECTED}")
-    if not matching.pairs and not matching.lone_masks:
-        raise DataError(f"{masks}: no masks in this folder; expected {EXPECTED}")
-    if matching.lone_images:
-        raise DataError(
-            f"{images}: {_count(matching.lone_images, 'image')} without a mask in {masks}; "
-            "expected a mask of the same stem for each, add them or move the images away"
-        )
-    if matching.lone_masks:
-        raise DataError(
-            f"{masks}: {_count(matching.lone_masks, 'mask')} without an image in {images}; "
-            "expected an image of the same stem for each, add them or move the masks away"
-        )
-
-
-def _count(paths: list[Path], noun: str) -> str:
-    """3 masks (a.png, b.png, c.png)"""
-    names = ", ".join(path.name for path in paths[:3]) + (" ..." if len(paths) > 3 else "")
-    return f"{len(paths)} {noun}{'s' if len(paths) > 1 else ''} ({names})"

@@ -1,4 +1,4 @@
-"""A folder of plain pairs as a data set: splits of samples, decoded once and verified before anything is trained."""
+"""A folder as a data set: splits of samples, decoded once and verified before anything is trained."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,13 +12,11 @@ import cv2
 import numpy as np
 
 from atrous.datasets.classes import Progress, find_classes
-from atrous.datasets.layout import Pair, find_pairs
+from atrous.datasets.source import open_source
+from atrous.datasets.tree import FILES, Pair, Readers
 from atrous.errors import DataError
-from atrous.io import image_size, read_image, read_mask
 from atrous.labels import LabelSet
 from atrous.sample import Sample
-
-__all__ = ["DataSet", "Pair", "Pairs", "channel_statistics", "find_pairs", "open_dataset"]
 
 
 class Cache:
@@ -51,12 +49,20 @@ class Pairs(Sequence[Sample]):
     to change.
 
     channels, dtype: what every image must have. A sample is checked when it is decoded: DataError names the file.
+    readers: how a pair's files are read.
     """
 
     def __init__(
-        self, pairs: Sequence[Pair], labels: LabelSet, channels: int, dtype: np.dtype[Any], cache: Cache
+        self,
+        pairs: Sequence[Pair],
+        labels: LabelSet,
+        channels: int,
+        dtype: np.dtype[Any],
+        cache: Cache,
+        readers: Readers = FILES,
     ) -> None:
         self.pairs, self.labels, self.channels, self.dtype, self._cache = list(pairs), labels, channels, dtype, cache
+        self.readers = readers
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -67,7 +73,7 @@ class Pairs(Sequence[Sample]):
     def __getitem__(self, index: slice) -> "Pairs": ...
     def __getitem__(self, index: int | slice) -> "Sample | Pairs":
         if isinstance(index, slice):
-            return Pairs(self.pairs[index], self.labels, self.channels, self.dtype, self._cache)
+            return self._of(self.pairs[index])
         pair = self.pairs[index]
         sample = self._cache.get(pair.image)
         if sample is None:
@@ -77,7 +83,10 @@ class Pairs(Sequence[Sample]):
 
     def choose(self, indices: Sequence[int]) -> "Pairs":
         """The samples of these indices, with the same cache."""
-        return Pairs([self.pairs[index] for index in indices], self.labels, self.channels, self.dtype, self._cache)
+        return self._of([self.pairs[index] for index in indices])
+
+    def _of(self, pairs: Sequence[Pair]) -> "Pairs":
+        return Pairs(pairs, self.labels, self.channels, self.dtype, self._cache, self.readers)
 
     @property
     def names(self) -> list[str]:
@@ -95,12 +104,12 @@ class Pairs(Sequence[Sample]):
         for pair in self.pairs:
             sample = self._cache.get(pair.image)
             if sample is None or sample.mask is None:
-                yield self.labels.to_indices(read_mask(pair.mask), pair.mask)
+                yield self.labels.to_indices(self.readers.mask(pair), pair.mask)
             else:
                 yield sample.mask
 
     def _read(self, pair: Pair) -> Sample:
-        image, values = read_image(pair.image), read_mask(pair.mask)
+        image, values = self.readers.image(pair), self.readers.mask(pair)
         if image.shape[:2] != values.shape:
             raise DataError(
                 f"{pair.mask}: the mask is {values.shape[0]}x{values.shape[1]} pixels (H x W), "
@@ -175,7 +184,7 @@ def open_dataset(
     progress: Progress | None = None,
     cache_mb: float = 1024,
 ) -> DataSet:
-    """Open a folder of plain pairs (`find_pairs` has the layouts, `find_classes` how its classes are found).
+    """Open a folder of one of the layouts (`datasets.source`; `find_classes` has how its classes are found).
 
     labels: the classes, where they are known (those of a trained model); nothing is looked for then.
     holdout: where there is no `val`, this share of the training pairs becomes it: those whose stems have the smallest
@@ -184,11 +193,17 @@ def open_dataset(
     Raises DataError for a folder or classes that cannot be used.
     """
     root = Path(root)
-    found = find_pairs(root)
-    masks = [pair.mask for pairs in found.values() for pair in pairs]
-    notes: list[str] = []
+    source = open_source(root)
+    source.refuse_incomplete()
+    if source.dimensions > 2:
+        raise DataError(
+            f"{root}: volumes ({source.why}); training takes two-dimensional images as yet, export slices as PNG"
+        )
+    found = dict(source.splits)
+    notes = list(source.notes)
     if labels is None:
-        labels, notes = find_classes(root, masks, classes=classes, ignore=ignore, progress=progress)
+        labels, more = find_classes(source, classes=classes, ignore=ignore, progress=progress)
+        notes += more
     held_out = False
     training = "train" if "train" in found else "all"
     if holdout > 0 and "val" not in found and len(found.get(training, ())) > 1:
@@ -199,10 +214,10 @@ def open_dataset(
             f"no val folder: {len(val)} of {len(train) + len(val)} training pairs are held out as val, "
             "by hash of their names"
         )
-    first = next(iter(found.values()))[0].image
-    channels, dtype = image_size(first)[2], read_image(first).dtype
+    first = source.read_image(source.pairs[0])
+    channels, dtype = first.shape[2], first.dtype
     cache = Cache(cache_mb)
-    splits = {split: Pairs(pairs, labels, channels, dtype, cache) for split, pairs in found.items()}
+    splits = {split: Pairs(pairs, labels, channels, dtype, cache, source.readers) for split, pairs in found.items()}
     return DataSet(root, labels, splits, channels, dtype, notes, held_out)
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from atrous.datasets import DataSet, Pair, channel_statistics, open_dataset
-from atrous.datasets import pairs as module
+from atrous.datasets import tree as module
 from atrous.datasets.pairs import hold_out
 from atrous.errors import DataError
 from atrous.labels import LabelSet

@@ -1,0 +1,53 @@
+"""Which layout a folder has. `LAYOUTS` is asked from top to bottom, the special forms first; the first that fits reads.
+
+To add one: a file with `recognise` and `read` beside this one, and its line below.
+"""
+
+from pathlib import Path
+
+from atrous.datasets import layout
+from atrous.datasets.tree import Layout, Pair, Source
+from atrous.errors import DataError
+from atrous.io import no_such_path
+
+__all__ = ["LAYOUTS", "Layout", "Pair", "Source", "find_pairs", "open_source"]
+
+LAYOUTS: dict[str, Layout] = {
+    "pairs": Layout(layout.recognise, layout.read, layout.EXPECTED),
+}
+
+
+def open_source(root: Path | str) -> Source:
+    """The folder as the first layout that recognises it reads it.
+
+    Raises DataError for a path that is no folder, one that no layout fits (with what each would need), and what the
+    layout cannot understand. Missing partners, wrong values and the like are left to be reported: see `Source`.
+    """
+    root = Path(root)
+    if not root.exists():
+        raise no_such_path(root)
+    if not root.is_dir():
+        raise DataError(f"{root}: a file where a folder is expected; give the folder that holds {layout.EXPECTED}")
+    for form in LAYOUTS.values():
+        if form.recognise(root):
+            return form.read(root)
+    raise _no_layout(root)
+
+
+def find_pairs(root: Path | str) -> dict[str, list[Pair]]:
+    """The pairs of a folder by split, once nothing is missing in it: DataError as from `open_source`, and for an image
+    without mask, a mask without image, two files for one place."""
+    source = open_source(root)
+    source.refuse_incomplete()
+    return source.splits
+
+
+def _no_layout(root: Path) -> DataError:
+    names = sorted(child.name for child in root.iterdir() if not child.name.startswith("."))
+    if not names:
+        return DataError(f"{root}: an empty folder; expected {layout.EXPECTED}")
+    if parent := layout.whole(root):
+        return DataError(f"{root}: one half of a data set; give the folder that holds both, {parent}")
+    shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+    others = "".join(f"; {name}: {form.lacks}" for name, form in LAYOUTS.items() if name != "pairs")
+    return DataError(f"{root}: no images and masks here (it holds {shown}); expected {layout.EXPECTED}{others}")
