@@ -1,7 +1,7 @@
 """Image and mask change together. Nothing here imports torch."""
 
+from atrous.ops.border import border_weights, separate_touching
 from atrous.transforms.augment import Augment, generator
-from atrous.transforms.border import border_weights, separate_touching
 from atrous.transforms.elastic import deform, displacements
 
 __all__ = ["Augment", "border_weights", "deform", "displacements", "generator", "separate_touching"]

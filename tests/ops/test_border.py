@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from atrous.errors import DataError
-from atrous.transforms import border_weights, separate_touching
+from atrous.ops.border import border_weights, separate_touching
 
 
 def cells(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
