@@ -73,17 +73,12 @@ def classes_in_masks(
     """
     masks = [pair.mask for pair in source.pairs]
     counts = count_values(source.pairs, source.read_mask, progress)
-    masks_with = Counter(value for pixels in counts for value in pixels)
-    present = set(masks_with)
+    present = set[int]().union(*counts)
     if present - set(ignore) == {0, 255}:
         labels = LabelSet(("value 0", "value 255"), ((0, 0, 0), (255, 255, 255)), (0, 255), tuple(ignore))
         return labels, ["the masks hold 0 and 255 only: two classes, value 0 and value 255"]
-    void = (65535,) if {254, 255, 256} <= present else VOID
-    known = present.union(ignore) - {value for value in void if value not in ignore}
-    run = list(takewhile(known.__contains__, count()))
-    while run and run[-1] not in ignore and masks_with[run[-1]] < min(2, len(masks) // 5 + 1):
-        run.pop()
-    if stray := sorted(present - set(run) - set(void) - set(ignore)):
+    run, void, stray = gap_free(counts, ignore)
+    if stray:
         raise _stray_value(masks, counts, stray[0], run)
     palette = (mask_palette(masks[0]) if source.readers.mask is mask_file else None) or []
     colours = tuple(palette[: len(run)]) if len(set(palette[: len(run)])) == len(run) else ()
@@ -94,6 +89,21 @@ def classes_in_masks(
     notes = [f"{len(labels)} classes found in the masks: values {', '.join(map(str, labels.values))}{source}"]
     notes += [f"mask value {value} is ignored by convention" for value in void if value in present - set(ignore)]
     return labels, notes
+
+
+def gap_free(
+    counts: Sequence[dict[int, int]], ignore: Sequence[int] = ()
+) -> tuple[list[int], tuple[int, ...], list[int]]:
+    """From the histogram of each mask: the gap-free values 0..K-1 of which the last recurs, the values that are ignored
+    by convention, and the others that occur."""
+    masks_with = Counter(value for pixels in counts for value in pixels)
+    present = set(masks_with)
+    void = (65535,) if {254, 255, 256} <= present else VOID
+    known = present.union(ignore) - {value for value in void if value not in ignore}
+    run = list(takewhile(known.__contains__, count()))
+    while run and run[-1] not in ignore and masks_with[run[-1]] < min(2, len(counts) // 5 + 1):
+        run.pop()
+    return run, void, sorted(present - set(run) - set(void) - set(ignore))
 
 
 def count_values(
