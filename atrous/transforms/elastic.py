@@ -1,6 +1,7 @@
 """Elastic deformation: a coarse grid of random displacements, smoothly in between (U-Net 2015, section 3.1)."""
 
 from dataclasses import replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -43,7 +44,10 @@ def deform(sample: Sample, rng: np.random.Generator, *, sigma: float = 10.0, nod
     return replace(sample, image=image, mask=mask, geometry={})
 
 
+@lru_cache(maxsize=2)
 def pixel_grid(size: tuple[int, int]) -> np.ndarray:
-    """(height, width) -> (height, width, 2) float32: x and y of every pixel."""
+    """(height, width) -> (height, width, 2) float32, read-only: x and y of every pixel."""
     columns, rows = np.meshgrid(np.arange(size[1], dtype=np.float32), np.arange(size[0], dtype=np.float32))
-    return np.stack([columns, rows], axis=2)
+    grid = np.stack([columns, rows], axis=2)
+    grid.flags.writeable = False
+    return grid
