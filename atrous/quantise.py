@@ -61,7 +61,7 @@ def quantised(
     images = [_batch(plain, calibrating[index]) for index in range(0, len(calibrating), step)][:PICTURES]
     about = json.loads(describe(graph, card, rule, precision="int8", smallest=min(min(i.shape[2:]) for i in images)))
     with tempfile.TemporaryDirectory() as folder:
-        made, run = (_by_nncf if to == "openvino" else _by_onnxruntime)(kept_onnx(graph, card), images, Path(folder))
+        made, run = (by_nncf if to == "openvino" else by_onnxruntime)(kept_onnx(graph, card), images, Path(folder))
         backend = Exported(f"{to} int8", run, {**about, "smallest": 1})
         before, after = (_miou(card, one, splits[judged], judged) for one in (plain, backend))
         drop = Drop(before, after, len(splits[judged]), judged)
@@ -86,7 +86,8 @@ def _batch(predictor: Predictor, one: Sample) -> np.ndarray:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], np.float32)
 
 
-def _by_nncf(onnx_file: bytes, images: list[np.ndarray], folder: Path) -> tuple[Any, Any]:
+def by_nncf(onnx_file: bytes, images: list[np.ndarray], folder: Path) -> tuple[Any, Any]:
+    """An OpenVINO network in 8 bits and what runs it; images (1, C, H, W) calibrate."""
     runtime = openvino.load_openvino()
     try:
         import nncf
@@ -103,7 +104,8 @@ def _by_nncf(onnx_file: bytes, images: list[np.ndarray], folder: Path) -> tuple[
     return network, openvino.compiled(network)
 
 
-def _by_onnxruntime(onnx_file: bytes, images: list[np.ndarray], folder: Path) -> tuple[bytes, Any]:
+def by_onnxruntime(onnx_file: bytes, images: list[np.ndarray], folder: Path) -> tuple[bytes, Any]:
+    """The same for ONNX Runtime: the file's bytes and what runs them. folder: for the quantiser's files."""
     onnx.load_runtime()
     from onnxruntime import quantization
 

@@ -1,12 +1,14 @@
 """One image file to one label file: atrous predict's way against eager code as a user of smp or torchvision writes it.
 
-    python benchmarks/predict.py [--rounds 3] [--only NAME] [--height 512] [--cold]
+    python benchmarks/predict.py [--rounds 3] [--only NAME] [--height 512] [--int8] [--cold]
 
 Both decode the same PNG, run the same network (21 classes, weights of a start), and write the same index PNG; two
-threads. `auto` is what `atrous predict` does where the extras are installed, `torch` what it does without them. The
-same files are labelled by both; the share of equal labels stands beside. --cold: from the start of a process to the
-first 512 x 512 label map on disk, and the most memory held, of the emitted runner, `atrous predict` on the exported
-file and the eager script.
+threads. `auto` is what `atrous predict` does where the extras are installed, `torch` what it does without them,
+`careful` the user's network in OpenVINO (bf16 where native) with full logits and torch's argmax. The same files are
+labelled by both; the share of equal labels stands beside. --int8: OpenVINO in 8 bits too, calibrated on the picture
+(what that costs a trained network, `atrous export --int8` measures). --cold: from the start of a process to the first
+512 x 512 label map on disk, and the most memory held, of the emitted runner, `atrous predict` on the exported file and
+the eager script.
 """
 
 import argparse
@@ -17,12 +19,14 @@ import textwrap
 
 os.environ.update(OMP_NUM_THREADS="2", MKL_NUM_THREADS="2")
 
+import json
 import subprocess
 from collections.abc import Callable
 from functools import partial
 from math import prod
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,6 +39,11 @@ from atrous.export import export_network
 from atrous.labels import LabelSet
 from atrous.models import create_model
 from atrous.predict import Predictor
+from atrous.predict.backends.choice import candidates
+from atrous.predict.backends.exported import Exported
+from atrous.predict.backends.graph import Graph, describe, tail_rule
+from atrous.predict.backends.onnx import kept_onnx
+from atrous.quantise import by_nncf
 
 CLASSES = 21
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -82,7 +91,7 @@ def label(predictor: Predictor, source: Path, target: Path) -> None:
     predictor(source).save(target)
 
 
-def eager(model: nn.Module, source: Path, target: Path) -> None:
+def eager(model: Callable[[torch.Tensor], Any], source: Path, target: Path) -> None:
     """As the projects' own examples do it."""
     image = np.asarray(Image.open(source).convert("RGB"))
     x = torch.from_numpy(image).permute(2, 0, 1).float()
@@ -96,8 +105,33 @@ def eager(model: nn.Module, source: Path, target: Path) -> None:
     Image.fromarray(labels).save(target)
 
 
-def warm(rounds: int, only: str | None, height: int | None) -> None:
-    ratios: dict[str, list[float]] = {"auto": [], "torch": []}
+def careful(model: nn.Module, size: tuple[int, int]) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The eager network compiled by OpenVINO at this size, full logits out."""
+    import openvino
+
+    class Logits(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = model(x)
+            return y["out"] if isinstance(y, dict) else y
+
+    native = "openvino bf16" in candidates()
+    settings = {"INFERENCE_NUM_THREADS": 2, "PERFORMANCE_HINT": "LATENCY",
+                "INFERENCE_PRECISION_HINT": "bf16" if native else "f32"}  # fmt: skip
+    converted = openvino.convert_model(Logits().eval(), example_input=torch.zeros(1, 3, *size))
+    network = openvino.Core().compile_model(converted, "CPU", settings)
+    return lambda x: torch.from_numpy(network([x.contiguous().numpy()])[0])
+
+
+def eight_bits(model: nn.Module, card: Card, source: Path, folder: Path) -> Predictor:
+    graph = Graph(model, card)
+    pixels = np.asarray(Image.open(source).convert("RGB"), np.float32).transpose(2, 0, 1)[None]
+    _, run = by_nncf(kept_onnx(graph, card), [np.ascontiguousarray(pixels)], folder)
+    about = json.loads(describe(graph, card, tail_rule(graph, card), precision="int8"))
+    return Predictor(Exported("openvino int8", run, about), card, window=0)
+
+
+def warm(rounds: int, only: str | None, height: int | None, int8: bool) -> None:
+    ratios: dict[str, list[float]] = {"auto": [], "torch": [], "int8": [], "auto against careful": []}
     with tempfile.TemporaryDirectory() as folder:
         for case, (name, encoder, peer) in CASES.items():
             if only and only not in case:
@@ -114,14 +148,20 @@ def warm(rounds: int, only: str | None, height: int | None) -> None:
                 plain = Predictor(model, card, backend="torch", window=0)(source).labels
                 same = (predictors["auto"](source).labels == plain).mean()
                 print(f"{case}, {size[0]} x {size[1]}: auto is {predictors['auto'].network.name}, {same:.4%} as torch")
+                if int8:
+                    ways["int8"] = partial(label, eight_bits(model, card, source, Path(folder)), source, target)
                 if other is not None:
                     ways["eager"] = partial(eager, other, source, target)
+                    if there("openvino", "openvino"):
+                        ways["careful"] = partial(eager, careful(other, size), source, target)
                 seconds = interleaved(ways, rounds)
                 print_ratios(seconds, {})
                 if other is not None:
-                    for way in ratios:
+                    for way in ratios.keys() & seconds.keys():
                         ratios[way].append(seconds["eager"] / seconds[way])
-                    print(f"  eager / torch {ratios['torch'][-1]:.2f} x, eager / auto {ratios['auto'][-1]:.2f} x")
+                    if "careful" in seconds:
+                        ratios["auto against careful"].append(seconds["careful"] / seconds["auto"])
+                    print("  eager / " + ", ".join(f"{way} {seconds['eager'] / seconds[way]:.2f} x" for way in seconds))
     for way, found in ratios.items():
         if found:
             print(f"geometric mean, {way}: {prod(found) ** (1 / len(found)):.2f} x; least {min(found):.2f} x")
@@ -186,13 +226,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=list(CASES))
     parser.add_argument("--height", type=int, choices=[size[0] for size in SIZES])
+    parser.add_argument("--int8", action="store_true")
     parser.add_argument("--cold", action="store_true")
     asked = parser.parse_args()
     torch.set_num_threads(2)
     if asked.cold:
         cold(asked.rounds)
     else:
-        warm(asked.rounds, asked.only, asked.height)
+        warm(asked.rounds, asked.only, asked.height, asked.int8)
 
 
 if __name__ == "__main__":
