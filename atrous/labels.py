@@ -140,6 +140,19 @@ class LabelSet:
         table[: len(self)] = self.colours
         return table[indices]
 
+    def to_toml(self) -> str:
+        """The text of a `classes.toml` that `from_toml` reads."""
+        mode = "" if self.mode == "exclusive" else f'mode = "{self.mode}"\n'
+        return "\n".join(
+            [
+                f"ignore = {list(self.ignore)}\n{mode}",
+                *(
+                    f"[[class]]\nname = {_quoted(name)}\nvalue = {value}\ncolor = {list(colour)}\n"
+                    for name, value, colour in zip(self.names, self.values, self.colours, strict=True)
+                ),
+            ]
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a bundle's card."""
         return asdict(self)
@@ -176,6 +189,12 @@ class LabelSet:
                 "with name, value and color"
             ) from error
         return cls(names, colours, values, ignore, mode)
+
+
+def _quoted(text: str) -> str:
+    """A basic string of TOML: quotation marks, backslashes and control characters are escaped."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(sign if sign.isprintable() else f"\\U{ord(sign):08X}" for sign in escaped) + '"'
 
 
 def _ranges(values: tuple[int, ...]) -> str:

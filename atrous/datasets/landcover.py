@@ -193,11 +193,7 @@ def write_tiles(root: Path, image: np.ndarray, labels: np.ndarray) -> None:
     for tile in cut(image, labels):
         write_image(root / tile.split / "images" / f"{tile.name}.png", tile.image)
         write_mask(root / tile.split / "masks" / f"{tile.name}.png", tile.labels, LABELS)
-    entries = (
-        f'[[class]]\nname = "{name}"\nvalue = {value}\ncolor = {list(colour)}\n'
-        for name, value, colour in zip(LABELS.names, LABELS.values, LABELS.colours, strict=True)
-    )
-    (root / "classes.toml").write_text("\n".join((f"ignore = {list(LABELS.ignore)}\n", *entries)))
+    (root / "classes.toml").write_text(LABELS.to_toml())
 
 
 def look_up_table(train: Iterable[Sample], test: Iterable[Sample]) -> np.ndarray:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from atrous.datasets.tree import SPLITS, Pair, Source
+from atrous.datasets.tree import SPLITS, Pair, Source, some_picture
 from atrous.errors import DataError
 from atrous.io.paths import pictures_below
 
@@ -88,6 +88,16 @@ def find_folders(root: Path) -> dict[str, tuple[Path, Path]]:
     return found
 
 
+def has_masks(root: Path) -> bool:
+    """Whether a folder of this layout holds at least one mask."""
+    return any(some_picture(masks) for _, masks in _halves(root))
+
+
+def some_image(root: Path) -> Path | None:
+    """Any image of a folder of this layout."""
+    return next((image for images, _ in _halves(root) if (image := some_picture(images))), None)
+
+
 def whole(root: Path) -> Path | None:
     """The folder above, where `root` is one half of its data set."""
     return root.parent if root.name.lower() in IMAGE_FOLDERS + MASK_FOLDERS and _both(root.parent) else None
@@ -142,6 +152,12 @@ def _child(folder: Path, names: tuple[str, ...]) -> Path | None:
 def _both(folder: Path) -> tuple[Path, Path] | None:
     images, masks = _child(folder, IMAGE_FOLDERS), _child(folder, MASK_FOLDERS)
     return (images, masks) if images and masks else None
+
+
+def _halves(root: Path) -> list[tuple[Path, Path]]:
+    """The (images, masks) folders in the root or in its splits' folders."""
+    folders = [root, *(child for child in sorted(root.iterdir()) if child.is_dir() and child.name.lower() in SPLITS)]
+    return [both for folder in folders if (both := _both(folder))]
 
 
 def _splits(folder: Path) -> dict[str, Path]:

@@ -3,9 +3,25 @@
 To add one: a file with `recognise` and `read` beside this one, and its line below.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
-from atrous.datasets import layout
+from atrous.datasets import (
+    ade20k,
+    camvid,
+    cityscapes,
+    coco,
+    coco_stuff,
+    cvat,
+    decathlon,
+    geotiff,
+    label_studio,
+    labelme,
+    layout,
+    nnunet,
+    roboflow,
+    voc,
+)
 from atrous.datasets.tree import Layout, Pair, Source
 from atrous.errors import DataError
 from atrous.io import no_such_path
@@ -13,8 +29,22 @@ from atrous.io import no_such_path
 __all__ = ["LAYOUTS", "Layout", "Pair", "Source", "find_pairs", "open_source"]
 
 LAYOUTS: dict[str, Layout] = {
+    "cityscapes": Layout(cityscapes.recognise, cityscapes.read, cityscapes.LACKS),
+    "ade20k": Layout(ade20k.recognise, ade20k.read, ade20k.LACKS),
+    "cvat": Layout(cvat.recognise, cvat.read, cvat.LACKS),
+    "voc": Layout(voc.recognise, voc.read, voc.LACKS),
+    "camvid": Layout(camvid.recognise, camvid.read, camvid.LACKS),
+    "nnunet": Layout(nnunet.recognise, nnunet.read, nnunet.LACKS),
+    "decathlon": Layout(decathlon.recognise, decathlon.read, decathlon.LACKS),
+    "coco_stuff": Layout(coco_stuff.recognise, coco_stuff.read, coco_stuff.LACKS),
+    "coco": Layout(coco.recognise, coco.read, coco.LACKS),
+    "roboflow": Layout(roboflow.recognise, roboflow.read, roboflow.LACKS),
+    "label_studio": Layout(label_studio.recognise, label_studio.read, label_studio.LACKS),
+    "labelme": Layout(labelme.recognise, labelme.read, labelme.LACKS),
+    "geotiff": Layout(geotiff.recognise, geotiff.read, geotiff.LACKS),
     "pairs": Layout(layout.recognise, layout.read, layout.EXPECTED),
 }
+ORDER = ("train", "val", "test")
 
 
 def open_source(root: Path | str) -> Source:
@@ -30,7 +60,9 @@ def open_source(root: Path | str) -> Source:
         raise DataError(f"{root}: a file where a folder is expected; give the folder that holds {layout.EXPECTED}")
     for form in LAYOUTS.values():
         if form.recognise(root):
-            return form.read(root)
+            source = form.read(root)
+            order = (*ORDER, *(split for split in source.splits if split not in ORDER))
+            return replace(source, splits={split: source.splits[split] for split in order if split in source.splits})
     raise _no_layout(root)
 
 

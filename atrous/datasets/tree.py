@@ -4,16 +4,17 @@ A layout is one file of this package with two functions, `recognise(root)` and `
 list of them.
 """
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from atrous.errors import DataError
-from atrous.io import image_size, read_image, read_mask
+from atrous.io import IMAGE_SUFFIXES, MAX_PIXELS, image_size, is_picture, read_image, read_mask
 from atrous.labels import LabelSet
 
 SPLITS = {
@@ -29,6 +30,12 @@ class Pair:
 
     image: Path
     mask: Path
+
+    @property
+    def where(self) -> str:
+        """What to call the labels of this pair in a message."""
+        alone = self.mask.suffix.lower() in IMAGE_SUFFIXES
+        return str(self.mask) if alone else f"{self.mask} (image {self.image.name})"
 
 
 class Layout(NamedTuple):
@@ -134,8 +141,42 @@ class Source:
                     f"{_folder(lone)}: {_count(lone, noun)} without {'a' if other == 'mask' else 'an'} {other}; "
                     f"expected {'a' if other == 'mask' else 'an'} {other} for each, add them or move the {noun}s away"
                 )
-        if not self.pairs:
-            raise DataError(f"{self.root}: the layout is {self.layout}, but it has no image with labels; add some")
+        for split in [split for split, pairs in self.splits.items() if not pairs] or ([] if self.splits else ["all"]):
+            raise DataError(f"{self.root}: the split {split} of the layout {self.layout} has no image with labels")
+
+
+def split_of(name: str) -> str | None:
+    """`instances_val2017` -> `val`: the split that a part of a name stands for."""
+    letters = "".join(sign if sign.isalpha() else " " for sign in name.lower())
+    return next((SPLITS[word] for word in letters.split() if word in SPLITS), None)
+
+
+def some_picture(folder: Path) -> Path | None:
+    """Any picture below the folder, without listing all of it."""
+    if not folder.is_dir():
+        return None
+    return next((path for path in folder.rglob("*") if is_picture(path)), None)
+
+
+def load_json(path: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """What a JSON file holds; hook: applied to every object in it. DataError for a file that is missing or damaged."""
+    try:
+        return json.loads(path.read_bytes(), object_hook=hook)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not a JSON file ({error}); export it again") from error
+
+
+def checked_size(height: object, width: object, where: str) -> tuple[int, int]:
+    """A size that an annotation file states; DataError unless it is two whole numbers of a picture that can be read."""
+    try:
+        size = int(height), int(width)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        size = (0, 0)
+    if min(size) < 1 or size[0] * size[1] > MAX_PIXELS:
+        raise DataError(f"{where}: an image of {height!r} x {width!r} pixels; expected its height and width")
+    return size
 
 
 def _folder(paths: Sequence[Path]) -> Path:

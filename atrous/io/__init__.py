@@ -1,7 +1,7 @@
 """From files to arrays and back: photos, index masks, lists of inputs. Nothing here imports torch."""
 
 from atrous.io.images import MAX_PIXELS, decode_image, image_size, read_image, write_image
-from atrous.io.masks import mask_palette, read_mask, write_mask
+from atrous.io.masks import mask_palette, read_mask, read_stored, write_mask, write_values
 from atrous.io.paths import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find_images, is_picture, is_zarr, no_such_path
 from atrous.io.sinks import LabelWriter, target_of
 from atrous.io.sources import ArraySource, Source, is_mapped, open_source, strips, there
@@ -24,9 +24,11 @@ __all__ = [
     "open_source",
     "read_image",
     "read_mask",
+    "read_stored",
     "strips",
     "target_of",
     "there",
     "write_image",
     "write_mask",
+    "write_values",
 ]

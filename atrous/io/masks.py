@@ -29,6 +29,15 @@ def read_mask(path: Path | str) -> np.ndarray:
     grey, .npy and TIFF of any type their whole numbers 0..65535; alpha is dropped. Raises DataError for a colour
     mask, for fractions or values outside 0..65535, and for whatever `read_image` refuses.
     """
+    with damage_as_data_error(path):
+        return _whole_numbers(_one_channel(read_stored(path), path), path)
+
+
+def read_stored(path: Path | str) -> np.ndarray:
+    """`read_mask` before anything is judged: (H, W) or (H, W, C), of any numeric type, whatever the values.
+
+    DataError where the file cannot be read.
+    """
     data = read_bytes(path)
     with damage_as_data_error(path):
         header = read_header(BytesIO(data), path)
@@ -38,11 +47,8 @@ def read_mask(path: Path | str) -> np.ndarray:
                 values = _unscaled(decode_pillow(data, header), data, header.kind)
             return np.ascontiguousarray(orient(values, header.orientation).astype(np.uint8, copy=False))
         if header.kind == "npy":
-            values = np.load(BytesIO(data), allow_pickle=False)
-            values = values[..., None] if values.ndim == 2 else values
-        else:
-            values = decode_image(data, path)
-        return _whole_numbers(_one_channel(values, path), path)
+            return np.load(BytesIO(data), allow_pickle=False)
+        return decode_image(data, path)
 
 
 def mask_palette(path: Path | str) -> list[Colour] | None:
@@ -56,13 +62,17 @@ def mask_palette(path: Path | str) -> list[Colour] | None:
 
 
 def write_mask(path: Path | str, indices: np.ndarray, labels: LabelSet) -> None:
-    """Write class indices (H, W) as a PNG of the label set's file values, whole or not at all.
+    """Write class indices (H, W) as a PNG of the label set's file values, whole or not at all: see `write_values`."""
+    write_values(path, labels.to_values(indices), labels)
 
-    8 bits with a palette of the classes' colours (all else black), or 16-bit grey where a value is above 255.
+
+def write_values(path: Path | str, values: np.ndarray, labels: LabelSet) -> None:
+    """Write a mask (H, W), uint8 or uint16 of the label set's file values, as a PNG, whole or not at all.
+
+    8 bits with a palette of the classes' colours (all else black), or 16-bit grey where the values are uint16.
     """
-    if Path(path).suffix.lower() != ".png" or indices.ndim != 2:
-        raise DataError(f"{path}: cannot write an array of shape {indices.shape}; a mask is (H, W) and its file a .png")
-    values = labels.to_values(indices)
+    if Path(path).suffix.lower() != ".png" or values.ndim != 2:
+        raise DataError(f"{path}: cannot write an array of shape {values.shape}; a mask is (H, W) and its file a .png")
     picture = Image.fromarray(values)
     if values.dtype == np.uint8:
         palette = np.zeros((256, 3), np.uint8)
@@ -81,7 +91,9 @@ def _unscaled(values: np.ndarray, data: bytes, kind: str) -> np.ndarray:
 
 
 def _one_channel(values: np.ndarray, path: Path | str) -> np.ndarray:
-    """(H, W, C) -> (H, W) where all channels agree; else the error about a colour mask."""
+    """(H, W) or (H, W, C) -> (H, W) where all channels agree; else the error about a colour mask."""
+    if values.ndim == 2:
+        return values
     first = values[..., 0]
     if (values[..., 1:] == first[..., None]).all():
         return first

@@ -1,0 +1,37 @@
+"""ADE20K in the form of the scene parsing benchmark: 150 classes.
+
+ROOT/images/training/ADE_train_00000001.jpg         images/validation/ADE_val_00000001.jpg
+ROOT/annotations/training/ADE_train_00000001.png    annotations/validation/ADE_val_00000001.png
+ROOT/objectInfo150.txt
+
+Source: MIT Scene Parsing Benchmark, development kit (ADEChallengeData2016). Masks hold 1..150; 0 is everything else and
+ignored, as the benchmark scores it: other tools call that `reduce_zero_label`.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from atrous.datasets import layout
+from atrous.datasets.tree import Source, some_picture
+from atrous.labels import ADE150
+
+LACKS = "images/training/ADE_train_*.jpg and annotations/training/"
+
+
+def recognise(root: Path) -> str | None:
+    """The folders of the benchmark, with its list of objects or its file names."""
+    if not all((root / part / "training").is_dir() for part in ("images", "annotations")):
+        return None
+    if (root / "objectInfo150.txt").is_file():
+        return "images/training/, annotations/training/ and objectInfo150.txt are those of ADE20K's scene parsing"
+    picture = some_picture(root / "images" / "training")
+    if picture and picture.name.startswith("ADE_train_"):
+        return f"images/training/ holds {picture.name}, a name of ADE20K's scene parsing"
+    return None
+
+
+def read(root: Path) -> Source:
+    """Plain pairs with ADE20K's classes."""
+    note = "mask value 0 is `other` and ignored, 1..150 are the classes"
+    plain = layout.read(root)
+    return replace(plain, layout="ade20k", why=recognise(root) or "", labels=ADE150, notes=[*plain.notes, note])

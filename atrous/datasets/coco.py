@@ -1,0 +1,252 @@
+"""COCO: objects outlined in JSON, as polygons or run lengths; also what CVAT, Roboflow, Label Studio, FiftyOne export.
+
+ROOT/annotations/instances_train2017.json   ROOT/annotations/instances_default.json  ROOT/train/_annotations.coco.json
+ROOT/train2017/*.jpg or images/train2017/   ROOT/images/*.jpg (CVAT)                 ROOT/train/*.jpg (Roboflow)
+(val alike)                                 ROOT/labels.json, ROOT/data/*.jpg (FiftyOne)
+
+Source: cocodataset.org, data format, object detection. Classes: 0 = background (no object), then 1..K for the
+categories in the order of their ids; a category called background is value 0. Objects are painted from the largest to
+the smallest area, so that the small one is on top; crowds are objects. Several polygons of one object are united.
+Polygons become pixels by COCO's rule (`datasets.shapes`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from atrous.datasets import shapes
+from atrous.datasets.rle import decode_counts, runs_of
+from atrous.datasets.tree import (
+    Pair,
+    Readers,
+    Source,
+    checked_size,
+    image_file,
+    load_json,
+    size_of_file,
+    split_of,
+)
+from atrous.errors import DataError
+from atrous.labels import LabelSet
+
+LACKS = "annotations/instances_*.json, or _annotations.coco.json beside the images"
+OTHERS = ("captions", "person_keypoints", "panoptic", "image_info", "stuff")
+"""Starts of COCO's own files that hold no objects."""
+NAMES = ("_annotations.coco.json", "annotations.json", "instances.json", "labels.json")
+"""Files in the folder of a split: looked for by name, since the images are there."""
+KEYS = (b'"images"', b'"annotations"', b'"categories"', b'"info"', b'"licenses"')
+
+
+class Shape(NamedTuple):
+    """One object: its annotation's id, its class value, its area in pixels, its outlines or run lengths."""
+
+    id: object
+    value: int
+    area: float
+    outlines: tuple[np.ndarray, ...]
+    runs: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Painter:
+    """Paints the labels of a pair from the size and the shapes that its annotations have; values below 65536."""
+
+    records: dict[Pair, tuple[int, int, list[Shape]]]
+    dtype: type
+
+    def __call__(self, pair: Pair) -> np.ndarray:
+        """(H, W) class values; DataError naming the annotation that cannot be painted."""
+        height, width, found = self.records[pair]
+        values = np.zeros((height, width), self.dtype)
+        for shape in sorted(found, key=lambda shape: -shape.area):
+            try:
+                if shape.runs is None:
+                    values[shapes.fill(shape.outlines, height, width)] = shape.value
+                else:
+                    values[decode_counts(shape.runs, height, width)] = shape.value
+            except ValueError as error:
+                raise DataError(f"{pair.where}: annotation {shape.id}: {error}; correct or delete it") from error
+        return values
+
+
+def recognise(root: Path) -> str | None:
+    """A JSON file of COCO's sections at one of the usual places."""
+    file = next(iter(_files(root)), None)
+    return f"{file.relative_to(root)} holds annotations of COCO's form" if file else None
+
+
+def read(root: Path) -> Source:
+    """Every annotation file, its images, and the categories of all."""
+    source = Source("coco", recognise(root) or "", root, {})
+    parsed = {file: _parse(file) for file in _files(root)}
+    names = _categories(parsed)
+    labels = LabelSet(tuple(names.values()), ignore=(255,) if len(names) < 256 else (65535,))
+    value_of = {id: value for value, id in enumerate(names)}
+    painter = Painter({}, np.uint8 if len(names) < 256 else np.uint16)
+    for file, content in parsed.items():
+        split = split_of(file.stem) or (split_of(file.parent.name) if file.parent != root else None) or "all"
+        _pair(source, split, file, content, value_of, painter)
+    return replace(source, labels=labels, readers=Readers(image_file, painter, size_of_file))
+
+
+def _files(root: Path) -> list[Path]:
+    found = [*sorted(root.glob("*.json")), *sorted((root / "annotations").glob("*.json"))]
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and split_of(path.name))
+    found += [file for folder in folders for name in NAMES if (file := folder / name).is_file()]
+    found = [file for file in found if not file.name.startswith(OTHERS) and _is_coco(file)]
+    return [file for file in found if file.name.startswith("instances")] or found
+
+
+def _is_coco(file: Path) -> bool:
+    """By the first section: the file may be large."""
+    with file.open("rb") as stream:
+        head = stream.read(2000).lstrip(b"\xef\xbb\xbf \r\n\t")
+    return head.startswith(b"{") and head[1:].lstrip().startswith(KEYS)
+
+
+def _parse(file: Path) -> dict[str, list[Any]]:
+    """The sections of a file, each annotation's outline made small at once: as Python's lists they take gigabytes."""
+    content = load_json(file, _shrink)
+    sections = ("images", "annotations", "categories")
+    if not isinstance(content, dict) or not all(isinstance(content.get(name), list) for name in sections):
+        raise DataError(f"{file}: no COCO annotations; expected the lists images, annotations and categories")
+    if any("segments_info" in entry for entry in content["annotations"][:1]):
+        raise DataError(f"{file}: panoptic annotations, which are not read; use the instances or COCO-Stuff's maps")
+    return content
+
+
+def _shrink(entry: dict[str, Any]) -> dict[str, Any]:
+    if "segmentation" not in entry:
+        return entry
+    found = entry["segmentation"]
+    try:
+        if isinstance(found, list):
+            outlines = tuple(shapes.points_of(part) for part in (found if _is_nested(found) else [found]) if part)
+            entry = {**entry, "segmentation": outlines}
+        elif isinstance(found, dict) and "counts" in found:
+            counts = found["counts"]
+            runs = runs_of(counts) if isinstance(counts, str) else np.asarray(counts, np.int64)
+            entry = {**entry, "segmentation": (runs, tuple(found.get("size", ())))}
+        else:
+            entry = {**entry, "segmentation": ()}
+    except (TypeError, ValueError) as error:
+        entry = {**entry, "segmentation": error}
+    keep = ("id", "image_id", "category_id", "segmentation")
+    return {key: entry[key] for key in keep if key in entry}
+
+
+def _is_nested(found: Sequence[Any]) -> bool:
+    return not found or isinstance(found[0], list)
+
+
+def _categories(parsed: dict[Path, dict[str, list[Any]]]) -> dict[int, str]:
+    """id -> name, background first, then by id; DataError where files disagree."""
+    found: dict[int, str] = {}
+    parents: set[str] = set()
+    tops: set[int] = set()
+    for file, content in parsed.items():
+        for entry in content["categories"]:
+            try:
+                id, name = int(entry["id"]), str(entry["name"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise DataError(f"{file}: a category without id or name ({entry}); export it again") from error
+            if found.setdefault(id, name) != name:
+                raise DataError(f"{file}: category {id} is {name!r}, in another file {found[id]!r}; export them alike")
+            parents.add(str(entry.get("supercategory")))
+            if entry.get("supercategory") == "none":
+                tops.add(id)
+    used = {entry.get("category_id") for content in parsed.values() for entry in content["annotations"]}
+    # Roboflow names the project itself as a category, the parent of all, that no object has
+    found = {id: name for id, name in found.items() if id in used or id not in tops or name not in parents}
+    background = next((id for id, name in found.items() if name.lower() == "background"), None)
+    first = {-1: "background"} if background is None else {background: found.pop(background)}
+    if not found:
+        raise DataError(f"{next(iter(parsed))}: no category with objects; expected at least one")
+    return {**first, **dict(sorted(found.items()))}
+
+
+def _pair(
+    source: Source, split: str, file: Path, content: dict[str, list[Any]], value_of: dict[int, int], painter: Painter
+) -> None:
+    """Add the pairs of one file, with their shapes; what does not fit together becomes a fault."""
+    finder = Finder(source.root, file, content["images"])
+    found: dict[object, Pair] = {}
+    for entry in content["images"]:
+        path = finder.find(str(entry.get("file_name")))
+        if path is not None:
+            pair = Pair(path, file)
+            size = checked_size(entry.get("height"), entry.get("width"), pair.where)
+            found[entry.get("id")] = pair
+            painter.records[pair] = (*size, [])
+    missing = [entry for entry in content["images"] if entry.get("id") not in found]
+    if missing:
+        names = ", ".join(str(entry.get("file_name")) for entry in missing[:3]) + (" ..." if len(missing) > 3 else "")
+        source.faults.append((file, f"{len(missing)} images ({names}) are not in {finder.places}; add them"))
+    known, without = {entry.get("id") for entry in content["images"]}, 0
+    for entry in content["annotations"]:
+        id, outline = entry.get("id"), entry.get("segmentation", ())
+        if entry.get("image_id") not in known:
+            source.faults.append((file, f"annotation {id} is of image {entry.get('image_id')}, which is not listed"))
+        elif entry.get("category_id") not in value_of:
+            known_ids = ", ".join(str(id) for id in list(value_of)[:5] if id >= 0)
+            wrong = f"annotation {id} has the category {entry.get('category_id')}, which is none of {known_ids} ..."
+            source.faults.append((file, f"{wrong}; add the category or correct it"))
+        elif isinstance(outline, Exception):
+            source.faults.append((file, f"annotation {id}: {outline}; correct or delete it"))
+        elif not outline:
+            without += 1
+        elif pair := found.get(entry["image_id"]):
+            height, width, drawn = painter.records[pair]
+            shape = _shape(id, value_of[entry["category_id"]], outline)
+            if problem := _misplaced(shape, outline, height, width):
+                source.faults.append((file, f"annotation {id} of {pair.image.name}: {problem}; correct or delete it"))
+            else:
+                drawn.append(shape)
+    if without == len(content["annotations"]) and without:
+        raise DataError(f"{file}: its {without} annotations are boxes alone; segmentation needs outlines")
+    if without:
+        source.notes.append(f"{file.name}: {without} annotations have no outline (boxes alone) and are left out")
+    source.splits.setdefault(split, []).extend(sorted(found.values(), key=lambda pair: pair.image))
+
+
+def _shape(id: object, value: int, outline: tuple[Any, ...]) -> Shape:
+    if outline[0].ndim == 1:
+        return Shape(id, value, float(outline[0][1::2].sum()), (), outline[0])
+    return Shape(id, value, sum(shapes.area(points) for points in outline), outline, None)
+
+
+def _misplaced(shape: Shape, outline: tuple[Any, ...], height: int, width: int) -> str | None:
+    """What is wrong with the place of a shape, if anything is."""
+    if shape.runs is not None and outline[1] and tuple(outline[1]) != (height, width):
+        return f"its RLE is of {outline[1][0]} x {outline[1][1]} pixels, the image of {height} x {width}"
+    if shape.outlines and all(shapes.is_outside(points, height, width) for points in shape.outlines):
+        return f"its outline lies outside of the image, {height} x {width} pixels"
+    return None
+
+
+class Finder:
+    """Finds the images that a JSON file names: relative to itself, to the root, or in a folder of the file's split."""
+
+    def __init__(self, root: Path, file: Path, entries: Sequence[dict[str, Any]]) -> None:
+        part = file.stem.rpartition("_")[2]  # instances_train2017 -> train2017
+        near = [root / "images" / part, root / part, file.parent, file.parent / "images", file.parent / "data"]
+        near += [root / "images", root / "data", root]
+        self.folders = [folder for folder in dict.fromkeys(near) if folder.is_dir()]
+        names = [str(entry.get("file_name")) for entry in entries[:1]]
+        self.folders.sort(key=lambda folder: not all((folder / name).is_file() for name in names))
+
+    @property
+    def places(self) -> str:
+        """Where it looked, for a message."""
+        return " or ".join(str(folder) for folder in self.folders[:3])
+
+    def find(self, name: str) -> Path | None:
+        """The image of this name, by its path or by its last part."""
+        for folder in self.folders:
+            for part in (name, Path(name).name):
+                if (path := folder / part).is_file():
+                    return path
+        return None

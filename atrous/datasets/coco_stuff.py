@@ -1,0 +1,88 @@
+"""COCO-Stuff: the pixel maps of 80 things and 91 kinds of stuff on COCO's images.
+
+ROOT/train2017/000000000009.jpg                          or ROOT/images/train2017/
+ROOT/stuffthingmaps_trainval2017/train2017/*.png         id - 1: 0..181, 255 = unlabelled; or ROOT/stuffthingmaps/
+ROOT/annotations/train2017/*_labelTrainIds.png           (as mmsegmentation converts them) 0..170, 255
+
+Source: github.com/nightrome/cocostuff, README and labels.txt. Eleven of the 182 ids do not occur; the order of the
+171 classes is the same in both forms.
+"""
+
+from pathlib import Path
+
+from atrous.datasets.tree import Pair, Source, split_of
+from atrous.io import is_picture
+from atrous.labels import LabelSet
+
+LACKS = "train2017/*.jpg (or images/train2017/) and stuffthingmaps_trainval2017/train2017/*.png"
+TRAIN_IDS = "_labelTrainIds"
+MAPS = ("stuffthingmaps_trainval2017", "stuffthingmaps", "annotations")
+
+THINGS = (
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
+    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant",
+    "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard",
+    "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle",
+    "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange", "broccoli",
+    "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant", "bed", "dining table", "toilet",
+    "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven", "toaster", "sink",
+    "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
+)  # fmt: skip
+STUFF = (
+    "banner", "blanket", "branch", "bridge", "building-other", "bush", "cabinet", "cage", "cardboard", "carpet",
+    "ceiling-other", "ceiling-tile", "cloth", "clothes", "clouds", "counter", "cupboard", "curtain", "desk-stuff",
+    "dirt", "door-stuff", "fence", "floor-marble", "floor-other", "floor-stone", "floor-tile", "floor-wood", "flower",
+    "fog", "food-other", "fruit", "furniture-other", "grass", "gravel", "ground-other", "hill", "house", "leaves",
+    "light", "mat", "metal", "mirror-stuff", "moss", "mountain", "mud", "napkin", "net", "paper", "pavement",
+    "pillow", "plant-other", "plastic", "platform", "playingfield", "railing", "railroad", "river", "road", "rock",
+    "roof", "rug", "salad", "sand", "sea", "shelf", "sky-other", "skyscraper", "snow", "solid-other", "stairs",
+    "stone", "straw", "structural-other", "table", "tent", "textile-other", "towel", "tree", "vegetable",
+    "wall-brick", "wall-concrete", "wall-other", "wall-panel", "wall-stone", "wall-tile", "wall-wood", "water-other",
+    "waterdrops", "window-blind", "window-other", "wood",
+)  # fmt: skip
+UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)
+"""Ids 1..182 without a class."""
+RAW171 = LabelSet(THINGS + STUFF, values=tuple(id - 1 for id in range(1, 183) if id not in UNUSED))
+TRAIN171 = LabelSet(THINGS + STUFF)
+
+
+def recognise(root: Path) -> str | None:
+    """The folder of pixel maps under its published name, or maps with mmsegmentation's ending."""
+    found = _folders(root)
+    if not found:
+        return None
+    images, maps = next(iter(found.values()))
+    return f"{maps.relative_to(root)}/ holds COCO-Stuff's pixel maps for {images.relative_to(root)}/"
+
+
+def read(root: Path) -> Source:
+    """Each image with its map; images without a map are lone, and maps without an image."""
+    folders = _folders(root)
+    ending = TRAIN_IDS if all(_has_train_ids(maps) for _, maps in folders.values()) else ""
+    source = Source("coco_stuff", recognise(root) or "", root, {}, TRAIN171 if ending else RAW171)
+    for split, (images, maps) in folders.items():
+        pictures = {path.stem: path for path in sorted(images.iterdir()) if is_picture(path)}
+        masks = {path.stem.removesuffix(ending): path for path in sorted(maps.glob(f"*{ending}.png"))}
+        if not ending:
+            masks = {stem: path for stem, path in masks.items() if not stem.endswith(TRAIN_IDS)}
+        source.splits[split] = [Pair(image, masks[stem]) for stem, image in pictures.items() if stem in masks]
+        source.lone_images.extend(image for stem, image in pictures.items() if stem not in masks)
+        source.lone_masks.extend(mask for stem, mask in masks.items() if stem not in pictures)
+    return source
+
+
+def _folders(root: Path) -> dict[str, tuple[Path, Path]]:
+    """split -> (images, maps); `annotations` counts with mmsegmentation's ending alone."""
+    found: dict[str, tuple[Path, Path]] = {}
+    for maps in (root / name for name in MAPS):
+        for folder in sorted(path for path in (maps.iterdir() if maps.is_dir() else ()) if path.is_dir()):
+            split = split_of(folder.name)
+            images = next((path for path in (root / "images" / folder.name, root / folder.name) if path.is_dir()), None)
+            sure = maps.name != "annotations" or ("2017" in folder.name and _has_train_ids(folder))
+            if split and images and split not in found and sure:
+                found[split] = images, folder
+    return found
+
+
+def _has_train_ids(maps: Path) -> bool:
+    return next(maps.glob(f"*{TRAIN_IDS}.png"), None) is not None

@@ -1,0 +1,101 @@
+"""A data set of any layout as plain pairs: images byte for byte, masks as index PNG, classes.toml, splits kept.
+
+OUT/train/images/0001.jpg    OUT/val/...    or, without splits, OUT/images/0001.jpg
+OUT/train/masks/0001.png                                        OUT/masks/0001.png
+OUT/classes.toml
+"""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from atrous.datasets.classes import Progress, find_classes
+from atrous.datasets.tree import Pair, Source, image_file, mask_file
+from atrous.errors import DataError
+from atrous.io import is_mapped, is_picture, write_values
+from atrous.labels import LabelSet
+
+
+def convert(source: Source, out: Path | str, progress: Progress | None = None) -> Path:
+    """Write `source` as plain pairs to the new folder `out` and return it; a run that is cut off leaves nothing behind.
+
+    An image that is one picture file is copied byte for byte, another becomes an .npy. A mask becomes an index PNG of
+    the same values, with the palette of the classes; one that is a GeoTIFF of such values is copied, so that it stays
+    where it lies on the Earth. Pairs of different folders and one name get their folders' names in front.
+    progress: called with (pairs written, pairs in all).
+    Raises DataError where `out` exists, something is missing in the source, or labels cannot be read.
+    """
+    out = Path(out)
+    if out.exists():
+        raise DataError(f"{out}: is there already; give the name of a new folder, nothing is overwritten")
+    source.refuse_incomplete()
+    if source.dimensions > 2:
+        raise DataError(f"{source.root}: volumes ({source.why}); plain pairs hold two-dimensional images, keep them")
+    labels, _ = find_classes(source, classes=None)
+    try:
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{out.name}-", dir=out.absolute().parent) as scratch:
+            built = Path(scratch) / "pairs"
+            _write(source, labels, built, progress)
+            (built / "classes.toml").write_text(labels.to_toml(), encoding="utf-8")
+            built.rename(out)
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written ({error.strerror or error}); choose another place") from error
+    return out
+
+
+def _write(source: Source, labels: LabelSet, out: Path, progress: Progress | None) -> None:
+    jobs: list[tuple[Pair, Path, str]] = []
+    for split, pairs in source.splits.items():
+        folder = out if split == "all" else out / split
+        for part in ("images", "masks"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        jobs += [(pair, folder, name) for pair, name in zip(pairs, names(pairs), strict=True)]
+    with ThreadPoolExecutor() as pool:
+        try:
+            for done, _ in enumerate(pool.map(lambda job: _write_pair(source, labels, *job), jobs), start=1):
+                if progress:
+                    progress(done, len(jobs))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _write_pair(source: Source, labels: LabelSet, pair: Pair, folder: Path, name: str) -> None:
+    if source.readers.image is image_file and is_picture(pair.image):
+        shutil.copyfile(pair.image, folder / "images" / (name + pair.image.suffix))
+    else:
+        np.save(folder / "images" / f"{name}.npy", source.read_image(pair))
+    if source.readers.mask is mask_file and is_mapped(pair.mask):
+        shutil.copyfile(pair.mask, folder / "masks" / (name + pair.mask.suffix))
+    else:
+        write_values(folder / "masks" / f"{name}.png", source.read_mask(pair), labels)
+
+
+def names(pairs: Sequence[Pair]) -> list[str]:
+    """A name for each pair: its image's stem, with as many of its folders in front as tell it from the others; the
+    ending behind it where even that does not."""
+    images = [pair.image for pair in pairs]
+    found = [image.stem for image in images]
+    for depth in range(2, max((len(image.parts) for image in images), default=0) + 1):
+        if not (twice := _doubles(found)):
+            return found
+        found = [
+            "_".join((*image.parts[-depth:-1], image.stem)) if os.path.normcase(name) in twice else name
+            for image, name in zip(images, found, strict=True)
+        ]
+    twice = _doubles(found)
+    return [
+        f"{name}_{image.suffix[1:]}" if os.path.normcase(name) in twice else name
+        for image, name in zip(images, found, strict=True)
+    ]
+
+
+def _doubles(names: Sequence[str]) -> set[str]:
+    return {name for name, count in Counter(map(os.path.normcase, names)).items() if count > 1}

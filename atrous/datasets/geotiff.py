@@ -1,0 +1,29 @@
+"""Plain pairs of GeoTIFF: images with coordinates, masks as GeoTIFF or PNG.
+
+ROOT/images/tile_1.tif    ROOT/masks/tile_1.tif    (splits as in plain pairs)
+
+Source: OGC GeoTIFF 1.1 (the tags that tell one). They are read as plain pairs are; conversion copies such masks as
+they are, so that they keep their coordinates.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from atrous.datasets import layout
+from atrous.datasets.tree import Source
+from atrous.io import is_mapped
+
+LACKS = "plain pairs whose images are GeoTIFF"
+
+
+def recognise(root: Path) -> str | None:
+    """Plain pairs whose first image has coordinates."""
+    image = layout.some_image(root)
+    if image is None or not is_mapped(image):
+        return None
+    return f"{layout.recognise(root)}, and {image.name} is a GeoTIFF"
+
+
+def read(root: Path) -> Source:
+    """See `layout.read`."""
+    return replace(layout.read(root), layout="geotiff", why=recognise(root) or "")

@@ -1,0 +1,205 @@
+"""labelme: a JSON file of shapes beside each image.
+
+ROOT/a.jpg    ROOT/a.json    (or all of it in train/, val/, test/)
+ROOT/labels.txt              optional: the classes in their order, `__ignore__` and `_background_` as labelme has them
+
+Source: github.com/wkentaro/labelme (docs; shape types as its `shape_to_mask` paints them, with Pillow: outlines belong
+to the shape, lines are 10 wide, points have radius 5). Classes: 0 = background, then those of labels.txt, else all
+names in alphabetical order. Shapes are painted in the order of the file: the later is on top. `__ignore__` is 255.
+An image without JSON was not annotated and is left out.
+"""
+
+import os
+from base64 import b64decode
+from dataclasses import dataclass, replace
+from io import BytesIO
+from math import hypot
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from atrous.datasets import layout
+from atrous.datasets.shapes import is_outside
+from atrous.datasets.tree import (
+    SPLITS,
+    Pair,
+    Readers,
+    Source,
+    checked_size,
+    image_file,
+    load_json,
+    size_of_file,
+)
+from atrous.errors import DataError, nearest
+from atrous.io import IMAGE_SUFFIXES, image_size, is_picture
+from atrous.labels import LabelSet
+
+LACKS = "a .json with `shapes` beside each image, as labelme writes it"
+LINE_WIDTH, POINT_RADIUS = 10, 5
+IGNORE, BACKGROUND = "__ignore__", ("_background_", "background")
+POINTS = {"polygon": 3, "oriented_rectangle": 4, "rectangle": 2, "circle": 2, "line": 2, "linestrip": 2, "point": 1,
+          "mask": 2}  # fmt: skip
+"""Shape type -> the fewest points that it has."""
+
+
+@dataclass(frozen=True)
+class Painter:
+    """Paints the shapes of a JSON file. values: name -> value."""
+
+    values: dict[str, int]
+    dtype: type
+
+    def __call__(self, pair: Pair) -> np.ndarray:
+        """(H, W) class values; DataError naming the shape that cannot be painted."""
+        content = load_json(pair.mask)
+        height, width = size_of(content, pair)
+        values = np.zeros((height, width), self.dtype)
+        for number, shape in enumerate(content["shapes"]):
+            if shape["label"] not in self.values:
+                raise DataError(f"{pair.mask}: shape {number} has a new label {shape['label']!r}; open the set again")
+            try:
+                values[paint(shape, height, width)] = self.values[shape["label"]]
+            except Exception as error:  # damaged points and pictures provoke anything
+                raise DataError(f"{pair.mask}: shape {number} ({shape['label']}): {error}; draw it again") from error
+        return values
+
+
+def paint(shape: dict[str, Any], height: int, width: int) -> np.ndarray:
+    """A shape -> bool (H, W), as labelme paints it; raises anything for a damaged one."""
+    kind, points = shape.get("shape_type") or "polygon", [tuple(map(float, point)) for point in shape["points"]]
+    if kind == "mask":
+        return _paste(shape["mask"], points, height, width)
+    picture = Image.new("1", (width, height))
+    draw = ImageDraw.Draw(picture)
+    if kind in ("polygon", "oriented_rectangle"):
+        draw.polygon(points, outline=1, fill=1)
+    elif kind == "rectangle":
+        (left, top), (right, bottom) = points
+        draw.rectangle((min(left, right), min(top, bottom), max(left, right), max(top, bottom)), outline=1, fill=1)
+    elif kind in ("line", "linestrip"):
+        draw.line(points, fill=1, width=LINE_WIDTH)
+    else:
+        x, y = points[0]
+        radius = hypot(points[1][0] - x, points[1][1] - y) if kind == "circle" else POINT_RADIUS
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=1, fill=1)
+    return np.asarray(picture)
+
+
+def _paste(packed: str, points: list[tuple[float, ...]], height: int, width: int) -> np.ndarray:
+    """A PNG whose first pixel lies at the first point; what lies outside the image is cut off."""
+    with Image.open(BytesIO(b64decode(packed)), formats=("PNG",)) as picture:
+        if picture.width > width + 1 or picture.height > height + 1:
+            raise ValueError(f"its mask is {picture.height} x {picture.width} pixels, more than the image")
+        part = np.asarray(picture.convert("L")) > 0
+    left, top = (round(number) for number in points[0])
+    mask = np.zeros((height, width), bool)
+    rows, columns = np.nonzero(part)
+    inside = (rows + top >= 0) & (rows + top < height) & (columns + left >= 0) & (columns + left < width)
+    mask[rows[inside] + top, columns[inside] + left] = True
+    return mask
+
+
+def recognise(root: Path) -> str | None:
+    """A JSON file of shapes in the folder or one below it, where there are no masks already."""
+    file = next(filter(None, map(_some_json, _folders(root).values())), None)
+    if file is None or not _is_labelme(file) or layout.has_masks(root):
+        return None
+    return f"{file.relative_to(root)} holds shapes as labelme writes them"
+
+
+def read(root: Path) -> Source:
+    """Each JSON file with its image; unknown labels and shapes are faults."""
+    source = Source("labelme", recognise(root) or "", root, {})
+    listed = _listed(root)
+    seen: set[str] = set()
+    for split, folder in _folders(root).items():
+        pairs = source.splits.setdefault(split, [])
+        images = {path for path in folder.rglob("*") if is_picture(path)}
+        for file in sorted(folder.rglob("*.json")):
+            content = load_json(file)
+            image = _image(file, content)
+            names = check(source, file, content, listed)
+            seen |= names
+            if image is None:
+                source.lone_masks.append(file)
+            else:
+                pairs.append(Pair(image, file))
+        if alone := len(images - {pair.image for pair in pairs}):
+            source.notes.append(f"{split}: {alone} images without a .json were not annotated and are left out")
+        pairs.sort(key=lambda pair: pair.image)
+    names = [name for name in listed or sorted(seen) if name != IGNORE and name.lower() not in BACKGROUND]
+    if len(names) != len(set(names)) or not names:
+        raise DataError(f"{root}: {len(names)} labels; expected at least one besides the background, each once")
+    labels = LabelSet(("background", *names), ignore=(255,) if len(names) < 255 else (65535,))
+    values = {name: value for value, name in enumerate(labels.names)}
+    values |= dict.fromkeys([name for name in seen if name.lower() in BACKGROUND], 0) | {IGNORE: labels.ignore[0]}
+    painter = Painter(values, np.uint8 if len(labels) < 256 else np.uint16)
+    return replace(source, labels=labels, readers=Readers(image_file, painter, size_of_file))
+
+
+def check(source: Source, file: Path, content: Any, listed: list[str] | None) -> set[str]:
+    """The names in a file; what is wrong with its shapes becomes a fault."""
+    if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
+        raise DataError(f"{file}: no labelme file; expected an object with `shapes`, move it away")
+    names = set()
+    height, width = content.get("imageHeight"), content.get("imageWidth")
+    for number, shape in enumerate(content["shapes"]):
+        try:
+            kind, points = shape.get("shape_type") or "polygon", np.asarray(shape["points"], float).reshape(-1, 2)
+            name = str(shape["label"])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            source.faults.append((file, f"shape {number} has no label or points ({error}); draw it again"))
+            continue
+        names.add(name)
+        if kind not in POINTS:
+            source.faults.append((file, f"shape {number} is a {kind!r}, {nearest(kind, list(POINTS))}; draw it anew"))
+        elif len(points) < POINTS[kind]:
+            source.faults.append((file, f"shape {number} ({name}) is a {kind} of {len(points)} points; draw it again"))
+        elif height and width and is_outside(points, height, width):
+            source.faults.append((file, f"shape {number} ({name}) lies outside of the image; draw it again"))
+        if listed and name != IGNORE and name.lower() not in BACKGROUND and name not in listed:
+            source.faults.append((file, f"shape {number} has the label {name!r}, {nearest(name, listed)}"))
+    return names
+
+
+def size_of(content: dict[str, Any], pair: Pair) -> tuple[int, int]:
+    """(H, W) as the file states it, else that of the image."""
+    if content.get("imageHeight") and content.get("imageWidth"):
+        return checked_size(content["imageHeight"], content["imageWidth"], pair.where)
+    return image_size(pair.image)[:2]
+
+
+def _folders(root: Path) -> dict[str, Path]:
+    """The splits' folders where one of them holds a JSON file, else the root."""
+    children = sorted(path for path in root.iterdir() if path.is_dir() and path.name.lower() in SPLITS)
+    found = {SPLITS[path.name.lower()]: path for path in children if _some_json(path)}
+    return found or {"all": root}
+
+
+def _some_json(folder: Path) -> Path | None:
+    """A JSON file in the folder, or one level below: not deeper, as the folder may be any."""
+    return next((file for pattern in ("*.json", "*/*.json") for file in folder.glob(pattern)), None)
+
+
+def _is_labelme(file: Path) -> bool:
+    try:
+        content = load_json(file)
+    except DataError:
+        return False
+    return isinstance(content, dict) and "shapes" in content and "imagePath" in content
+
+
+def _listed(root: Path) -> list[str] | None:
+    file = next((file for folder in (root, root.parent) if (file := folder / "labels.txt").is_file()), None)
+    return [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()] if file else None
+
+
+def _image(file: Path, content: Any) -> Path | None:
+    """The image that the file names, else one of its own stem beside it."""
+    named = str(content.get("imagePath") or "").replace("\\", "/") if isinstance(content, dict) else ""
+    if named and is_picture(file.parent / named):
+        return Path(os.path.normpath(file.parent / named))
+    beside = (file.with_suffix(suffix) for suffix in IMAGE_SUFFIXES)
+    return next((path for path in beside if path.is_file()), None)

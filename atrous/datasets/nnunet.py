@@ -1,0 +1,142 @@
+"""nnU-Net v2's raw data: pictures (.png, .bmp, .tif) and volumes (.nii.gz, ...).
+
+ROOT/dataset.json                     {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1},
+ROOT/imagesTr/case_001_0000.png        "numTraining": 100, "file_ending": ".png"}
+ROOT/imagesTr/case_001_0001.png       one file per channel; a colour PNG is one file of three
+ROOT/labelsTr/case_001.png
+ROOT/imagesTs, labelsTs               the test split, where its labels are there
+
+Source: github.com/MIC-DKFZ/nnUNet, documentation/dataset_format.md. The label `ignore` is ignored. Where labels are
+regions (lists of values), the classes are the values found in the masks.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atrous.datasets.tree import Pair, Readers, Source, load_json, mask_file
+from atrous.errors import DataError
+from atrous.io import IMAGE_SUFFIXES, image_size, read_image
+from atrous.io.volumes import is_volume, read_labels, read_volume, volume_size
+from atrous.labels import LabelSet
+
+LACKS = "dataset.json with channel_names and file_ending, imagesTr/ and labelsTr/"
+FIRST = "_0000"
+
+
+@dataclass(frozen=True)
+class Channels:
+    """The image of a pair: its files `case_0000`, `case_0001`, ... beside one another."""
+
+    ending: str
+
+    def files(self, pair: Pair) -> list[Path]:
+        """All channel files, in order."""
+        stem = pair.image.name.removesuffix(self.ending).removesuffix(FIRST)
+        found = [pair.image]
+        while (file := pair.image.with_name(f"{stem}_{len(found):04}{self.ending}")).is_file():
+            found.append(file)
+        return found
+
+    def image(self, pair: Pair) -> np.ndarray:
+        """(H, W, C), or (D, H, W, C) of volumes."""
+        parts = [read_volume(file) if is_volume(file) else read_image(file) for file in self.files(pair)]
+        parts = [part[..., None] if part.ndim == 3 and is_volume(pair.image) else part for part in parts]
+        if len({part.shape[:-1] for part in parts}) > 1:
+            shapes = ", ".join("x".join(map(str, part.shape[:-1])) for part in parts)
+            raise DataError(f"{pair.image}: its channels are of different sizes ({shapes}); expected equal ones")
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+
+    def size(self, pair: Pair) -> tuple[int, ...]:
+        """(H, W, C), or (D, H, W, C), from the headers."""
+        sizes = [volume_size(file) if is_volume(file) else image_size(file) for file in self.files(pair)]
+        return *sizes[0][:-1], sum(size[-1] for size in sizes)
+
+
+def mask_of(pair: Pair) -> np.ndarray:
+    """(H, W), or (D, H, W) of a volume."""
+    return read_labels(pair.mask) if is_volume(pair.mask) else mask_file(pair)
+
+
+def recognise(root: Path) -> str | None:
+    """dataset.json with nnU-Net's keys, beside the folder of training images."""
+    content = _content(root)
+    if content is None or "file_ending" not in content or "labels" not in content:
+        return None
+    return "dataset.json has channel_names and file_ending as nnU-Net's has" if (root / "imagesTr").is_dir() else None
+
+
+def read(root: Path) -> Source:
+    """Each case of labelsTr, and of labelsTs where that is there."""
+    content = _content(root) or {}
+    ending = str(content["file_ending"])
+    channels = Channels(ending)
+    volumes = is_volume(Path(f"case{ending}"))
+    if not volumes and not ending.lower().endswith(IMAGE_SUFFIXES):
+        raise DataError(f"{root / 'dataset.json'}: file_ending {ending!r}; expected a picture's or a volume's")
+    labels, notes = labels_of(content, root / "dataset.json")
+    readers = Readers(channels.image, mask_of, channels.size)  # type: ignore[arg-type]
+    source = Source(
+        "nnunet", recognise(root) or "", root, {}, labels, notes, dimensions=3 if volumes else 2, readers=readers
+    )
+    test = (root / "labelsTs").is_dir() and (root / "imagesTs").is_dir()
+    _pair(source, "train" if test else "all", root / "imagesTr", root / "labelsTr", ending, len(_channels(content)))
+    if test:
+        _pair(source, "test", root / "imagesTs", root / "labelsTs", ending, len(_channels(content)))
+    return source
+
+
+def labels_of(content: dict[str, Any], file: Path) -> tuple[LabelSet | None, list[str]]:
+    """The classes of `labels`, {name: value} or, in older files, {value: name}; None where there are regions."""
+    found = content["labels"]
+    try:
+        if any(isinstance(value, list) for value in found.values()):
+            return None, ["the labels are regions of several values: the classes are the values in the masks"]
+        names = (
+            {str(name): int(value) for name, value in found.items()}
+            if not _by_value(found)
+            else {str(name): int(value) for value, name in found.items()}
+        )
+        if len(names) < len(found):
+            raise ValueError("a name twice")
+        ignore = names.pop("ignore", None)
+        ordered = sorted(names, key=names.__getitem__)
+        values = tuple(names[name] for name in ordered)
+        ignored = (ignore,) if ignore is not None else (() if 255 in values else (255,))
+        return LabelSet(tuple(ordered), values=values, ignore=ignored), []
+    except DataError:
+        raise
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DataError(f"{file}: labels {found!r} ({error}); expected each name with its value") from error
+
+
+def _by_value(found: dict[str, Any]) -> bool:
+    return all(str(key).isdigit() for key in found) and not all(isinstance(value, int) for value in found.values())
+
+
+def _content(root: Path) -> dict[str, Any] | None:
+    file = root / "dataset.json"
+    content = load_json(file) if file.is_file() else None
+    return content if isinstance(content, dict) else None
+
+
+def _channels(content: dict[str, Any]) -> dict[str, Any]:
+    return content.get("channel_names") or content.get("modality") or {"0": "image"}
+
+
+def _pair(source: Source, split: str, images: Path, masks: Path, ending: str, channels: int) -> None:
+    pairs = source.splits.setdefault(split, [])
+    labelled = {path.name.removesuffix(ending): path for path in sorted(masks.glob(f"*{ending}"))}
+    pictured = {path.name.removesuffix(FIRST + ending): path for path in sorted(images.glob(f"*{FIRST}{ending}"))}
+    for name, image in pictured.items():
+        if name not in labelled:
+            source.lone_images.append(image)
+            continue
+        pairs.append(Pair(image, labelled[name]))
+        expected = [images / f"{name}_{number:04}{ending}" for number in range(channels)]
+        missing = [path for path in expected if not path.is_file()]
+        if missing and len(missing) < channels - 1:
+            source.faults.append((missing[0], f"no such file, but dataset.json names {channels} channels; add it"))
+    source.lone_masks.extend(path for name, path in labelled.items() if name not in pictured)

@@ -1,0 +1,85 @@
+"""Masks as run lengths: COCO's two forms and Label Studio's brush.
+
+COCO (the format of its API, common/maskApi.h): an H x W mask in column order as the lengths of runs of 0, 1, 0, ...
+`counts` is the list itself, or text: each number in groups of 5 bits, low groups first, as characters from '0' (48)
+on; bit 32 of a character says that another follows, bit 16 of the last one is the sign; from the fourth number on,
+the difference to the number two before is kept.
+
+Label Studio (`format: rle`, as @thi.ng/rle-pack writes it): bytes that hold, bit by bit from the high one: 32 bits
+number of values, 5 bits word size - 1, four times 4 bits run size - 1; then runs: 1 bit kind, 2 bits which run size,
+that many bits length - 1, and one word (kind 1: it is repeated) or `length` words. The values are RGBA, row by row.
+
+What does not add up raises ValueError with what was found.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def decode_counts(counts: Sequence[int] | str | bytes | np.ndarray, height: int, width: int) -> np.ndarray:
+    """COCO's counts, text or numbers, -> bool (H, W)."""
+    runs = runs_of(counts) if isinstance(counts, str | bytes) else np.asarray(counts, np.int64)
+    if runs.min(initial=0) < 0 or (total := int(runs.sum())) != height * width:
+        total = -1 if runs.min(initial=0) < 0 else total
+        found = "has negative runs" if total < 0 else f"has {total} pixels"
+        raise ValueError(f"the RLE {found}, its image {height} x {width} = {height * width}")
+    return np.repeat(np.arange(len(runs)) & 1, runs).astype(bool).reshape(width, height).T
+
+
+def runs_of(text: str | bytes) -> np.ndarray:
+    """COCO's compressed text -> run lengths, int64."""
+    data = text.encode("latin-1", "replace") if isinstance(text, str) else text
+    signs = np.frombuffer(data, np.uint8).astype(np.int64) - 48
+    if not len(signs) or signs.min() < 0 or signs.max() > 63 or signs[-1] & 32:
+        raise ValueError("the RLE text is cut short or holds a character that is none of it")
+    ends = np.flatnonzero(signs & 32 == 0)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    lengths = ends - starts + 1
+    if lengths.max() > 12:
+        raise ValueError("the RLE text holds a number of more than 60 bits")
+    place = np.arange(len(signs)) - np.repeat(starts, lengths)
+    numbers = np.add.reduceat((signs & 31) << 5 * place, starts)
+    numbers -= np.where(signs[ends] & 16, np.int64(1) << 5 * lengths, 0)
+    numbers[1::2] = np.cumsum(numbers[1::2])
+    numbers[2::2] = np.cumsum(numbers[2::2])
+    return numbers
+
+
+def decode_brush(packed: Sequence[int] | bytes, height: int, width: int) -> np.ndarray:
+    """Label Studio's bytes -> bool (H, W): the pixels that are at least half opaque."""
+    data = bytes(packed)
+    bits = np.unpackbits(np.frombuffer(data, np.uint8))
+    data += bytes(8)
+    place = 0
+
+    def number(size: int) -> int:
+        nonlocal place
+        byte, offset = divmod(place, 8)
+        place += size
+        if place > len(bits):
+            raise ValueError("the brush's RLE is cut short")
+        return int.from_bytes(data[byte : byte + 8], "big") >> (64 - offset - size) & ((1 << size) - 1)
+
+    total = number(32)
+    if total != 4 * height * width:
+        raise ValueError(f"the brush's RLE has {total} values, its image {height} x {width} x 4 = {4 * height * width}")
+    word = number(5) + 1
+    sizes = [number(4) + 1 for _ in range(4)]
+    powers = 1 << np.arange(word)[::-1]
+    values = np.empty(total, np.uint32)
+    done = 0
+    while done < total:
+        repeated = number(1)
+        end = done + 1 + number(sizes[number(2)])
+        if end > total:
+            raise ValueError("the brush's RLE has a run beyond the image")
+        if repeated:
+            values[done:end] = number(word)
+        else:
+            start, place = place, place + word * (end - done)
+            if place > len(bits):
+                raise ValueError("the brush's RLE is cut short")
+            values[done:end] = bits[start:place].reshape(-1, word) @ powers
+        done = end
+    return values.reshape(height, width, 4)[..., 3] >= 1 << (word - 1)

@@ -1,0 +1,72 @@
+"""Roboflow's export `Semantic Segmentation Masks`. (Its COCO export is the COCO layout.)
+
+ROOT/{train,valid,test}/a_jpg.rf.0123.jpg
+ROOT/{train,valid,test}/a_jpg.rf.0123_mask.png      grey, one value per pixel
+ROOT/{train,valid,test}/_classes.csv                Pixel Value, Class / 0, background / 1, ...
+
+Source: docs.roboflow.com, export formats.
+"""
+
+import csv
+from pathlib import Path
+
+from atrous.datasets.tree import SPLITS, Pair, Source
+from atrous.errors import DataError
+from atrous.io import is_picture
+from atrous.labels import LabelSet
+
+LACKS = "train/ with images, *_mask.png and _classes.csv"
+TABLE, MASK = "_classes.csv", "_mask"
+
+
+def recognise(root: Path) -> str | None:
+    """The table of classes in a split's folder, or in the folder itself."""
+    folder = next(iter(_folders(root).values()), None)
+    if folder is None or next(folder.glob(f"*{MASK}.png"), None) is None:
+        return None
+    place = "the folder" if folder == root else f"{folder.name}/"
+    return f"{place} holds {TABLE} and *{MASK}.png as Roboflow exports them"
+
+
+def read(root: Path) -> Source:
+    """Image and mask lie side by side; every split must have the same classes."""
+    folders = _folders(root)
+    tables = {split: read_classes(folder / TABLE) for split, folder in folders.items()}
+    first = next(iter(tables))
+    for split, table in tables.items():
+        if table != tables[first]:
+            raise DataError(
+                f"{folders[split] / TABLE}: other classes than {folders[first] / TABLE}; export all splits at once"
+            )
+    labels = LabelSet(
+        tuple(tables[first].values()), values=tuple(tables[first]), ignore=() if 255 in tables[first] else (255,)
+    )
+    source = Source("roboflow", recognise(root) or "", root, {}, labels)
+    for split, folder in folders.items():
+        pictures = sorted(path for path in folder.iterdir() if is_picture(path))
+        masks = {path.stem.removesuffix(MASK): path for path in pictures if path.name.endswith(f"{MASK}.png")}
+        images = {path.stem: path for path in pictures if not path.name.endswith(f"{MASK}.png")}
+        source.splits[split] = [Pair(image, masks[stem]) for stem, image in images.items() if stem in masks]
+        source.lone_images.extend(image for stem, image in images.items() if stem not in masks)
+        source.lone_masks.extend(mask for stem, mask in masks.items() if stem not in images)
+    return source
+
+
+def read_classes(file: Path) -> dict[int, str]:
+    """Pixel value -> class."""
+    try:
+        rows = list(csv.reader(file.read_text(encoding="utf-8-sig").splitlines(), skipinitialspace=True))[1:]
+        found = {int(row[0]): row[1].strip() for row in rows if row}
+    except (OSError, ValueError, IndexError) as error:
+        raise DataError(f"{file}: not a table of classes ({error}); expected `Pixel Value, Class` lines") from error
+    if len(found) < 2:
+        raise DataError(f"{file}: {len(found)} classes; expected at least 2, a line `value, name` each")
+    return found
+
+
+def _folders(root: Path) -> dict[str, Path]:
+    if (root / TABLE).is_file():
+        return {"all": root}
+    children = sorted(path for path in root.iterdir() if path.name.lower() in SPLITS and (path / TABLE).is_file())
+    found = {SPLITS[path.name.lower()]: path for path in children}
+    return {split: found[split] for split in ("train", "val", "test") if split in found}

@@ -1,0 +1,58 @@
+"""Volumes (NIfTI, MetaImage, NRRD): read by SimpleITK, the [medical] extra. Axes are (D, H, W): slices first."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atrous.errors import DataError
+from atrous.io.images import damage_as_data_error, open_file
+from atrous.io.sources import need
+
+VOLUME_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
+
+
+def is_volume(path: Path) -> bool:
+    """Whether the name is that of a volume."""
+    return path.name.lower().endswith(VOLUME_SUFFIXES)
+
+
+def read_volume(path: Path) -> np.ndarray:
+    """A volume (D, H, W), or (D, H, W, C) where it has several channels, in the file's own numbers.
+
+    Raises MissingExtra without SimpleITK, DataError for a file that is missing or damaged.
+    """
+    reader = _reader(path)
+    with damage_as_data_error(path):
+        picture = reader.Execute()
+        array = need("SimpleITK", "medical", path).GetArrayFromImage(picture)
+        return np.moveaxis(array, 0, -1) if picture.GetDimension() == 4 else array
+
+
+def volume_size(path: Path) -> tuple[int, int, int, int]:
+    """(D, H, W, C) from the header; errors as from `read_volume`."""
+    reader = _reader(path)
+    with damage_as_data_error(path):
+        reader.ReadImageInformation()
+        width, height, depth, *more = *reader.GetSize(), 1
+        channels = more[0] * reader.GetNumberOfComponents()
+        return depth, height, width, channels
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """A label map (D, H, W), uint8 or uint16; DataError for fractions and for values outside 0..65535 too."""
+    volume = read_volume(path)
+    if volume.ndim != 3:
+        raise DataError(f"{path}: labels of shape {volume.shape}; expected one value per voxel, (D, H, W)")
+    whole = np.isfinite(volume) & (volume == np.floor(volume)) & (volume >= 0) & (volume <= 65535)
+    if not whole.all():
+        raise DataError(f"{path}: labels from {volume.min()} to {volume.max()}; expected whole numbers 0..65535")
+    return volume.astype(np.uint8 if volume.max() <= 255 else np.uint16)
+
+
+def _reader(path: Path) -> Any:
+    simple = need("SimpleITK", "medical", path)
+    open_file(path).close()  # the error about a missing file
+    reader = simple.ImageFileReader()
+    reader.SetFileName(str(path))
+    return reader
