@@ -57,6 +57,8 @@ class Recipe(BaseModel):
     loss: str = "ce"
     class_weights: tuple[float, ...] | None = None
     smoothing: float = Field(0.0, ge=0, lt=1)
+    aux_weight: float | tuple[float, ...] = 0.4
+    """Of the auxiliary outputs: of each, or one value each; nnU-Net's are [0.5, 0.25, ...]."""
     # the optimiser
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float = Positive

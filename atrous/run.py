@@ -1,14 +1,15 @@
 """A run: its parts, where it stands, and how it is kept in its folder.
 
 RUN/recipe.toml          everything that decides the run, complete before step 1
-RUN/log.jsonl            one line per ten steps and per validation
+RUN/log.jsonl, log.csv   one line per ten steps and per validation
+RUN/overlays/            a few validation pictures, their truth above and the prediction below, at every validation
 RUN/checkpoints/         the newest two checkpoints, and best.safetensors: the weights with the best validation so far
 RUN/model.safetensors    the bundle, written when the run is finished
 """
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,20 +22,27 @@ from torch.optim.swa_utils import AveragedModel
 from atrous.bundle import Card, load_bundle, save_tensors
 from atrous.checkpoint import load_checkpoint, pack_optimizer, save_checkpoint, unpack_optimizer
 from atrous.datasets import DataSet
-from atrous.errors import RecipeError
+from atrous.ensemble import digest, load_network
+from atrous.errors import ModelError, RecipeError
 from atrous.evaluate import Evaluation
 from atrous.losses import make_loss
 from atrous.models import create_model
 from atrous.objective import Normalise, Objective
+from atrous.optimise import make_optimizer
 from atrous.recipe import Recipe
 from atrous.refined import Refined, refined
+from atrous.teacher import Teacher, check_teacher
 
 T = TypeVar("T")
 
 
 @dataclass
 class Run:
-    """What the loop works on: the parts of one run, and where it stands."""
+    """What the loop works on: the parts of one run, and where it stands.
+
+    validated: the last step that was judged. stale: validations since the best. skipped: steps that could not be taken.
+    bad: pictures that could not be read.
+    """
 
     folder: Path
     recipe: Recipe
@@ -47,6 +55,15 @@ class Run:
     validated: int = 0
     best: float = -1.0
     seconds: float = 0.0
+    stale: int = 0
+    skipped: int = 0
+    bad: list[str] = field(default_factory=list)
+
+    @property
+    def finished(self) -> bool:
+        """All steps are done, or `patience` is at its end, and the last step is validated."""
+        stopped = self.recipe.patience is not None and self.stale >= self.recipe.patience
+        return self.validated == self.step and (self.step == self.recipe.steps or stopped)
 
     @property
     def evaluated(self) -> nn.Module:
@@ -66,7 +83,15 @@ def build(recipe: Recipe, data: DataSet, folder: Path, *, pretrained: bool) -> R
         start_from(model, Path(recipe.init))
     weight = torch.tensor(recipe.class_weights) if recipe.class_weights else None
     loss = make_loss(recipe.loss, data.labels.ignore_index, weight, recipe.smoothing)
-    objective = Objective(model, loss, Normalise(recipe.mean, recipe.std), frozen_norms=recipe.frozen_norms)
+    norm = Normalise(recipe.mean, recipe.std)
+    objective = Objective(
+        model,
+        loss,
+        norm,
+        aux_weight=recipe.aux_weight,
+        frozen_norms=recipe.frozen_norms,
+        teacher=teacher_of(recipe, data, model) if recipe.distil else None,
+    )
     average = AveragedModel(model, multi_avg_fn=moving_average(recipe.ema), use_buffers=True) if recipe.ema else None
     return Run(folder, recipe, data, make_card(recipe, data), objective, average, make_optimizer(recipe, model))
 
@@ -90,24 +115,16 @@ def fitting(net: nn.Module, model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in net.state_dict().items() if own.get(name) == tensor.shape}
 
 
-def make_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
-    """AdamW or SGD; no weight decay on biases and norms, `encoder_lr` times the rate for the encoder.
-
-    A refiner behind the network has `refine_lr` times the rate and no decay, which would pull it to no refinement.
-    """
-    page, layer = (model.model, model.layer) if isinstance(model, Refined) else (model, nn.Identity())
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in page.named_parameters():
-        if parameter.requires_grad:
-            factor = recipe.encoder_lr if name.startswith(("encoder.", "base.encoder.")) else 1.0
-            decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
-            groups.setdefault((factor, decay), []).append(parameter)
-    for parameter in layer.parameters():
-        groups.setdefault((recipe.refine_lr, 0.0), []).append(parameter)
-    parts = [{"params": p, "factor": factor, "weight_decay": decay} for (factor, decay), p in groups.items()]
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(parts, lr=recipe.lr, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(parts, lr=recipe.lr)
+def teacher_of(recipe: Recipe, data: DataSet, model: nn.Module) -> Teacher:
+    """The network that a recipe distils from; an error where it has changed or does not fit."""
+    path = str(recipe.distil)
+    if hasattr(model, "pairs"):
+        raise ModelError(f"{recipe.model} trains on points, a teacher speaks of all pixels; distil into another model")
+    if recipe.distil_digest != digest(Path(path)):
+        raise RecipeError(f"{path}: is not the teacher that the run began with; put that one back, or use another -o")
+    net, card = load_network(path)
+    check_teacher(path, card, labels=data.labels, channels=data.channels, dtype=str(data.dtype))
+    return Teacher(net, card, temperature=recipe.distil_temperature, weight=recipe.distil_weight)
 
 
 def moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
@@ -129,7 +146,9 @@ def check_same(recipe: Recipe, draft: Recipe, folder: Path) -> None:
     """Refuse to resume a run with a command that asks for another one."""
     for key, asked in draft.model_dump().items():
         held = getattr(recipe, key)
-        if asked is not None and asked != held and key not in ("atrous", "data"):
+        if key == "steps" and asked in [length for _, length in recipe.extended]:
+            continue  # the command of before the extension
+        if asked is not None and asked != held and key not in ("atrous", "data", "extended"):
             if key in ("fingerprint", "train_images", "val_images"):
                 raise RecipeError(
                     f"{folder} holds a run on other images or classes than {draft.data} has now; use another -o"
@@ -153,7 +172,10 @@ def resume(run: Run, console: Console) -> None:
         run.average.n_averaged.fill_(state["averaged"])
     unpack_optimizer(run.optimizer, tensors)
     run.step, run.validated, run.best, run.seconds = (state[key] for key in ("step", "validated", "best", "seconds"))
-    if run.step:
+    run.stale, run.skipped, run.bad = state.get("stale", 0), state.get("skipped", 0), list(state.get("bad", []))
+    if run.step in run.recipe.ends:
+        run.stale = 0  # patience begins anew
+    if run.step and not run.finished:
         console.print(f"resuming {run.folder} after step {run.step} of {run.recipe.steps}")
 
 
@@ -178,6 +200,9 @@ def save(run: Run) -> None:
         "best": run.best,
         "seconds": run.seconds,
         "averaged": averaged,
+        "stale": run.stale,
+        "skipped": run.skipped,
+        "bad": run.bad,
     }
     save_checkpoint(run.folder / "checkpoints", tensors | pack_optimizer(run.optimizer), state)
 
@@ -187,7 +212,9 @@ def keep_best(run: Run, result: Evaluation | None) -> None:
     run.validated = run.step
     summary = result.summary() if result else {}
     miou = summary.get("miou") or 0.0
-    if miou > run.best or not result:
+    better = miou > run.best or not result
+    run.stale = 0 if better or run.step in run.recipe.ends else run.stale + 1
+    if better:
         run.best = miou
         metrics = {"val": {**summary, "step": run.step}} if result else {}
         path = run.folder / "checkpoints" / "best.safetensors"
