@@ -102,7 +102,7 @@ def read(root: Path) -> Source:
     if skipped:
         source.notes.append(f"{skipped} tasks without an annotation are left out")
     names = sorted({name for found in records.values() for _, name in found} - {"background"})
-    if not names:
+    if not names and not source.faults:
         raise DataError(f"{file}: no brush, polygon, ellipse or rectangle with a label; segmentation needs them")
     labels = LabelSet(("background", *names), ignore=(255,) if len(names) < 255 else (65535,))
     value_of = {name: value for value, name in enumerate(labels.names)}

@@ -160,7 +160,8 @@ def check(source: Source, file: Path, content: Any, listed: list[str] | None) ->
         elif height and width and is_outside(points, height, width):
             source.faults.append((file, f"shape {number} ({name}) lies outside of the image; draw it again"))
         if listed and name != IGNORE and name.lower() not in BACKGROUND and name not in listed:
-            source.faults.append((file, f"shape {number} has the label {name!r}, {nearest(name, listed)}"))
+            sentence = f"shape {number} has the label {name!r}, {nearest(name, listed)}"
+            source.faults.append((file, f"{sentence}; correct it or add it to labels.txt"))
     return names
 
 
