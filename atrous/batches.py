@@ -4,20 +4,31 @@ The epochs' permutations are laid end to end; step s takes samples s * batch ...
 sample's augmentation depends on (seed, epoch, index) alone: 0, 1 or 2 workers and a resumed run see the same bytes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, replace
 from functools import lru_cache
+from typing import Any, cast
 
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torchvision import tv_tensors
 
 from atrous.datasets import Pairs
+from atrous.errors import ModelError
 from atrous.recipe import Recipe
-from atrous.transforms import Augment, generator
+from atrous.sample import Sample
+from atrous.transforms import Augment, Box, boxes, generator
 
 Key = tuple[int, int]
 """(epoch, index)"""
+Batch = tuple[torch.Tensor, torch.Tensor]
+"""Images (B, C, h, w), labels (B, h, w) int64."""
+Transform = Callable[..., Any]
+"""Of torchvision.transforms.v2, or like one: (tv_tensors.Image, tv_tensors.Mask) -> the same."""
+MIX, THEN = 100, 101
+"""Streams of random numbers of a sample besides those of the pictures in it (0, 1, ...)."""
 
 
 def keys_of_step(step: int, batch: int, images: int, seed: int) -> list[Key]:
@@ -34,51 +45,132 @@ def _order(images: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(key=np.array([seed, epoch], np.uint64))).permutation(images)
 
 
-class TrainingSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """(epoch, index) -> augmented image (C, h, w) in the raw dtype's values, labels (h, w) int64."""
+class TrainingSet(Dataset[Batch]):
+    """(epoch, index) -> augmented image (C, h, w) in the raw dtype's values, labels (h, w) int64; or many of them.
 
-    def __init__(self, pairs: Pairs, augment: Augment, seed: int) -> None:
-        self.pairs, self.augment, self.seed = pairs, augment, seed
+    mix: chances of cutmix and of mosaic, of `transforms.boxes`. then: what else is done to each crop.
+    """
+
+    def __init__(
+        self,
+        pairs: Pairs,
+        augment: Augment,
+        seed: int,
+        *,
+        mix: tuple[float, float] = (0.0, 0.0),
+        then: Transform | None = None,
+    ) -> None:
+        self.pairs, self.augment, self.seed, self.mix, self.then = pairs, augment, seed, mix, then
 
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, key: Key) -> tuple[torch.Tensor, torch.Tensor]:
-        epoch, index = key
-        sample = self.augment(self.pairs[index], generator(self.seed, epoch, index))
-        assert sample.mask is not None
-        image = np.ascontiguousarray(sample.image.transpose(2, 0, 1))
-        if image.dtype not in (np.uint8, np.float32):
-            image = image.astype(np.float32)
-        return torch.from_numpy(image), torch.from_numpy(sample.mask.astype(np.int64))
+    def __getitem__(self, key: Key) -> Batch:
+        images, labels = self.__getitems__([key])
+        return images[0], labels[0]
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        """A batch, written once into its own memory."""
+        samples = [self._sample(*key) for key in keys]
+        height, width, channels = samples[0].image.shape
+        kind = samples[0].image.dtype if samples[0].image.dtype == np.uint8 else np.dtype(np.float32)
+        images = np.empty((len(keys), channels, height, width), kind)
+        labels = np.empty((len(keys), height, width), np.int64)
+        for sample, image, truth in zip(samples, images, labels, strict=True):
+            if sample.image.dtype == kind and channels <= 512:  # OpenCV's most
+                cv2.split(sample.image, list(image))  # five times as fast as numpy's transposition
+            else:
+                image[...] = sample.image.transpose(2, 0, 1)
+            truth[...] = sample.mask
+        return torch.from_numpy(images), torch.from_numpy(labels)
+
+    def _sample(self, epoch: int, index: int) -> Sample:
+        """The crop of a sample, with what is mixed into it."""
+        crop = self.augment.crop
+        parts = [Box(0, 0, *crop)]
+        if any(self.mix):
+            parts = boxes(crop, generator(self.seed, epoch, index, MIX), cutmix=self.mix[0], mosaic=self.mix[1])
+        whole: Sample | None = None
+        for part, box in enumerate(parts):
+            rng = generator(self.seed, epoch, index, part)
+            source = int(rng.integers(len(self.pairs))) if part else index
+            piece = self._crop(source, replace(self.augment, crop=(box.height, box.width)), rng)
+            whole = piece if len(parts) == 1 else _paste(whole, piece, box, crop)
+        assert whole is not None
+        return whole if self.then is None else transformed(whole, self.then, generator(self.seed, epoch, index, THEN))
+
+    def _crop(self, index: int, augment: Augment, rng: np.random.Generator) -> Sample:
+        """One picture augmented, of which no more is decoded than its zoom needs."""
+        if augment.scale[0] > 0.5:
+            return augment(self.pairs[index], rng)
+        move, look = augment.draw(self.pairs.size(index), rng)
+        sample, shrunk = self.pairs.reduced(index, move.reduction)
+        return augment.apply(sample, move, look, rng, shrunk=shrunk)
+
+
+def _paste(whole: Sample | None, piece: Sample, box: Box, crop: tuple[int, int]) -> Sample:
+    """The piece on what is there already, nothing at first."""
+    assert piece.mask is not None
+    if whole is None:
+        image = np.empty((*crop, piece.image.shape[2]), piece.image.dtype)
+        whole = replace(piece, image=image, mask=np.empty(crop, piece.mask.dtype))
+    assert whole.mask is not None
+    place = np.s_[box.top : box.top + box.height, box.left : box.left + box.width]
+    whole.image[place], whole.mask[place] = piece.image, piece.mask
+    return whole
+
+
+def transformed(sample: Sample, then: Transform, rng: np.random.Generator) -> Sample:
+    """A sample after a transform of torchvision v2; torch's random numbers depend on `rng` alone and are put back.
+
+    Raises ModelError for a transform that gives another size or type: the network's input is normalised after it.
+    """
+    assert sample.mask is not None
+    image = tv_tensors.Image(np.ascontiguousarray(sample.image.transpose(2, 0, 1)))
+    mask = tv_tensors.Mask(sample.mask)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(rng.integers(2**63)))
+        given = then(image, mask)
+    before, after = _form((image, mask)), _form(given)
+    if before != after:
+        raise ModelError(
+            f"the transform made {after} of {before}; expected an image and a mask of the same size and type, "
+            "change only what those have and leave resizing, casting and normalising to the recipe"
+        )
+    return replace(sample, image=given[0].numpy().transpose(1, 2, 0), mask=given[1].numpy())
+
+
+def _form(given: Any) -> str:
+    parts = given if isinstance(given, (tuple, list)) else (given,)
+    tensors = [f"{tuple(part.shape)} {part.dtype}" if torch.is_tensor(part) else type(part).__name__ for part in parts]
+    return " and ".join(tensors)
+
+
+def name_of(transform: Transform) -> str:
+    """What a recipe keeps of a transform: its class and settings, or a function's name."""
+    if isinstance(transform, torch.nn.Module):
+        return " ".join(repr(transform).split())
+    return f"{transform.__module__}.{getattr(transform, '__qualname__', type(transform).__name__)}"
 
 
 def augmentation(recipe: Recipe) -> Augment:
     """The recipe's augmentation."""
-    return Augment(
-        crop=recipe.crop,
-        scale=recipe.scale,
-        rotate=recipe.rotate,
-        flip=recipe.flip,
-        vflip=recipe.vflip,
-        brightness=recipe.brightness,
-        contrast=recipe.contrast,
-        saturation=recipe.saturation,
-        hue=recipe.hue,
-    )
+    return Augment(**{field.name: getattr(recipe, field.name) for field in fields(Augment)})
 
 
 def batches(
-    pairs: Pairs, recipe: Recipe, start: int, stop: int, *, workers: int = 0
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """The batches of steps start..stop-1: images (B, C, h, w), labels (B, h, w)."""
+    pairs: Pairs, recipe: Recipe, start: int, stop: int, *, workers: int = 0, then: Transform | None = None
+) -> Iterator[Batch]:
+    """The batches of steps start..stop-1. then: see `transformed`."""
     steps = (keys_of_step(s, recipe.batch, len(pairs), recipe.seed) for s in range(start, stop))
+    mix = recipe.cutmix, recipe.mosaic
     loader = DataLoader(
-        TrainingSet(pairs, augmentation(recipe), recipe.seed),
+        TrainingSet(pairs, augmentation(recipe), recipe.seed, mix=mix, then=then),
         batch_sampler=_Steps(steps, stop - start),
         num_workers=workers,
+        collate_fn=_as_it_is,
         generator=torch.Generator().manual_seed(0),  # else the loader draws from, and so moves, the global generator
-        worker_init_fn=_one_thread if workers else None,
+        worker_init_fn=_settle_worker if workers else None,
         prefetch_factor=4 if workers else None,
     )
     return iter(loader)
@@ -97,5 +189,13 @@ class _Steps:
         return self.count
 
 
-def _one_thread(_: int) -> None:
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
+
+
+def _settle_worker(_: int) -> None:
+    """One thread, and a share of the memory for decoded samples."""
     cv2.setNumThreads(0)
+    info = get_worker_info()
+    assert info is not None
+    cast(TrainingSet, info.dataset).pairs.share_cache(info.num_workers)

@@ -76,6 +76,11 @@ def train(
     lr: Annotated[float | None, typer.Option(min=0, help="Peak learning rate; default 0.001.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random; default 0.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Loader processes; the result does not depend on them.")] = 0,
+    cache: Annotated[str, typer.Option(metavar="SIZE", help="Memory for decoded pictures.")] = "1GiB",
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any field of the recipe: rotate=10, scale=[0.5,2]; repeat."),
+    ] = None,
     classes: Classes = None,
     ignore: Ignore = None,
     pretrained: Annotated[
@@ -96,29 +101,27 @@ def train(
     ] = None,
 ) -> None:
     """Train on a folder of images and masks. The same command again resumes; Ctrl-C saves."""
+    from atrous.predict.memory import bytes_of
     from atrous.segmenter import Segmenter
 
     if steps is not None and time is not None:
         raise AtrousError("--steps and --time were both given; give one of them")
-    segmenter = Segmenter(
-        model,
-        encoder,
-        str(encoder_weights) if encoder_weights else pretrained,
-        batch=batch,
-        crop=size(crop),
-        lr=lr,
-        seed=seed,
-        options=named_values(option or ()) or None,
-        refine=refine,
-        init=str(init) if init else None,
-    )
+    wishes: dict[str, Any] = {
+        "batch": batch, "crop": size(crop), "lr": lr, "seed": seed, "options": named_values(option or ()) or None,
+        "refine": refine, "init": str(init) if init else None, "model": model, "encoder": encoder, "steps": steps,
+        "time": seconds(time) if time else None,
+        "pretrained": str(encoder_weights) if encoder_weights else pretrained,
+    }  # fmt: skip
+    settings = named_values(setting or (), "set rotate=10")
+    if twice := [name for name in settings if wishes.get(name) is not None]:
+        raise AtrousError(f"--set {twice[0]} and --{twice[0].replace('options', 'option')} were both given; give one")
+    segmenter = Segmenter(**{name: value for name, value in (wishes | settings).items() if value is not None})
     folder, console = out or Path("runs") / data.resolve().name, _console()
     segmenter.fit(
         data,
         folder,
-        time=seconds(time) if time else None,
-        steps=steps,
         workers=workers,
+        cache_mb=bytes_of(cache, "--cache") / 2**20,
         classes=classes,
         ignore=ignore or (),
         console=console,
@@ -620,13 +623,13 @@ def seconds(text: str) -> float:
     return hours * 3600 + minutes * 60 + rest
 
 
-def named_values(texts: Sequence[str]) -> dict[str, Any]:
+def named_values(texts: Sequence[str], example: str = "option stride=8") -> dict[str, Any]:
     """NAME=VALUE, ... as a dict; a value is one of TOML, and plain words need no quotes."""
     options = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
-            raise AtrousError(f"option {text!r}: give a name and a value, as in --option stride=8")
+            raise AtrousError(f"option {text!r}: give a name and a value, as in --{example}")
         try:
             options[name] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:

@@ -10,6 +10,7 @@ import json
 import platform
 import statistics
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch
 from lightning_fabric import Fabric
 from platformdirs import user_cache_path
 
-from atrous.batches import batches
+from atrous.batches import Batch, Transform, batches
 from atrous.datasets import Pairs
 from atrous.files import write_atomically
 from atrous.objective import Objective
@@ -46,19 +47,21 @@ def settle(
     workers: int,
     began: float,
     validation: float,
+    transform: Transform | None = None,
 ) -> Recipe:
     """Fill in what the recipe leaves open: precision and layout, then steps from the time budget.
 
     began: `time.perf_counter()` at the start of the run, what has passed counts. validation: seconds of one validation.
     """
-    batch = next(batches(pairs, recipe, 0, 1))
+    batch = next(batches(pairs, recipe, 0, 1, then=transform))
     if recipe.precision is None or recipe.channels_last is None:
         precision, channels_last = _remembered(recipe, objective, batch, device)
         recipe = recipe.model_copy(update={"precision": precision, "channels_last": channels_last})
     validations = VALIDATIONS
     if recipe.steps is None:
         assert recipe.time is not None
-        seconds = _step_seconds(recipe, objective, pairs, device, workers)
+        loading = batches(pairs, recipe, 0, 12, workers=workers, then=transform)
+        seconds = _step_seconds(recipe, objective, loading, device)
         validations = max(2, min(VALIDATIONS, int(0.1 * recipe.time / max(validation, 1e-6))))
         left = recipe.time - (time.perf_counter() - began) - validations * validation
         recipe = recipe.model_copy(update={"steps": max(10, int(0.97 * left / seconds))})
@@ -87,9 +90,7 @@ VALIDATIONS = 8
 """Validations in a run; fewer, at least two, where they would take over a tenth of the time."""
 
 
-def _remembered(
-    recipe: Recipe, objective: Objective, batch: tuple[torch.Tensor, torch.Tensor], device: torch.device
-) -> Choice:
+def _remembered(recipe: Recipe, objective: Objective, batch: Batch, device: torch.device) -> Choice:
     """The fastest choice, from the cache or measured now: three interleaved rounds after one that is not counted."""
     what = [platform.node(), platform.processor(), str(device), str(torch.get_num_threads()), torch.__version__]
     what += [recipe.model, str(recipe.model_options()), str(tuple(batch[0].shape)), recipe.optimizer]
@@ -114,13 +115,13 @@ def _remembered(
     return best
 
 
-def _step_seconds(recipe: Recipe, objective: Objective, pairs: Pairs, device: torch.device, workers: int) -> float:
+def _step_seconds(recipe: Recipe, objective: Objective, loading: Iterator[Batch], device: torch.device) -> float:
     """Median seconds of a step with its loading, after two that are not counted."""
     assert recipe.precision is not None
     assert recipe.channels_last is not None
     trial = Trial(objective, (recipe.precision, recipe.channels_last), device)
     seconds, last = [], time.perf_counter()
-    for images, labels in batches(pairs, recipe, 0, 12, workers=workers):
+    for images, labels in loading:
         trial.step(images, labels)
         now = time.perf_counter()
         seconds.append(now - last)

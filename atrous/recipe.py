@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from atrous.errors import RecipeError, nearest
 from atrous.files import write_atomically
@@ -46,13 +46,23 @@ class Recipe(BaseModel):
     std: tuple[float, ...]
     crop: tuple[int, int]
     scale: tuple[float, float] = (0.5, 2.0)
-    rotate: float = 0.0
-    flip: float = 0.5
-    vflip: float = 0.0
-    brightness: float = 0.2
-    contrast: float = 0.2
-    saturation: float = 0.2
-    hue: float = 5.0
+    rotate: float = Field(0.0, ge=0, le=180)
+    flip: float = Field(0.5, ge=0, le=1)
+    vflip: float = Field(0.0, ge=0, le=1)
+    brightness: float = Field(0.2, ge=0, le=1)
+    contrast: float = Field(0.2, ge=0, le=1)
+    saturation: float = Field(0.2, ge=0, le=1)
+    hue: float = Field(5.0, ge=0, le=180)
+    shear: float = Field(0.0, ge=0, le=60)
+    elastic: float = Field(0.0, ge=0)
+    gamma: float = Field(0.0, ge=0, le=9)
+    blur: float = Field(0.0, ge=0)
+    noise: float = Field(0.0, ge=0)
+    jpeg: int = Field(100, ge=1, le=100)
+    cutmix: float = Field(0.0, ge=0, le=1)
+    mosaic: float = Field(0.0, ge=0, le=1)
+    transform: str | None = None
+    """The name of a transform given from Python, which a recipe cannot hold."""
     # the objective
     loss: str = "ce"
     class_weights: tuple[float, ...] | None = None
@@ -90,6 +100,13 @@ class Recipe(BaseModel):
         if taken := sorted({"classes", "encoder", "in_channels", "pretrained"} & set(options)):
             raise ValueError(f"{taken[0]!r} is not for options; the recipe has a key of its own for it")
         return options
+
+    @model_validator(mode="after")
+    def _one_mix(self) -> "Recipe":
+        if self.cutmix + self.mosaic > 1:
+            raise ValueError(f"cutmix={self.cutmix} and mosaic={self.mosaic} are chances of one thing or the other; "
+                             "together at most 1")  # fmt: skip
+        return self
 
     def model_options(self) -> dict[str, Any]:
         """The arguments of `create_model` besides the name and the classes."""

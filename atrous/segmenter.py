@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from atrous.batches import Transform
 from atrous.bundle import Card, load_bundle, save_bundle
 from atrous.datasets import DataSet, open_dataset
 from atrous.errors import DataError, ModelError, WeightsError, nearest
@@ -26,6 +27,12 @@ from atrous.train import train
 from atrous.zoo.cards import CARDS
 from atrous.zoo.fetch import bundle_of
 
+FROM_DATA = {
+    "atrous", "data", "fingerprint", "train_images", "val_images", "in_channels", "weights", "dtype", "mean", "std",
+    "transform",
+}  # fmt: skip
+"""Fields of a recipe that nobody chooses by name."""
+
 
 class Segmenter:
     """A network that learns from a folder and labels pictures.
@@ -39,6 +46,8 @@ class Segmenter:
     ) -> None:
         if model is not None and model not in list_models():
             raise ModelError(f"unknown model {model!r}; {nearest(model, list_models())}")
+        if fixed := sorted(set(wishes) & FROM_DATA):
+            raise ModelError(f"{fixed[0]!r} is no option: it follows from the data, the weights or fit's arguments")
         if unknown := sorted(set(wishes) - set(Recipe.model_fields)):
             raise ModelError(f"unknown option {unknown[0]!r}; {nearest(unknown[0], list(Recipe.model_fields))}")
         self._wishes = {"model": model, "encoder": encoder, "pretrained": pretrained, **wishes}
@@ -52,6 +61,8 @@ class Segmenter:
         time: float | None = None,
         steps: int | None = None,
         workers: int = 0,
+        cache_mb: float = 1024,
+        transform: Transform | None = None,
         classes: Path | str | None = None,
         ignore: Sequence[int] = (),
         console: Console | None = None,
@@ -59,10 +70,12 @@ class Segmenter:
         """Train on a folder of images and masks; resumes the run in `out` (default `runs/<name of data>`).
 
         time: seconds the whole training may take (default an hour), or steps: how many. Files are checked first.
+        workers: loader processes. cache_mb: memory for decoded pictures, in MiB, of a folder that is opened here.
+        transform: one of torchvision v2 for every augmented crop (docs/augmentation.md); give it again to resume.
         """
         console = console or Console()
         if not isinstance(data, DataSet):
-            data = open_dataset(data, classes=Path(classes) if classes else None, ignore=ignore)
+            data = open_dataset(data, classes=Path(classes) if classes else None, ignore=ignore, cache_mb=cache_mb)
         folder = Path(out) if out else Path("runs") / data.root.resolve().name
         for note in data.notes:
             console.print(note, markup=False, highlight=False)
@@ -73,7 +86,7 @@ class Segmenter:
             **{key: value for key, value in (("time", time), ("steps", steps)) if value is not None},
         }
         recipe = draft(data, held=held, say=lambda text: console.print(f"[bold yellow]{text}[/]"), **wishes)
-        bundle = train(recipe, data, folder, workers=workers, console=console)
+        bundle = train(recipe, data, folder, workers=workers, transform=transform, console=console)
         self._predictor = Predictor(*load_bundle(bundle), device=_device())
         if "val" in data.splits and not (folder / "report.html").exists():
             result = self.evaluate(data, "val")

@@ -6,14 +6,15 @@ again ends in the same tensors, bit for bit, as one that was not.
 """
 
 import copy
+import os
 import signal
 import statistics
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,10 +22,10 @@ from lightning_fabric import Fabric
 from rich.console import Console
 from torch import nn
 
-from atrous.batches import batches
+from atrous.batches import Transform, batches, name_of
 from atrous.bundle import save_bundle
-from atrous.datasets import DataSet
-from atrous.errors import AtrousError
+from atrous.datasets import DataSet, Pairs
+from atrous.errors import AtrousError, RecipeError
 from atrous.evaluate import evaluate
 from atrous.loggers import Bar, JsonLines
 from atrous.losses import make_loss
@@ -34,25 +35,40 @@ from atrous.recipe import Recipe
 from atrous.run import Run, build, check_same, keep_best, known, load_weights, make_card, resume, save
 from atrous.sample import Sample
 
+T = TypeVar("T")
 SAVE_EVERY = 60.0
 """Seconds between checkpoints; one is also written before every validation."""
+STARVED = 0.1
+"""Share of the time that the network may wait for pictures before advice is given."""
 
 
 class Interrupted(AtrousError):
     """Training was asked to stop (Ctrl-C, SIGTERM); everything is saved."""
 
 
-def train(draft: Recipe, data: DataSet, folder: Path, *, workers: int = 0, console: Console | None = None) -> Path:
+def train(
+    draft: Recipe,
+    data: DataSet,
+    folder: Path,
+    *,
+    workers: int = 0,
+    transform: Transform | None = None,
+    console: Console | None = None,
+) -> Path:
     """Train by the recipe in `folder` (from `draft` when it holds none yet); returns the bundle's path.
 
+    transform: of torchvision v2, applied to every augmented crop (`batches.transformed`).
     The same call again resumes from the newest whole checkpoint; a finished run is left as it is.
     Raises Interrupted after saving when a stop was asked for, AtrousError when the loss is not finite.
     """
     console, began = console or Console(quiet=True), time.perf_counter()
     keep_freed_memory()
     bundle, saved = folder / "model.safetensors", folder / "recipe.toml"
+    draft = draft.model_copy(update={"transform": name_of(transform) if transform else None})
     recipe = Recipe.load(saved) if saved.exists() else draft
     check_same(recipe, draft, folder)
+    if recipe.transform and not transform:
+        raise RecipeError(f"{folder} was trained with a transform given from Python, {recipe.transform}; give it again")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     fresh = not saved.exists()
     run = build(recipe, data, folder, pretrained=fresh)
@@ -66,6 +82,7 @@ def train(draft: Recipe, data: DataSet, folder: Path, *, workers: int = 0, conso
             workers=workers,
             began=began,
             validation=validation,
+            transform=transform,
         )
         run.recipe = recipe
         run.card = make_card(recipe, data)
@@ -81,13 +98,15 @@ def train(draft: Recipe, data: DataSet, folder: Path, *, workers: int = 0, conso
     console.print(f"{recipe.steps} steps of {recipe.batch} x {recipe.crop[0]}x{recipe.crop[1]}, {recipe.precision}"
                   f"{', channels_last' if recipe.channels_last else ''}, on {device}")  # fmt: skip
     with Stop() as stop:
-        loop(run, fabric, stop, workers, console)
+        loop(run, fabric, stop, workers, console, transform)
     best = load_weights(folder / "checkpoints" / "best.safetensors", run)
     save_bundle(bundle, best, run.card)
     return bundle
 
 
-def loop(run: Run, fabric: Fabric, stop: "Stop", workers: int, console: Console) -> None:
+def loop(
+    run: Run, fabric: Fabric, stop: "Stop", workers: int, console: Console, transform: Transform | None = None
+) -> None:
     """All steps that are left, with a validation every `validate_every` steps and after the last."""
     recipe, steps, every = run.recipe, known(run.recipe.steps), known(run.recipe.validate_every)
     log = JsonLines(run.folder / "log.jsonl", run.step)
@@ -95,7 +114,8 @@ def loop(run: Run, fabric: Fabric, stop: "Stop", workers: int, console: Console)
     run.objective.model.to(memory_format=layout)
     module, optimizer = fabric.setup(run.objective, run.optimizer)
     module.train()
-    stream = batches(run.data.splits["train"], recipe, run.step, steps, workers=workers)
+    pairs = run.data.splits["train"]
+    stream = batches(pairs, recipe, run.step, steps, workers=workers, then=transform)
     began, saved, losses, speed = time.perf_counter() - run.seconds, time.perf_counter(), [], Speed()
     with Bar(console, "train", steps, run.step) as bar:
         while run.step < steps or run.validated < steps:
@@ -105,18 +125,22 @@ def loop(run: Run, fabric: Fabric, stop: "Stop", workers: int, console: Console)
                 module.train()
                 run.objective.model.to(memory_format=layout)
                 save(run)
-                saved, speed = time.perf_counter(), Speed()
+                saved = time.perf_counter()
+                speed.go_on()
                 continue
-            images, labels = fabric.to_device(next(stream))
+            images, labels = fabric.to_device(speed.wait_for(stream))
             losses.append(take_step(run, fabric, module, optimizer, images.contiguous(memory_format=layout), labels))
             run.step += 1
             run.seconds = time.perf_counter() - began
-            rate = speed.after(recipe.batch)
+            speed.count(recipe.batch)
             best = f"{run.best:.3f}" if run.best >= 0 else "-"
-            bar.update(run.step, f"loss {np.mean(losses[-10:]):.3f}  mIoU {best}  {rate:.1f} img/s")
+            bar.update(run.step, f"loss {np.mean(losses[-10:]):.3f}  mIoU {best}  {speed}")
             if run.step % 10 == 0 or run.step == steps:
                 log.write(step=run.step, loss=float(np.mean(losses[-10:])), lr=rate_at(recipe, run.step - 1),
-                          images_per_second=round(rate, 2), seconds=round(run.seconds, 2))  # fmt: skip
+                          images_per_second=round(speed.rate, 2), waiting=round(speed.waiting, 3),
+                          seconds=round(run.seconds, 2))  # fmt: skip
+            if speed.steps == 50 and speed.waiting_in_all > STARVED:
+                console.print(f"[yellow]{advice(speed.waiting_in_all, workers, pairs)}[/]", highlight=False)
             if run.step % every == 0 or run.step == steps or stop.asked or time.perf_counter() - saved > SAVE_EVERY:
                 save(run)
                 saved = time.perf_counter()
@@ -185,17 +209,55 @@ def validate(run: Run, device: torch.device, stop: "Stop", log: JsonLines, began
 
 
 class Speed:
-    """Images per second, smoothed."""
+    """Images per second and the share of the time in which the network waits for them, smoothed; and that share over
+    all steps but the first."""
 
     def __init__(self) -> None:
-        self._last, self._rate = time.perf_counter(), 0.0
+        self.rate = self.waiting = 0.0
+        self.steps = 0
+        self._waited = self._seconds = self._now = 0.0
+        self.go_on()
 
-    def after(self, images: int) -> float:
-        """The rate, `images` more having just been done."""
+    def __str__(self) -> str:
+        return f"{self.rate:.1f} img/s, waiting {self.waiting:.0%}"
+
+    def go_on(self) -> None:
+        """What has passed until now does not count."""
+        self._last = time.perf_counter()
+
+    def wait_for(self, stream: Iterator[T]) -> T:
+        """The stream's next item."""
+        start = time.perf_counter()
+        item = next(stream)
+        self._now = time.perf_counter() - start
+        return item
+
+    def count(self, images: int) -> None:
+        """A step with so many images is done."""
         now = time.perf_counter()
-        rate = images / max(now - self._last, 1e-9)
-        self._last, self._rate = now, rate if not self._rate else 0.9 * self._rate + 0.1 * rate
-        return self._rate
+        seconds = max(now - self._last, 1e-9)
+        rate, waiting = images / seconds, self._now / seconds
+        self.rate = 0.9 * self.rate + 0.1 * rate if self.steps else rate
+        self.waiting = 0.9 * self.waiting + 0.1 * waiting if self.steps else waiting
+        if self.steps:  # the first step waits for the workers to start
+            self._waited, self._seconds = self._waited + self._now, self._seconds + seconds
+        self._last, self.steps = now, self.steps + 1
+
+    @property
+    def waiting_in_all(self) -> float:
+        """Seconds of waiting in every second of the steps so far."""
+        return self._waited / max(self._seconds, 1e-9)
+
+
+def advice(waiting: float, workers: int, pairs: Pairs) -> str:
+    """What to do about a network that waits for its pictures."""
+    remedies = []
+    if (held := pairs.held) < 1:
+        remedies.append(f"--cache 4GB keeps more of them decoded (now {held:.0%})")
+    if workers < (cores := os.cpu_count() or 1):
+        remedies.append(f"--workers {min(max(2, 2 * workers), cores)} loads them beside it")
+    remedies.append("smaller picture files or fewer options of augmentation take less")
+    return f"the network waits {waiting:.0%} of the time for pictures: {'; '.join(remedies[:2])}"
 
 
 class Stop:

@@ -1,6 +1,6 @@
 """A folder as a data set: splits of samples, decoded once and verified before anything is trained."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -13,29 +13,35 @@ import numpy as np
 
 from atrous.datasets.classes import Progress, find_classes
 from atrous.datasets.source import open_source
-from atrous.datasets.tree import FILES, Pair, Readers
+from atrous.datasets.tree import FILES, Pair, Readers, image_file
 from atrous.errors import DataError
+from atrous.io.images import read_reduced
 from atrous.labels import LabelSet
 from atrous.sample import Sample
 
 
 class Cache:
-    """Decoded samples up to a number of bytes; the first ones stay, since epochs visit all in turn."""
+    """Decoded samples, as they are in the files, up to a number of bytes; the first ones stay, since epochs visit all
+    in turn."""
 
     def __init__(self, megabytes: float) -> None:
         self.megabytes = megabytes
         self._left = int(megabytes * 2**20)
-        self._samples: dict[Path, Sample] = {}
+        self._samples: dict[Hashable, Sample] = {}
         self._lock = Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Cache, (self.megabytes,)  # a worker process that gets a copy starts with an empty cache
 
-    def get(self, key: Path) -> Sample | None:
+    def share(self, processes: int) -> None:
+        """Of this many processes with a copy of this cache, each may fill an equal share of what is left."""
+        self._left //= processes
+
+    def get(self, key: Hashable) -> Sample | None:
         """The sample kept under this key."""
         return self._samples.get(key)
 
-    def put(self, key: Path, sample: Sample) -> None:
+    def put(self, key: Hashable, sample: Sample) -> None:
         """Keep a sample, while there is room."""
         size = sample.image.nbytes + (0 if sample.mask is None else sample.mask.nbytes)
         with self._lock:
@@ -77,9 +83,40 @@ class Pairs(Sequence[Sample]):
         pair = self.pairs[index]
         sample = self._cache.get(pair.image)
         if sample is None:
-            sample = self._read(pair)
+            sample = self._checked(pair, self.readers.image(pair))
             self._cache.put(pair.image, sample)
         return sample
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width) of an image, from the cache or the file's header."""
+        pair = self.pairs[index]
+        sample = self._cache.get(pair.image)
+        return self.readers.size(pair)[:2] if sample is None else (sample.image.shape[0], sample.image.shape[1])
+
+    def reduced(self, index: int, factor: int) -> tuple[Sample, int]:
+        """A sample with its image at 1/2, 1/4 or 1/8 (factor) of its size where the file can be read so (JPEG), else
+        the whole one; the mask is whole. And the factor that it is.
+
+        Which one it is depends on the file alone, never on what the cache happens to hold.
+        """
+        pair = self.pairs[index]
+        sample = self._cache.get((pair.image, factor))
+        if sample is None:
+            image = read_reduced(pair.image, factor) if factor > 1 and self.readers.image is image_file else None
+            if image is None:
+                return self[index], 1
+            sample = self._checked(pair, image, factor)
+            self._cache.put((pair.image, factor), sample)
+        return sample, factor
+
+    @property
+    def held(self) -> float:
+        """The share of the samples that the cache holds."""
+        return sum(self._cache.get(pair.image) is not None for pair in self.pairs) / max(len(self.pairs), 1)
+
+    def share_cache(self, processes: int) -> None:
+        """See `Cache.share`."""
+        self._cache.share(processes)
 
     def choose(self, indices: Sequence[int]) -> "Pairs":
         """The samples of these indices, with the same cache."""
@@ -104,15 +141,18 @@ class Pairs(Sequence[Sample]):
         for pair in self.pairs:
             sample = self._cache.get(pair.image)
             if sample is None or sample.mask is None:
-                yield self.labels.to_indices(self.readers.mask(pair), pair.mask)
+                yield self.labels.to_indices(self.readers.mask(pair), pair.where)
             else:
                 yield sample.mask
 
-    def _read(self, pair: Pair) -> Sample:
-        image, values = self.readers.image(pair), self.readers.mask(pair)
-        if image.shape[:2] != values.shape:
+    def _checked(self, pair: Pair, image: np.ndarray, factor: int = 1) -> Sample:
+        """The sample of an image that was read at 1 / factor of its size; its mask is read here."""
+        values = self.readers.mask(pair)
+        if image.shape[:2] != tuple(-(-side // factor) for side in values.shape):
+            if factor > 1:
+                image = self.readers.image(pair)
             raise DataError(
-                f"{pair.mask}: the mask is {values.shape[0]}x{values.shape[1]} pixels (H x W), "
+                f"{pair.where}: the mask is {values.shape[0]}x{values.shape[1]} pixels (H x W), "
                 f"its image {pair.image.name} is {image.shape[0]}x{image.shape[1]}; "
                 "expected equal sizes, resize the mask by nearest neighbour"
             )
@@ -121,7 +161,7 @@ class Pairs(Sequence[Sample]):
                 f"{pair.image}: {image.shape[2]} channels of {image.dtype}, but the data set's first image has "
                 f"{self.channels} of {self.dtype}; expected one kind of image, convert the odd ones"
             )
-        mask = self.labels.to_indices(values, pair.mask)
+        mask = self.labels.to_indices(values, pair.where)
         image.flags.writeable = mask.flags.writeable = False
         return Sample(image, mask, path=pair.image)
 

@@ -19,11 +19,11 @@ SIDE = 256
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
-def bytes_of(text: str) -> int:
+def bytes_of(text: str, option: str = "--max-ram") -> int:
     """'2GB', '500 MB', '1.5GiB' -> bytes; ModelError for anything else."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?", text.strip().lower())
     if not match:
-        raise ModelError(f"--max-ram {text}: no amount of memory; expected for example 2GB or 500MB")
+        raise ModelError(f"{option} {text}: no amount of memory; expected for example 2GB or 500MB")
     return int(float(match[1]) * UNITS[match[2] or ""])
 
 

@@ -3,5 +3,6 @@
 from atrous.ops.border import border_weights, separate_touching
 from atrous.transforms.augment import Augment, generator
 from atrous.transforms.elastic import deform, displacements
+from atrous.transforms.mix import Box, boxes
 
-__all__ = ["Augment", "border_weights", "deform", "displacements", "generator", "separate_touching"]
+__all__ = ["Augment", "Box", "border_weights", "boxes", "deform", "displacements", "generator", "separate_touching"]

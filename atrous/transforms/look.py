@@ -107,7 +107,7 @@ def _noisy(image: np.ndarray, deviation: float, rng: np.random.Generator) -> np.
     if image.dtype != np.uint8:
         return within(image + grain(image.shape, deviation, rng), image.dtype)
     whole = np.rint(_normal_quantiles() * deviation).clip(-255, 255).astype(np.int16)  # rounding first is the same here
-    return cv2.add(image, whole[_sixteen_bits(image.shape, rng)], dtype=cv2.CV_8U)
+    return cv2.add(image, whole[_sixteen_bits(image.shape, rng)], dtype=cv2.CV_8U).reshape(image.shape)
 
 
 def _packed(image: np.ndarray, quality: int) -> np.ndarray:
