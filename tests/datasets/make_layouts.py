@@ -4,7 +4,9 @@ Each maker fills a folder and returns what `read_mask` must give: image stem -> 
 them, or, where the layout names no classes, as they are in the masks.
 """
 
+import gzip
 import json
+import struct
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
@@ -378,6 +380,58 @@ def nnunet(root: Path) -> Masks:
             picture = image(10 * number + channel).convert("L")
             save(picture, root / f"images{part}" / f"case_{number}_000{channel}.png")
         save(mask, root / f"labels{part}" / f"case_{number}.png")
+    return found
+
+
+def write_nifti(path: Path, volume: np.ndarray) -> None:
+    """A NIfTI-1 file (gzip where the name says so) of uint8 or int16 (D, H, W), or (C, D, H, W), of 1 x 2 x 3 mm."""
+    header = bytearray(352)
+    sizes = volume.shape[::-1]
+    struct.pack_into("<i", header, 0, 348)
+    struct.pack_into("<8h", header, 40, len(sizes), *sizes, *[1] * (7 - len(sizes)))
+    struct.pack_into("<2h", header, 70, *{"uint8": (2, 8), "int16": (4, 16)}[volume.dtype.name])
+    struct.pack_into("<8f", header, 76, 1, 1, 2, 3, 1, 1, 1, 1)
+    struct.pack_into("<3f", header, 108, 352, 1, 0)  # where the voxels are, slope, intercept
+    header[123] = 2  # millimetres
+    header[344:348] = b"n+1\0"
+    content = bytes(header) + volume.tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+
+
+def volume(seed: int, values: list[int]) -> np.ndarray:
+    """Labels (4, 20, 28) that change from slice to slice."""
+    return np.stack([scene(10 * seed + number, values) for number in range(4)])
+
+
+def decathlon(root: Path) -> Masks:
+    """Two modalities in one file, an unlabelled test image."""
+    listed, found = [], {}
+    for number in range(2):
+        name = f"prostate_{number:02}.nii.gz"
+        rng = np.random.default_rng(number)
+        write_nifti(root / "imagesTr" / name, rng.integers(-900, 900, (2, 4, *SIZE)).astype(np.int16))
+        found[f"prostate_{number:02}.nii"] = volume(number, [0, 1, 2])
+        write_nifti(root / "labelsTr" / name, found[f"prostate_{number:02}.nii"])
+        listed.append({"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"})
+    content = {"name": "Prostate", "modality": {"0": "T2", "1": "ADC"}, "training": listed,
+               "labels": {"0": "background", "1": "PZ", "2": "TZ"}, "test": ["./imagesTs/p.nii.gz"]}  # fmt: skip
+    write_json(content, root / "dataset.json")
+    return found
+
+
+def nnunet_volumes(root: Path) -> Masks:
+    """Two channels in files of their own."""
+    found = {}
+    content = {"channel_names": {"0": "CT", "1": "PET"}, "labels": {"background": 0, "liver": 1, "tumour": 2},
+               "numTraining": 2, "file_ending": ".nii.gz"}  # fmt: skip
+    write_json(content, root / "dataset.json")
+    for number in range(2):
+        for channel in range(2):
+            values = np.random.default_rng(2 * number + channel).integers(-900, 900, (4, *SIZE)).astype(np.int16)
+            write_nifti(root / "imagesTr" / f"case_{number}_000{channel}.nii.gz", values)
+        found[f"case_{number}_0000.nii"] = volume(number, [0, 1, 2])
+        write_nifti(root / "labelsTr" / f"case_{number}.nii.gz", found[f"case_{number}_0000.nii"])
     return found
 
 

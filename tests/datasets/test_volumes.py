@@ -1,0 +1,95 @@
+"""Volumes: read through SimpleITK where it is installed, one sentence where it is not; not trained on as yet."""
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from atrous.datasets import open_dataset, open_source
+from atrous.datasets.convert import convert
+from atrous.errors import DataError, MissingExtra
+from atrous.io.volumes import read_labels, read_volume, volume_size
+from atrous.labels import LabelSet
+from tests.datasets.make_layouts import SIZE, Masks, decathlon, nnunet_volumes, write_nifti
+
+needs_simpleitk = pytest.mark.skipif(find_spec("SimpleITK") is None, reason="SimpleITK ([medical]) is not installed")
+BOTH = pytest.mark.parametrize(
+    "layout, make, names",
+    [
+        ("decathlon", decathlon, ("background", "PZ", "TZ")),
+        ("nnunet", nnunet_volumes, ("background", "liver", "tumour")),
+    ],
+    ids=["decathlon", "nnunet"],
+)
+
+
+@BOTH
+@needs_simpleitk
+def test_volumes_are_read_slices_first_channels_last(tmp_path: Path, layout: str, make: object, names: tuple) -> None:
+    expected: Masks = make(tmp_path)
+    source = open_source(tmp_path)
+    assert (source.layout, source.dimensions, source.labels) == (layout, 3, LabelSet(names))
+    assert (list(source.splits), source.faults) == (["all"], [])
+    assert {pair.image.stem for pair in source.pairs} == set(expected)
+    for number, pair in enumerate(source.pairs):
+        np.testing.assert_array_equal(source.read_mask(pair), expected[pair.image.stem])
+        image = source.read_image(pair)
+        assert image.shape == source.image_size(pair) == (4, *SIZE, 2)
+        if layout == "decathlon":
+            made = np.random.default_rng(number).integers(-900, 900, (2, 4, *SIZE))
+        else:
+            made = [np.random.default_rng(2 * number + c).integers(-900, 900, (4, *SIZE)) for c in range(2)]
+        np.testing.assert_array_equal(image, np.moveaxis(np.array(made), 0, -1))
+
+
+@BOTH
+def test_training_and_conversion_say_what_is_not_there_yet(
+    tmp_path: Path, layout: str, make: object, names: tuple
+) -> None:
+    make(tmp_path / "data")
+    with pytest.raises(DataError, match=r"data: volumes \(dataset.json .*\); training takes two-dimensional images"):
+        open_dataset(tmp_path / "data")
+    with pytest.raises(DataError, match=r"data: volumes \(dataset.json .*\); plain pairs hold two-dimensional images"):
+        convert(open_source(tmp_path / "data"), tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+@BOTH
+def test_without_simpleitk_the_command_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str, make: object, names: tuple
+) -> None:
+    make(tmp_path)
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)
+    source = open_source(tmp_path)
+    for read in (source.read_mask, source.read_image, source.image_size):
+        with pytest.raises(MissingExtra, match=r"needs SimpleITK; run `pip install 'atrous\[medical\]'`"):
+            read(source.pairs[0])
+
+
+def test_a_decathlon_file_that_is_listed_and_missing(tmp_path: Path) -> None:
+    decathlon(tmp_path)
+    missing = tmp_path / "labelsTr" / "prostate_00.nii.gz"
+    missing.unlink()
+    source = open_source(tmp_path)
+    assert source.faults == [(missing, "no such file, but dataset.json names it; add it or strike it out")]
+    assert len(source.pairs) == 1
+
+
+@needs_simpleitk
+def test_damaged_volumes_and_labels_that_are_none(tmp_path: Path) -> None:
+    write_nifti(tmp_path / "a.nii", np.arange(24, dtype=np.int16).reshape(2, 3, 4))
+    assert volume_size(tmp_path / "a.nii") == (2, 3, 4, 1)
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.nii"), np.arange(24).reshape(2, 3, 4))
+    write_nifti(tmp_path / "b.nii", np.full((2, 3, 4), -1, np.int16))
+    with pytest.raises(DataError, match=r"b.nii: labels from -1 to -1; expected whole numbers 0..65535"):
+        read_labels(tmp_path / "b.nii")
+    write_nifti(tmp_path / "c.nii", np.zeros((2, 2, 3, 4), np.uint8))
+    with pytest.raises(DataError, match=r"c.nii: labels of shape \(2, 3, 4, 2\); expected one value per voxel"):
+        read_labels(tmp_path / "c.nii")
+    (tmp_path / "d.nii").write_bytes((tmp_path / "a.nii").read_bytes()[:200])
+    with pytest.raises(DataError, match="d.nii: damaged or incomplete"):
+        read_volume(tmp_path / "d.nii")
+    with pytest.raises(DataError, match="e.nii: no such file"):
+        read_volume(tmp_path / "e.nii")
