@@ -4,10 +4,11 @@ The epochs' permutations are laid end to end; step s takes samples s * batch ...
 sample's augmentation depends on (seed, epoch, index) alone: 0, 1 or 2 workers and a resumed run see the same bytes.
 """
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -16,19 +17,36 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from torchvision import tv_tensors
 
 from atrous.datasets import Pairs
-from atrous.errors import ModelError
+from atrous.errors import DataError, ModelError
 from atrous.recipe import Recipe
 from atrous.sample import Sample
+from atrous.stop import STOPPING
 from atrous.transforms import Augment, Box, boxes, generator
 
 Key = tuple[int, int]
 """(epoch, index)"""
-Batch = tuple[torch.Tensor, torch.Tensor]
-"""Images (B, C, h, w), labels (B, h, w) int64."""
 Transform = Callable[..., Any]
 """Of torchvision.transforms.v2, or like one: (tv_tensors.Image, tv_tensors.Mask) -> the same."""
 MIX, THEN = 100, 101
 """Streams of random numbers of a sample besides those of the pictures in it (0, 1, ...)."""
+MOST_TRIES = 100
+"""Pictures in a row that may be unreadable before one of them is an error."""
+
+
+class Replaced(NamedTuple):
+    """A picture that could not be read any more, the one that stands in for it, and the reason."""
+
+    picture: str
+    instead: str
+    why: str
+
+
+class Batch(NamedTuple):
+    """Images (B, C, h, w) in the raw dtype's values, labels (B, h, w) int64, and what stands in for others."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    replaced: Sequence[Replaced] = ()
 
 
 def keys_of_step(step: int, batch: int, images: int, seed: int) -> list[Key]:
@@ -45,10 +63,12 @@ def _order(images: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(key=np.array([seed, epoch], np.uint64))).permutation(images)
 
 
-class TrainingSet(Dataset[Batch]):
+class TrainingSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """(epoch, index) -> augmented image (C, h, w) in the raw dtype's values, labels (h, w) int64; or many of them.
 
     mix: chances of cutmix and of mosaic, of `transforms.boxes`. then: what else is done to each crop.
+    In place of a picture that cannot be read (any more) stands the next one of the data set that can: which one depends
+    on the files alone.
     """
 
     def __init__(
@@ -61,16 +81,18 @@ class TrainingSet(Dataset[Batch]):
         then: Transform | None = None,
     ) -> None:
         self.pairs, self.augment, self.seed, self.mix, self.then = pairs, augment, seed, mix, then
+        self._replaced: list[Replaced] = []
 
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, key: Key) -> Batch:
-        images, labels = self.__getitems__([key])
-        return images[0], labels[0]
+    def __getitem__(self, key: Key) -> tuple[torch.Tensor, torch.Tensor]:
+        batch = self.__getitems__([key])
+        return batch.images[0], batch.labels[0]
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         """A batch, written once into its own memory."""
+        self._replaced = []
         samples = [self._sample(*key) for key in keys]
         height, width, channels = samples[0].image.shape
         kind = samples[0].image.dtype if samples[0].image.dtype == np.uint8 else np.dtype(np.float32)
@@ -82,7 +104,7 @@ class TrainingSet(Dataset[Batch]):
             else:
                 image[...] = sample.image.transpose(2, 0, 1)
             truth[...] = sample.mask
-        return torch.from_numpy(images), torch.from_numpy(labels)
+        return Batch(torch.from_numpy(images), torch.from_numpy(labels), self._replaced)
 
     def _sample(self, epoch: int, index: int) -> Sample:
         """The crop of a sample, with what is mixed into it."""
@@ -94,10 +116,27 @@ class TrainingSet(Dataset[Batch]):
         for part, box in enumerate(parts):
             rng = generator(self.seed, epoch, index, part)
             source = int(rng.integers(len(self.pairs))) if part else index
-            piece = self._crop(source, replace(self.augment, crop=(box.height, box.width)), rng)
+            piece = self._readable(source, replace(self.augment, crop=(box.height, box.width)), rng)
             whole = piece if len(parts) == 1 else _paste(whole, piece, box, crop)
         assert whole is not None
         return whole if self.then is None else transformed(whole, self.then, generator(self.seed, epoch, index, THEN))
+
+    def _readable(self, index: int, augment: Augment, rng: np.random.Generator) -> Sample:
+        """The crop of a picture, or of the first after it that can be read, by the same random numbers."""
+        state, count, why = rng.bit_generator.state, len(self.pairs), ""
+        for ahead in range(min(count, MOST_TRIES)):
+            place = (index + ahead) % count
+            try:
+                crop = self._crop(place, augment, rng)
+            except (DataError, OSError) as error:
+                rng.bit_generator.state, problem = state, error
+                why = why or str(error)
+                continue
+            if ahead:
+                names = [self.pairs.pairs[i].image.name for i in (index, place)]
+                self._replaced.append(Replaced(*names, why))
+            return crop
+        raise problem
 
     def _crop(self, index: int, augment: Augment, rng: np.random.Generator) -> Sample:
         """One picture augmented, of which no more is decoded than its zoom needs."""
@@ -194,7 +233,10 @@ def _as_it_is(batch: Batch) -> Batch:
 
 
 def _settle_worker(_: int) -> None:
-    """One thread, and a share of the memory for decoded samples."""
+    """One thread, a share of the memory for decoded samples, and deaf to what asks the run to stop: it ends the worker
+    when it has saved itself, also where the signal goes to every process of a job."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)
     info = get_worker_info()
     assert info is not None

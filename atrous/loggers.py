@@ -1,17 +1,63 @@
-"""Where a run writes what happens: log.jsonl for programs, a progress bar for people."""
+"""Where a run writes what happens: log.jsonl and log.csv for programs, a progress bar for people, other services."""
 
+import csv
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from atrous.errors import MissingExtra
+
 T = TypeVar("T")
 LINE_EVERY = 30.0
 """Seconds between progress lines where the output is no terminal."""
+COLUMNS = (
+    "step", "seconds", "loss", "lr", "images_per_second", "waiting", "val_loss", "val_miou", "skipped", "bad_picture",
+)  # fmt: skip
+"""Of log.csv."""
+
+
+@runtime_checkable
+class Logger(Protocol):
+    """Whatever wants to hear of a run: a class of your own hands it on to W&B, MLflow or anything else.
+
+    A run that goes on after step s is told so by `resume(s)`; what it had said of later steps will be said again.
+    """
+
+    def resume(self, step: int) -> None:
+        """The run starts (0) or goes on after this step."""
+
+    def write(self, **entry: Any) -> None:
+        """One entry: `step`, and numbers and words under the names that docs/training.md lists."""
+
+    def close(self) -> None:
+        """The run is finished, or was stopped."""
+
+
+class Loggers:
+    """Several loggers as one."""
+
+    def __init__(self, loggers: Sequence[Logger]) -> None:
+        self.loggers = loggers
+
+    def resume(self, step: int) -> None:
+        """See `Logger`."""
+        for logger in self.loggers:
+            logger.resume(step)
+
+    def write(self, **entry: Any) -> None:
+        """See `Logger`."""
+        for logger in self.loggers:
+            logger.write(**entry)
+
+    def close(self) -> None:
+        """See `Logger`."""
+        for logger in self.loggers:
+            logger.close()
 
 
 class JsonLines:
@@ -19,14 +65,75 @@ class JsonLines:
 
     def __init__(self, path: Path, step: int = 0) -> None:
         self.path = path
-        kept = [line for line in read_log(path) if line.get("step", 0) <= step]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        self.resume(step)
+
+    def resume(self, step: int) -> None:
+        """Keep the entries up to this step."""
+        kept = [line for line in read_log(self.path) if line.get("step", 0) <= step]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text("".join(json.dumps(line) + "\n" for line in kept))
 
     def write(self, **entry: Any) -> None:
         """Append one entry."""
         with self.path.open("a") as file:
             file.write(json.dumps(entry) + "\n")
+
+    def close(self) -> None:
+        """Every entry is in the file already."""
+
+
+class CsvLines:
+    """The same numbers as a table for spreadsheets: the columns `COLUMNS`, a row for each entry."""
+
+    def __init__(self, path: Path, step: int = 0) -> None:
+        self.path = path
+        self.resume(step)
+
+    def resume(self, step: int) -> None:
+        """Keep the rows up to this step."""
+        kept = []
+        if self.path.exists():
+            with self.path.open(newline="") as file:
+                kept = [row for row in csv.DictReader(file) if (row.get("step") or "").isdigit()]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(row for row in kept if int(row["step"]) <= step and None not in row)
+
+    def write(self, **entry: Any) -> None:
+        """Append one row."""
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n").writerow(entry)
+
+    def close(self) -> None:
+        """Every row is in the file already."""
+
+
+class TensorBoard:
+    """The numbers for TensorBoard, in `folder`; MissingExtra where it is not installed."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise MissingExtra("TensorBoard is not installed: pip install 'atrous[tensorboard]'") from error
+        self._open, self._writer = lambda step: SummaryWriter(str(folder), purge_step=step), None
+
+    def resume(self, step: int) -> None:
+        """Open the file; what was written after this step is hidden."""
+        self._writer = self._open(step + 1 if step else None)
+
+    def write(self, **entry: Any) -> None:
+        """Every number as a curve over the steps."""
+        for name, value in entry.items():
+            if name != "step" and isinstance(value, int | float) and self._writer is not None:
+                self._writer.add_scalar(name, value, entry["step"])
+
+    def close(self) -> None:
+        """Write out what is left."""
+        if self._writer is not None:
+            self._writer.close()
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from atrous.batches import Batch, Transform, batches
 from atrous.datasets import Pairs
 from atrous.files import write_atomically
 from atrous.objective import Objective
+from atrous.optimise import backward
 from atrous.recipe import Recipe
 
 Choice = tuple[str, bool]
@@ -53,6 +54,7 @@ def settle(
 
     began: `time.perf_counter()` at the start of the run, what has passed counts. validation: seconds of one validation.
     """
+    objective.freeze(recipe.freeze if recipe.freeze_steps is None else None)  # what costs most of the run
     batch = next(batches(pairs, recipe, 0, 1, then=transform))
     if recipe.precision is None or recipe.channels_last is None:
         precision, channels_last = _remembered(recipe, objective, batch, device)
@@ -66,9 +68,10 @@ def settle(
         left = recipe.time - (time.perf_counter() - began) - validations * validation
         recipe = recipe.model_copy(update={"steps": max(10, int(0.97 * left / seconds))})
     assert recipe.steps is not None
+    rise = round(0.3 * recipe.steps) if recipe.schedule == "one_cycle" else min(500, recipe.steps // 20)
     updates = {
         "validate_every": recipe.validate_every or max(1, -(-recipe.steps // validations)),
-        "warmup": recipe.warmup if recipe.warmup is not None else min(500, recipe.steps // 20),
+        "warmup": recipe.warmup if recipe.warmup is not None else rise,
     }
     return recipe.model_copy(update=updates)
 
@@ -93,8 +96,10 @@ VALIDATIONS = 8
 def _remembered(recipe: Recipe, objective: Objective, batch: Batch, device: torch.device) -> Choice:
     """The fastest choice, from the cache or measured now: three interleaved rounds after one that is not counted."""
     what = [platform.node(), platform.processor(), str(device), str(torch.get_num_threads()), torch.__version__]
-    what += [recipe.model, str(recipe.model_options()), str(tuple(batch[0].shape)), recipe.optimizer]
+    what += [recipe.model, str(recipe.model_options()), str(tuple(batch.images.shape)), recipe.optimizer]
     what += [recipe.refine] if recipe.refine else []
+    unlike = {"accumulate": recipe.accumulate, "freeze": recipe.freeze, "distil": recipe.distil_digest}
+    what += [f"{key}={value}" for key, value in unlike.items() if value not in (None, 1)]
     path = Path(user_cache_path("atrous")) / "choices" / f"{sha256('|'.join(what).encode()).hexdigest()[:16]}.json"
     options = candidates(device)
     try:
@@ -103,11 +108,11 @@ def _remembered(recipe: Recipe, objective: Objective, batch: Batch, device: torc
             return choice
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    trials = {choice: Trial(objective, choice, device) for choice in options}
+    trials = {choice: Trial(objective, choice, device, recipe.accumulate) for choice in options}
     seconds: dict[Choice, list[float]] = {choice: [] for choice in options}
     for _ in range(4):
         for choice, trial in trials.items():
-            seconds[choice].append(trial.step(*batch))
+            seconds[choice].append(trial.step(batch.images, batch.labels))
     best = min(options, key=lambda choice: statistics.median(seconds[choice][1:]))
     medians = {f"{p}{' channels_last' if c else ''}": statistics.median(seconds[p, c][1:]) for p, c in options}
     kept = {"precision": best[0], "channels_last": best[1], "seconds": medians, "what": what}
@@ -119,9 +124,9 @@ def _step_seconds(recipe: Recipe, objective: Objective, loading: Iterator[Batch]
     """Median seconds of a step with its loading, after two that are not counted."""
     assert recipe.precision is not None
     assert recipe.channels_last is not None
-    trial = Trial(objective, (recipe.precision, recipe.channels_last), device)
+    trial = Trial(objective, (recipe.precision, recipe.channels_last), device, recipe.accumulate)
     seconds, last = [], time.perf_counter()
-    for images, labels in loading:
+    for images, labels, _ in loading:
         trial.step(images, labels)
         now = time.perf_counter()
         seconds.append(now - last)
@@ -132,22 +137,20 @@ def _step_seconds(recipe: Recipe, objective: Objective, loading: Iterator[Batch]
 class Trial:
     """A throw-away copy of the objective that takes steps of gradient descent with a rate of zero."""
 
-    def __init__(self, objective: Objective, choice: Choice, device: torch.device) -> None:
+    def __init__(self, objective: Objective, choice: Choice, device: torch.device, parts: int = 1) -> None:
         self.fabric = Fabric(accelerator=device.type, devices=1, precision=FABRIC_PRECISION[choice[0]])  # type: ignore[arg-type]
         model = copy.deepcopy(objective)
         model.model.to(memory_format=torch.channels_last if choice[1] else torch.contiguous_format)
-        self.channels_last = choice[1]
+        self.channels_last, self.shares = choice[1], [1 / parts] * parts
         self.module, self.optimizer = self.fabric.setup(model, torch.optim.AdamW(model.parameters(), lr=0.0))
 
     def step(self, images: torch.Tensor, labels: torch.Tensor) -> float:
         """Seconds of one training step."""
         start = time.perf_counter()
         images, labels = self.fabric.to_device((images, labels))
-        loss = self.module(images, labels)
-        self.fabric.backward(loss)
+        backward(self.fabric, self.module, images, labels, self.shares)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        loss.item()
         return time.perf_counter() - start
 
 

@@ -14,6 +14,7 @@ Frozen = Literal["encoder", "norms", "all_norms"] | None
 """What does not train: the encoder; its norms (statistics, scales and shifts); those of the whole network; nothing."""
 NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, InstanceNorm)
 
+
 class Normalise(nn.Module):
     """(x - mean) / std per channel, on raw (N, C, H, W) pixels of any dtype; mean and std in the pixels' own units."""
 

@@ -25,6 +25,7 @@ import torch
 from atrous import __version__
 from atrous.bundle import Card, load_bundle
 from atrous.datasets import DataSet, channel_statistics
+from atrous.ensemble import digest
 from atrous.errors import DataError, ModelError, RecipeError, WeightsError, nearest
 from atrous.models import MODELS, create_model
 from atrous.recipe import Recipe
@@ -49,12 +50,16 @@ def draft(
 
     pretrained: None takes ImageNet weights where they can be had and says so where not; True insists (WeightsError);
     False starts from random weights; a string is a file of encoder weights. held: the recipe of a run that goes on.
-    init, a wish: a bundle or run to start from, whose network and normalisation are taken over.
+    init, a wish: a bundle or run to start from, whose network and normalisation are taken over. distil: one to learn
+    from, whose digest is kept, so that a run never goes on with another.
     """
     card = None
     if wishes.get("init") is not None:
         source = Path(wishes["init"])
         wishes["init"] = str(source / "model.safetensors" if source.is_dir() else source)
+    if wishes.get("distil") is not None:
+        wishes["distil_digest"] = digest(Path(wishes["distil"]))
+        wishes["distil"] = str(wishes["distil"])
     if wishes.get("init") is not None and held is None:
         card, network_of = _start(wishes["init"], model, encoder, data, say)
         model, encoder, pretrained, wishes = card.model, card.options.get("encoder"), False, wishes | network_of
@@ -102,6 +107,13 @@ def draft(
         **network,
         **fields,
     )
+
+
+def again(data: DataSet, held: Recipe, **wishes: Any) -> Recipe:
+    """The recipe of a run with what the data are now and what is asked for, to be compared with it; None: as it is."""
+    now = {"fingerprint": fingerprint(data), "train_images": len(data.splits["train"])}
+    asked = {key: value for key, value in wishes.items() if value is not None and key in Recipe.model_fields}
+    return Recipe.checked(str(data.root), **held.model_dump() | now | asked)
 
 
 def _start(

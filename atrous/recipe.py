@@ -69,18 +69,37 @@ class Recipe(BaseModel):
     smoothing: float = Field(0.0, ge=0, lt=1)
     aux_weight: float | tuple[float, ...] = 0.4
     """Of the auxiliary outputs: of each, or one value each; nnU-Net's are [0.5, 0.25, ...]."""
+    distil: str | None = None
+    """A bundle, run or folder of folds with the same classes, from whose answers the network learns too."""
+    distil_digest: str | None = None
+    distil_weight: float = Field(1.0, gt=0)
+    distil_temperature: float = Field(2.0, gt=0)
     # the optimiser
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float = Positive
     encoder_lr: float = Field(1.0, gt=0)
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    """Each layer of the encoder learns at this share of the rate of the one behind it."""
+    freeze: Literal["encoder", "norms", "all_norms"] | None = None
+    freeze_steps: int | None = Field(None, gt=0)
+    """For how many steps; None: for all."""
     refine_lr: float = Field(10.0, gt=0)
     weight_decay: float = Field(0.01, ge=0)
     clip: float = Field(1.0, ge=0)
     warmup: int | None = Field(None, ge=0)
+    schedule: Literal["poly", "cosine", "one_cycle"] = "poly"
     power: float = Field(0.9, gt=0)
     ema: float | None = Field(None, gt=0, lt=1)
     batch: int = Positive
+    """Pictures of a step, which pass through the network in `accumulate` parts."""
+    accumulate: int = Field(1, gt=0)
     seed: int = Field(0, ge=0)
+    patience: int | None = Field(None, gt=0)
+    """Stop after so many validations in a row that were not the best."""
+    fold: tuple[int, int] | None = None
+    """(i, K): the i-th, from 1 on, of K folds is `val`."""
+    extended: tuple[tuple[int, int], ...] = ()
+    """For each extension the step at which the run had ended, and of how many its schedule was."""
     # measured once, fixed before step 1; None: still open
     time: float | None = Field(None, gt=0)
     steps: int | None = Field(None, gt=0)
@@ -107,6 +126,19 @@ class Recipe(BaseModel):
             raise ValueError(f"cutmix={self.cutmix} and mosaic={self.mosaic} are chances of one thing or the other; "
                              "together at most 1")  # fmt: skip
         return self
+
+    @model_validator(mode="after")
+    def _parts(self) -> "Recipe":
+        if self.accumulate > self.batch:
+            raise ValueError(f"accumulate={self.accumulate} parts cannot be made of batch={self.batch} pictures")
+        if self.freeze_steps is not None and self.freeze is None:
+            raise ValueError("freeze_steps without freeze; say what: encoder, norms or all_norms")
+        return self
+
+    @property
+    def ends(self) -> list[int]:
+        """The steps at which the run had ended before it was extended."""
+        return [end for end, _ in self.extended]
 
     def model_options(self) -> dict[str, Any]:
         """The arguments of `create_model` besides the name and the classes."""

@@ -5,45 +5,40 @@ function of (seed, step), and so are its dropout masks and learning rate: a run 
 again ends in the same tensors, bit for bit, as one that was not.
 """
 
-import copy
 import os
-import signal
-import statistics
-import threading
 import time
 from collections.abc import Iterator, Sequence
+from math import isfinite
 from pathlib import Path
-from types import FrameType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from rich.console import Console
-from torch import nn
+from safetensors import SafetensorError, safe_open
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from atrous.batches import Transform, batches, name_of
-from atrous.bundle import save_bundle
+from atrous.batches import Replaced, Transform, batches, name_of
+from atrous.bundle import Card, save_bundle
 from atrous.datasets import DataSet, Pairs
-from atrous.errors import AtrousError, RecipeError
-from atrous.evaluate import evaluate
-from atrous.loggers import Bar, JsonLines
-from atrous.losses import make_loss
+from atrous.errors import DataError, RecipeError
+from atrous.loggers import Bar, CsvLines, JsonLines, Logger, Loggers
 from atrous.measure import FABRIC_PRECISION, keep_freed_memory, settle
-from atrous.predict import Predictor
+from atrous.optimise import frozen_at, rate_at
 from atrous.recipe import Recipe
-from atrous.run import Run, build, check_same, keep_best, known, load_weights, make_card, resume, save
-from atrous.sample import Sample
+from atrous.run import Run, build, check_same, known, load_weights, make_card, resume, save
+from atrous.step import MOST_SKIPPED, pictures_of_step, take_step, too_many_skipped
+from atrous.stop import Stop
+from atrous.validation import validate, validation_seconds
 
 T = TypeVar("T")
 SAVE_EVERY = 60.0
 """Seconds between checkpoints; one is also written before every validation."""
 STARVED = 0.1
 """Share of the time that the network may wait for pictures before advice is given."""
-
-
-class Interrupted(AtrousError):
-    """Training was asked to stop (Ctrl-C, SIGTERM); everything is saved."""
+BAD = 0.01
+"""Share of the training pictures that may vanish or be damaged during a run; one may always."""
 
 
 def train(
@@ -53,27 +48,34 @@ def train(
     *,
     workers: int = 0,
     transform: Transform | None = None,
+    extend: int | None = None,
+    loggers: Sequence[Logger] = (),
     console: Console | None = None,
 ) -> Path:
     """Train by the recipe in `folder` (from `draft` when it holds none yet); returns the bundle's path.
 
-    transform: of torchvision v2, applied to every augmented crop (`batches.transformed`).
+    transform: of torchvision v2, applied to every augmented crop (`batches.transformed`). extend: so many steps more of
+    a run that is finished. loggers: who is told what stands in log.jsonl too.
     The same call again resumes from the newest whole checkpoint; a finished run is left as it is.
-    Raises Interrupted after saving when a stop was asked for, AtrousError when the loss is not finite.
+    Raises Interrupted after saving when a stop was asked for, AtrousError when too many steps have no finite loss.
     """
     console, began = console or Console(quiet=True), time.perf_counter()
     keep_freed_memory()
     bundle, saved = folder / "model.safetensors", folder / "recipe.toml"
     draft = draft.model_copy(update={"transform": name_of(transform) if transform else None})
-    recipe = Recipe.load(saved) if saved.exists() else draft
+    fresh = not saved.exists()
+    if fresh and extend:
+        raise RecipeError(f"{folder}: holds no run to extend; train one first")
+    recipe = draft if fresh else Recipe.load(saved)
     check_same(recipe, draft, folder)
     if recipe.transform and not transform:
         raise RecipeError(f"{folder} was trained with a transform given from Python, {recipe.transform}; give it again")
+    if recipe.patience and "val" not in data.splits:
+        raise RecipeError(f"{data.root}: patience counts validations, but there is no val split; leave patience away")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    fresh = not saved.exists()
     run = build(recipe, data, folder, pretrained=fresh)
     if fresh:
-        validation = _validation_seconds(run, device) if recipe.steps is None else 0.0
+        validation = validation_seconds(run, device) if recipe.steps is None else 0.0
         recipe = settle(
             recipe,
             run.objective,
@@ -92,24 +94,40 @@ def train(
     torch.use_deterministic_algorithms(True, warn_only=True)
     fabric = Fabric(accelerator=device.type, devices=1, precision=FABRIC_PRECISION[recipe.precision])  # type: ignore[arg-type]
     resume(run, console)
-    if run.step == recipe.steps and run.validated == recipe.steps and bundle.exists():
-        console.print(f"{folder} is finished ({recipe.steps} steps): {bundle}")
+    if extend:
+        recipe = lengthen(run, extend, bundle)
+    if run.finished and is_of(bundle, recipe):
+        console.print(f"{folder} is finished ({run.step} steps): {bundle}")
         return bundle
     console.print(f"{recipe.steps} steps of {recipe.batch} x {recipe.crop[0]}x{recipe.crop[1]}, {recipe.precision}"
                   f"{', channels_last' if recipe.channels_last else ''}, on {device}")  # fmt: skip
+    if recipe.batch // recipe.accumulate == 1 and (norms := learning_norms(run)):
+        console.print(f"[yellow]{single_advice(recipe, norms)}[/]", highlight=False)
+    log = Loggers([JsonLines(folder / "log.jsonl"), CsvLines(folder / "log.csv"), *loggers])
     with Stop() as stop:
-        loop(run, fabric, stop, workers, console, transform)
+        log.resume(run.step)
+        try:
+            loop(run, fabric, stop, workers, console, log, transform)
+        finally:
+            log.close()
+    if run.bad:
+        console.print(f"[yellow]{len(run.bad)} pictures could not be read, others stood in: {', '.join(run.bad)}[/]")
     best = load_weights(folder / "checkpoints" / "best.safetensors", run)
     save_bundle(bundle, best, run.card)
     return bundle
 
 
 def loop(
-    run: Run, fabric: Fabric, stop: "Stop", workers: int, console: Console, transform: Transform | None = None
+    run: Run,
+    fabric: Fabric,
+    stop: Stop,
+    workers: int,
+    console: Console,
+    log: Logger,
+    transform: Transform | None = None,
 ) -> None:
     """All steps that are left, with a validation every `validate_every` steps and after the last."""
     recipe, steps, every = run.recipe, known(run.recipe.steps), known(run.recipe.validate_every)
-    log = JsonLines(run.folder / "log.jsonl", run.step)
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
     run.objective.model.to(memory_format=layout)
     module, optimizer = fabric.setup(run.objective, run.optimizer)
@@ -118,8 +136,8 @@ def loop(
     stream = batches(pairs, recipe, run.step, steps, workers=workers, then=transform)
     began, saved, losses, speed = time.perf_counter() - run.seconds, time.perf_counter(), [], Speed()
     with Bar(console, "train", steps, run.step) as bar:
-        while run.step < steps or run.validated < steps:
-            due = run.step > 0 and (run.step % every == 0 or run.step == steps)
+        while not run.finished:
+            due = run.step > 0 and (run.step % every == 0 or run.step in (*recipe.ends, steps))
             if due and run.validated < run.step:
                 validate(run, fabric.device, stop, log, began)
                 module.train()
@@ -128,84 +146,98 @@ def loop(
                 saved = time.perf_counter()
                 speed.go_on()
                 continue
-            images, labels = fabric.to_device(speed.wait_for(stream))
-            losses.append(take_step(run, fabric, module, optimizer, images.contiguous(memory_format=layout), labels))
+            images, labels, replaced = speed.wait_for(stream)
+            note_bad(run, replaced, log, console)
+            images, labels = fabric.to_device((images, labels))
+            images = images.contiguous(memory_format=layout)
+            loss, problem = take_step(run, fabric, module, optimizer, images, labels)
             run.step += 1
             run.seconds = time.perf_counter() - began
+            if problem:
+                log.write(step=run.step, skipped=run.skipped, why=problem, pictures=pictures_of_step(run, run.step - 1))
+            if run.skipped >= MOST_SKIPPED:
+                raise too_many_skipped(run, problem)
+            losses = [*losses[-9:], loss] if isfinite(loss) else losses
+            mean = float(np.mean(losses)) if losses else None
             speed.count(recipe.batch)
             best = f"{run.best:.3f}" if run.best >= 0 else "-"
-            bar.update(run.step, f"loss {np.mean(losses[-10:]):.3f}  mIoU {best}  {speed}")
+            bar.update(run.step, f"loss {mean or np.nan:.3f}  mIoU {best}  {speed}")
             if run.step % 10 == 0 or run.step == steps:
-                log.write(step=run.step, loss=float(np.mean(losses[-10:])), lr=rate_at(recipe, run.step - 1),
+                log.write(step=run.step, loss=mean, lr=rate_at(recipe, run.step - 1),
                           images_per_second=round(speed.rate, 2), waiting=round(speed.waiting, 3),
                           seconds=round(run.seconds, 2))  # fmt: skip
             if speed.steps == 50 and speed.waiting_in_all > STARVED:
                 console.print(f"[yellow]{advice(speed.waiting_in_all, workers, pairs)}[/]", highlight=False)
-            if run.step % every == 0 or run.step == steps or stop.asked or time.perf_counter() - saved > SAVE_EVERY:
+            due = run.step % every == 0 or run.step in (*recipe.ends, steps)
+            if due or stop.asked or time.perf_counter() - saved > SAVE_EVERY:
                 save(run)
                 saved = time.perf_counter()
             if stop.asked:
-                raise Interrupted(
+                raise stop.interrupted(
                     f"stopped after step {run.step} of {steps}, saved in {run.folder}; the same command resumes"
                 )
+        if run.step < steps:
+            console.print(f"stopped early after step {run.step}: {run.stale} validations in a row without a better one")
 
 
-def take_step(
-    run: Run, fabric: Fabric, module: nn.Module, optimizer: Any, images: torch.Tensor, labels: torch.Tensor
-) -> float:
-    """One step of gradient descent; returns the loss."""
-    recipe = run.recipe
-    torch.manual_seed(int(np.random.SeedSequence([recipe.seed, run.step]).generate_state(1)[0]))
-    for group in optimizer.param_groups:
-        group["lr"] = rate_at(recipe, run.step) * group["factor"]
-    loss = module(images, labels)
-    fabric.backward(loss)
-    value = float(loss.detach())
-    if not np.isfinite(value):
-        raise AtrousError(
-            f"{run.folder}: the loss is {value} at step {run.step + 1}; the last checkpoint is kept, "
-            f"start a new run with a lower --lr than {recipe.lr}"
+def note_bad(run: Run, replaced: Sequence[Replaced], log: Logger, console: Console) -> None:
+    """Log pictures that could not be read any more; DataError when they are more than one in a hundred."""
+    for name, instead, why in replaced:
+        if name in run.bad:
+            continue
+        run.bad.append(name)
+        log.write(step=run.step + 1, bad_picture=name, instead=instead, why=why)
+        console.print(f"[yellow]{name} could not be read any more, {instead} stands in: {why}[/]", highlight=False)
+    count = len(run.data.splits["train"])
+    if len(run.bad) > max(1, BAD * count):
+        raise DataError(
+            f"{run.data.root}: {len(run.bad)} of {count} training pictures could not be read any more, more than one "
+            f"in a hundred: {', '.join(run.bad[:4])}, ...; put them back and give the same command again"
         )
-    if recipe.clip:
-        fabric.clip_gradients(module, optimizer, max_norm=recipe.clip)
-    optimizer.step()
-    optimizer.zero_grad()
-    if run.average is not None:
-        run.average.update_parameters(run.objective.model)
-    return value
 
 
-def rate_at(recipe: Recipe, step: int) -> float:
-    """The learning rate of a step from 0 on: linear warm-up, then poly, lr (1 - t/T)^power (Chen et al. 2017)."""
-    warmup, steps = recipe.warmup or 0, known(recipe.steps)
-    if step < warmup:
-        return recipe.lr * (step + 1) / (warmup + 1)
-    return recipe.lr * (1 - (step - warmup) / max(steps - warmup, 1)) ** recipe.power
+def lengthen(run: Run, more: int, bundle: Path) -> Recipe:
+    """Give a finished run so many steps more, unless that is what it is at; its recipe is written anew.
+
+    From where the run had ended it follows the schedule of as many steps as it has then (`optimise.rate_at`).
+    """
+    recipe, steps = run.recipe, known(run.recipe.steps)
+    if not (run.finished and is_of(bundle, recipe)):
+        if recipe.ends and steps - recipe.ends[-1] == more:
+            return recipe
+        raise RecipeError(
+            f"{run.folder}: is at step {run.step} of {steps}; let it finish by the command it was started with, then "
+            "extend it"
+        )
+    longer = {"steps": run.step + more, "extended": (*recipe.extended, (run.step, steps))}
+    run.recipe = recipe.model_copy(update=longer)
+    run.card, run.stale = make_card(run.recipe, run.data), 0
+    run.recipe.save(run.folder / "recipe.toml")
+    return run.recipe
 
 
-def validate(run: Run, device: torch.device, stop: "Stop", log: JsonLines, began: float) -> None:
-    """Judge the weights that would be kept on the validation split, keep them when they are the best so far."""
-    if "val" not in run.data.splits:
-        keep_best(run, None)
-        return
-    predictor = Predictor(run.evaluated, run.card, device=str(device))
-    loss = make_loss(run.recipe.loss, run.data.labels.ignore_index)
-    losses, counts = [], []
+def is_of(bundle: Path, recipe: Recipe) -> bool:
+    """Whether the bundle is the whole run's: not missing, and not from before an extension."""
+    try:
+        with safe_open(bundle, framework="pt") as file:
+            return Card.from_json(file.metadata()["atrous"]).recipe.get("steps") == recipe.steps
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return False
 
-    def labels_of(sample: Sample) -> np.ndarray:
-        if stop.asked:
-            raise Interrupted(f"stopped after step {run.step}, saved in {run.folder}; the same command resumes")
-        prediction = predictor(sample.image)
-        scores, truth = torch.from_numpy(prediction.probabilities), torch.tensor(known(sample.mask))
-        losses.append(float(loss(scores.clamp_min(1e-12).log()[None], truth[None])))
-        counts.append(int((truth != run.data.labels.ignore_index).sum()))
-        return prediction.labels
 
-    result = evaluate(labels_of, run.data.splits["val"], run.data.labels, "val")
-    keep_best(run, result)
-    run.seconds = time.perf_counter() - began
-    log.write(step=run.step, val_miou=result.summary()["miou"], val_loss=float(np.average(losses, weights=counts)),
-              seconds=round(run.seconds, 2))  # fmt: skip
+def learning_norms(run: Run) -> int:
+    """How many batch norms take their statistics from the batch."""
+    run.objective.freeze(frozen_at(run.recipe, run.step))
+    return sum(isinstance(layer, _BatchNorm) and layer.training for layer in run.objective.model.modules())
+
+
+def single_advice(recipe: Recipe, norms: int) -> str:
+    """What to do about batches of one picture."""
+    way = "a smaller accumulate" if recipe.accumulate > 1 else "--batch 2 or more"
+    return (
+        f"{norms} batch norms see one picture at a time, and learn each one's own statistics, which prediction does "
+        f"not use: take {way}, or with pretrained weights --set frozen_norms=true"
+    )
 
 
 class Speed:
@@ -258,36 +290,3 @@ def advice(waiting: float, workers: int, pairs: Pairs) -> str:
         remedies.append(f"--workers {min(max(2, 2 * workers), cores)} loads them beside it")
     remedies.append("smaller picture files or fewer options of augmentation take less")
     return f"the network waits {waiting:.0%} of the time for pictures: {'; '.join(remedies[:2])}"
-
-
-class Stop:
-    """Ctrl-C and SIGTERM ask for a stop at the next step; a second Ctrl-C stops at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> "Stop":
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number: int, _: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-
-
-def _validation_seconds(run: Run, device: torch.device) -> float:
-    """What one validation will take, from three pictures."""
-    pairs: Sequence[Sample] = run.data.splits.get("val", [])
-    predictor, times = Predictor(copy.deepcopy(run.evaluated), run.card, device=str(device)), []
-    for index in range(min(4, len(pairs))):
-        start = time.perf_counter()
-        _ = predictor(pairs[index].image).probabilities
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:] or times or [0.0]) * len(pairs)

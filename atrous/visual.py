@@ -1,5 +1,8 @@
 """Pictures for people: images as 8-bit RGB, labels laid over them, errors, legends. Nothing here imports torch."""
 
+import base64
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -82,6 +85,40 @@ def legend(labels: LabelSet) -> np.ndarray:
         cv2.rectangle(picture, (x, y + 5), (x + swatch, y + 25), (110, 110, 110))
         cv2.putText(picture, name, (x + swatch + 10, y + 22), (30, 30, 30), font, size, WEIGHT)
     return picture
+
+
+def beside(columns: Sequence[Sequence[np.ndarray]], width: int) -> np.ndarray:
+    """Columns of pictures, (H, W, 3) uint8 of any size, side by side: (H', W', 3), each picture `width` pixels wide.
+
+    Columns of different heights are filled up in white.
+    """
+    stacks = []
+    for pictures in columns:
+        sizes = [(width, max(1, round(width * picture.shape[0] / picture.shape[1]))) for picture in pictures]
+        shrunk = [cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p, size in zip(pictures, sizes, strict=True)]
+        stacks.append(np.concatenate(shrunk))
+    height = max(len(stack) for stack in stacks)
+    page = np.full((height, width * len(stacks), 3), 255, np.uint8)
+    for place, stack in enumerate(stacks):
+        page[: len(stack), place * width : (place + 1) * width] = stack
+    return page
+
+
+def data_uri(rgb: np.ndarray, size: int, *, exact: bool, png: int) -> str:
+    """A picture (H, W, 3) uint8, scaled down to at most `size` pixels a side, as a `data:` URI.
+
+    exact: no new colours arise when it is scaled. It is stored as PNG where that takes at most `png` bytes, else JPEG.
+    """
+    height, width = rgb.shape[:2]
+    factor = min(1.0, size / max(height, width))
+    if factor < 1:
+        shape = (max(1, round(width * factor)), max(1, round(height * factor)))
+        rgb = cv2.resize(rgb, shape, interpolation=cv2.INTER_NEAREST if exact else cv2.INTER_AREA)
+    bgr, kind = rgb[..., ::-1], "png"
+    data = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, 6])[1] if png else np.empty(0, np.uint8)
+    if not 0 < len(data) <= png:
+        data, kind = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])[1], "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(data.tobytes()).decode()}"
 
 
 def _stretch(image: np.ndarray) -> np.ndarray:

@@ -32,12 +32,12 @@ def test_a_batch_depends_on_seed_and_step_alone(tmp_path: Path, workers: int) ->
 
     def digests(start: int, workers: int, seed: int = 0) -> list[str]:
         stream = batches(pairs, recipe(seed=seed), start, 5, workers=workers)
-        return [sha256(images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest() for images, labels in stream]
+        return [sha256(images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest() for images, labels, _ in stream]
 
     whole = digests(0, 0)
     assert digests(0, workers) == whole
     assert digests(3, workers) == whole[3:]
     assert digests(0, workers, seed=9) != whole
-    images, labels = next(batches(pairs, recipe(), 0, 1))
+    images, labels, _ = next(batches(pairs, recipe(), 0, 1))
     assert tuple(images.shape) == (4, 3, 32, 48)
     assert tuple(labels.shape) == (4, 32, 48)

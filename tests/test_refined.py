@@ -20,12 +20,13 @@ from atrous.loggers import read_log
 from atrous.losses import LOSSES
 from atrous.models import create_model
 from atrous.objective import Normalise, Objective
+from atrous.optimise import make_optimizer
 from atrous.plan import draft
 from atrous.recipe import Recipe
 from atrous.refine import CRFRNN, ConvCRF
 from atrous.refined import LAYERS, Refined, refined
 from atrous.report.run import train_command
-from atrous.run import build, make_optimizer
+from atrous.run import build
 from atrous.train import train
 
 MEAN, STD = (100.0, 110.0, 120.0), (50.0, 60.0, 70.0)

@@ -17,10 +17,11 @@ import atrous
 from atrous.datasets import open_dataset
 from atrous.errors import AtrousError, RecipeError, WeightsError
 from atrous.loggers import read_log
+from atrous.optimise import rate_at
 from atrous.plan import draft
 from atrous.recipe import Recipe
 from atrous.run import build
-from atrous.train import rate_at, train
+from atrous.train import train
 
 SMALL = {"model": "unet", "encoder": "test_resnet", "pretrained": False, "batch": 2, "crop": (32, 32)}
 
@@ -109,10 +110,13 @@ def test_a_time_budget_becomes_steps_before_step_one(tmp_path: Path) -> None:
     assert time.perf_counter() - began < 60  # a bound against runaway budgets, not a measurement
 
 
-def test_a_loss_that_is_not_finite_stops_with_advice(tmp_path: Path) -> None:
-    world = make_world(tmp_path / "world")
-    with pytest.raises(AtrousError, match=r"the loss is (nan|inf) at step \d+.*lower --lr"):
-        fit(world, tmp_path / "run", lr=1e12, optimizer="sgd", clip=0.0, steps=20)
+def test_losses_that_are_not_finite_stop_with_advice(tmp_path: Path) -> None:
+    world, run = make_world(tmp_path / "world"), tmp_path / "run"
+    with pytest.raises(AtrousError, match=r"20 steps had a loss or gradient .* with train\d.png.*lower --lr"):
+        fit(world, run, lr=1e12, optimizer="sgd", clip=0.0, steps=60)
+    skipped = [entry for entry in read_log(run / "log.jsonl") if "skipped" in entry]
+    assert [entry["skipped"] for entry in skipped] == list(range(1, 21))
+    assert all(len(entry["pictures"]) == 2 for entry in skipped)
 
 
 def test_learning_rate_table() -> None:

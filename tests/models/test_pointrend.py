@@ -12,7 +12,7 @@ from atrous.losses import CrossEntropy
 from atrous.models import create_model, pointrend
 from atrous.objective import Normalise, Objective
 from atrous.ops.resize import resize
-from atrous.run import make_optimizer
+from atrous.optimise import make_optimizer
 
 
 class Stub(nn.Module):
