@@ -1,0 +1,116 @@
+"""`Augment` for a batch of whole images on any device: the same numbers are drawn, torch does the work."""
+
+from collections.abc import Sequence
+from math import ceil
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from atrous.errors import DataError, ModelError
+from atrous.transforms.augment import Augment
+from atrous.transforms.look import Look, grain
+from atrous.transforms.warp import Move
+
+
+def augment_batch(
+    augment: Augment, images: torch.Tensor, labels: torch.Tensor, generators: Sequence[np.random.Generator]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(N, C, H, W), (N, H, W) -> the same types at the crop's size, as `augment` gives with the same generators but for
+    rounding: uint8 values differ by one or two, by more at edges where the crop zooms out to less than half.
+
+    images: uint8, or floating point in their own units. Beyond the images the labels are 255. Raises ModelError for
+    JPEG, which has no form on a device, and DataError for shapes that do not belong together.
+    """
+    if augment.jpeg < 100:
+        raise ModelError(f"jpeg={augment.jpeg}: packing happens on the processor alone; leave it at 100 here")
+    if images.ndim != 4 or labels.shape != (len(images), *images.shape[2:]) or len(generators) != len(images):
+        raise DataError(
+            f"images {tuple(images.shape)}, labels {tuple(labels.shape)}, {len(generators)} generators; "
+            "expected (N, C, H, W), (N, H, W) and N"
+        )
+    drawn = [augment.draw((images.shape[2], images.shape[3]), rng) for rng in generators]
+    moves, looks = [move for move, _ in drawn], [look for _, look in drawn]
+    taps = max(1, *(ceil(0.5 / move.zoom) for move in moves))
+    pixels = _read(images.float(), _places(moves, taps, images.device), taps)
+    pixels = _relook(_rounded(pixels, images.dtype), looks, generators, images.dtype)
+    return pixels.to(images.dtype), _nearest(labels, _places(moves, 1, images.device))
+
+
+def _places(moves: Sequence[Move], taps: int, device: torch.device) -> torch.Tensor:
+    """(N, taps * h, taps * w, 2): x and y in the image, in pixel indices, of taps x taps points in each pixel."""
+    height, width = moves[0].crop
+    y, x = (((torch.arange(n * taps, device=device, dtype=torch.float32) + 0.5) / taps - 0.5) for n in (height, width))
+    grid = torch.stack([x.expand(len(y), -1), y[:, None].expand(-1, len(x))], dim=-1).expand(len(moves), -1, -1, -1)
+    if any(move.moved is not None for move in moves):
+        moved = torch.from_numpy(np.stack([move.moved for move in moves])).to(device)  # type: ignore[misc]
+        grid = grid + moved.repeat_interleave(taps, 1).repeat_interleave(taps, 2)
+    matrix = torch.from_numpy(np.stack([move.matrix for move in moves])).to(device, torch.float32)
+    return grid @ matrix[:, None, :, :2].transpose(2, 3) + matrix[:, None, None, :, 2]
+
+
+def _read(images: torch.Tensor, places: torch.Tensor, taps: int) -> torch.Tensor:
+    """Bilinear, reflected about the outer pixels; the mean over each pixel's points."""
+    last = torch.tensor([max(images.shape[3] - 1, 1), max(images.shape[2] - 1, 1)], device=images.device)
+    grid = 2 * places / last - 1
+    read = functional.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=True)
+    return functional.avg_pool2d(read, taps) if taps > 1 else read
+
+
+def _nearest(labels: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    x, y = (places + 0.5).floor().long().unbind(-1)
+    height, width = labels.shape[1:]
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    batch = torch.arange(len(labels), device=labels.device)[:, None, None]
+    found = labels[batch, y.clamp(0, height - 1), x.clamp(0, width - 1)]
+    return torch.where(inside, found, torch.tensor(255, dtype=labels.dtype, device=labels.device))
+
+
+def _relook(
+    pixels: torch.Tensor, looks: Sequence[Look], generators: Sequence[np.random.Generator], dtype: torch.dtype
+) -> torch.Tensor:
+    """`look.change_look` on (N, C, h, w) floats that stand for values of `dtype`."""
+
+    def each(values: Sequence[float]) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.float32, device=pixels.device).view(-1, 1, 1, 1)
+
+    if pixels.shape[1] == 3 and any(look.colour is not None for look in looks):
+        colour = np.stack([np.eye(3) if look.colour is None else look.colour for look in looks])
+        pixels = torch.einsum("nij,njhw->nihw", torch.from_numpy(colour).to(pixels), pixels)
+    mean = pixels.mean((1, 2, 3), keepdim=True)
+    contrast, brightness = each([look.contrast for look in looks]), each([look.brightness for look in looks])
+    pixels = brightness * (contrast * (pixels - mean) + mean)
+    if any(look.gamma != 1 for look in looks):
+        low, high = pixels.amin((1, 2, 3), keepdim=True), pixels.amax((1, 2, 3), keepdim=True)
+        if dtype == torch.uint8:
+            low, high = torch.zeros_like(low), torch.full_like(high, 255)
+        span = (high - low).clamp_min(1e-12)
+        pixels = low + span * ((pixels - low) / span).clamp(0, 1) ** each([look.gamma for look in looks])
+    pixels = _rounded(pixels, dtype)
+    if any(look.blur for look in looks):
+        pixels = _rounded(_blurred(pixels, [look.blur for look in looks]), dtype)
+    if any(look.noise for look in looks):
+        white, shape = 255.0 if dtype == torch.uint8 else 1.0, (*pixels.shape[2:], pixels.shape[1])
+        noise = [grain(shape, look.noise * white, rng) for look, rng in zip(looks, generators, strict=True)]
+        pixels = _rounded(pixels + torch.from_numpy(np.stack(noise)).to(pixels).permute(0, 3, 1, 2), dtype)
+    return pixels
+
+
+def _rounded(pixels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return pixels.round().clamp(0, 255) if dtype == torch.uint8 else pixels
+
+
+def _blurred(pixels: torch.Tensor, deviations: Sequence[float]) -> torch.Tensor:
+    """A Gaussian of its own for each image, out to three standard deviations of the widest or to the image's side."""
+    images, channels = pixels.shape[:2]
+    for axis in (2, 3):
+        reach = min(ceil(3 * max(deviations)), pixels.shape[axis] - 1)
+        steps = np.arange(-reach, reach + 1)
+        weights = np.stack([np.exp(-0.5 * (steps / max(deviation, 1e-3)) ** 2) for deviation in deviations])
+        weights = (weights / weights.sum(1, keepdims=True)).repeat(channels, axis=0)
+        padding = (0, 0, reach, reach) if axis == 2 else (reach, reach, 0, 0)
+        shape = (-1, 1, 2 * reach + 1, 1) if axis == 2 else (-1, 1, 1, 2 * reach + 1)
+        kernels = torch.from_numpy(weights.astype(np.float32)).to(pixels.device).view(shape)
+        flat = functional.pad(pixels, padding, mode="reflect").flatten(0, 1)[None]
+        pixels = functional.conv2d(flat, kernels, groups=images * channels)[0].unflatten(0, (images, channels))
+    return pixels
