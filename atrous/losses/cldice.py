@@ -8,21 +8,26 @@ A skeleton of the prediction must lie in the truth, and the skeleton of the trut
 S is the soft skeleton (algorithm 1): what an opening takes away, gathered over erosions by one pixel.
 """
 
+from functools import reduce
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from atrous.losses.truth import align, mean_present
+from atrous.losses.truth import align
 
 POOL = {4: F.max_pool2d, 5: F.max_pool3d}
+LAYOUT = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""In which pooling over many classes is twice as fast on a processor."""
 
 
 class ClDice(nn.Module):
     """(logits (N, K, ...), labels (N, ...) or (N, K, ...)) -> scalar 0..1, the mean over classes present in the batch.
 
     Exclusive classes count but class 0, the background; all of multilabel. iterations: erosions, at least half the
-    width in pixels of the widest line. smooth: s, 1 pixel as the authors have it. What is ignored is 0 to its
-    neighbours. Points (N, K, P) have no lines, and their Dice remains. Add it to Dice: `0.5 * dice + 0.5 * cldice`.
+    width in pixels of the widest line, each as slow as the first. smooth: s, 1 pixel as the authors have it. What is
+    ignored is 0 to its neighbours. Points (N, K, P) have no lines, and their Dice remains. Add it to Dice:
+    `0.5 * dice + 0.5 * cldice`.
     """
 
     def __init__(self, ignore: int = 255, *, iterations: int = 3, smooth: float = 1.0) -> None:
@@ -33,14 +38,16 @@ class ClDice(nn.Module):
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         truth = align(logits, labels, self.ignore)
-        first = 1 if truth.exclusive else 0
-        p, y = truth.probabilities()[:, first:], truth.y[:, first:]
+        present = truth.y.any(0).flatten(1).any(1)  # (K,)
+        present[0] &= not truth.exclusive
+        if not present.any():
+            return 0 * truth.z.sum()
+        p, y = truth.probabilities()[:, present], truth.y[:, present]
         axes = [axis for axis in range(p.ndim) if axis != 1]
         lines_p, lines_y = soft_skeleton(p, self.iterations), soft_skeleton(y, self.iterations)
         precision = self._share((lines_p * y).sum(axes), lines_p.sum(axes))  # (K,)
         sensitivity = self._share((lines_y * p).sum(axes), lines_y.sum(axes))
-        loss = 1 - 2 * precision * sensitivity / (precision + sensitivity).clamp_min(1e-6)
-        return mean_present(loss, y.sum(axes) > 0)
+        return (1 - 2 * precision * sensitivity / (precision + sensitivity).clamp_min(1e-6)).mean()
 
     def _share(self, hit: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
         return (hit + self.smooth) / (total + self.smooth).clamp_min(1e-6)
@@ -50,22 +57,27 @@ def soft_skeleton(x: torch.Tensor, iterations: int) -> torch.Tensor:
     """Maps 0..1 (N, K, H, W) or (N, K, D, H, W) -> their soft skeletons; points (N, K, P) are their own."""
     if x.ndim not in POOL:
         return x
-    lines = (x - _open(x)).relu()
+    x = x.contiguous(memory_format=LAYOUT[x.ndim])
+    smaller = _erode(x)
+    lines = (x - _dilate(smaller)).relu()
     for _ in range(iterations):
-        x = _erode(x)
-        rest = (x - _open(x)).relu()
+        x, smaller = smaller, _erode(smaller)
+        rest = (x - _dilate(smaller)).relu()
         lines = lines + (rest - lines * rest).relu()
     return lines
 
 
 def _erode(x: torch.Tensor) -> torch.Tensor:
     """The minimum over each pixel and its neighbours along the axes; the image goes on beyond its border."""
-    axes = x.ndim - 2
-    along = [tuple(3 if axis == a else 1 for a in range(axes)) for axis in range(axes)]
-    minima = [-POOL[x.ndim](-x, size, 1, tuple(side // 2 for side in size)) for size in along]
-    return torch.stack(minima).amin(0)
+    return reduce(torch.minimum, (-_maxima(-x, axis) for axis in range(2, x.ndim)))
 
 
-def _open(x: torch.Tensor) -> torch.Tensor:
-    """An erosion, then the maximum over squares or cubes of 3."""
-    return POOL[x.ndim](_erode(x), 3, 1, 1)
+def _dilate(x: torch.Tensor) -> torch.Tensor:
+    """The maximum over squares or cubes of 3, one axis after the other."""
+    return reduce(_maxima, range(2, x.ndim), x)
+
+
+def _maxima(x: torch.Tensor, axis: int) -> torch.Tensor:
+    """The maximum over three pixels along an axis."""
+    size = [3 if a == axis else 1 for a in range(2, x.ndim)]
+    return POOL[x.ndim](x, size, 1, [side // 2 for side in size])

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from atrous.errors import DataError
+from atrous.ops.distance import distance_to
 
 REACH = 6.0
 """Farther from a cell than so many sigma, what it adds is below 2e-8 of the border's weight, and is left out."""
@@ -33,7 +34,7 @@ def border_weights(
     margin = np.ceil(REACH * sigma / steps).astype(int)
     for number, box in enumerate(ndimage.find_objects(cells), start=1):
         around = tuple(slice(max(0, s.start - m), s.stop + m) for s, m in zip(box, margin, strict=True))
-        distance = ndimage.distance_transform_edt(cells[around] != number, sampling=steps)
+        distance = distance_to(cells[around] == number, None if spacing is None else steps)
         first, second = nearest[0][around], nearest[1][around]
         np.minimum(second, np.maximum(first, distance), out=second)
         np.minimum(first, distance, out=first)

@@ -94,11 +94,11 @@ def signed_distance(mask: np.ndarray, counted: np.ndarray | None = None) -> np.n
     inside, outside = mask & counted, ~mask & counted
     if not inside.any() or not outside.any():
         return np.zeros(mask.shape, np.float32)
-    return np.where(inside, 1 - _distance_to(outside), np.where(outside, _distance_to(inside), 0)).astype(np.float32)
+    return np.where(inside, 1 - distance_to(outside), np.where(outside, distance_to(inside), 0)).astype(np.float32)
 
 
-def _distance_to(mask: np.ndarray) -> np.ndarray:
-    """Euclidean pixels to the nearest pixel of a mask that has one."""
-    if mask.ndim == 2:
+def distance_to(mask: np.ndarray, spacing: Sequence[float] | None = None) -> np.ndarray:
+    """The Euclidean distance to the nearest pixel of a mask that has one, of its shape: pixels, or units of spacing."""
+    if mask.ndim == 2 and spacing is None:
         return cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return ndimage.distance_transform_edt(~mask)
+    return ndimage.distance_transform_edt(~mask, sampling=spacing)
