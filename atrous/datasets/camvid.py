@@ -20,7 +20,7 @@ from pathlib import Path
 
 from atrous.datasets import layout
 from atrous.datasets.colours import distinct, values_of
-from atrous.datasets.tree import SPLITS, Readers, Source, image_file, size_of_file, some_picture
+from atrous.datasets.tree import SPLITS, Readers, Source, folders_in, image_file, size_of_file, some_picture
 from atrous.errors import DataError
 from atrous.labels import CAMVID11, Colour, LabelSet
 
@@ -101,7 +101,7 @@ def _folders(root: Path) -> dict[str, tuple[Path, Path]]:
     if all(folder.is_dir() for folder in whole):
         return {"all": whole}
     found = {}
-    for folder in sorted(path for path in root.iterdir() if path.is_dir() and path.name.lower() in SPLITS):
+    for folder in (path for path in folders_in(root) if path.name.lower() in SPLITS):
         masks = next((path for end in ("annot", "_labels") if (path := root / f"{folder.name}{end}").is_dir()), None)
         if masks and (not masks.name.endswith("annot") or some_picture(folder)):
             found[SPLITS[folder.name.lower()]] = folder, masks

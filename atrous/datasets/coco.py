@@ -24,6 +24,7 @@ from atrous.datasets.tree import (
     Readers,
     Source,
     checked_size,
+    folders_in,
     image_file,
     load_json,
     size_of_file,
@@ -94,7 +95,7 @@ def read(root: Path) -> Source:
 
 def _files(root: Path) -> list[Path]:
     found = [*sorted(root.glob("*.json")), *sorted((root / "annotations").glob("*.json"))]
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and split_of(path.name))
+    folders = [path for path in folders_in(root) if split_of(path.name)]
     found += [file for folder in folders for name in NAMES if (file := folder / name).is_file()]
     found = [file for file in found if not file.name.startswith(OTHERS) and _is_coco(file)]
     return [file for file in found if file.name.startswith("instances")] or found

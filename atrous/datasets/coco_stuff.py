@@ -10,8 +10,8 @@ Source: github.com/nightrome/cocostuff, README and labels.txt. Eleven of the 182
 
 from pathlib import Path
 
-from atrous.datasets.tree import Pair, Source, split_of
-from atrous.io import is_picture
+from atrous.datasets.tree import Pair, Source, folders_in, split_of
+from atrous.io.paths import pictures_below
 from atrous.labels import LabelSet
 
 LACKS = "train2017/*.jpg (or images/train2017/) and stuffthingmaps_trainval2017/train2017/*.png"
@@ -61,7 +61,7 @@ def read(root: Path) -> Source:
     ending = TRAIN_IDS if all(_has_train_ids(maps) for _, maps in folders.values()) else ""
     source = Source("coco_stuff", recognise(root) or "", root, {}, TRAIN171 if ending else RAW171)
     for split, (images, maps) in folders.items():
-        pictures = {path.stem: path for path in sorted(images.iterdir()) if is_picture(path)}
+        pictures = {path.stem: path for path in pictures_below(images)}
         masks = {path.stem.removesuffix(ending): path for path in sorted(maps.glob(f"*{ending}.png"))}
         if not ending:
             masks = {stem: path for stem, path in masks.items() if not stem.endswith(TRAIN_IDS)}
@@ -75,7 +75,7 @@ def _folders(root: Path) -> dict[str, tuple[Path, Path]]:
     """split -> (images, maps); `annotations` counts with mmsegmentation's ending alone."""
     found: dict[str, tuple[Path, Path]] = {}
     for maps in (root / name for name in MAPS):
-        for folder in sorted(path for path in (maps.iterdir() if maps.is_dir() else ()) if path.is_dir()):
+        for folder in folders_in(maps) if maps.is_dir() else ():
             split = split_of(folder.name)
             images = next((path for path in (root / "images" / folder.name, root / folder.name) if path.is_dir()), None)
             sure = maps.name != "annotations" or ("2017" in folder.name and _has_train_ids(folder))

@@ -28,12 +28,14 @@ from atrous.datasets.tree import (
     Readers,
     Source,
     checked_size,
+    folders_in,
     image_file,
     load_json,
     size_of_file,
 )
 from atrous.errors import DataError, nearest
 from atrous.io import IMAGE_SUFFIXES, image_size, is_picture
+from atrous.io.paths import files_below, pictures_below
 from atrous.labels import LabelSet
 
 LACKS = "a .json with `shapes` beside each image, as labelme writes it"
@@ -116,8 +118,8 @@ def read(root: Path) -> Source:
     seen: set[str] = set()
     for split, folder in _folders(root).items():
         pairs = source.splits.setdefault(split, [])
-        images = {path for path in folder.rglob("*") if is_picture(path)}
-        for file in sorted(folder.rglob("*.json")):
+        images = set(pictures_below(folder))
+        for file in map(Path, sorted(files_below(folder, (".json",)))):
             content = load_json(file)
             image = _image(file, content)
             names = check(source, file, content, listed)
@@ -174,14 +176,14 @@ def size_of(content: dict[str, Any], pair: Pair) -> tuple[int, int]:
 
 def _folders(root: Path) -> dict[str, Path]:
     """The splits' folders where one of them holds a JSON file, else the root."""
-    children = sorted(path for path in root.iterdir() if path.is_dir() and path.name.lower() in SPLITS)
+    children = [path for path in folders_in(root) if path.name.lower() in SPLITS]
     found = {SPLITS[path.name.lower()]: path for path in children if _some_json(path)}
     return found or {"all": root}
 
 
 def _some_json(folder: Path) -> Path | None:
-    """A JSON file in the folder, or one level below: not deeper, as the folder may be any."""
-    return next((file for pattern in ("*.json", "*/*.json") for file in folder.glob(pattern)), None)
+    """A JSON file in the folder or below."""
+    return next(map(Path, files_below(folder, (".json",))), None)
 
 
 def _is_labelme(file: Path) -> bool:

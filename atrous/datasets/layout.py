@@ -5,11 +5,12 @@ DATA/masks/0001.png         DATA/train/masks/...         DATA/masks/train/...
                             DATA/val/images/...          DATA/images/val/...
 """
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from atrous.datasets.tree import SPLITS, Pair, Source, some_picture
+from atrous.datasets.tree import SPLITS, Pair, Source, folders_in, some_picture
 from atrous.errors import DataError
 from atrous.io.paths import pictures_below
 
@@ -133,7 +134,7 @@ def _put(places: dict[str, Path], key: str, path: Path, result: Matching) -> Non
 
 
 def _key(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).with_suffix("").as_posix()
+    return os.path.splitext(str(path)[len(str(folder)) + 1 :])[0].replace(os.sep, "/")
 
 
 def _names(key: str) -> Iterable[str]:
@@ -145,7 +146,7 @@ def _names(key: str) -> Iterable[str]:
 
 
 def _child(folder: Path, names: tuple[str, ...]) -> Path | None:
-    there = {child.name.lower(): child for child in sorted(folder.iterdir()) if child.is_dir()}
+    there = {child.name.lower(): child for child in folders_in(folder)}
     return next((there[name] for name in names if name in there), None)
 
 
@@ -156,15 +157,15 @@ def _both(folder: Path) -> tuple[Path, Path] | None:
 
 def _halves(root: Path) -> list[tuple[Path, Path]]:
     """The (images, masks) folders in the root or in its splits' folders."""
-    folders = [root, *(child for child in sorted(root.iterdir()) if child.is_dir() and child.name.lower() in SPLITS)]
+    folders = [root, *(child for child in folders_in(root) if child.name.lower() in SPLITS)]
     return [both for folder in folders if (both := _both(folder))]
 
 
 def _splits(folder: Path) -> dict[str, Path]:
     """The split folders inside a folder, in the order train, val, test."""
     found: dict[str, Path] = {}
-    for child in sorted(folder.iterdir()):
-        split = SPLITS.get(child.name.lower()) if child.is_dir() else None
+    for child in folders_in(folder):
+        split = SPLITS.get(child.name.lower())
         if split and split in found:
             raise DataError(
                 f"{child}: a second folder for the split {split!r} beside {found[split].name}; keep one of them"

@@ -10,9 +10,9 @@ Source: docs.roboflow.com, export formats.
 import csv
 from pathlib import Path
 
-from atrous.datasets.tree import SPLITS, Pair, Source
+from atrous.datasets.tree import SPLITS, Pair, Source, folders_in
 from atrous.errors import DataError
-from atrous.io import is_picture
+from atrous.io.paths import pictures_below
 from atrous.labels import LabelSet
 
 LACKS = "train/ with images, *_mask.png and _classes.csv"
@@ -43,7 +43,7 @@ def read(root: Path) -> Source:
     )
     source = Source("roboflow", recognise(root) or "", root, {}, labels)
     for split, folder in folders.items():
-        pictures = sorted(path for path in folder.iterdir() if is_picture(path))
+        pictures = pictures_below(folder)
         masks = {path.stem.removesuffix(MASK): path for path in pictures if path.name.endswith(f"{MASK}.png")}
         images = {path.stem: path for path in pictures if not path.name.endswith(f"{MASK}.png")}
         source.splits[split] = [Pair(image, masks[stem]) for stem, image in images.items() if stem in masks]
@@ -67,6 +67,6 @@ def read_classes(file: Path) -> dict[int, str]:
 def _folders(root: Path) -> dict[str, Path]:
     if (root / TABLE).is_file():
         return {"all": root}
-    children = sorted(path for path in root.iterdir() if path.name.lower() in SPLITS and (path / TABLE).is_file())
+    children = [path for path in folders_in(root) if path.name.lower() in SPLITS and (path / TABLE).is_file()]
     found = {SPLITS[path.name.lower()]: path for path in children}
     return {split: found[split] for split in ("train", "val", "test") if split in found}

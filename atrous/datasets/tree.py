@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from atrous.errors import DataError
-from atrous.io import IMAGE_SUFFIXES, MAX_PIXELS, image_size, is_picture, read_image, read_mask
+from atrous.io import IMAGE_SUFFIXES, MAX_PIXELS, image_size, read_image, read_mask
+from atrous.io.paths import files_below
 from atrous.labels import LabelSet
 
 SPLITS = {
@@ -151,11 +152,15 @@ def split_of(name: str) -> str | None:
     return next((SPLITS[word] for word in letters.split() if word in SPLITS), None)
 
 
+def folders_in(folder: Path) -> list[Path]:
+    """The folders in a folder, sorted; quick where it holds many files."""
+    with os.scandir(folder) as entries:
+        return sorted(Path(entry.path) for entry in entries if entry.is_dir())
+
+
 def some_picture(folder: Path) -> Path | None:
     """Any picture below the folder, without listing all of it."""
-    if not folder.is_dir():
-        return None
-    return next((path for path in folder.rglob("*") if is_picture(path)), None)
+    return next(map(Path, files_below(folder, IMAGE_SUFFIXES)), None)
 
 
 def load_json(path: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from atrous.datasets.tree import Pair, Source
 from atrous.errors import DataError
-from atrous.io import is_picture
+from atrous.io.paths import pictures_below
 from atrous.labels import VOC21, LabelSet
 
 LACKS = "JPEGImages/ and SegmentationClass/ with ImageSets/Segmentation/*.txt"
@@ -35,8 +35,8 @@ def read(root: Path) -> Source:
     """The pairs of each list. A listed name without image or mask is a lone file; one without both is a fault."""
     folder = _masks(root)
     assert folder is not None
-    images = {path.stem: path for path in sorted((root / "JPEGImages").iterdir()) if is_picture(path)}
-    masks = {path.stem: path for path in sorted(folder.iterdir()) if is_picture(path)}
+    images = {path.stem: path for path in pictures_below(root / "JPEGImages")}
+    masks = {path.stem: path for path in pictures_below(folder)}
     source = Source("voc", recognise(root) or "", root, {}, labels_of(root, list(masks)))
     lists = root / "ImageSets" / "Segmentation"
     for split, candidates in LISTS.items():

@@ -1,6 +1,7 @@
 """Which files are meant by what a user names."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from glob import glob
 from pathlib import Path
@@ -52,11 +53,25 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
 
 def pictures_below(folder: Path) -> list[Path]:
     """Every picture in a folder and its subfolders, sorted; hidden files and folders are left out."""
+    return [Path(path) for path in sorted(files_below(folder, IMAGE_SUFFIXES), key=lambda path: path.split(os.sep))]
 
-    def hidden(path: Path) -> bool:
-        return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
-    return sorted(path for path in folder.rglob("*") if is_picture(path) and not hidden(path))
+def files_below(folder: Path | str, suffixes: tuple[str, ...]) -> Iterator[str]:
+    """The files with these suffixes in a folder and its subfolders, as they come: no more is listed than is asked for.
+
+    Hidden files and folders are left out, and folders that are links or may not be entered.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    yield from files_below(entry.path, suffixes)
+                elif entry.name.lower().endswith(suffixes) and entry.is_file():
+                    yield entry.path
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return
 
 
 def no_such_path(path: Path | str) -> DataError:

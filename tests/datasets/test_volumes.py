@@ -89,7 +89,7 @@ def test_damaged_volumes_and_labels_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"c.nii: labels of shape \(2, 3, 4, 2\); expected one value per voxel"):
         read_labels(tmp_path / "c.nii")
     (tmp_path / "d.nii").write_bytes((tmp_path / "a.nii").read_bytes()[:200])
-    with pytest.raises(DataError, match="d.nii: damaged or incomplete"):
+    with pytest.raises(DataError, match=r"d.nii: damaged or incomplete"):
         read_volume(tmp_path / "d.nii")
-    with pytest.raises(DataError, match="e.nii: no such file"):
+    with pytest.raises(DataError, match=r"e.nii: no such file"):
         read_volume(tmp_path / "e.nii")
