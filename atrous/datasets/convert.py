@@ -22,13 +22,15 @@ from atrous.io import is_mapped, is_picture, write_values
 from atrous.labels import LabelSet
 
 
-def convert(source: Source, out: Path | str, progress: Progress | None = None) -> Path:
+def convert(
+    source: Source, out: Path | str, progress: Progress | None = None, *, labels: LabelSet | None = None
+) -> Path:
     """Write `source` as plain pairs to the new folder `out` and return it; a run that is cut off leaves nothing behind.
 
     An image that is one picture file is copied byte for byte, another becomes an .npy. A mask becomes an index PNG of
     the same values, with the palette of the classes; one that is a GeoTIFF of such values is copied, so that it stays
     where it lies on the Earth. Pairs of different folders and one name get their folders' names in front.
-    progress: called with (pairs written, pairs in all).
+    progress: called with (pairs written, pairs in all). labels: the classes, where they are known.
     Raises DataError where `out` exists, something is missing in the source, or labels cannot be read.
     """
     out = Path(out)
@@ -37,7 +39,7 @@ def convert(source: Source, out: Path | str, progress: Progress | None = None) -
     source.refuse_incomplete()
     if source.dimensions > 2:
         raise DataError(f"{source.root}: volumes ({source.why}); plain pairs hold two-dimensional images, keep them")
-    labels, _ = find_classes(source, classes=None)
+    labels = labels or find_classes(source, classes=None)[0]
     try:
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f".{out.name}-", dir=out.absolute().parent) as scratch:

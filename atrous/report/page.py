@@ -19,8 +19,8 @@ from atrous.metrics.confusion import scores
 from atrous.metrics.errors import KINDS
 from atrous.report import charts, tables
 from atrous.report.findings import Finding
-from atrous.report.pictures import Case, data_uri, panes
-from atrous.visual import KIND_COLOURS
+from atrous.report.pictures import Case, panes
+from atrous.visual import KIND_COLOURS, data_uri
 
 PICTURE_SIZE, PICTURE_BYTES = 1600, 1_000_000
 """Longest side of the one large picture, and the bytes up to which it is kept exactly."""

@@ -1,16 +1,14 @@
 """Pictures in a page: cases as panes beside each other, everything small enough to be mailed."""
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from atrous.labels import LabelSet
 from atrous.metrics import ErrorKinds
-from atrous.visual import error_map, to_rgb8
+from atrous.visual import data_uri, error_map, to_rgb8
 
 CASE_SIZE = 480
 """Longest side of a pane, in pixels."""
@@ -62,20 +60,3 @@ def panes(case: Case, labels: LabelSet, size: int = CASE_SIZE, most: int = CASE_
             break
         size = round(size * min(0.9, (most / total) ** 0.5))
     return [Pane(kind, run, uri, small and kind != "image") for (kind, run, _), uri in zip(pictures, uris, strict=True)]
-
-
-def data_uri(rgb: np.ndarray, size: int, *, exact: bool, png: int) -> str:
-    """A picture (H, W, 3) uint8, scaled down to at most `size` pixels a side, as a `data:` URI.
-
-    exact: no new colours arise when it is scaled. It is stored as PNG where that takes at most `png` bytes, else JPEG.
-    """
-    height, width = rgb.shape[:2]
-    factor = min(1.0, size / max(height, width))
-    if factor < 1:
-        shape = (max(1, round(width * factor)), max(1, round(height * factor)))
-        rgb = cv2.resize(rgb, shape, interpolation=cv2.INTER_NEAREST if exact else cv2.INTER_AREA)
-    bgr, kind = rgb[..., ::-1], "png"
-    data = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, 6])[1] if png else np.empty(0, np.uint8)
-    if not 0 < len(data) <= png:
-        data, kind = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])[1], "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(data.tobytes()).decode()}"

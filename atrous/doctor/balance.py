@@ -1,0 +1,118 @@
+"""Which classes are absent from a split or rare, and which masks are empty."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from atrous.doctor.findings import Finding, number, share
+from atrous.doctor.reading import Reading, mask_of
+from atrous.labels import LabelSet
+
+RARE = 0.005
+"""Share of the labelled pixels below which a class is rare."""
+FEW_IMAGES = 3
+"""Images below which it is, in a set of ten times as many."""
+BACKGROUND = {"background", "bg", "unlabelled", "unlabeled", "other", "others", "none", "class 0", "value 0", "0"}
+FORGOTTEN = 0.2
+"""Share of masks with background alone from which on they are the data set's way."""
+
+
+def class_counts(reading: Reading, labels: LabelSet, sides: Sequence[str]) -> dict[str, np.ndarray]:
+    """Split -> (K, 2) int64: pixels, and masks that show the class."""
+    index = {value: k for k, value in enumerate(labels.values)}
+    found = {side: np.zeros((len(labels), 2), np.int64) for side in dict.fromkeys(sides)}
+    for place in reading.usable:
+        for value, pixels in (reading.counts[place] or {}).items():
+            if value in index:
+                found[sides[place]][index[value]] += (pixels, 1)
+    return found
+
+
+def find_imbalance(reading: Reading, labels: LabelSet, sides: Sequence[str], root: Path) -> Iterator[Finding]:
+    """absent_class and rare_class."""
+    counts = class_counts(reading, labels, sides)
+    if not counts:
+        return
+    total = np.sum(list(counts.values()), axis=0)
+    examples = {side: _example(reading, sides, side, root) for side in counts}
+    for k, (name, value) in enumerate(zip(labels.names, labels.values, strict=True)):
+        if not total[k, 0]:
+            yield Finding(
+                "absent_class",
+                "warning",
+                (root,),
+                f"class {name} (value {value}) is in no mask of the data set",
+                "label it, or take it out of the classes",
+                value,
+                0,
+            )
+            continue
+        for side, own in counts.items():
+            if not own[k, 0] and own[:, 0].any():
+                learnt = side in ("train", "all")
+                yield Finding(
+                    "absent_class",
+                    "warning",
+                    (examples[side],),
+                    f"class {name} (value {value}) is in no mask of {side}, in {total[k, 1]} of the other splits: "
+                    + ("it cannot be learnt" if learnt else "it cannot be judged"),
+                    f"move some of its images to {side}",
+                    value,
+                    0,
+                )
+        pixels, part = int(total[k, 0]), total[k, 0] / total[:, 0].sum()
+        few = total[k, 1] < FEW_IMAGES and len(reading.usable) >= 10 * FEW_IMAGES
+        if part < RARE or few:
+            yield Finding(
+                "rare_class",
+                "note",
+                (_shows(reading, value),),
+                f"class {name} (value {value}) has {share(part)} of the pixels, in {number(int(total[k, 1]), 'mask')}",
+                "label more of it, or sample and weigh it: its score will be uncertain",
+                value,
+                pixels,
+            )
+
+
+def find_empty(reading: Reading, labels: LabelSet) -> Iterator[Finding]:
+    """empty_mask: masks without a labelled pixel, and masks of background where others have more."""
+    known, bare, plain = set(labels.values), list[int](), list[int]()
+    for k in reading.usable:
+        shown = known & set(reading.counts[k] or ())
+        if not shown:
+            bare.append(k)
+        elif shown == {labels.values[0]} and labels.names[0].lower() in BACKGROUND and len(labels) > 1:
+            plain.append(k)
+    if bare:
+        yield Finding(
+            "empty_mask",
+            "warning",
+            tuple(mask_of(reading.looks[k]) for k in bare),
+            f"no labelled pixel in {number(len(bare), 'mask')}: all is ignored",
+            "label it, or take the pair out",
+            count=len(bare),
+        )
+    if plain:
+        few = len(plain) < FORGOTTEN * len(reading.usable)
+        yield Finding(
+            "empty_mask",
+            "warning" if few else "note",
+            tuple(mask_of(reading.looks[k]) for k in plain),
+            f"nothing but {labels.names[0]} in {number(len(plain), 'mask')} of {len(reading.usable)}",
+            "right where the image shows nothing else; else label it" if few else "nothing to do, if that is right",
+            labels.values[0],
+            len(plain),
+        )
+
+
+def _example(reading: Reading, sides: Sequence[str], side: str, root: Path) -> Path:
+    """The folder of the masks of a split."""
+    place = next((k for k in range(len(sides)) if sides[k] == side), None)
+    return root if place is None else mask_of(reading.looks[place]).parent
+
+
+def _shows(reading: Reading, value: int) -> Path:
+    """The mask that shows most of a value."""
+    place = max(reading.usable, key=lambda k: (reading.counts[k] or {}).get(value, 0))
+    return mask_of(reading.looks[place])

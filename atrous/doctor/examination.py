@@ -1,0 +1,181 @@
+"""The whole examination: the layout, one look at each pair, and what follows from the looks."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atrous.datasets.classes import without
+from atrous.datasets.pairs import hold_out
+from atrous.datasets.source import open_source
+from atrous.datasets.tree import Pair, Source
+from atrous.doctor.balance import class_counts, find_empty, find_imbalance
+from atrous.doctor.copies import find_copies
+from atrous.doctor.findings import Finding, in_order
+from atrous.doctor.look import Look, look_at
+from atrous.doctor.reading import Reading, mask_of
+from atrous.doctor.shapes import find_missing, find_sizes, find_unreadable
+from atrous.doctor.suspicion import Suspect, rank, suspicious
+from atrous.doctor.twins import find_twins
+from atrous.doctor.values import read_values
+from atrous.doctor.videos import find_videos
+from atrous.labels import LabelSet
+
+Progress = Callable[[int, int], object]
+"""Called with (pairs seen, pairs in all)."""
+HOLDOUT = 0.2
+"""What training holds out where there is no val folder."""
+MOST_RANKED = 50
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What was found in a folder.
+
+    labels: the classes of the masks once they are mended, None where they cannot be told. sides: the split of each look
+    as training would have it, held-out pairs included. ranked: masks, the oddest first.
+    """
+
+    root: Path
+    source: Source
+    reading: Reading
+    labels: LabelSet | None
+    sides: list[str]
+    findings: list[Finding]
+    ranked: list[Suspect] = field(default_factory=list)
+
+    @property
+    def looks(self) -> Sequence[Look]:
+        return self.reading.looks
+
+    @property
+    def errors(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.severity == "error"]
+
+    def counts(self) -> dict[str, int]:
+        """Severity -> findings."""
+        found = Counter(finding.severity for finding in self.findings)
+        return {severity: found[severity] for severity in ("error", "warning", "note")}
+
+    def pixels(self) -> dict[str, np.ndarray]:
+        """Split -> (K, 2) int64: pixels, and masks that show the class."""
+        return class_counts(self.reading, self.labels, self.sides) if self.labels else {}
+
+    def summary(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        pixels = self.pixels()
+        classes = [
+            {
+                "name": name,
+                "value": value,
+                "color": list(colour),
+                "pixels": {split: int(count[k, 0]) for split, count in pixels.items()},
+                "masks": {split: int(count[k, 1]) for split, count in pixels.items()},
+            }
+            for k, (name, value, colour) in enumerate(
+                zip(self.labels.names, self.labels.values, self.labels.colours, strict=True) if self.labels else ()
+            )
+        ]
+        return {
+            "data": str(self.root),
+            "layout": self.source.layout,
+            "why": self.source.why,
+            "pairs": len(self.looks),
+            "splits": dict(Counter(look.split for look in self.looks)),
+            "images": image_kinds(self.looks),
+            "classes": classes,
+            "ignore": list(self.labels.ignore) if self.labels else [],
+            "colours": [{"color": list(colour), "value": value} for colour, value in self.reading.table],
+            "notes": self.source.notes,
+            "counts": self.counts(),
+            "findings": [finding.summary() for finding in self.findings],
+            "ranked": [
+                {"file": str(mask_of(self.looks[one.place])), "score": round(one.score, 2), "reason": one.reason}
+                for one in self.ranked[:MOST_RANKED]
+            ],
+        }
+
+
+def examine(
+    root: Path | str, *, classes: Path | None = None, ignore: Sequence[int] = (), progress: Progress | None = None
+) -> Examination:
+    """Look at every pair of a folder once and say what is wrong with it.
+
+    classes: a classes file; None takes the folder's own, as `open_dataset` does. Raises DataError where no layout fits
+    or the classes file is unusable: then nothing can be done.
+    """
+    root = Path(root)
+    source = open_source(root)
+    given = named_classes(source, classes, ignore)
+    pairs = [(split, pair) for split, found in source.splits.items() for pair in found]
+    looks = list[Look]()
+    with ThreadPoolExecutor() as pool:
+        for seen in pool.map(partial(_one, source), pairs):
+            looks.append(seen)
+            if progress:
+                progress(len(looks), len(pairs))
+    return judge(source, looks, given, ignore)
+
+
+def judge(source: Source, looks: Sequence[Look], given: LabelSet | None, ignore: Sequence[int] = ()) -> Examination:
+    """What follows from the looks. given: the classes, where somebody named them."""
+    findings = [*find_missing(source), *find_unreadable(looks)]
+    reading = read_values(source, looks, given, ignore)
+    findings += find_sizes(reading) + reading.findings
+    sides = training_sides(source, looks)
+    findings += [*find_copies(looks, sides), *find_videos(looks, sides), *find_twins(reading)]
+    labels, ranked = reading.labels, list[Suspect]()
+    if labels is not None:
+        findings += [*find_imbalance(reading, labels, sides, source.root), *find_empty(reading, labels)]
+        ranked = rank(reading)
+        findings += suspicious(reading, ranked)
+    return Examination(source.root, source, reading, labels, sides, in_order(findings), ranked)
+
+
+def named_classes(source: Source, classes: Path | None, ignore: Sequence[int]) -> LabelSet | None:
+    """The classes that a file or the layout names, None where neither does."""
+    if classes is None:
+        folders = (source.root, source.root.parent)
+        classes = next((file for folder in folders if (file := folder / "classes.toml").is_file()), None)
+    labels = LabelSet.from_toml(classes) if classes is not None else source.labels
+    return None if labels is None else without(labels, ignore)
+
+
+def training_sides(source: Source, looks: Sequence[Look]) -> list[str]:
+    """The split of each look; without `val`, those that training would hold out are `val`."""
+    whole = "train" if "train" in source.splits else "all"
+    if "val" in source.splits or len(source.splits.get(whole, ())) < 2:
+        return [look.split for look in looks]
+    held = {pair.image for pair in hold_out(source.splits[whole], HOLDOUT)[1]}
+    names = {whole: "train"}
+    return [
+        "val" if look.split == whole and look.pair.image in held else names.get(look.split, look.split)
+        for look in looks
+    ]
+
+
+def image_kinds(looks: Sequence[Look]) -> list[dict[str, Any]]:
+    """Channels and types of the images, the commonest first, each with its range of sizes."""
+    kinds: dict[tuple[int, str], list[tuple[int, ...]]] = {}
+    for look in looks:
+        if look.image:
+            kinds.setdefault((look.image.shape[-1], look.image.dtype), []).append(look.image.shape[:-1])
+    return [
+        {
+            "images": len(shapes),
+            "channels": channels,
+            "dtype": dtype,
+            "smallest": list(min(shapes, key=np.prod)),
+            "largest": list(max(shapes, key=np.prod)),
+        }
+        for (channels, dtype), shapes in sorted(kinds.items(), key=lambda item: -len(item[1]))
+    ]
+
+
+def _one(source: Source, place: tuple[str, Pair]) -> Look:
+    return look_at(source, *place)

@@ -1,0 +1,221 @@
+"""One look at one pair: it is decoded once, and what all later questions need of it is kept in a few kilobytes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from zlib import crc32
+
+import cv2
+import numpy as np
+
+from atrous.datasets.tree import Pair, Source, image_file, mask_file
+from atrous.doctor.colours import Colours, colours_of
+from atrous.doctor.fit import Fit, fit_of
+from atrous.errors import DataError
+from atrous.io import IMAGE_SUFFIXES, read_stored
+from atrous.io.images import damage_as_data_error, open_file, orient, read_header
+from atrous.visual import to_rgb8
+
+CELLS = 32
+"""Side of the small pictures that are kept: of the image in four channels, of the mask in its values."""
+SIDE = 192
+"""Longest side at which edges are compared."""
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """shape: (H, W, C), volumes (D, H, W, C). orientation: EXIF, 1..8; what the shape says is after it.
+
+    cells: (32, 32, 4) uint8, lightness, two colours (CIE Lab) and texture; None for a volume.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    orientation: int = 1
+    cells: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class MaskFacts:
+    """values: value -> pixels, of a mask of whole numbers. stray: (value, pixels) where it has others.
+
+    colours: of a colour mask, or of any JPEG. lossy: it is a JPEG. cells: (32, 32) values or (32, 32, C) colours.
+    checksum: of the values, 0 for colours.
+    """
+
+    shape: tuple[int, ...]
+    values: dict[int, int]
+    stray: tuple[float, int] | None = None
+    colours: Colours | None = None
+    one_hot: bool = False
+    lossy: bool = False
+    cells: np.ndarray | None = None
+    checksum: int = 0
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen. image, mask: None where they cannot be read, and why in image_fault, mask_fault; mask_kind: the
+    kind of finding that is.
+
+    fit: how the mask's edges lie on the image's; unturned: the same for the mask turned as an EXIF orientation asks,
+    as if it had been drawn on the picture as stored.
+    """
+
+    pair: Pair
+    split: str
+    image: ImageFacts | None = None
+    mask: MaskFacts | None = None
+    image_fault: str = ""
+    mask_fault: str = ""
+    mask_kind: str = "unreadable"
+    fit: Fit | None = None
+    unturned: Fit | None = None
+
+
+def look_at(source: Source, split: str, pair: Pair) -> Look:
+    """Read a pair and say what is there. A fault is an entry, never an error."""
+    image, image_fault = attempt(lambda: source.read_image(pair), pair.image)
+    mask, mask_fault = attempt(lambda: source.read_mask(pair), pair.mask)
+    own, kind = source.readers.mask is mask_file, "unreadable"
+    if mask is None and pair.mask.suffix.lower() in IMAGE_SUFFIXES:
+        stored, again = attempt(lambda: read_stored(pair.mask), pair.mask)
+        if own:
+            mask, mask_fault = stored, again
+        elif stored is not None:
+            kind = "colour_mask" if stored.ndim == 3 and stored.shape[2] == 3 else "value_out_of_range"
+    turn = orientation(pair.image) if image is not None and source.readers.image is image_file else 1
+    lossy = own and mask is not None and is_jpeg(pair.mask)
+    seen = see(pair, split, image, mask, turn, lossy=lossy, volume=source.dimensions > 2)
+    return replace(seen, image_fault=image_fault, mask_fault=mask_fault, mask_kind=kind)
+
+
+def see(
+    pair: Pair, split: str, image: np.ndarray | None, mask: np.ndarray | None, turn: int = 1,
+    *, lossy: bool = False, volume: bool = False,
+) -> Look:  # fmt: skip
+    """`look_at` for arrays at hand: image (H, W, C), mask (H, W) or (H, W, C); turn: the image's EXIF orientation.
+
+    volume: (D, H, W, C) and (D, H, W) instead.
+    """
+    if volume:
+        facts = None if mask is None else MaskFacts(mask.shape, histogram(whole_numbers(mask)[0]))
+        return Look(pair, split, None if image is None else ImageFacts(image.shape, str(image.dtype)), facts)
+    mask_facts = None if mask is None else facts_of_mask(mask, lossy)
+    if image is None:
+        return Look(pair, split, None, mask_facts)
+    small = to_rgb8(shrink(image, SIDE))
+    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    edges = cv2.magnitude(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
+    fit = unturned = None
+    if mask is not None and mask_facts and mask_facts.cells is not None and not lossy:
+        if mask.shape[:2] == image.shape[:2]:
+            fit = fit_of(edges, mask)
+        if turn > 1 and (turned := orient(mask, turn)).shape[:2] == image.shape[:2]:
+            unturned = fit_of(edges, turned)
+    facts_of_image = ImageFacts(image.shape, str(image.dtype), turn, cells_of(small, edges))
+    return Look(pair, split, facts_of_image, mask_facts, fit=fit, unturned=unturned)
+
+
+def facts_of_mask(mask: np.ndarray, lossy: bool = False) -> MaskFacts:
+    """What is kept of a mask (H, W) or (H, W, C) of any type."""
+    if mask.ndim == 3 and not same_channels(mask):
+        if is_one_hot(mask):
+            indices = mask.argmax(axis=2).astype(np.uint16)
+            return MaskFacts(mask.shape, histogram(indices), one_hot=True, cells=shrink_nearest(mask))
+        eight = mask.dtype == np.uint8
+        colours = colours_of(mask) if eight else Colours.none(mask.shape[2])
+        return MaskFacts(mask.shape, {}, colours=colours, lossy=lossy, cells=shrink_nearest(mask) if eight else None)
+    plane = mask[..., 0] if mask.ndim == 3 else mask
+    whole, stray = whole_numbers(plane)
+    colours = colours_of(plane[..., None]) if lossy and plane.dtype == np.uint8 else None
+    small = None if stray else shrink_nearest(whole.reshape(plane.shape))
+    return MaskFacts(
+        plane.shape, histogram(whole), stray, colours, False, lossy, small, crc32(np.ascontiguousarray(whole))
+    )
+
+
+def is_one_hot(mask: np.ndarray) -> bool:
+    """Whether (H, W, C) has in each pixel one channel of one value and all others 0; RGB of 255 counts as colour."""
+    top = mask.max(axis=2)
+    if not top.min() > 0 or top.min() != top.max() or (mask.shape[2] == 3 and top.max() > 1):
+        return False
+    return bool((np.count_nonzero(mask, axis=2) == 1).all())
+
+
+def whole_numbers(mask: np.ndarray) -> tuple[np.ndarray, tuple[float, int] | None]:
+    """The values that are whole numbers 0..65535, flat; and the first of the others with their number."""
+    flat = mask.reshape(-1)
+    if flat.dtype in (np.uint8, np.uint16):
+        return flat, None
+    with np.errstate(invalid="ignore"):
+        good = np.isfinite(flat) & (flat == np.floor(flat)) & (flat >= 0) & (flat <= 65535)
+    if good.all():
+        return flat.astype(np.uint16), None
+    bad = flat[~good]
+    return flat[good].astype(np.uint16), (float(bad[0]), len(bad))
+
+
+def histogram(values: np.ndarray) -> dict[int, int]:
+    """Value -> pixels, of uint8 or uint16."""
+    if values.dtype == np.uint8 and 0 < values.size < 2**24:  # OpenCV counts in float32
+        pixels = cv2.calcHist([values.reshape(-1, 1)], [0], None, [256], [0, 256]).reshape(-1).astype(np.int64)
+    else:
+        pixels = np.bincount(values.reshape(-1))
+    return {int(value): int(pixels[value]) for value in np.flatnonzero(pixels)}
+
+
+def cells_of(rgb: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """(32, 32, 4) uint8 of a small picture and the strength of its edges."""
+    size = (CELLS, CELLS)
+    lab = cv2.cvtColor(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB)
+    texture = cv2.resize(np.minimum(edges, 255).astype(np.uint8), size, interpolation=cv2.INTER_AREA)
+    return np.dstack([lab, texture])
+
+
+def shrink(image: np.ndarray, side: int) -> np.ndarray:
+    """At most `side` pixels a side, by averages; further channels than three are left out."""
+    image = np.ascontiguousarray(image[..., :3])
+    height, width = image.shape[:2]
+    factor = min(1.0, side / max(height, width))
+    if factor == 1:
+        return image
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return small if small.ndim == 3 else small[..., None]
+
+
+def shrink_nearest(mask: np.ndarray, side: int = CELLS) -> np.ndarray:
+    """(side, side) or (side, side, C): the values at the centres of the cells."""
+    rows, columns = ((np.arange(side) * 2 + 1) * n // (2 * side) for n in mask.shape[:2])
+    return mask[rows[:, None], columns]
+
+
+def same_channels(mask: np.ndarray) -> bool:
+    """Whether all channels of (H, W, C) are equal."""
+    return bool((mask[..., 1:] == mask[..., :1]).all())
+
+
+def is_jpeg(path: Path) -> bool:
+    """By its first bytes."""
+    with path.open("rb") as stream:
+        return stream.read(3) == b"\xff\xd8\xff"
+
+
+def orientation(path: Path) -> int:
+    """The EXIF orientation 1..8 that `read_image` applied; most files say at once that they have none."""
+    with damage_as_data_error(path), open_file(path) as stream:
+        start = stream.read(65536)
+        photo, webp = start.startswith(b"\xff\xd8\xff"), start[8:16] == b"WEBPVP8X"
+        if (photo and b"Exif" not in start) or (start[8:15] == b"WEBPVP8" and not (webp and start[20] & 8)):
+            return 1
+        stream.seek(0)
+        return read_header(stream, path).orientation
+
+
+def attempt(read: Callable[[], np.ndarray], path: Path) -> tuple[np.ndarray | None, str]:
+    """What is read, or None and the sentence of the error without the file's name."""
+    try:
+        return read(), ""
+    except DataError as error:
+        return None, str(error).removeprefix(f"{path}: ")

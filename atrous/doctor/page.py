@@ -1,0 +1,179 @@
+"""What was found, as one HTML file with pictures that opens anywhere: nothing in it is loaded from elsewhere."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+from atrous.doctor.examination import Examination, image_kinds
+from atrous.doctor.findings import KINDS, Finding, share
+from atrous.doctor.look import Look
+from atrous.doctor.mend import cured
+from atrous.errors import DataError
+from atrous.files import write_atomically
+from atrous.io import read_image, read_stored
+from atrous.labels import LabelSet, voc_palette
+from atrous.visual import data_uri, to_rgb8
+
+PANE, PANE_BYTES = 360, 60_000
+"""Longest side of a picture, and the bytes up to which it is kept as PNG."""
+MOST_OF_KIND = 4
+"""Findings of one kind that get pictures; the others stand in the list."""
+MOST_LISTED = 40
+MOST_RANKED = 12
+COMPARED = 3
+"""Images of a finding that are shown beside one another."""
+
+
+class Pane(NamedTuple):
+    """One picture and what it shows."""
+
+    uri: str
+    caption: str
+
+
+class Shown(NamedTuple):
+    """A finding, or a mask of the ranking, with its pictures."""
+
+    title: str
+    detail: str
+    remedy: str
+    panes: list[Pane]
+
+
+def write_page(path: Path | str, examination: Examination) -> None:
+    """Write the page, whole or not at all. Raises OSError where it cannot be written."""
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader("atrous", "doctor"), PackageLoader("atrous", "report")]),
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    page = environment.get_template("page.html.jinja").render(**_context(examination))
+    write_atomically(Path(path), page.encode())
+
+
+def _context(examination: Examination) -> dict[str, Any]:
+    by_mask = {look.pair.image: look for look in examination.looks}
+    by_mask |= {look.pair.mask: look for look in examination.looks if _own_mask(look, examination)}
+    kinds = dict.fromkeys(finding.kind for finding in examination.findings)
+    sections = []
+    for kind in kinds:
+        found = [finding for finding in examination.findings if finding.kind == kind]
+        shown = [_shown(finding, by_mask, examination) for finding in found[:MOST_OF_KIND]]
+        severities = Counter(finding.severity for finding in found)
+        others = [(name(one.file, examination.root), one.detail) for one in found[MOST_OF_KIND:MOST_LISTED]]
+        sections.append((kind, KINDS[kind], severities, shown, others, max(0, len(found) - MOST_LISTED)))
+    ranked = [
+        Shown(name(look.pair.mask, examination.root), one.reason or "odder than most", "", panes(look, examination))
+        for one in examination.ranked[:MOST_RANKED]
+        for look in [examination.looks[one.place]]
+    ]
+    return {
+        "examination": examination,
+        "title": f"Data report: {examination.root.resolve().name}",
+        "counts": examination.counts(),
+        "kinds": image_kinds(examination.looks),
+        "classes": _classes(examination),
+        "splits": list(examination.pixels()),
+        "sections": sections,
+        "ranked": ranked,
+    }
+
+
+def panes(look: Look, examination: Examination) -> list[Pane]:
+    """The image, its mask in colours, and the one over the other, as far as they can be read."""
+    source, made = examination.source, list[Pane]()
+    try:
+        picture = to_rgb8(read(source.read_image, look))
+        made.append(Pane(_uri(picture, False), f"image {look.pair.image.name}"))
+    except DataError:
+        picture = None
+    place = next(k for k, one in enumerate(examination.looks) if one is look)
+    shape = (0, 0) if picture is None else picture.shape[:2]
+    try:
+        values = cured(source, look.pair, examination.reading.cures[place], shape)
+        colours = in_colours(values, examination.labels)
+    except DataError:
+        return made
+    made.append(Pane(_uri(colours, True), f"mask {look.pair.mask.name}"))
+    if picture is not None and colours.shape == picture.shape:
+        made.append(Pane(_uri((picture // 2 + colours // 2).astype(np.uint8), False), "mask over image"))
+    return made
+
+
+def in_colours(values: np.ndarray, labels: LabelSet | None) -> np.ndarray:
+    """Mask values (H, W), or the colours of a mask that has no table, as (H, W, 3) uint8."""
+    if values.ndim == 3:
+        return to_rgb8(values)
+    table = np.resize(np.array(voc_palette(256), np.uint8), (65536, 3))
+    if labels is not None:
+        table[:] = 0
+        table[list(labels.values)] = labels.colours
+    return table[values.astype(np.uint16)]
+
+
+def name(file: Path, root: Path) -> str:
+    """A path as it is shown: from the data set's folder on."""
+    return str(file.relative_to(root)) if file.is_relative_to(root) and file != root else str(file)
+
+
+def read(reader: Any, look: Look) -> np.ndarray:
+    """An image (H, W, C); of a volume the slice in the middle."""
+    image = np.asarray(reader(look.pair))
+    return image[len(image) // 2] if image.ndim == 4 else image
+
+
+def _shown(finding: Finding, looks: dict[Path, Look], examination: Examination) -> Shown:
+    """A finding about several images is shown by the images, another by image and mask."""
+    root, more = examination.root, len(finding.files) - 1
+    title = name(finding.file, root) + (f" and {more:,} more" if more and finding.kind != "size_mismatch" else "")
+    if finding.kind in ("near_duplicate", "leak"):
+        pictures = [pane for file in finding.files[:COMPARED] for pane in _image(file, root)]
+    elif finding.file in looks and finding.kind != "absent_class":
+        pictures = panes(looks[finding.file], examination)
+    else:
+        pictures = [] if finding.file.is_dir() else _image(finding.file, root)
+    return Shown(title, finding.detail, finding.remedy, pictures)
+
+
+def _image(file: Path, root: Path) -> list[Pane]:
+    """A file that belongs to no pair, or is shown beside others; nothing where it cannot be read."""
+    try:
+        return [Pane(_uri(to_rgb8(read_image(file)), False), name(file, root))]
+    except DataError:
+        return []
+
+
+def _classes(examination: Examination) -> list[dict[str, Any]]:
+    """A row for each class: its share of the pixels, and pixels and masks by split."""
+    labels, pixels = examination.labels, examination.pixels()
+    if labels is None or not pixels:
+        return []
+    total = np.sum(list(pixels.values()), axis=0)
+    whole, largest = max(int(total[:, 0].sum()), 1), max(int(total[:, 0].max()), 1)
+    return [
+        {
+            "name": label,
+            "value": value,
+            "colour": "rgb({}, {}, {})".format(*colour),
+            "share": share(int(total[k, 0]) / whole) if total[k, 0] else "absent",
+            "width": f"{100 * int(total[k, 0]) / largest:.1f}",
+            "masks": int(total[k, 1]),
+            "splits": [share(int(own[k, 0]) / max(int(own[:, 0].sum()), 1)) for own in pixels.values()],
+        }
+        for k, (label, value, colour) in enumerate(zip(labels.names, labels.values, labels.colours, strict=True))
+    ]
+
+
+def _own_mask(look: Look, examination: Examination) -> bool:
+    """Whether the mask is a file of this pair alone."""
+    return look.pair.mask.suffix.lower() not in (".json", ".xml", ".csv") and bool(examination.looks)
+
+
+def _uri(rgb: np.ndarray, exact: bool) -> str:
+    return data_uri(rgb, PANE, exact=exact, png=PANE_BYTES if exact else 0)
+
+
+__all__: Sequence[str] = ["Pane", "Shown", "in_colours", "panes", "read_stored", "write_page"]

@@ -1,0 +1,145 @@
+"""Files that are missing or unreadable, and images and masks that differ in size, orientation, channels or type."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+
+from atrous.datasets.tree import Source
+from atrous.doctor.cures import Grey, Orient, Resize
+from atrous.doctor.findings import Finding, number
+from atrous.doctor.look import Look
+from atrous.doctor.reading import Reading, mask_of
+
+CLEARLY = 0.3
+"""By how much the edges of a mask must fit better before it is said to be turned, as `doctor.fit` measures it."""
+SCALED = 1.1
+"""Factor between the sizes of mask and image from which on the mask was scaled, rather than cut."""
+
+
+def find_missing(source: Source) -> Iterator[Finding]:
+    """missing_mask, missing_image, near_duplicate of names, and what the layout itself found wrong."""
+    there, lone = [path.stem for path in source.lone_masks], [path.stem for path in source.lone_images]
+    for path in source.lone_images:
+        near = _near(path.stem, there)
+        yield Finding(
+            "missing_mask",
+            "error",
+            (path,),
+            "no mask of this name" + (f"; {near!r} has no image" if near else ""),
+            f"rename the mask {near!r} to {path.stem!r}" if near else "add its mask, or move the image away",
+        )
+    for path in source.lone_masks:
+        near = _near(path.stem, lone)
+        yield Finding(
+            "missing_image",
+            "error",
+            (path,),
+            "no image of this name" + (f"; {near!r} has no mask" if near else ""),
+            f"rename it to {near!r}" if near else "add its image, or move the mask away",
+        )
+    for first, second in source.doubles:
+        yield Finding(
+            "near_duplicate",
+            "error",
+            (second, first),
+            f"claims the place that {first.name} has already",
+            "keep one of the two files",
+            count=2,
+        )
+    for path, sentence in source.faults:
+        kind = "unreadable" if path.exists() else "missing_image"
+        detail, _, remedy = sentence.rpartition("; ")
+        yield Finding(kind, "error", (path,), detail or sentence, remedy or "correct the data set")
+
+
+def find_unreadable(looks: Sequence[Look]) -> Iterator[Finding]:
+    """unreadable; colour_mask or value_out_of_range where the mask is whole, but not as its layout wants it."""
+    for look in looks:
+        image, mask = (
+            (look.image_fault, "unreadable", look.pair.image),
+            (look.mask_fault, look.mask_kind, mask_of(look)),
+        )
+        for fault, kind, path in image, mask:
+            if fault:
+                detail, _, remedy = fault.rpartition("; ")
+                remedy = remedy.removeprefix("expected a whole file, ") if detail else "take the pair out"
+                yield Finding(kind, "error", (path,), detail or fault, remedy)
+
+
+def find_sizes(reading: Reading) -> list[Finding]:
+    """size_mismatch between image and mask, which may get a cure, and among the images."""
+    findings = [finding for place in range(len(reading.looks)) if (finding := _size(reading, place))]
+    return [*findings, *_odd_images(reading)]
+
+
+def _size(reading: Reading, place: int) -> Finding | None:
+    look = reading.looks[place]
+    if look.image is None or look.mask is None:
+        return None
+    depth = 2 if len(look.image.shape) == 3 else 3
+    image, mask, turn = look.image.shape[:depth], look.mask.shape[:depth], look.image.orientation
+    sizes = f"the mask is {_by(mask)} (H x W), its image {look.pair.image.name} {_by(image)}"
+    if image == mask:
+        fit, turned = look.fit, look.unturned
+        if not (fit and turned and turned.level > fit.level + CLEARLY and max(map(abs, turned.shift)) <= 3):
+            return None
+        return _cured(reading, place, Orient(turn), "warning",
+            f"the image has the EXIF orientation {turn}, the mask fits the picture as it is stored",
+            "turn the mask as the image is shown: --write OUT does")  # fmt: skip
+    if mask == image[::-1] and turn >= 5:
+        return _cured(reading, place, Orient(turn), "error",
+            f"{sizes}: the image has the EXIF orientation {turn}, the mask was drawn on the picture as it is stored",
+            "turn the mask as the image is shown: --write OUT does")  # fmt: skip
+    scales = [a / b for a, b in zip(image, mask, strict=True)] if len(image) == len(mask) and min(mask) else []
+    alike = len(scales) == 2 and abs(image[0] - mask[0] * scales[1]) <= 1 + scales[1] / 2
+    if alike and not 1 / SCALED < scales[0] < SCALED:
+        return _cured(reading, place, Resize(), "error", f"{sizes}: the same shape, scaled",
+            "resize the mask by nearest neighbour: --write OUT does")  # fmt: skip
+    hint = ": it lies on its side" if mask == image[::-1] else ""
+    reading.counts[place] = None
+    return Finding(
+        "size_mismatch", "error", (mask_of(look), look.pair.image), sizes + hint,
+        "find the mask that was drawn on this image; nothing can be resized safely",
+    )  # fmt: skip
+
+
+def _cured(reading: Reading, place: int, cure: Orient | Resize, severity: str, detail: str, remedy: str) -> Finding:
+    reading.cures[place].append(cure)
+    files = (mask_of(reading.looks[place]), reading.looks[place].pair.image)
+    return Finding("size_mismatch", severity, files, detail, remedy, cure=cure)  # type: ignore[arg-type]
+
+
+def _odd_images(reading: Reading) -> Iterator[Finding]:
+    """Images of another number of channels or type than most."""
+    kinds = Counter((look.image.shape[-1], look.image.dtype) for look in reading.looks if look.image)
+    if len(kinds) < 2:
+        return
+    (channels, dtype), most = kinds.most_common(1)[0]
+    for place, look in enumerate(reading.looks):
+        if look.image is None or (look.image.shape[-1], look.image.dtype) == (channels, dtype):
+            continue
+        own, grey = look.image.shape[-1], look.image.shape[-1] == 1 and channels == 3 and look.image.dtype == dtype
+        cure = Grey(channels) if grey else None
+        if cure:
+            reading.cures[place].append(cure)
+        yield Finding(
+            "size_mismatch",
+            "error",
+            (look.pair.image,),
+            f"{number(own, 'channel')} of {look.image.dtype}, while {most} images have {channels} of {dtype}",
+            "repeat its grey in every channel: --write OUT does" if grey else "convert it as the others are",
+            cure=cure,
+        )
+
+
+def _near(stem: str, stems: Sequence[str]) -> str | None:
+    """The name that was probably meant."""
+    if len(stems) > 2000:
+        return None
+    folded = {other.lower(): other for other in stems}
+    close = get_close_matches(stem.lower(), list(folded), n=1, cutoff=0.8)
+    return folded[close[0]] if close else None
+
+
+def _by(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))

@@ -1,0 +1,38 @@
+"""Masks that are equal though their images are not: one file copied over another."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+
+from atrous.doctor.copies import ALIKE, LEAST_CONTRAST
+from atrous.doctor.findings import Finding, number
+from atrous.doctor.reading import Reading, mask_of
+
+
+def find_twins(reading: Reading) -> Iterator[Finding]:
+    """suspicious: equal masks of two values or more, whose images look different."""
+    equal = defaultdict(list)
+    ignored = set(reading.labels.ignore) if reading.labels else set()
+    for place in reading.usable:
+        mask, counts = reading.looks[place].mask, reading.counts[place] or {}
+        if mask and mask.checksum and len(set(counts) - ignored) > 1:
+            equal[mask.shape, tuple(sorted(counts.items())), mask.checksum].append(place)
+    for places in equal.values():
+        if len(places) > 1 and _differ(reading, places):
+            files = tuple(mask_of(reading.looks[place]) for place in places)
+            yield Finding(
+                "suspicious",
+                "warning",
+                files,
+                f"the same mask for {number(len(places), 'image')} that differ",
+                "one of them is a copy made by mistake: find the right mask",
+                count=len(places),
+            )
+
+
+def _differ(reading: Reading, places: list[int]) -> bool:
+    """Whether two of the images look different, as far as they show anything."""
+    images = [image for place in places if (image := reading.looks[place].image) and image.cells is not None]
+    thumbs = np.stack([image.cells[..., 0].ravel() for image in images]).astype(np.float32)  # type: ignore[index]
+    return bool(thumbs.std(1).min() >= LEAST_CONTRAST) and float(np.corrcoef(thumbs).min()) < ALIKE

@@ -1,0 +1,259 @@
+"""What the values of the masks mean: which are classes, and what is wrong with the others.
+
+Works on the histograms alone. A finding that has a cure is mended in the histograms at once, so that later questions
+are asked of the masks as they were meant.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from atrous.datasets.classes import gap_free, without
+from atrous.datasets.tree import Source, mask_file
+from atrous.doctor.cures import exchange
+from atrous.doctor.findings import Severity, number
+from atrous.doctor.look import Look
+from atrous.doctor.painted import find_painted, find_smeared
+from atrous.doctor.reading import VOID, Reading
+from atrous.errors import DataError
+from atrous.io import mask_palette
+from atrous.labels import LabelSet, voc_palette
+
+RECURS = 0.1
+"""Share of the masks from which on a value that is no class is taken for one that the classes lack."""
+MOST_VALUES = 64
+"""Values of one mask from which on they are no classes: numbers of instances, or a grey photo."""
+
+
+def read_values(source: Source, looks: Sequence[Look], given: LabelSet | None, ignore: Sequence[int] = ()) -> Reading:
+    """Tell the classes, those of `given` or the ones found, and report every mask that does not have them."""
+    counts = [dict(look.mask.values) if look.mask else None for look in looks]
+    reading = Reading(looks, counts, [[] for _ in looks], given)
+    find_painted(reading)
+    find_smeared(reading)
+    _no_numbers(reading)
+    if reading.labels is None:
+        _infer(reading, source, ignore)
+    else:
+        _judge(reading, reading.labels)
+    return reading
+
+
+def _no_numbers(reading: Reading) -> None:
+    """Fractions, negative numbers, NaN, and numbers beyond 16 bits."""
+    for k, look in enumerate(reading.looks):
+        if look.mask and look.mask.stray:
+            value, pixels = look.mask.stray
+            reading.counts[k] = None
+            reading.report(
+                "value_out_of_range", "error", [k], f"value {value:g} in {number(pixels, 'pixel')}",
+                "expected whole numbers 0..65535; give the ignored pixels a value such as 255",
+                value=int(value) if value == value and abs(value) < 2**53 and value == int(value) else None,
+                count=pixels,
+            )  # fmt: skip
+
+
+def _infer(reading: Reading, source: Source, ignore: Sequence[int]) -> None:
+    """The classes where nobody named them: the gap-free values that recur, or what they were meant to be."""
+    present = set(reading.with_value()) - set(ignore)
+    if not present:
+        return
+    masks = reading.usable
+    if present == {0, 255}:
+        reading.labels = LabelSet(("value 0", "value 255"), ((0, 0, 0), (255, 255, 255)), (0, 255), tuple(ignore))
+        reading.report(
+            "binary_0_255", "note", masks, "all masks hold 0 and 255 only: read as two classes, value 0 and value 255",
+            "nothing to do; if 255 is to be ignored, name the classes in a classes.toml", value=255,
+        )  # fmt: skip
+        return
+    if present == {0, 65535}:
+        _to_one(reading, masks, 65535, "error")
+    _lone_white(reading, "error")
+    _numbered(reading)
+    counts = [reading.counts[k] or {} for k in reading.usable]
+    run, _, stray = gap_free(counts, ignore)
+    body = sorted(value for value in set(reading.with_value()) - set(ignore) if value < VOID)
+    if body and body[0] == 1 and body == list(range(1, len(body) + 1)):
+        reading.report(
+            "off_by_one", "error", reading.usable,
+            f"the values are 1..{len(body)} and no mask holds 0, where classes count from 0",
+            f"take one from each: --write OUT does; or name the values 1..{len(body)} in a classes.toml", value=1,
+            cure=exchange({value: value - 1 for value in body}),
+        )  # fmt: skip
+    elif stray:
+        _one_too_high(reading, len(run))
+        _levels(reading, run, ignore)
+    counts = [reading.counts[k] or {} for k in reading.usable]
+    run, void, stray = gap_free(counts, ignore)
+    for value in stray:
+        _stray(reading, value, f"the gap-free values that recur are 0..{run[-1]}" if run else "no mask holds 0")
+    there = set(reading.with_value())
+    if run:
+        ignored = (*(value for value in void if value in there), *ignore) or void[:1]
+        labels = LabelSet(tuple(f"class {value}" for value in run), _palette(source, run), tuple(run), ())
+        reading.labels = without(replace(labels, ignore=()), tuple(dict.fromkeys(ignored)))
+
+
+def _palette(source: Source, run: Sequence[int]) -> tuple[tuple[int, int, int], ...]:
+    """The colours that the first mask's palette has for these values, where they differ."""
+    if source.readers.mask is mask_file and source.pairs:
+        try:
+            palette = (mask_palette(source.pairs[0].mask) or [])[: len(run)]
+        except DataError:
+            palette = []
+        if len(set(palette)) == len(run):
+            return tuple(palette)
+    return voc_palette(max(256, len(run)))[: len(run)]
+
+
+def _numbered(reading: Reading) -> None:
+    """Masks of so many values that they number instances, or are photos."""
+    for k in reading.usable:
+        counts = reading.counts[k] or {}
+        if len(counts) > MOST_VALUES and max(counts) >= 2 * len(counts) ** 0.5:
+            others = [len(reading.counts[j] or ()) for j in reading.usable if j != k]
+            if others and sorted(others)[len(others) // 2] * 4 > len(counts):
+                continue
+            reading.counts[k] = None
+            reading.report(
+                "value_out_of_range", "error", [k],
+                f"{len(counts):,} values from {min(counts)} to {max(counts)}: numbers of objects, or a grey photo",
+                "expected one number per class; put the mask of classes there", value=max(counts), count=len(counts),
+            )  # fmt: skip
+
+
+def _lone_white(reading: Reading, severity: Severity) -> None:
+    """Masks of 0 and 255 among masks of 0 and 1: their foreground would be ignored."""
+    values = {k: set(reading.counts[k] or ()) for k in reading.usable}
+    white = [k for k, own in values.items() if 255 in own and 1 not in own]
+    if white and set().union(*values.values()) == {0, 1, 255} and not any({1, 255} <= own for own in values.values()):
+        _to_one(reading, white, 255, severity)
+
+
+def _to_one(reading: Reading, places: Sequence[int], value: int, severity: Severity) -> None:
+    whole = len(places) == len(reading.usable)
+    others = "of the two classes 0 and 1" if whole else "while the other masks hold 0 and 1"
+    reading.report(
+        "binary_0_255", severity, places,
+        f"holds 0 and {value} {others}: {value} means ignored, the foreground would be lost",
+        f"write 1 for {value}: --write OUT does", value=value, cure=exchange({value: 1}),
+    )  # fmt: skip
+
+
+def _one_too_high(reading: Reading, classes: int) -> None:
+    """Single masks of 1..K among masks of 0..K-1."""
+    own = {k: {value for value in reading.counts[k] or () if value < VOID} for k in reading.usable}
+    high = [k for k, values in own.items() if classes in values]
+    shifted = [k for k in high if 0 not in own[k] and max(own[k]) == classes and len(own[k]) > 1]
+    rest = [values for k, values in own.items() if k not in set(high)]
+    if shifted and len(shifted) == len(high) and sum(0 in values for values in rest) * 2 > len(rest):
+        reading.report(
+            "off_by_one", "error", shifted,
+            f"holds up to {classes} and no 0, while the other masks hold 0..{classes - 1}",
+            "take one from each value: --write OUT does", value=classes,
+            cure=exchange({value: value - 1 for value in range(1, classes + 1)}),
+        )  # fmt: skip
+
+
+def _levels(reading: Reading, run: Sequence[int], ignore: Sequence[int]) -> None:
+    """Values with gaps that recur: grey levels that stand for classes, or classes of which some are absent."""
+    masks_with, n = reading.with_value(), len(reading.usable)
+    stray = [value for value in masks_with if value not in run and value not in (VOID, 65535, *ignore)]
+    recurring = [value for value in stray if masks_with[value] >= max(2, RECURS * n) or n < 3]
+    if not recurring:
+        return
+    levels = sorted({*run, *recurring, *((VOID,) if _spread([*run, *recurring, VOID], masks_with) else ())})
+    places = [k for k in reading.usable if set(reading.counts[k] or ()) & set(levels)]
+    reading.report(
+        "value_out_of_range", "error", places,
+        f"the values {', '.join(map(str, levels[:12]))}{' ...' if len(levels) > 12 else ''} recur, with gaps: grey "
+        "levels that stand for classes, or numbers of which some are never used",
+        "list them in a classes.toml, each with its value; or --write OUT numbers them from 0",
+        value=min(recurring), count=len(places),
+        cure=exchange({value: place for place, value in enumerate(levels)}),
+    )  # fmt: skip
+
+
+def _spread(levels: Sequence[int], masks_with: Counter[int]) -> bool:
+    """Whether 255 is the white end of a grey scale: it occurs, and the levels are about equally far apart."""
+    ordered = sorted(set(levels))
+    steps = [b - a for a, b in pairwise(ordered)]
+    return VOID in masks_with and len(steps) > 1 and max(steps) - min(steps) <= 2
+
+
+def _stray(reading: Reading, value: int, expected: str) -> None:
+    """A value that is no class: in few masks a slip, which is ignored when mended."""
+    places = [k for k in reading.usable if value in (reading.counts[k] or ())]
+    if not places:
+        return
+    pixels = sum((reading.counts[k] or {})[value] for k in places)
+    few = len(places) < max(2, RECURS * len(reading.usable))
+    void = reading.labels.ignore[0] if reading.labels and reading.labels.ignore else VOID
+    cure = exchange({value: void}) if few else None
+    reading.report(
+        "value_out_of_range", "error", places,
+        f"value {value} in {number(pixels, 'pixel')} of {number(len(places), 'mask')}: {expected}",
+        f"correct the mask, add the class to a classes.toml or pass --ignore {value}"
+        + ("; --write OUT ignores these pixels" if cure else ""),
+        value=value, count=pixels, cure=cure,
+    )  # fmt: skip
+
+
+def _judge(reading: Reading, labels: LabelSet) -> None:
+    """Which masks do not have the classes that were named."""
+    counting = tuple(range(len(labels))) == labels.values
+    if labels.values == (0, 1):
+        whole = set(reading.with_value())
+        if whole == {0, 255}:
+            _to_one(reading, [k for k in reading.usable if 255 in (reading.counts[k] or ())], 255, "error")
+        else:
+            _lone_white(reading, "warning")
+    if len(labels) < MOST_VALUES:
+        _numbered(reading)
+    known = set(labels.values) | set(labels.ignore)
+    masks_with, n = reading.with_value(), len(reading.usable)
+    unknown = sorted(set(masks_with) - known)
+    top = len(labels)
+    if counting and top in unknown:
+        _shifted(reading, labels, masks_with, n)
+    elif unknown == [0] and labels.values == tuple(range(1, top + 1)) and top not in masks_with:
+        reading.report(
+            "off_by_one", "error", reading.usable,
+            f"the masks hold 0..{top - 1}, but the classes have the values 1..{top}",
+            f"give the classes the values 0..{top - 1}; or --write OUT adds one to each", value=0,
+            cure=exchange({value: value + 1 for value in range(top)}),
+        )  # fmt: skip
+    for value in sorted(set(reading.with_value()) - known):
+        _stray(reading, value, f"the classes are {_shown(labels.values)}, ignored is {_shown(labels.ignore)}")
+
+
+def _shifted(reading: Reading, labels: LabelSet, masks_with: Counter[int], n: int) -> None:
+    """Masks of 1..K though the classes are 0..K-1."""
+    top = len(labels)
+    recurs = masks_with[top] >= max(2, RECURS * n) or n < 3
+    if not masks_with[0]:
+        reading.report(
+            "off_by_one", "error", reading.usable,
+            f"the masks hold 1..{top}, but the classes have the values 0..{top - 1}",
+            f"give the classes the values 1..{top}; or --write OUT takes one from each", value=top,
+            cure=exchange({value: value - 1 for value in range(1, top + 1)}),
+        )  # fmt: skip
+        return
+    _one_too_high(reading, top)
+    if recurs and reading.with_value()[top]:
+        places = [k for k in reading.usable if top in (reading.counts[k] or ())]
+        reading.report(
+            "off_by_one", "error", places,
+            f"the masks hold 0..{top}, but there are {top} classes of the values 0..{top - 1}",
+            f"if 0 means unlabelled (reduce_zero_label), give the classes the values 1..{top} and ignore 0; "
+            f"if it is a class, one [[class]] is missing",
+            value=top,
+        )  # fmt: skip
+        for k in places:
+            reading.counts[k] = None
+
+
+def _shown(values: Iterable[int]) -> str:
+    text = ", ".join(map(str, sorted(values)[:24]))
+    return (text + (" ..." if len(tuple(values)) > 24 else "")) or "nothing"

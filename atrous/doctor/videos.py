@@ -1,0 +1,81 @@
+"""Frames of one video, or slices of one stack, that lie in several splits.
+
+Names tell the candidates: `0016E5_00390` and `0016E5_00420` differ in their last number alone. Pictures decide: in a
+video neighbours by number look more alike than pictures at random do, in a set that is merely numbered they do not.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from math import comb
+
+import numpy as np
+
+from atrous.datasets.layout import IMAGE_FOLDERS
+from atrous.datasets.tree import SPLITS
+from atrous.doctor.copies import BY_HASH, unit
+from atrous.doctor.findings import Finding
+from atrous.doctor.look import Look
+
+FRAME = re.compile(r"(.*?)(\d+)\D*")
+"""Prefix and last number of a name."""
+WINS = 0.85
+"""Share of neighbours, over all prefixes, that must be more alike than a picture at random is."""
+FEWEST = 7
+"""Neighbours, over all prefixes, below which nothing is said."""
+
+
+def find_videos(looks: Sequence[Look], sides: Sequence[str]) -> Iterator[Finding]:
+    """leak: one finding for each prefix whose pictures lie in several splits."""
+    shown = [k for k, look in enumerate(looks) if look.image and look.image.cells is not None]
+    if not shown:
+        return
+    cells = np.stack([looks[k].image.cells[..., 0] for k in shown])  # type: ignore[union-attr, index]
+    pictures = dict(zip(shown, unit(cells), strict=True))
+    videos = prefixes(looks, shown)
+    duels = {name: _duels(order, pictures) for name, order in videos.items()}
+    wins, trials = (sum(numbers) for numbers in zip(*duels.values(), strict=True)) if duels else (0, 0)
+    if trials < FEWEST or wins < WINS * trials or chance(wins, trials) > 0.01:
+        return
+    for name, order in sorted(videos.items()):
+        parts = {side: [k for k in order if sides[k] == side] for side in dict.fromkeys(sides[k] for k in order)}
+        if len(parts) < 2 or duels[name][0] < 0.7 * duels[name][1]:
+            continue
+        counts = ", ".join(f"{len(part)} in {side}" for side, part in parts.items())
+        planned = len({looks[k].split for k in order}) == len(parts)
+        yield Finding(
+            "leak", "warning", tuple(looks[part[0]].pair.image for part in parts.values()),
+            f"frames of one video or slices of one stack, {name.rstrip('_-. ') or 'numbered'}, lie in several splits "
+            f"({counts}): neighbours look alike, so the score is better than on a new one",
+            "split by video" if planned else BY_HASH, count=len(order),
+        )  # fmt: skip
+
+
+def prefixes(looks: Sequence[Look], places: Sequence[int]) -> dict[str, list[int]]:
+    """Prefix of the name, and of the folder where that is no usual one -> looks in the order of their numbers."""
+    found = defaultdict(list)
+    for k in places:
+        if name := FRAME.fullmatch(looks[k].pair.image.stem):
+            folder = looks[k].pair.image.parent.name
+            own = "" if folder.lower() in (*IMAGE_FOLDERS, *SPLITS) else f"{folder}/"
+            found[own + name[1]].append((int(name[2]), k))
+    return {name: [k for _, k in sorted(frames)] for name, frames in found.items() if len(frames) > 1}
+
+
+def chance(wins: int, trials: int) -> float:
+    """Of so many wins or more by tossing a coin."""
+    if trials > 500:  # by the normal distribution's tail, which is small where it matters
+        z = (wins - trials / 2) / (trials / 4) ** 0.5
+        return float(np.exp(-z * z / 2)) if z > 0 else 1.0
+    return sum(comb(trials, k) for k in range(wins, trials + 1)) / 2**trials
+
+
+def _duels(order: Sequence[int], pictures: dict[int, np.ndarray]) -> tuple[int, int]:
+    """How often the next picture is more alike than one at random, and of how many."""
+    everyone, dice = list(pictures), np.random.default_rng(len(order))
+    wins = trials = 0
+    for this, after, other in zip(order, order[1:], dice.choice(everyone, len(order) - 1).tolist(), strict=False):
+        if other not in (this, after):
+            near, far = (float((pictures[this] * pictures[k]).sum()) for k in (after, other))
+            wins, trials = wins + (near > far), trials + 1
+    return wins, trials
