@@ -64,6 +64,64 @@ def demo(
 
 
 @app.command()
+def check(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of images and their labels, in any layout.")],
+    write: Annotated[
+        Path | None, typer.Option(metavar="OUT", help="Write a mended copy: plain pairs, masks as class indices.")
+    ] = None,
+    to: Annotated[str | None, typer.Option(metavar="pairs", help="Convert to plain pairs, into -o OUT.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="New folder for --to pairs.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page with pictures, such as data-report.html.")
+    ] = None,
+    classes: Classes = None,
+    ignore: Ignore = None,
+    as_json: Json = False,
+) -> None:
+    """Look at every image and mask of a data set: what is wrong, and what to do. Nothing is changed in place.
+
+    Exit code 1 where there is an error, or where --write left a pair out.
+    """
+    from atrous.doctor import describe, examine, mend, write_page
+    from atrous.loggers import Bar
+
+    if to not in (None, "pairs") or (to is None) != (out is None):
+        raise AtrousError("to convert a data set give both: --to pairs -o OUT, where OUT is a new folder")
+    console = _console(stderr=True)
+    with Bar(console, "check", 0) as bar:
+        found = examine(data, classes=classes, ignore=ignore or (), progress=bar.over)
+    failed, document = bool(found.errors), found.summary()
+    if not as_json:
+        for line in describe(found):
+            print(line)
+    if html is not None:
+        write_page(html, found)
+        document["page"] = str(html)
+    if write is not None:
+        with Bar(console, "write", 0) as bar:
+            mended = mend(found, write, bar.over)
+        failed = bool(mended.left_out)
+        left = [{"file": str(file), "why": why} for file, why in mended.left_out]
+        document["written"] = {"out": str(write), "pairs": mended.pairs, "mended": mended.mended, "left_out": left}
+        if not as_json:
+            print(f"wrote {write}: {mended.pairs} pairs, {mended.mended} of them mended, {len(left)} files left out")
+            for file, why in mended.left_out:
+                print(f"left out: {file}: {why}")
+    if out is not None:
+        from atrous.datasets.convert import convert
+
+        with Bar(console, "convert", 0) as bar:
+            convert(found.source, out, bar.over, labels=found.labels if classes else None)
+        document["converted"] = str(out)
+        if not as_json:
+            print(f"wrote {out}: {len(found.looks)} pairs from the layout {found.source.layout}")
+    if as_json:
+        print(json.dumps(document, indent=1))
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
 def train(
     data: Annotated[Path, typer.Argument(help="Folder with images/ and masks/, in train/val/test folders or not.")],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Run folder; default runs/<name of DATA>.")] = None,
