@@ -34,7 +34,7 @@ def border_weights(
     margin = np.ceil(REACH * sigma / steps).astype(int)
     for number, box in enumerate(ndimage.find_objects(cells), start=1):
         around = tuple(slice(max(0, s.start - m), s.stop + m) for s, m in zip(box, margin, strict=True))
-        distance = distance_to(cells[around] == number, None if spacing is None else steps)
+        distance = distance_to(cells[around] == number, spacing)
         first, second = nearest[0][around], nearest[1][around]
         np.minimum(second, np.maximum(first, distance), out=second)
         np.minimum(first, distance, out=first)
