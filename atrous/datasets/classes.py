@@ -85,8 +85,8 @@ def classes_in_masks(
     ignored = tuple(value for value in void if value in present) or void[:1]
     names = tuple(f"class {value}" for value in run)
     labels = without(LabelSet(names, colours, tuple(run), ignored), ignore)
-    source = ", colours from the palette" if colours else ""
-    notes = [f"{len(labels)} classes found in the masks: values {', '.join(map(str, labels.values))}{source}"]
+    origin = ", colours from the palette" if colours else ""
+    notes = [f"{len(labels)} classes found in the masks: values {', '.join(map(str, labels.values))}{origin}"]
     notes += [f"mask value {value} is ignored by convention" for value in void if value in present - set(ignore)]
     return labels, notes
 

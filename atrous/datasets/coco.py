@@ -61,7 +61,7 @@ class Painter:
     def __call__(self, pair: Pair) -> np.ndarray:
         """(H, W) class values; DataError naming the annotation that cannot be painted."""
         height, width, found = self.records[pair]
-        values = np.zeros((height, width), self.dtype)
+        values: np.ndarray = np.zeros((height, width), self.dtype)
         for shape in sorted(found, key=lambda shape: -shape.area):
             try:
                 if shape.runs is None:
@@ -199,11 +199,11 @@ def _pair(
             source.faults.append((file, f"annotation {id}: {outline}; correct or delete it"))
         elif not outline:
             without += 1
-        elif pair := found.get(entry["image_id"]):
-            height, width, drawn = painter.records[pair]
+        elif (owner := found.get(entry["image_id"])) is not None:
+            height, width, drawn = painter.records[owner]
             shape = _shape(id, value_of[entry["category_id"]], outline)
             if problem := _misplaced(shape, outline, height, width):
-                source.faults.append((file, f"annotation {id} of {pair.image.name}: {problem}; correct or delete it"))
+                source.faults.append((file, f"annotation {id} of {owner.image.name}: {problem}; correct or delete it"))
             else:
                 drawn.append(shape)
     if without == len(content["annotations"]) and without:

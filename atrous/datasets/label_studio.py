@@ -40,7 +40,7 @@ class Painter:
         """(H, W) class values; DataError naming the result that cannot be painted."""
         results = self.records[pair]
         height, width = size_of(results, pair)
-        values = np.zeros((height, width), self.dtype)
+        values: np.ndarray = np.zeros((height, width), self.dtype)
         for result, value in results:
             try:
                 values[paint(result["value"], height, width)] = value

@@ -57,7 +57,7 @@ class Painter:
         """(H, W) class values; DataError naming the shape that cannot be painted."""
         content = load_json(pair.mask)
         height, width = size_of(content, pair)
-        values = np.zeros((height, width), self.dtype)
+        values: np.ndarray = np.zeros((height, width), self.dtype)
         for number, shape in enumerate(content["shapes"]):
             if shape["label"] not in self.values:
                 raise DataError(f"{pair.mask}: shape {number} has a new label {shape['label']!r}; open the set again")
@@ -122,8 +122,7 @@ def read(root: Path) -> Source:
         for file in map(Path, sorted(files_below(folder, (".json",)))):
             content = load_json(file)
             image = _image(file, content)
-            names = check(source, file, content, listed)
-            seen |= names
+            seen |= check(source, file, content, listed)
             if image is None:
                 source.lone_masks.append(file)
             else:

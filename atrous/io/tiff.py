@@ -21,7 +21,7 @@ TILE_WIDTH, TILE_HEIGHT, TILES, TILE_BYTES, EXTRA, FORMAT = 322, 323, 324, 325, 
 
 UINT, INT, FLOAT = 1, 2, 3
 _KINDS = {UINT: "u", INT: "i", FLOAT: "f"}
-BLACK_IS_ZERO, RGB = 1, 2
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
 JPEG = (6, 7)
 GEO = (33550, 33922, 34264, 34735)
 """ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory (OGC GeoTIFF 1.1)."""
@@ -57,14 +57,20 @@ class Tags:
     @property
     def plain(self) -> bool:
         """Whether `decode_plain` reads the file; Pillow reads the others (palette, CMYK, JPEG, 8-bit grey, ...)."""
-        deep = self.bits > 8 and self.ifd.get(PREDICTOR, 1) == 1
-        return self.by_rows and (self.samples > 1 or deep)
+        deep = self.bits > 8 and (self.ifd.get(PREDICTOR, 1) == 1 or self.inverted)
+        return self.by_rows and (self.samples > 1 or deep or self.format == INT)
 
     @property
     def by_rows(self) -> bool:
         """Whether `decode_rows` reads it."""
-        simple = self.ifd.get(PHOTOMETRIC) in (BLACK_IS_ZERO, RGB) and self.ifd.get(COMPRESSION, 1) not in JPEG
+        shades = self.ifd.get(PHOTOMETRIC) in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB)
+        simple = shades and self.ifd.get(COMPRESSION, 1) not in JPEG
         return simple and self.bits in (8, 16, 32, 64) and self.format in _KINDS
+
+    @property
+    def inverted(self) -> bool:
+        """Whether the largest number is black (whole numbers without sign alone: others have no such end)."""
+        return self.ifd.get(PHOTOMETRIC) == WHITE_IS_ZERO and self.format == UINT
 
     @property
     def channels(self) -> int:
@@ -130,7 +136,8 @@ def decode_rows(read: Read, tags: Tags, first: int, end: int) -> np.ndarray:
         pixels = _decode_plane(tags.order, band, pieces, together)
         decoded.append(_undo_differences(pixels, band) if predictor == 2 else pixels)
     rows = decoded[0] if planes == 1 else np.concatenate(decoded, axis=2)
-    return rows[first - start * high : end - start * high]
+    rows = rows[first - start * high : end - start * high]
+    return np.iinfo(rows.dtype).max - rows if tags.inverted else rows
 
 
 def raw_place(tags: Tags) -> int | None:
@@ -141,7 +148,8 @@ def raw_place(tags: Tags) -> int | None:
     offsets, counts = ifd[STRIPS], ifd[STRIP_BYTES]
     together = all(a + n == b for a, n, b in zip(offsets, counts, offsets[1:], strict=False))
     whole = sum(counts) == tags.width * tags.height * tags.samples * tags.bits // 8
-    return int(offsets[0]) if together and whole and ifd.get(PREDICTOR, 1) == 1 else None
+    plain = ifd.get(PREDICTOR, 1) == 1 and not tags.inverted
+    return int(offsets[0]) if together and whole and plain else None
 
 
 def _decode_plane(order: bytes, tags: Tags, pieces: list[bytes], together: int) -> np.ndarray:

@@ -34,9 +34,9 @@ def volume_size(path: Path) -> tuple[int, int, int, int]:
     reader = _reader(path)
     with damage_as_data_error(path):
         reader.ReadImageInformation()
-        width, height, depth, *more = *reader.GetSize(), 1
-        channels = more[0] * reader.GetNumberOfComponents()
-        return depth, height, width, channels
+        size = tuple(map(int, reader.GetSize()))
+        channels = (size[3] if len(size) > 3 else 1) * int(reader.GetNumberOfComponents())
+        return size[2], size[1], size[0], channels
 
 
 def read_labels(path: Path) -> np.ndarray:

@@ -2,20 +2,21 @@
 
 import struct
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from atrous.errors import DataError
-from atrous.io import decode_image
+from atrous.io import decode_image, open_source, sources
 
 RNG = np.random.default_rng(0)
 
 
 def tiff(
     pixels: np.ndarray, *, order: str = "<", planar: bool = False, rows: int = 3, squeeze: bool = False, tile: int = 0,
-    extra: int | None = None, rgb: bool = False, predictor: int = 1,
+    extra: int | None = None, rgb: bool = False, predictor: int = 1, white: bool = False,
 ) -> bytes:  # fmt: skip
     """(H, W, C) as a TIFF, in strips of `rows` or square tiles; with one ExtraSamples entry if given."""
     height, width, channels = pixels.shape
@@ -34,8 +35,9 @@ def tiff(
                 pieces.append(zlib.compress(data) if squeeze else data)
     starts = [8 + sum(map(len, pieces[:index])) for index in range(len(pieces))]
     bits, kind = pixels.dtype.itemsize * 8, {"u": 1, "i": 2, "f": 3}[pixels.dtype.kind]
+    photometric = 2 if rgb else 0 if white else 1
     tags = {
-        256: [width], 257: [height], 258: [bits] * channels, 259: [8 if squeeze else 1], 262: [2 if rgb else 1],
+        256: [width], 257: [height], 258: [bits] * channels, 259: [8 if squeeze else 1], 262: [photometric],
         277: [channels], 284: [2 if planar else 1], 317: [predictor], 339: [kind] * channels,
     }  # fmt: skip
     sizes = [len(piece) for piece in pieces]
@@ -100,6 +102,33 @@ def test_alpha_is_dropped_but_infrared_stays(extra: int, kept: int) -> None:
 def test_other_types_become_float32(dtype: type, order: str) -> None:
     pixels = RNG.integers(-3000, 3000, (8, 9, 2)).astype(dtype)
     decoded = decode_image(tiff(pixels, order=order))
+    assert decoded.dtype == np.float32
+    np.testing.assert_array_equal(decoded, pixels)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    "layout", [{}, {"squeeze": True, "order": ">"}, {"tile": 16, "squeeze": True, "predictor": 2}], ids=str
+)
+def test_where_zero_is_white_numbers_turn(
+    dtype: type, channels: int, layout: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = RNG.integers(0, 250, (20, 37, channels)).astype(dtype)
+    turned = np.iinfo(dtype).max - pixels
+    data = tiff(pixels, white=True, **layout)
+    np.testing.assert_array_equal(decode_image(data), turned)
+    (tmp_path / "a.tif").write_bytes(data)
+    monkeypatch.setattr(sources, "HELD_PIXELS", 0)
+    source = open_source(tmp_path / "a.tif")
+    assert not source.held
+    np.testing.assert_array_equal(source.rows(3, 11), turned[3:11])
+
+
+@pytest.mark.parametrize("layout", [{}, {"squeeze": True}, {"tile": 16}], ids=str)
+def test_eight_bits_with_a_sign_keep_it(layout: dict) -> None:
+    pixels = RNG.integers(-128, 128, (20, 37, 1)).astype(np.int8)
+    decoded = decode_image(tiff(pixels, **layout))
     assert decoded.dtype == np.float32
     np.testing.assert_array_equal(decoded, pixels)
 
