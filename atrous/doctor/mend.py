@@ -58,7 +58,7 @@ def mend(examination: Examination, out: Path | str, progress: Progress | None = 
         left |= {file: reason for file, reason in reasons.items() if file not in left and _alone(file, examination)}
         if not splits:
             raise DataError(f"{source.root}: no pair is left; see what `atrous check {source.root}` says")
-        written = indexed(labels)
+        labels, written = replace(labels, ignore=(*{*labels.ignore, examination.reading.void},)), indexed(labels)
         readers = Readers(source.readers.image, _reader(source, cures, labels, written), source.readers.size)
         copy = replace(
             source, splits=dict(splits), labels=None, notes=[], faults=[], lone_images=[], lone_masks=[], doubles=[],

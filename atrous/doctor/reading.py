@@ -58,6 +58,13 @@ class Reading:
         """The looks whose masks have a histogram."""
         return [place for place, counts in enumerate(self.counts) if counts is not None]
 
+    @property
+    def void(self) -> int:
+        """The value that ignored pixels take: the first that the classes ignore, else one that is no class."""
+        if self.labels is None:
+            return VOID
+        return self.labels.ignore[0] if self.labels.ignore else (65535 if VOID in self.labels.values else VOID)
+
     def with_value(self) -> Counter[int]:
         """Value -> masks that have it."""
         return Counter(value for counts in self.counts if counts for value in counts)

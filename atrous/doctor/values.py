@@ -189,8 +189,7 @@ def _stray(reading: Reading, value: int, expected: str) -> None:
         return
     pixels = sum((reading.counts[k] or {})[value] for k in places)
     few = len(places) < max(2, RECURS * len(reading.usable))
-    void = reading.labels.ignore[0] if reading.labels and reading.labels.ignore else VOID
-    cure = exchange({value: void}) if few else None
+    cure = exchange({value: reading.void}) if few else None
     reading.report(
         "value_out_of_range", "error", places,
         f"value {value} in {number(pixels, 'pixel')} of {number(len(places), 'mask')}: {expected}",

@@ -5,6 +5,7 @@ by the name. OpenCV decodes PNG, JPEG and WebP (2.7 times faster than Pillow on 
 distort: palettes, CMYK, TIFF, BMP, GIF. Whatever a damaged file provokes in a decoder arrives as a DataError.
 """
 
+import os
 import struct
 from collections import deque
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ from atrous.io.png import chunks, tells_orientation
 from atrous.io.tiff import Tags, decode_plain, read_tags
 
 MAX_PIXELS = 100_000_000
+LARGE = 2**23
+"""Bytes of a file from which on its header is judged before the file is read."""
 
 # The kinds that are read at all. Constructing a plugin reads the header only, and has no global size limit of its own.
 _READERS: dict[str, Any] = {
@@ -41,6 +44,7 @@ _MAGIC = {
     b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "TIFF", b"MM\0+": "TIFF", b"\x93NUMPY": "npy",
 }  # fmt: skip
 _BY_OPENCV = {"PNG", "JPEG", "WebP"}
+_ANIMATED = {"GIF", "WebP"}
 _REDUCED = {
     2: (cv2.IMREAD_REDUCED_GRAYSCALE_2, cv2.IMREAD_REDUCED_COLOR_2),
     4: (cv2.IMREAD_REDUCED_GRAYSCALE_4, cv2.IMREAD_REDUCED_COLOR_4),
@@ -72,9 +76,9 @@ def read_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
     Grey gives C = 1; palettes and CMYK become RGB; alpha is dropped; the EXIF orientation is applied; one-bit
     pictures become 0 and 255; other integers and float64 become float32. Raises DataError for a file that is missing,
-    of another kind, damaged, cut short, larger than `max_pixels`, or not finite.
+    of another kind, damaged, cut short, larger than `max_pixels`, of several frames, or not finite.
     """
-    return decode_image(read_bytes(path), path, max_pixels=max_pixels)
+    return decode_image(read_bytes(path, max_pixels), path, max_pixels=max_pixels)
 
 
 def decode_image(data: bytes, name: Path | str = "image", *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -144,10 +148,13 @@ def damage_as_data_error(name: Path | str) -> Iterator[None]:
         ) from error
 
 
-def read_bytes(path: Path | str) -> bytes:
-    """The whole file, once its first bytes are those of a picture."""
+def read_bytes(path: Path | str, max_pixels: int = MAX_PIXELS) -> bytes:
+    """The whole file, once its first bytes are those of a picture, and a large file's header is that of one to read."""
     with damage_as_data_error(path), open_file(path) as stream:
         _kind(stream, path)
+        if os.fstat(stream.fileno()).st_size > LARGE:
+            read_header(stream, path, max_pixels)
+            stream.seek(0)
         return stream.read()
 
 
@@ -163,6 +170,8 @@ def read_header(stream: BinaryIO, name: Path | str, max_pixels: int | None = MAX
             header = Header(kind, tags.height, tags.width, tags.channels, tags.orientation, tags=tags)
         else:
             picture = _READERS[kind](stream)
+            if kind in _ANIMATED and picture.is_animated:
+                raise DataError(f"{name}: a {kind} of several frames; expected one picture, save each frame as its own")
             channels = 1 if picture.mode in _GREY_MODES else 3
             header = Header(kind, picture.height, picture.width, channels, _orientation(picture, stream), picture)
     if min(header.height, header.width, header.channels) < 1:

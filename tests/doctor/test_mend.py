@@ -1,0 +1,99 @@
+"""A mended copy has no error left, says what every mask meant, and leaves the original as it was."""
+
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+from faults import FAULTS, Fault, all_masks, no_mask, painted, painted_jpeg, sound_set, stray_nineteen
+
+from atrous.datasets import open_dataset
+from atrous.doctor import examine, mend
+from atrous.errors import DataError
+from atrous.io import read_mask
+
+BEFORE = {fault.name: fault for fault in FAULTS if fault.severity == "error"}
+
+
+def state(root: Path) -> dict[str, str]:
+    return {str(path): sha256(path.read_bytes()).hexdigest() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize("fault", BEFORE.values(), ids=lambda fault: fault.name)
+def test_the_copy_has_no_error_and_the_original_is_untouched(tmp_path: Path, fault: Fault) -> None:
+    root = sound_set(tmp_path / "data")
+    fault.plant(root)
+    before, found = state(root), examine(root)
+    if fault.name in ("jpeg_of_indices", "one_class_too_few"):  # nothing is left that could be trusted
+        with pytest.raises(DataError, match=r"no pair is left|classes cannot be told"):
+            mend(found, tmp_path / "out")
+        return
+    mended = mend(found, tmp_path / "out")
+    assert state(root) == before
+    assert [one.summary() for one in examine(tmp_path / "out").errors] == []
+    assert (len(mended.left_out) == 0) == fault.mended
+    open_dataset(tmp_path / "out").verify()
+
+
+@pytest.mark.parametrize("name", [fault.name for fault in FAULTS if fault.mended and fault.kind != "size_mismatch"])
+def test_the_masks_say_what_they_meant(tmp_path: Path, name: str) -> None:
+    truth = {path.stem: read_mask(path) for path in all_masks(sound_set(tmp_path / "sound"))}
+    root = sound_set(tmp_path / "data")
+    fault = BEFORE[name]
+    fault.plant(root)
+    mended = mend(examine(root), tmp_path / "out")
+    assert mended.pairs == len(truth)
+    for path in all_masks(tmp_path / "out"):
+        meant, got = truth[path.stem], read_mask(path)
+        if fault.kind == "binary_0_255" or name == "one_white":
+            meant = (meant > 0).astype(np.uint8)
+        if name == "painted_as_camvid":
+            meant = np.array([0, 3, 5, 8], np.uint8)[meant]
+        if name in ("painted", "painted_jpeg", "painted_with_alpha"):
+            meant = np.array([0, 2, 1, 3], np.uint8)[meant]  # numbered by their colours
+        wrong = float((got != meant)[got != 255].mean())
+        assert wrong <= (0.02 if "jpeg" in name else 0), (path.name, wrong)
+        assert (got == 255).sum() <= (
+            512 if name in ("stray_nineteen", "stray_pixels", "void_that_is_not_ignored") else 0
+        )
+
+
+@pytest.mark.parametrize("name", ["turned_by_exif", "upside_down_by_exif"])
+def test_a_mask_drawn_on_the_stored_picture_is_turned_with_it(tmp_path: Path, name: str) -> None:
+    root = sound_set(tmp_path / "data")
+    fault = next(fault for fault in FAULTS if fault.name == name)
+    (path,) = fault.plant(root)
+    stored = read_mask(path)
+    mend(examine(root), tmp_path / "out")
+    turned = np.rot90(stored, 3) if name == "turned_by_exif" else stored[::-1, ::-1]
+    np.testing.assert_array_equal(read_mask(tmp_path / "out" / "train" / "masks" / path.name), turned)
+
+
+def test_a_scaled_mask_takes_the_nearest_value(tmp_path: Path) -> None:
+    root = sound_set(tmp_path / "data")
+    path = next(fault for fault in FAULTS if fault.name == "half_size").plant(root)[0]
+    small = read_mask(path)
+    mend(examine(root), tmp_path / "out")
+    whole = read_mask(tmp_path / "out" / "train" / "masks" / path.name)
+    np.testing.assert_array_equal(whole, small.repeat(2, 0).repeat(2, 1))
+
+
+def test_what_cannot_be_mended_is_named(tmp_path: Path) -> None:
+    root = sound_set(tmp_path / "data")
+    (lone,) = no_mask(root)
+    stray_nineteen(root)
+    mended = mend(examine(root), tmp_path / "out")
+    assert [file for file, _ in mended.left_out] == [lone]
+    assert (mended.pairs, mended.mended) == (25, 1)
+    with pytest.raises(DataError, match="is there already"):
+        mend(examine(root), tmp_path / "out")
+
+
+def test_the_table_of_colours_is_in_the_document(tmp_path: Path) -> None:
+    for plant in (painted, painted_jpeg):
+        root = sound_set(tmp_path / plant.__name__)
+        plant(root)
+        table = examine(root).summary()["colours"]
+        near = [(0, 0, 0), (0, 130, 180), (220, 20, 60), (250, 170, 30)]
+        assert [entry["value"] for entry in table] == [0, 1, 2, 3]
+        assert np.abs(np.array([entry["color"] for entry in table]) - near).max() <= (0 if plant is painted else 8)

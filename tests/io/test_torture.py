@@ -1,0 +1,122 @@
+"""Mutated files and bombs end in a picture or a DataError: no crash, no hang, no other exception, no memory.
+
+They are read in processes of their own (tests/torture.py). The last full result is docs/torture.json:
+`ATROUS_TORTURE=docs/torture.json pytest -m torture tests/io/test_torture.py` writes it.
+"""
+
+import json
+import os
+import select
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torture import KINDS, MUTATIONS, SLOW
+
+SCRIPT, DOCS = Path(__file__).parents[1] / "torture.py", Path(__file__).parents[2] / "docs"
+PATIENCE = 30
+"""Seconds of silence after which a process is taken for one that hangs, on a machine that others use too."""
+
+
+def read_mutants(count: int, seed: int = 0) -> dict[str, Any]:
+    """Read that many mutants; a process that dies or falls silent is replaced by one that goes on behind it."""
+    tally: Counter[str] = Counter()
+    wrong, slowest, peak, first = list[str](), 0.0, 0.0, 0
+    while first < count:
+        command = [sys.executable, "-W", "ignore", str(SCRIPT), "mutants", str(seed), str(first), str(count)]
+        current: dict[str, Any] = {}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1) as run:
+            assert run.stdout
+            for line in lines(run):
+                told = json.loads(line)
+                if "begin" in told:
+                    current = told
+                elif "end" in told:
+                    outcome = told["outcome"].partition(":")[0]
+                    tally[outcome] += 1
+                    tally["hang"] += told["seconds"] > SLOW
+                    slowest = max(slowest, told["seconds"])
+                    first = told["end"] + 1
+                    if outcome == "wrong error":
+                        wrong.append(f"{current}: {told['outcome']}")
+                else:
+                    peak = max(peak, told["peak_mb"])
+            if run.poll() is None:
+                run.kill()
+        if first < count:  # it died, or hung, on the one after the last that ended
+            kind = "hang" if run.returncode == -9 else "crash"
+            tally[kind] += 1
+            wrong.append(f"{kind}: {current}")
+            first += 1
+    return {
+        "mutants": count, "seed": seed, "kinds": list(KINDS), "mutations": list(MUTATIONS),
+        "pictures": tally["picture"], "refused": tally["refused"], "wrong_errors": tally["wrong error"],
+        "crashes": tally["crash"], "hangs": tally["hang"], "slowest_s": round(slowest, 3), "peak_mb": round(peak),
+        "examples": wrong[:20],
+    }  # fmt: skip
+
+
+def lines(run: subprocess.Popen[str]) -> Any:
+    """What a process prints, until it ends or says nothing for long."""
+    assert run.stdout
+    while select.select([run.stdout], [], [], PATIENCE)[0]:
+        if not (line := run.stdout.readline()):
+            run.wait()
+            return
+        yield line
+
+
+def read_bombs(whole: bool) -> list[dict[str, Any]]:
+    command = [sys.executable, "-W", "ignore", str(SCRIPT), "bombs", *(["--whole"] if whole else [])]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("count", [280, pytest.param(20_000, marks=[pytest.mark.torture, pytest.mark.timeout(7200)])])
+def test_mutants_are_pictures_or_data_errors(count: int) -> None:
+    found = read_mutants(count)
+    assert (found["crashes"], found["hangs"], found["wrong_errors"]) == (0, 0, 0), found["examples"]
+    assert found["pictures"] + found["refused"] == count
+    assert min(found["pictures"], found["refused"]) > count / 20  # both happen: the mutants are neither sound nor junk
+    assert found["peak_mb"] < 2000
+    keep("mutants", found, count)
+
+
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.torture)])
+def test_bombs_are_refused_at_once(whole: bool) -> None:
+    found = read_bombs(whole)
+    assert len(found) >= 12
+    for bomb in found:
+        assert bomb["outcome"] == "refused", bomb
+        assert bomb["seconds"] < 0.05, bomb  # of the processor
+        assert bomb["growth_mb"] < 50, bomb
+    keep(
+        "bombs",
+        [{**bomb, "seconds": round(bomb["seconds"], 4), "wall": round(bomb["wall"], 4)} for bomb in found],
+        20_000 * whole,
+    )
+
+
+def keep(key: str, found: Any, count: int) -> None:
+    """Into the file of the last full result, where one is asked for."""
+    target = os.environ.get("ATROUS_TORTURE")
+    if target and count >= 20_000:
+        path = Path(target)
+        known = json.loads(path.read_text()) if path.exists() else {}
+        path.write_text(json.dumps(known | {key: found}, indent=1) + "\n")
+
+
+def test_the_last_full_result_is_kept_and_clean() -> None:
+    last = json.loads((DOCS / "torture.json").read_text())
+    mutants, page = last["mutants"], (DOCS / "check.md").read_text()
+    assert mutants["mutants"] >= 20_000
+    assert (mutants["crashes"], mutants["hangs"], mutants["wrong_errors"]) == (0, 0, 0)
+    assert f"{mutants['pictures']:,} pictures, {mutants['refused']:,} refused" in page
+    for bomb in last["bombs"]:
+        assert bomb["outcome"] == "refused"
+        row = f"| {bomb['bomb']} | {bomb['bytes']:,} | {1000 * bomb['seconds']:.1f} | {bomb['growth_mb']:.1f} |"
+        assert row in page, row
