@@ -4,10 +4,12 @@ The epochs' permutations are laid end to end; step s takes samples s * batch ...
 sample's augmentation depends on (seed, epoch, index) alone: 0, 1 or 2 workers and a resumed run see the same bytes.
 """
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from functools import lru_cache
+from types import FrameType
 from typing import Any, NamedTuple, cast
 
 import cv2
@@ -140,7 +142,7 @@ class TrainingSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def _crop(self, index: int, augment: Augment, rng: np.random.Generator) -> Sample:
         """One picture augmented, of which no more is decoded than its zoom needs."""
-        if augment.scale[0] > 0.5:
+        if augment.scale[0] >= 0.5:
             return augment(self.pairs[index], rng)
         move, look = augment.draw(self.pairs.size(index), rng)
         sample, shrunk = self.pairs.reduced(index, move.reduction)
@@ -233,11 +235,25 @@ def _as_it_is(batch: Batch) -> Batch:
 
 
 def _settle_worker(_: int) -> None:
-    """One thread, a share of the memory for decoded samples, and deaf to what asks the run to stop: it ends the worker
-    when it has saved itself, also where the signal goes to every process of a job."""
+    """One thread, a share of the memory for decoded samples, and deaf to what asks the run to stop (`_Deaf`)."""
     for number in STOPPING:
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, _Deaf())
     cv2.setNumThreads(0)
     info = get_worker_info()
     assert info is not None
     cast(TrainingSet, info.dataset).pairs.share_cache(info.num_workers)
+
+
+class _Deaf:
+    """A worker's answer to a signal that goes to every process of a job: it goes on, the run ends it when it is saved.
+
+    A second SIGTERM is the run's own, and is obeyed.
+    """
+
+    def __init__(self) -> None:
+        self.heard = 0
+
+    def __call__(self, number: int, _: FrameType | None) -> None:
+        self.heard += 1
+        if number == signal.SIGTERM and self.heard > 1:
+            os._exit(0)
