@@ -1,6 +1,6 @@
 """A folder as a data set: splits of samples, decoded once and verified before anything is trained."""
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -182,21 +182,27 @@ class DataSet:
     notes: list[str] = field(default_factory=list)
     held_out: bool = False
 
-    def verify(self, splits: Sequence[str] | None = None, progress: Progress | None = None) -> None:
+    def verify(
+        self,
+        splits: Sequence[str] | None = None,
+        progress: Progress | None = None,
+        visit: Callable[[str, Pair, Sample], object] | None = None,
+    ) -> None:
         """Decode and check every pair of the splits (default: all) in threads, which also fills the cache.
 
-        Raises the DataError of the first bad file in the order of splits and names, with the number of further bad
-        ones.
+        visit: called with (split, pair, sample) for each sound one, in these threads. Raises the DataError of the first
+        bad file in the order of splits and names, with the number of further bad ones.
         """
-        samples = [
-            (pairs, i) for name in splits or self.splits for pairs in [self.splits[name]] for i in range(len(pairs))
-        ]
+        samples = [(name, i) for name in splits or self.splits for i in range(len(self.splits[name]))]
 
-        def problem(place: tuple[Pairs, int]) -> DataError | None:
+        def problem(place: tuple[str, int]) -> DataError | None:
+            pairs, i = self.splits[place[0]], place[1]
             try:
-                place[0][place[1]]
+                sample = pairs[i]
             except DataError as error:
                 return error
+            if visit:
+                visit(place[0], pairs.pairs[i], sample)
             return None
 
         problems = []
