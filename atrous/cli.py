@@ -1,7 +1,7 @@
 """The command line: one function per verb, everything heavy imported inside.
 
-Exit codes: 0 done; 1 finished, but some inputs failed and are named; 2 the input cannot be used; 130 stopped by Ctrl-C,
-everything saved; 70 a defect of atrous.
+Exit codes: 0 done, or a training that SIGTERM or SIGUSR1 stopped, everything saved; 1 finished, but some inputs failed
+and are named; 2 the input cannot be used; 130 stopped by Ctrl-C, everything saved; 70 a defect of atrous.
 """
 
 import json
@@ -16,6 +16,7 @@ import typer
 
 from atrous import __version__
 from atrous.errors import AtrousError
+from atrous.stop import Interrupted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -157,18 +158,30 @@ def train(
     refine: Annotated[
         str | None, typer.Option(metavar="LAYER", help="A CRF that learns, as the last layer: crfrnn or convcrf.")
     ] = None,
+    distil: Annotated[
+        Path | None, typer.Option(metavar="BUNDLE", help="Learn from the answers of a trained network too.")
+    ] = None,
+    extend: Annotated[int | None, typer.Option(min=1, metavar="N", help="Give a finished run N steps more.")] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=2, metavar="K", help="Train K networks, each validated on 1/K of the pictures.")
+    ] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Curves in RUN/tensorboard too.")] = False,
 ) -> None:
     """Train on a folder of images and masks. The same command again resumes; Ctrl-C saves."""
+    from atrous.loggers import TensorBoard
     from atrous.predict.memory import bytes_of
     from atrous.segmenter import Segmenter
 
     if steps is not None and time is not None:
         raise AtrousError("--steps and --time were both given; give one of them")
+    if tensorboard and folds:
+        raise AtrousError("--tensorboard draws one run, --folds makes several; leave one away (each has its log.csv)")
     wishes: dict[str, Any] = {
         "batch": batch, "crop": size(crop), "lr": lr, "seed": seed, "options": named_values(option or ()) or None,
         "refine": refine, "init": str(init) if init else None, "model": model, "encoder": encoder, "steps": steps,
         "time": seconds(time) if time else None,
         "pretrained": str(encoder_weights) if encoder_weights else pretrained,
+        "distil": str(distil) if distil else None,
     }  # fmt: skip
     settings = named_values(setting or (), "set rotate=10")
     if twice := [name for name in settings if wishes.get(name) is not None]:
@@ -180,11 +193,15 @@ def train(
         folder,
         workers=workers,
         cache_mb=bytes_of(cache, "--cache") / 2**20,
+        folds=folds,
+        extend=extend,
+        loggers=[TensorBoard(folder / "tensorboard")] if tensorboard else [],
         classes=classes,
         ignore=ignore or (),
         console=console,
     )
-    console.print(f"\nmodel  {folder / 'model.safetensors'}\nreport {folder / 'report.html'}")
+    inside = folder / "fold-*" if folds else folder
+    console.print(f"\nmodel  {inside / 'model.safetensors'}\nreport {inside / 'report.html'}", highlight=False)
     console.print(f"next   atrous eval {folder} {data}\n       atrous predict PICTURES --model {folder}")
 
 
@@ -745,9 +762,9 @@ def explain(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         print("stopped", file=sys.stderr)
         return 130
-    if type(error).__name__ == "Interrupted":
+    if isinstance(error, Interrupted):
         print(error, file=sys.stderr)
-        return 130
+        return error.code
     if isinstance(error, AtrousError):
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -43,6 +43,11 @@ class Evaluation:
     predict_seconds: list[float] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
 
+    @property
+    def miou(self) -> float | None:
+        """Of `summary`, which draws intervals besides; None where nothing is labelled."""
+        return _number(scores(self.confusion)["miou"])
+
     def image_scores(self) -> np.ndarray:
         """(n,) mIoU of each image over the classes in its truth or prediction; nan where nothing is labelled."""
         true, predicted, hit = self.counts.transpose(1, 0, 2)
@@ -162,6 +167,24 @@ def evaluate(
         extras={name: found for name, metric in (metrics or {}).items() if (found := metric.compute())},
         predict_seconds=seconds,
         sizes=sizes,
+    )
+
+
+def pooled(results: Sequence[Evaluation]) -> Evaluation:
+    """Evaluations over different images as one over all of them, such as the folds of a cross-validation.
+
+    Clusters, blocks and further metrics are left behind.
+    """
+    first = results[0]
+    return Evaluation(
+        first.labels,
+        first.split,
+        np.sum([result.confusion for result in results], axis=0),
+        np.concatenate([result.counts for result in results]),
+        [name for result in results for name in result.names],
+        sum(result.seconds for result in results),
+        predict_seconds=[second for result in results for second in result.predict_seconds],
+        sizes=[size for result in results for size in result.sizes],
     )
 
 

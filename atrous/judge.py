@@ -11,6 +11,7 @@ import numpy as np
 
 from atrous.bundle import Card
 from atrous.datasets import DataSet, open_dataset
+from atrous.ensemble import folds_in
 from atrous.errors import AtrousError, DataError, nearest
 from atrous.evaluate import Evaluation, evaluate, from_folder
 from atrous.metrics import BoundaryF, BoundaryIoU, Calibration, ErrorKinds, TrimapCurve, scores
@@ -213,6 +214,8 @@ def held_out(run: Path, data: Path | None, split: str | None) -> tuple[Segmenter
 
     data: default what the network was trained on. Refuses the split that was trained on.
     """
+    if folds_in(run):
+        raise AtrousError(f"{run}: its networks answer together, there is no bundle to keep this in; give one fold")
     origin = data or trained_on(run)
     segmenter = load(run)
     opened = open_like_run(segmenter.card, origin)
@@ -238,7 +241,7 @@ def trained_on(source: Path) -> Path:
 
 def _is_run(source: Path) -> bool:
     names = ("recipe.toml", "model.safetensors")
-    return source.suffix == ".safetensors" or any((source / name).exists() for name in names)
+    return source.suffix == ".safetensors" or any((source / name).exists() for name in names) or bool(folds_in(source))
 
 
 def _finder(pattern: str) -> Callable[[str], str]:

@@ -210,13 +210,12 @@ def save(run: Run) -> None:
 def keep_best(run: Run, result: Evaluation | None) -> None:
     """Mark this step as validated; keep its weights when they are the best so far, or nothing can judge them."""
     run.validated = run.step
-    summary = result.summary() if result else {}
-    miou = summary.get("miou") or 0.0
+    miou = (result.miou if result else None) or 0.0
     better = miou > run.best or not result
     run.stale = 0 if better or run.step in run.recipe.ends else run.stale + 1
     if better:
         run.best = miou
-        metrics = {"val": {**summary, "step": run.step}} if result else {}
+        metrics = {"val": {**result.summary(), "step": run.step}} if result else {}
         path = run.folder / "checkpoints" / "best.safetensors"
         save_tensors(path, run.evaluated.state_dict(), {"metrics": json.dumps(metrics)})
 

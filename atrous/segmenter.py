@@ -13,12 +13,16 @@ from torch import nn
 from atrous.batches import Transform
 from atrous.bundle import Card, load_bundle, save_bundle
 from atrous.datasets import DataSet, open_dataset
-from atrous.errors import DataError, ModelError, WeightsError, nearest
-from atrous.evaluate import Evaluation, evaluate
+from atrous.datasets.folds import fold_of
+from atrous.doctor import Witness, line
+from atrous.ensemble import Ensemble, folds_in, load_network
+from atrous.errors import DataError, ModelError, RecipeError, WeightsError, nearest
+from atrous.evaluate import Evaluation, evaluate, pooled
 from atrous.files import write_atomically
 from atrous.labels import LabelSet
+from atrous.loggers import Logger
 from atrous.models import list_models
-from atrous.plan import draft
+from atrous.plan import again, draft
 from atrous.predict import Predictor
 from atrous.predict.backends import EXPORTED, open_exported
 from atrous.recipe import Recipe
@@ -29,9 +33,12 @@ from atrous.zoo.fetch import bundle_of
 
 FROM_DATA = {
     "atrous", "data", "fingerprint", "train_images", "val_images", "in_channels", "weights", "dtype", "mean", "std",
-    "transform",
+    "transform", "fold", "extended", "distil_digest",
 }  # fmt: skip
 """Fields of a recipe that nobody chooses by name."""
+
+MOST_WARNINGS = 5
+"""Of the data that are printed before a training."""
 
 
 class Segmenter:
@@ -63,6 +70,9 @@ class Segmenter:
         workers: int = 0,
         cache_mb: float = 1024,
         transform: Transform | None = None,
+        folds: int | None = None,
+        extend: int | None = None,
+        loggers: Sequence[Logger] = (),
         classes: Path | str | None = None,
         ignore: Sequence[int] = (),
         console: Console | None = None,
@@ -72,6 +82,8 @@ class Segmenter:
         time: seconds the whole training may take (default an hour), or steps: how many. Files are checked first.
         workers: loader processes. cache_mb: memory for decoded pictures, in MiB, of a folder that is opened here.
         transform: one of torchvision v2 for every augmented crop (docs/augmentation.md); give it again to resume.
+        folds: so many runs, `out/fold-1` and so on, each validated on pictures of its own; they predict together.
+        extend: so many steps more of a finished run. loggers: who is told of losses and scores (`atrous.loggers`).
         """
         console = console or Console()
         if not isinstance(data, DataSet):
@@ -79,20 +91,67 @@ class Segmenter:
         folder = Path(out) if out else Path("runs") / data.root.resolve().name
         for note in data.notes:
             console.print(note, markup=False, highlight=False)
-        data.verify([split for split in ("train", "val") if split in data.splits])
-        held = Recipe.load(folder / "recipe.toml") if (folder / "recipe.toml").exists() else None
-        wishes = {
-            **self._wishes,
-            **{key: value for key, value in (("time", time), ("steps", steps)) if value is not None},
-        }
-        recipe = draft(data, held=held, say=lambda text: console.print(f"[bold yellow]{text}[/]"), **wishes)
-        bundle = train(recipe, data, folder, workers=workers, transform=transform, console=console)
-        self._predictor = Predictor(*load_bundle(bundle), device=_device())
-        if "val" in data.splits and not (folder / "report.html").exists():
-            result = self.evaluate(data, "val")
-            write_atomically(folder / "metrics.json", json.dumps({"val": result.summary()}, indent=1).encode())
-            report_run(folder, result, data.splits["val"], self.predictor.labels, self.card, splits=data.splits)
+        _verify(data, console)
+        given = {key: value for key, value in (("time", time), ("steps", steps)) if value is not None}
+        wishes = {**self._wishes, **given}
+        how: dict[str, Any] = {
+            "workers": workers, "transform": transform, "loggers": loggers, "extend": extend, "console": console,
+        }  # fmt: skip
+        if folds is not None:
+            self._cross_validate(data, folder, folds, wishes, how)
+        elif folds_in(folder):
+            raise RecipeError(f"{folder}: holds a cross-validation; give its --folds again, or another -o")
+        else:
+            self._train(data, folder, wishes, how)
         return self
+
+    def _train(self, data: DataSet, folder: Path, wishes: dict[str, Any], how: dict[str, Any]) -> Evaluation | None:
+        """One run, its scores and its page; the scores where they were not there yet."""
+        console = how["console"]
+        held = Recipe.load(folder / "recipe.toml") if (folder / "recipe.toml").exists() else None
+        if held is not None and held.fold and "fold" not in wishes:  # one fold of several, by its own folder
+            wishes, data = {**wishes, "fold": held.fold}, fold_of(data, *held.fold)
+        if held is not None and how["extend"]:
+            recipe = again(data, held, **wishes)
+        else:
+            recipe = draft(data, held=held, say=lambda text: console.print(f"[bold yellow]{text}[/]"), **wishes)
+        bundle, page = train(recipe, data, folder, **how), folder / "report.html"
+        self._predictor = Predictor(*load_bundle(bundle), device=_device())
+        if "val" not in data.splits or (page.exists() and page.stat().st_mtime >= bundle.stat().st_mtime):
+            return None
+        result = self.evaluate(data, "val")
+        write_atomically(folder / "metrics.json", json.dumps({"val": result.summary()}, indent=1).encode())
+        report_run(folder, result, data.splits["val"], self.predictor.labels, self.card, splits=data.splits)
+        return result
+
+    def _cross_validate(
+        self, data: DataSet, folder: Path, folds: int, wishes: dict[str, Any], how: dict[str, Any]
+    ) -> None:
+        """A run for every fold, in its share of the time; then the scores of all pictures by who had not seen them."""
+        if (folder / "recipe.toml").exists():
+            raise RecipeError(f"{folder}: holds a single run; give another -o for a cross-validation")
+        if how["extend"]:
+            raise RecipeError(f"--extend takes one run; extend the folds one by one, -o {folder / 'fold-1'} and so on")
+        if len(folds_in(folder)) > folds:
+            raise RecipeError(f"{folder}: holds {len(folds_in(folder))} folds, this command asks for {folds}")
+        parts = [fold_of(data, fold, folds) for fold in range(1, folds + 1)]
+        if wishes.get("steps") is None:
+            wishes = {**wishes, "time": (wishes.get("time") or 3600.0) / folds}
+        results = []
+        for fold, part in enumerate(parts, 1):
+            how["console"].print(f"fold {fold} of {folds}", highlight=False)
+            found = self._train(part, folder / f"fold-{fold}", {**wishes, "fold": (fold, folds)}, how)
+            results.append(found or self.evaluate(part, "val"))
+        whole = pooled(results)
+        single = [result.summary()["miou"] for result in results]
+        numbers = {"val": whole.summary(), "folds": single}
+        write_atomically(folder / "metrics.json", json.dumps(numbers, indent=1).encode())
+        how["console"].print(
+            f"mIoU of all {len(whole.names)} pictures, each by the network that had not seen it: "
+            f"{numbers['val']['miou']:.3f}; of the folds: {', '.join(f'{miou:.3f}' for miou in single)}",
+            highlight=False,
+        )
+        self._predictor = Predictor(*load_network(folder), device=_device())
 
     def predict(self, images: Any) -> Any:
         """A Prediction for a path, PIL image or (H, W, C) array; a list of Predictions for a list of them."""
@@ -115,6 +174,8 @@ class Segmenter:
 
     def save(self, path: Path | str) -> None:
         """Write the bundle: one .safetensors file with weights and card."""
+        if isinstance(self.model, Ensemble):
+            raise WeightsError(f"{path}: the networks of a cross-validation are no single bundle; distil them into one")
         save_bundle(path, self.model, self.card)
 
     @property
@@ -137,14 +198,33 @@ class Segmenter:
         return self.card.labels
 
 
+def _verify(data: DataSet, console: Console) -> None:
+    """Check every file that a training reads, and print what the doctor warns of, at most `MOST_WARNINGS` lines."""
+    witness = Witness(data.labels, data.root)
+    try:
+        data.verify([split for split in ("train", "val") if split in data.splits], visit=witness.see)
+    except DataError as error:
+        raise DataError(f"{error}; `atrous check {data.root}` names every fault with its remedy") from error
+    warnings = witness.warnings()
+    for finding in warnings[:MOST_WARNINGS]:
+        console.print(line(finding, data.root), markup=False, highlight=False)
+    if len(warnings) > MOST_WARNINGS:
+        console.print(f"{len(warnings) - MOST_WARNINGS} more warnings: atrous check {data.root}", markup=False)
+
+
 def load(source: Path | str, *, device: str | None = None, **options: Any) -> Segmenter:
-    """A trained Segmenter from a bundle file, a run folder or the name of published weights, which are fetched once;
-    or from a file of `atrous export`, .onnx or .xml, by what stands in it.
+    """A trained Segmenter from a bundle file, a run folder (of a cross-validation: all its networks, averaged) or the
+    name of published weights, which are fetched once; or from a file of `atrous export`, .onnx or .xml, by what stands
+    in it.
 
     options: backend, decode, calibration, recall, refine, refine_options and those of cutting, of `atrous.Predictor`.
     """
     path = Path(source)
     if path.is_dir():
+        if not (path / "model.safetensors").exists() and folds_in(path):
+            segmenter = Segmenter()
+            segmenter._predictor = Predictor(*load_network(path), device=device or _device(), **options)
+            return segmenter
         if not (path / "model.safetensors").exists():
             unfinished = (path / "recipe.toml").exists()
             raise WeightsError(
@@ -171,14 +251,31 @@ def load(source: Path | str, *, device: str | None = None, **options: Any) -> Se
 
 
 def open_like_run(card: Card, data: Path | str, *, classes: Path | None = None, ignore: Sequence[int] = ()) -> DataSet:
-    """A data set with a card's classes; the folder it was trained on keeps the share that was held out."""
+    """A data set with a card's classes; the folder it was trained on keeps the share that was held out.
+
+    A fold has there the pictures of its own as `val`; of all folds together only `test` is left, the rest was seen.
+    """
     same = bool(card.recipe) and Path(card.recipe["data"]).resolve() == Path(data).resolve()
     labels = LabelSet.from_toml(classes) if classes else card.labels
     if ignore:
         labels = dataclasses.replace(labels, ignore=tuple(sorted({*labels.ignore, *ignore})))
     if labels.names != card.labels.names:
         raise DataError(f"{classes}: must name the model's classes, which are {', '.join(card.labels.names)}")
-    return open_dataset(data, labels=labels) if same else open_dataset(data, labels=labels, holdout=0)
+    if not same:
+        return open_dataset(data, labels=labels, holdout=0)
+    opened = open_dataset(data, labels=labels)
+    fold, folds = card.recipe.get("fold") or (None, None)
+    if fold:
+        return fold_of(opened, fold, folds)
+    if folds:
+        unseen = {name: pairs for name, pairs in opened.splits.items() if name == "test"}
+        if not unseen:
+            raise DataError(
+                f"{data}: every picture was seen by some of the {folds} networks; the honest score, each picture by "
+                "the one that had not seen it, is in the run's metrics.json; judge on other data"
+            )
+        return dataclasses.replace(opened, splits=unseen)
+    return opened
 
 
 def choose_split(data: DataSet, split: str | None) -> str:

@@ -103,7 +103,8 @@ def train(
                   f"{', channels_last' if recipe.channels_last else ''}, on {device}")  # fmt: skip
     if recipe.batch // recipe.accumulate == 1 and (norms := learning_norms(run)):
         console.print(f"[yellow]{single_advice(recipe, norms)}[/]", highlight=False)
-    log = Loggers([JsonLines(folder / "log.jsonl"), CsvLines(folder / "log.csv"), *loggers])
+    files = [JsonLines(folder / "log.jsonl", run.step), CsvLines(folder / "log.csv", run.step)]
+    log = Loggers([*files, *loggers])
     with Stop() as stop:
         log.resume(run.step)
         try:

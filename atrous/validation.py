@@ -50,7 +50,7 @@ def validate(run: Run, device: torch.device, stop: Stop, log: Logger, began: flo
     keep_best(run, result)
     run.seconds = time.perf_counter() - began
     write_image(run.folder / "overlays" / f"step-{run.step:08d}.jpg", beside(columns, WIDTH))
-    log.write(step=run.step, val_miou=result.summary()["miou"], val_loss=float(np.average(losses, weights=counts)),
+    log.write(step=run.step, val_miou=result.miou, val_loss=float(np.average(losses, weights=counts)),
               seconds=round(run.seconds, 2))  # fmt: skip
 
 

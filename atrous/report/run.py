@@ -1,5 +1,6 @@
 """The page of one or several runs: cases chosen, facts gathered from the runs' folders."""
 
+import json
 import math
 import os
 import platform
@@ -16,6 +17,7 @@ from atrous.bundle import Card
 from atrous.datasets import Pairs
 from atrous.evaluate import Evaluation
 from atrous.loggers import read_log
+from atrous.recipe import Recipe
 from atrous.report.findings import data_findings
 from atrous.report.page import MOST_CASES, Report, Run, write_report
 from atrous.report.pictures import Case
@@ -23,6 +25,11 @@ from atrous.sample import Sample
 
 SEED = 0
 """Of the random cases."""
+SET = (
+    "loss", "smoothing", "aux_weight", "optimizer", "weight_decay", "clip", "power", "schedule", "layer_decay",
+    "freeze", "freeze_steps", "frozen_norms", "accumulate", "patience", "distil_weight", "distil_temperature",
+)  # fmt: skip
+"""Fields of a recipe that nothing but `--set` sets."""
 
 
 @dataclass(frozen=True)
@@ -171,8 +178,12 @@ def train_command(card: Card, folder: Path) -> str:
     for option, key in options.items():
         if key in recipe:
             words += [option, str(recipe[key])]
-    if "refine" in recipe:
-        words += ["--refine", recipe["refine"]]
+    for key in ("refine", "init", "distil"):
+        if key in recipe:
+            words += [f"--{key}", recipe[key]]
+    for key in SET:
+        if recipe.get(key, default := Recipe.model_fields[key].default) != default:
+            words += ["--set", f"{key}={json.dumps(recipe[key])}"]
     if "crop" in recipe:
         words += ["--crop", "{}x{}".format(*recipe["crop"])]
     flags = {"random": ["--no-pretrained"], "pretrained": ["--pretrained"]}
