@@ -109,3 +109,16 @@ def test_contradictions_are_refused() -> None:
         LabelSet(("a", "b"), ignore=(1,))
     with pytest.raises(DataError, match="as many colours"):
         LabelSet(("a", "b"), values=(1,))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        LabelSet(("a b", 'say "x"', "back\\slash", "tab\tline\nend", "été 道路 🚗", "")),
+        LabelSet(("a", "b"), ((1, 2, 3), (4, 5, 6)), (7, 300), (0, 65535), "multilabel"),
+        LabelSet(("a", "b"), ignore=()),
+    ],
+)
+def test_a_classes_file_gives_the_labels_back(labels: LabelSet, tmp_path: Path) -> None:
+    (tmp_path / "classes.toml").write_text(labels.to_toml(), encoding="utf-8")
+    assert LabelSet.from_toml(tmp_path / "classes.toml") == labels

@@ -80,6 +80,12 @@ def test_every_layout_is_made_here() -> None:
     assert {layout for layout, _ in MAKERS.values()} | {"decathlon"} == set(LAYOUTS)
 
 
+def test_the_page_on_data_has_every_layout_in_its_order() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    rows = [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert rows == list(LAYOUTS)
+
+
 @pytest.mark.parametrize(
     "made, labels",
     [
