@@ -36,11 +36,11 @@ def test_against_every_pair_of_pixels(shape: tuple[int, ...]) -> None:
 def test_the_loss_by_hand() -> None:
     """Two images of four pixels; the second is of class 0 alone and counts nowhere, nor does class 2."""
     labels = torch.tensor([[[0, 0, 1, 1]], [[0, 0, 0, 0]]])
-    p = torch.tensor([[[0.7, 0.6, 0.3, 0.2]], [[0.2, 0.3, 0.5, 0.7]], [[0.1, 0.1, 0.2, 0.1]]])
-    expected = (-0.7 + 0 + 0.3 + 0.4) + (0.4 + 0.3 + 0 - 0.7)
+    p = torch.tensor([[[0.7, 0.5, 0.4, 0.2]], [[0.2, 0.4, 0.4, 0.6]], [[0.1, 0.1, 0.2, 0.2]]])
+    expected = (-0.7 + 0 + 0.4 + 0.4) + (0.4 + 0.4 + 0 - 0.6)
     assert Boundary()(torch.stack([p, p]).log(), labels).item() == pytest.approx(expected / 8, abs=1e-6)
     masks = torch.tensor([[[[0, 0, 1, 1]], [[0, 0, 0, 0]]]])
-    assert Boundary()(p[None, 1:].logit(), masks).item() == pytest.approx((0.4 + 0.3 - 0.7) / 4, abs=1e-6)
+    assert Boundary()(p[None, 1:].logit(), masks).item() == pytest.approx((0.4 + 0.4 - 0.6) / 4, abs=1e-6)
 
 
 def test_farther_errors_cost_more() -> None:

