@@ -1,5 +1,6 @@
 """The whole examination: the layout, one look at each pair, and what follows from the looks."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -114,7 +115,7 @@ def examine(
     given = named_classes(source, classes, ignore)
     pairs = [(split, pair) for split, found in source.splits.items() for pair in found]
     looks = list[Look]()
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as pool:
         for seen in pool.map(partial(_one, source), pairs):
             looks.append(seen)
             if progress:
