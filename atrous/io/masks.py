@@ -20,6 +20,9 @@ from atrous.io.paths import save
 from atrous.io.png import decode_bytes
 from atrous.labels import Colour, LabelSet
 
+MOST_COUNTED = 300_000
+"""Numbers of a colour mask that are gone through to count its colours, evenly spread."""
+
 
 def read_mask(path: Path | str) -> np.ndarray:
     """A mask file -> its own values (H, W), uint8 or uint16; the same EXIF rule as for images, so that a pair stays
@@ -97,7 +100,9 @@ def _one_channel(values: np.ndarray, path: Path | str) -> np.ndarray:
     first = values[..., 0]
     if (values[..., 1:] == first[..., None]).all():
         return first
-    colours = len(np.unique(values.reshape(-1, values.shape[2]), axis=0))
+    step = -(-values.size // MOST_COUNTED)
+    some = values.reshape(-1, values.shape[2])[::step]
+    colours = f"{len(np.unique(some, axis=0))}{' or more' if step > 1 else ''}"
     raise DataError(
         f"{path}: a colour mask with {colours} colours in {values.shape[2]} channels; expected one class index per "
         "pixel, save it as a palette PNG or as grey values 0, 1, 2, ..."

@@ -128,3 +128,10 @@ def test_values_above_255_are_written_with_16_bits(tmp_path: Path) -> None:
 def test_only_png_masks_are_written(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"m.jpg: cannot write .* its file a .png"):
         write_mask(tmp_path / "m.jpg", VALUES, LabelSet(("a", "b", "c", "d")))
+
+
+def test_the_colours_of_a_large_mask_are_counted_on_some_of_its_pixels(tmp_path: Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (900, 900, 3), np.uint8)
+    Image.fromarray(picture).save(tmp_path / "large.png")
+    with pytest.raises(DataError, match=r"large.png: a colour mask with \d{5} or more colours in 3 channels"):
+        read_mask(tmp_path / "large.png")
