@@ -36,31 +36,22 @@ def find_imbalance(reading: Reading, labels: LabelSet, sides: Sequence[str], roo
         return
     total = np.sum(list(counts.values()), axis=0)
     examples = {side: _example(reading, sides, side, root) for side in counts}
+    nowhere = [k for k in range(len(labels)) if not total[k, 0]]
+    if nowhere:
+        detail, remedy = (
+            f"{_named(labels, nowhere)} in no mask of the data set",
+            "label it, or take it out of the classes",
+        )
+        yield Finding("absent_class", "warning", (root,), detail, remedy, _single(labels, nowhere), len(nowhere))
+    for side, own in counts.items():
+        if lacking := [k for k in range(len(labels)) if total[k, 0] and not own[k, 0] and own[:, 0].any()]:
+            verb = "learnt" if side in ("train", "all") else "judged"
+            detail = f"{_named(labels, lacking)} in no mask of {side}, though in other splits: it cannot be {verb}"
+            remedy, value = f"move some of its images to {side}", _single(labels, lacking)
+            yield Finding("absent_class", "warning", (examples[side],), detail, remedy, value, len(lacking))
     for k, (name, value) in enumerate(zip(labels.names, labels.values, strict=True)):
         if not total[k, 0]:
-            yield Finding(
-                "absent_class",
-                "warning",
-                (root,),
-                f"class {name} (value {value}) is in no mask of the data set",
-                "label it, or take it out of the classes",
-                value,
-                0,
-            )
             continue
-        for side, own in counts.items():
-            if not own[k, 0] and own[:, 0].any():
-                learnt = side in ("train", "all")
-                yield Finding(
-                    "absent_class",
-                    "warning",
-                    (examples[side],),
-                    f"class {name} (value {value}) is in no mask of {side}, in {total[k, 1]} of the other splits: "
-                    + ("it cannot be learnt" if learnt else "it cannot be judged"),
-                    f"move some of its images to {side}",
-                    value,
-                    0,
-                )
         pixels, part = int(total[k, 0]), total[k, 0] / total[:, 0].sum()
         few = total[k, 1] < FEW_IMAGES and len(reading.usable) >= 10 * FEW_IMAGES
         if part < RARE or few:
@@ -73,6 +64,17 @@ def find_imbalance(reading: Reading, labels: LabelSet, sides: Sequence[str], roo
                 value,
                 pixels,
             )
+
+
+def _named(labels: LabelSet, classes: Sequence[int]) -> str:
+    """'class tree (value 5) is', 'classes tree (value 5), car (value 8) are', of at most twelve."""
+    names = [f"{labels.names[k]} (value {labels.values[k]})" for k in classes]
+    shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+    return f"class {shown} is" if len(names) == 1 else f"classes {shown} are"
+
+
+def _single(labels: LabelSet, classes: Sequence[int]) -> int | None:
+    return labels.values[classes[0]] if len(classes) == 1 else None
 
 
 def find_empty(reading: Reading, labels: LabelSet) -> Iterator[Finding]:

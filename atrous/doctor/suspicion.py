@@ -24,7 +24,7 @@ BINS = (8, 4, 4, 4)
 HEIGHTS = 6
 FEWEST = 8
 """Masks below which there is no set to compare with."""
-ODD, ODD_OF_FEW = 4.0, 20.0
+ODD, ODD_OF_FEW = 4.0, 36.0
 """Robust standard deviations of the logarithm from which on a mask is named: the first, and the second by the number
 of masks, since few of them say less of what is usual."""
 CLEAR_GAIN = 1.0
