@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from faults import images, masks, no_mask, painted, shifted, sound_set, truncate
 
 from atrous.cli import main
 from atrous.doctor import KINDS, examine, write_page
+from tests.datasets.make_layouts import Masks, cityscapes, voc
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -97,6 +99,14 @@ def test_check_needs_no_torch(tmp_path: Path) -> None:
 def test_every_kind_is_on_the_page_of_the_manual() -> None:
     manual = (Path(__file__).parents[2] / "docs" / "check.md").read_text()
     assert all(f"`{kind}`" in manual for kind in KINDS)
+
+
+@pytest.mark.parametrize("make", [voc, cityscapes])
+def test_published_layouts_have_no_error_and_lack_classes_alone(tmp_path: Path, make: Callable[[Path], Masks]) -> None:
+    make(tmp_path / "data")
+    found = examine(tmp_path / "data")
+    assert found.source.layout == make.__name__
+    assert [(finding.severity, finding.kind) for finding in found.findings] == [("warning", "absent_class")]
 
 
 @pytest.mark.slow
