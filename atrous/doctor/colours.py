@@ -68,7 +68,8 @@ def count(codes: np.ndarray, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     lengths = np.diff(np.append(starts, len(codes)))
     even = np.add.reduceat(flat.astype(np.int64), starts)
     distinct, place = np.unique(codes[starts], return_inverse=True)
-    return (distinct, *(np.bincount(place, weights=n).astype(np.int64) for n in (lengths, even)))
+    pixels, flats = (np.bincount(place, weights=n).astype(np.int64) for n in (lengths, even))
+    return distinct, pixels, flats
 
 
 def is_photo(colours: Colours) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -171,8 +172,8 @@ def image_kinds(looks: Sequence[Look]) -> list[dict[str, Any]]:
             "images": len(shapes),
             "channels": channels,
             "dtype": dtype,
-            "smallest": list(min(shapes, key=np.prod)),
-            "largest": list(max(shapes, key=np.prod)),
+            "smallest": list(min(shapes, key=prod)),
+            "largest": list(max(shapes, key=prod)),
         }
         for (channels, dtype), shapes in sorted(kinds.items(), key=lambda item: -len(item[1]))
     ]

@@ -124,14 +124,14 @@ def facts_of_mask(mask: np.ndarray, lossy: bool = False) -> MaskFacts:
             indices = mask.argmax(axis=2).astype(np.uint16)
             return MaskFacts(mask.shape, histogram(indices), one_hot=True, cells=shrink_nearest(mask))
         eight = mask.dtype == np.uint8
-        colours = colours_of(mask) if eight else Colours.none(mask.shape[2])
-        return MaskFacts(mask.shape, {}, colours=colours, lossy=lossy, cells=shrink_nearest(mask) if eight else None)
+        found = colours_of(mask) if eight else Colours.none(mask.shape[2])
+        return MaskFacts(mask.shape, {}, colours=found, lossy=lossy, cells=shrink_nearest(mask) if eight else None)
     plane = mask[..., 0] if mask.ndim == 3 else mask
     whole, stray = whole_numbers(plane)
     colours = colours_of(plane[..., None]) if lossy and plane.dtype == np.uint8 else None
     small = None if stray else shrink_nearest(whole.reshape(plane.shape))
     return MaskFacts(
-        plane.shape, histogram(whole), stray, colours, False, lossy, small, crc32(np.ascontiguousarray(whole))
+        plane.shape, histogram(whole), stray, colours, False, lossy, small, crc32(np.ascontiguousarray(whole).data)
     )
 
 

@@ -30,9 +30,9 @@ def describe(examination: Examination) -> Iterator[str]:
         shown[group] = shown.get(group, 0) + 1
         if shown[group] <= MOST:
             yield line(finding, root)
-    for (severity, kind), count in shown.items():
+    for (severity, name), count in shown.items():
         if count > MOST:
-            yield f"{MARKS[severity]} {kind}: {count - MOST} more; --json lists all"
+            yield f"{MARKS[severity]} {name}: {count - MOST} more; --json lists all"
     counts = examination.counts()
     yield ", ".join(number(count, severity) for severity, count in counts.items())
 
@@ -51,9 +51,10 @@ def _classes(examination: Examination) -> Iterator[str]:
     if labels is None:
         yield "classes  cannot be told from these masks"
         return
-    pixels = sum(counts[:, 0] for counts in examination.pixels().values())
-    total = max(int(sum(pixels)), 1)  # type: ignore[arg-type]
-    parts = [f"{name} {share(int(count) / total)}" for name, count in zip(labels.names, pixels, strict=True)]  # type: ignore[call-overload]
+    whole = examination.pixels().values()
+    pixels = [sum(int(counts[k, 0]) for counts in whole) for k in range(len(labels))]
+    total = max(sum(pixels), 1)
+    parts = [f"{name} {share(count / total)}" for name, count in zip(labels.names, pixels, strict=True)]
     shown = ", ".join(parts[:12]) + (f" and {len(parts) - 12} more" if len(parts) > 12 else "")
     ignored = f"; ignored: {', '.join(map(str, labels.ignore))}" if labels.ignore else ""
     yield f"classes  {len(labels)}: {shown}{ignored}"
