@@ -1,7 +1,6 @@
 """What was found, as one HTML file with pictures that opens anywhere: nothing in it is loaded from elsewhere."""
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ from atrous.doctor.look import Look
 from atrous.doctor.mend import cured
 from atrous.errors import DataError
 from atrous.files import write_atomically
-from atrous.io import read_image, read_stored
+from atrous.io import IMAGE_SUFFIXES, read_image
 from atrous.labels import LabelSet, voc_palette
 from atrous.visual import data_uri, to_rgb8
 
@@ -56,7 +55,7 @@ def write_page(path: Path | str, examination: Examination) -> None:
 
 def _context(examination: Examination) -> dict[str, Any]:
     by_mask = {look.pair.image: look for look in examination.looks}
-    by_mask |= {look.pair.mask: look for look in examination.looks if _own_mask(look, examination)}
+    by_mask |= {look.pair.mask: look for look in examination.looks if look.pair.mask.suffix.lower() in IMAGE_SUFFIXES}
     kinds = dict.fromkeys(finding.kind for finding in examination.findings)
     sections = []
     for kind in kinds:
@@ -167,13 +166,5 @@ def _classes(examination: Examination) -> list[dict[str, Any]]:
     ]
 
 
-def _own_mask(look: Look, examination: Examination) -> bool:
-    """Whether the mask is a file of this pair alone."""
-    return look.pair.mask.suffix.lower() not in (".json", ".xml", ".csv") and bool(examination.looks)
-
-
 def _uri(rgb: np.ndarray, exact: bool) -> str:
     return data_uri(rgb, PANE, exact=exact, png=PANE_BYTES if exact else 0)
-
-
-__all__: Sequence[str] = ["Pane", "Shown", "in_colours", "panes", "read_stored", "write_page"]
