@@ -5,7 +5,8 @@
 Every network sits on tf_efficientnet_lite0 with ImageNet weights and is trained as `atrous train` does by default, on
 crops of 256 x 256, 4 a step: about five minutes each on two quiet cores. A finished run is left alone and a killed one
 goes on, so that the command can be given again and again. Then the pairs that the papers compare are judged on the test
-split, paired over images and seeds, and the table of docs/reproduction.md is printed. $CAMVID: see docs/data.md.
+split, paired over seeds and over runs of ten neighbouring frames, and the tables of docs/reproduction.md are printed.
+$CAMVID: see docs/data.md.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from atrous.judge import compare_all
+from atrous.judge import compare_results, judge
 from atrous.segmenter import Segmenter
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -38,6 +39,9 @@ CLAIMS = [
     ("U-Net with skips over none", "Ronneberger et al. 2015", "unet_without_skips", "unet"),
 ]
 
+BLOCK = 10
+"""Frames of a video that are drawn together: neighbours look alike."""
+
 
 def train_all(data: Path, out: Path, seeds: int, steps: int) -> None:
     """One run a variant and seed, in `out`; those that are there are left or go on."""
@@ -50,18 +54,22 @@ def train_all(data: Path, out: Path, seeds: int, steps: int) -> None:
 
 
 def table(data: Path, out: Path, seeds: int) -> str:
-    """One row a claim: both means over seeds, the paired difference with its interval, and what it says."""
-    lines = ["| claim | paper | without | with | difference, 95 % | verdict |", "|---|---|---|---|---|---|"]
+    """Every network's test mIoU, then one row a claim: the paired difference with its interval, and what it says."""
+    judged = {name: [judge(out / f"{name}-{seed}", data, "test") for seed in range(seeds)] for name in VARIANTS}
+    lines = [f"| network | mIoU, mean of {seeds} | each seed |", "|---|---|---|"]
+    for name, results in judged.items():
+        each = [result.summary()["miou"] for result in results]
+        lines.append(f"| `{name}` | {sum(each) / seeds:.3f} | {' '.join(f'{score:.3f}' for score in each)} |")
+    lines += ["", "| claim | paper | without | with | difference, 95 % | verdict |", "|---|---|---|---|---|---|"]
     for claim, paper, without, having in CLAIMS:
-        sides = [",".join(str(out / f"{name}-{seed}") for seed in range(seeds)) for name in (having, without)]
-        found = compare_all(sides, data, "test")
+        found = compare_results([having, without], [judged[having], judged[without]], block=BLOCK)
         pair, scores = found["pairs"][0], found["scores"]
         low, high = pair["interval"]
         verdict = (
             ("shows" if pair["difference"] > 0 else "the reverse shows") if pair["told_apart"] else "not told apart"
         )
         lines.append(
-            f"| {claim} | {paper} | {scores[sides[1]]:.3f} | {scores[sides[0]]:.3f} "
+            f"| {claim} | {paper} | {scores[without]:.3f} | {scores[having]:.3f} "
             f"| {pair['difference']:+.3f} [{low:+.3f}, {high:+.3f}] | {verdict} |"
         )
     return "\n".join(lines)
