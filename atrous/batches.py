@@ -105,6 +105,7 @@ class TrainingSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
                 cv2.split(sample.image, list(image))  # five times as fast as numpy's transposition
             else:
                 image[...] = sample.image.transpose(2, 0, 1)
+            assert sample.mask is not None
             truth[...] = sample.mask
         return Batch(torch.from_numpy(images), torch.from_numpy(labels), self._replaced)
 
@@ -135,8 +136,8 @@ class TrainingSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
                 why = why or str(error)
                 continue
             if ahead:
-                names = [self.pairs.pairs[i].image.name for i in (index, place)]
-                self._replaced.append(Replaced(*names, why))
+                gone, instead = (self.pairs.pairs[i].image.name for i in (index, place))
+                self._replaced.append(Replaced(gone, instead, why))
             return crop
         raise problem
 
@@ -230,7 +231,7 @@ class _Steps:
         return self.count
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:
     return batch
 
 

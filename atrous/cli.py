@@ -90,7 +90,7 @@ def check(
         raise AtrousError("to convert a data set give both: --to pairs -o OUT, where OUT is a new folder")
     console = _console(stderr=True)
     with Bar(console, "check", 0) as bar:
-        found = examine(data, classes=classes, ignore=ignore or (), progress=bar.over)
+        found = examine(data, classes=classes, ignore=ignore or (), progress=bar.at)
     failed, document = bool(found.errors), found.summary()
     if not as_json:
         for line in describe(found):
@@ -100,7 +100,7 @@ def check(
         document["page"] = str(html)
     if write is not None:
         with Bar(console, "write", 0) as bar:
-            mended = mend(found, write, bar.over)
+            mended = mend(found, write, bar.at)
         failed = bool(mended.left_out)
         left = [{"file": str(file), "why": why} for file, why in mended.left_out]
         document["written"] = {"out": str(write), "pairs": mended.pairs, "mended": mended.mended, "left_out": left}
@@ -112,7 +112,7 @@ def check(
         from atrous.datasets.convert import convert
 
         with Bar(console, "convert", 0) as bar:
-            convert(found.source, out, bar.over, labels=found.labels if classes else None)
+            convert(found.source, out, bar.at, labels=found.labels if classes else None)
         document["converted"] = str(out)
         if not as_json:
             print(f"wrote {out}: {len(found.looks)} pairs from the layout {found.source.layout}")
@@ -120,6 +120,59 @@ def check(
         print(json.dumps(document, indent=1))
     if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of images or volumes and their labels.")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="FILE", help="Write the recipe, for `atrous train --recipe`.")
+    ] = None,
+    time: Annotated[str | None, typer.Option(help="Time for the whole training: 30m, 2h; default 60m.")] = None,
+    model: Annotated[str | None, typer.Option(help="A name of `atrous models`.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="Any timm encoder.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any field of the recipe; repeat it.")
+    ] = None,
+    memory: Annotated[str, typer.Option(metavar="SIZE", help="Of the GPU that volumes are planned for.")] = "8GB",
+    measure: Annotated[
+        bool, typer.Option("--measure/--no-measure", help="Take some steps, to say how many fit the time.")
+    ] = True,
+    pretrained: Annotated[bool | None, typer.Option("--pretrained/--no-pretrained", help="As in train.")] = None,
+    classes: Classes = None,
+    ignore: Ignore = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a data set is and how it would be trained: a recipe, each line of it with its reason."""
+    from atrous.loggers import Bar
+    from atrous.plan import plan as plan_for
+    from atrous.plan.document import describe
+    from atrous.predict.memory import bytes_of
+
+    console = _console(stderr=True)
+    wishes = {"time": seconds(time) if time else None, "model": model, "encoder": encoder, "pretrained": pretrained}
+    settings = named_values(setting or (), "set rotate=10")
+    with Bar(console, "plan", 0) as bar:
+        found = plan_for(
+            data,
+            classes=classes,
+            ignore=ignore or (),
+            measure=measure,
+            memory=bytes_of(memory, "--memory"),
+            progress=bar.at,
+            say=lambda text: console.print(text, markup=False, highlight=False),
+            **{name: value for name, value in (wishes | settings).items() if value is not None},
+        )
+    if as_json:
+        print(json.dumps(found.summary(), indent=1))
+    else:
+        for line in describe(found):
+            print(line)
+    if out is not None:
+        if found.recipe_file is None:
+            raise AtrousError(f"{out}: a plan for volumes is no recipe that training takes; --json prints it")
+        found.recipe_file.save(out)
+        print(f"wrote {out}: atrous train {data} --recipe {out}", file=sys.stderr)
 
 
 @app.command()
@@ -166,11 +219,14 @@ def train(
         int | None, typer.Option(min=2, metavar="K", help="Train K networks, each validated on 1/K of the pictures.")
     ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Curves in RUN/tensorboard too.")] = False,
+    recipe: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What `atrous plan -o FILE` wrote; other options go before it.")
+    ] = None,
 ) -> None:
     """Train on a folder of images and masks. The same command again resumes; Ctrl-C saves."""
     from atrous.loggers import TensorBoard
     from atrous.predict.memory import bytes_of
-    from atrous.segmenter import Segmenter
+    from atrous.segmenter import Segmenter, wishes_of
 
     if steps is not None and time is not None:
         raise AtrousError("--steps and --time were both given; give one of them")
@@ -186,7 +242,8 @@ def train(
     settings = named_values(setting or (), "set rotate=10")
     if twice := [name for name in settings if wishes.get(name) is not None]:
         raise AtrousError(f"--set {twice[0]} and --{twice[0].replace('options', 'option')} were both given; give one")
-    segmenter = Segmenter(**{name: value for name, value in (wishes | settings).items() if value is not None})
+    given = {name: value for name, value in (wishes | settings).items() if value is not None}
+    segmenter = Segmenter(**(wishes_of(recipe, steps is None and time is None) if recipe else {}) | given)
     folder, console = out or Path("runs") / data.resolve().name, _console()
     segmenter.fit(
         data,

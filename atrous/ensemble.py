@@ -40,12 +40,12 @@ class Ensemble(nn.Module):
             self.register_buffer(f"shift{index}", ((mean - m) / s).float().view(-1, 1, 1), persistent=False)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        total: torch.Tensor | float = 0.0
+        answers = []
         for index, model in enumerate(self.models):
             own = image * getattr(self, f"scale{index}") + getattr(self, f"shift{index}")
             logits = model(own).float()
-            total = total + (logits.softmax(1) if self.exclusive else logits.sigmoid())
-        mean = (total / len(self.models)).clamp(1e-12, 1)
+            answers.append(logits.softmax(1) if self.exclusive else logits.sigmoid())
+        mean = (sum(answers[1:], answers[0]) / len(answers)).clamp(1e-12, 1)
         return mean.log() if self.exclusive else mean.clamp(max=1 - 1e-7).logit()
 
     def logits_at_stride(self, image: torch.Tensor) -> None:

@@ -3,7 +3,7 @@
 import csv
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -118,7 +118,8 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise MissingExtra("TensorBoard is not installed: pip install 'atrous[tensorboard]'") from error
-        self._open, self._writer = lambda step: SummaryWriter(str(folder), purge_step=step), None
+        self._open: Callable[[int | None], Any] = lambda step: SummaryWriter(str(folder), purge_step=step)
+        self._writer: Any = None
 
     def resume(self, step: int) -> None:
         """Open the file; what was written after this step is hidden."""
@@ -185,6 +186,13 @@ class Bar:
             left = (now - self._began) / max(done - self._first, 1) * (self.total - done)
             self.console.print(f"{self.title} {done}/{self.total} {text} {left:.0f} s left", highlight=False)
             self._last = now
+
+    def at(self, done: int, total: int) -> None:
+        """Say how far it is, of how many: for progress callbacks of two numbers."""
+        self.total = total
+        if self._progress:
+            self._progress.update(self._task, total=total)
+        self.update(done)
 
     def over(self, items: Iterable[T], total: int) -> Iterator[T]:
         """Iterate with this bar; `total` is accepted for the progress callbacks of other floors."""

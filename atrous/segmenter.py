@@ -143,12 +143,13 @@ class Segmenter:
             found = self._train(part, folder / f"fold-{fold}", {**wishes, "fold": (fold, folds)}, how)
             results.append(found or self.evaluate(part, "val"))
         whole = pooled(results)
-        single = [result.summary()["miou"] for result in results]
-        numbers = {"val": whole.summary(), "folds": single}
+        single = [result.miou for result in results]
+        numbers: dict[str, Any] = {"val": whole.summary(), "folds": single}
         write_atomically(folder / "metrics.json", json.dumps(numbers, indent=1).encode())
+        every, *each = ("-" if miou is None else f"{miou:.3f}" for miou in (whole.miou, *single))
         how["console"].print(
-            f"mIoU of all {len(whole.names)} pictures, each by the network that had not seen it: "
-            f"{numbers['val']['miou']:.3f}; of the folds: {', '.join(f'{miou:.3f}' for miou in single)}",
+            f"mIoU of all {len(whole.names)} pictures, each by the network that had not seen it: {every}; of the "
+            f"folds: {', '.join(each)}",
             highlight=False,
         )
         self._predictor = Predictor(*load_network(folder), device=_device())
@@ -212,6 +213,16 @@ def _verify(data: DataSet, console: Console) -> None:
         console.print(f"{len(warnings) - MOST_WARNINGS} more warnings: atrous check {data.root}", markup=False)
 
 
+def wishes_of(file: Path, length: bool = True) -> dict[str, Any]:
+    """What a recipe of `atrous plan` decides, as options of a Segmenter; length: its time and steps too."""
+    recipe = Recipe.load(file)
+    left = FROM_DATA if length else {*FROM_DATA, "time", "steps", "validate_every", "warmup"}
+    named = {"random": False, "pretrained": True}
+    values = {name: getattr(recipe, name) for name in Recipe.model_fields if name not in left}
+    values["pretrained"] = named.get(recipe.weights, recipe.weights)
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def load(source: Path | str, *, device: str | None = None, **options: Any) -> Segmenter:
     """A trained Segmenter from a bundle file, a run folder (of a cross-validation: all its networks, averaged) or the
     name of published weights, which are fetched once; or from a file of `atrous export`, .onnx or .xml, by what stands
@@ -264,7 +275,7 @@ def open_like_run(card: Card, data: Path | str, *, classes: Path | None = None, 
     if not same:
         return open_dataset(data, labels=labels, holdout=0)
     opened = open_dataset(data, labels=labels)
-    fold, folds = card.recipe.get("fold") or (None, None)
+    fold, folds = card.recipe.get("fold") or (0, 0)
     if fold:
         return fold_of(opened, fold, folds)
     if folds:

@@ -103,7 +103,7 @@ def train(
                   f"{', channels_last' if recipe.channels_last else ''}, on {device}")  # fmt: skip
     if recipe.batch // recipe.accumulate == 1 and (norms := learning_norms(run)):
         console.print(f"[yellow]{single_advice(recipe, norms)}[/]", highlight=False)
-    files = [JsonLines(folder / "log.jsonl", run.step), CsvLines(folder / "log.csv", run.step)]
+    files: list[Logger] = [JsonLines(folder / "log.jsonl", run.step), CsvLines(folder / "log.csv", run.step)]
     log = Loggers([*files, *loggers])
     with Stop() as stop:
         log.resume(run.step)
@@ -135,7 +135,8 @@ def loop(
     module.train()
     pairs = run.data.splits["train"]
     stream = batches(pairs, recipe, run.step, steps, workers=workers, then=transform)
-    began, saved, losses, speed = time.perf_counter() - run.seconds, time.perf_counter(), [], Speed()
+    began, saved, speed = time.perf_counter() - run.seconds, time.perf_counter(), Speed()
+    losses: list[float] = []
     with Bar(console, "train", steps, run.step) as bar:
         while not run.finished:
             due = run.step > 0 and (run.step % every == 0 or run.step in (*recipe.ends, steps))

@@ -1,6 +1,6 @@
 """Training batches: scale 1/2 to 2, flip, crop of 512 x 512, colour, normalise, collate by fours; one thread a side.
 
-    python benchmarks/augment.py [--rounds 15] [--rows memory,png,jpeg]
+    python benchmarks/augment.py [--rounds 15] [--rows memory,png,jpeg] [--keep FOLDER]
 
 Three rows: from pictures of 1024 x 2048 in memory, from PNG files of them, and from JPEG files of 375 x 500 with PNG
 masks. Each against torchvision v2 (on tensors in memory; from files with Pillow, as its reference script does, and as
@@ -170,7 +170,7 @@ def ways(folder: Path, row: str) -> dict[str, Callable[[], Batch]]:
     found: dict[str, Callable[[], Batch]] = {"atrous": ours}
     if decoded:
         planes = [np.ascontiguousarray(sample.image.transpose(2, 0, 1)) for sample in samples]
-        tensors = [(tv_tensors.Image(p), tv_tensors.Mask(s.mask)) for p, s in zip(planes, samples, strict=True)]
+        tensors = [(tv_tensors.Image(p), tv_tensors.Mask(s.mask.copy())) for p, s in zip(planes, samples, strict=True)]
         found["torchvision v2"] = Peer(ours, tensors.__getitem__, vision, size)
     else:
         found["Pillow + torchvision v2"] = Peer(ours, pillow, vision, size)
@@ -195,6 +195,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--rows", default="memory,png,jpeg")
+    parser.add_argument("--keep", type=Path, help="folder for the pictures, which stay there for a next time")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -203,7 +204,7 @@ def main() -> None:
     with TemporaryDirectory() as temporary:
         for name in asked.rows.split(","):
             size, suffix, pictures = forms[name]
-            folder = Path(temporary) / suffix[1:]
+            folder = (asked.keep or Path(temporary)) / suffix[1:]
             if not folder.exists():
                 write_pairs(folder, size, suffix, pictures)
             row = ways(folder, name)

@@ -110,8 +110,12 @@ def careful(model: nn.Module, size: tuple[int, int]) -> Callable[[torch.Tensor],
     import openvino
 
     class Logits(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = model
+
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            y = model(x)
+            y = self.network(x)
             return y["out"] if isinstance(y, dict) else y
 
     native = "openvino bf16" in candidates()

@@ -20,7 +20,14 @@ from atrous.labels import LabelSet
 from atrous.predict import Predictor
 from atrous.recipe import Recipe
 
-SMALL = {"encoder": "test_resnet", "pretrained": False, "batch": 2, "crop": (32, 32), "steps": 2}
+SMALL = {
+    "encoder": "test_resnet",
+    "channels": (16, 8, 8, 8),
+    "pretrained": False,
+    "batch": 2,
+    "crop": (32, 32),
+    "steps": 2,
+}
 NORMS = [((100.0, 110.0, 120.0), (50.0, 60.0, 70.0)), ((90.0, 100.0, 140.0), (55.0, 40.0, 80.0))]
 
 

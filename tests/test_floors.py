@@ -33,6 +33,7 @@ ALLOWED = {
     ("checkpoint", "bundle"): "one way to write tensors",
     ("batches", "recipe"): "a batch is a function of the recipe",
     ("predict", "inspect"): "which tiles equal the whole, and what a window takes, is known from the network",
+    ("plan", "doctor"): "what the doctor calls rare, and how it looks at a picture, holds for a plan too",
     ("run", "evaluate"): "a run keeps what it scored",
     ("zoo", "bundle"): "weights of others become a bundle",
     ("bundle", "refined"): "a card builds the whole network, its last layer too",

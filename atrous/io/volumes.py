@@ -39,6 +39,15 @@ def volume_size(path: Path) -> tuple[int, int, int, int]:
         return size[2], size[1], size[0], channels
 
 
+def volume_spacing(path: Path) -> tuple[float, float, float]:
+    """Millimetres between voxels, (z, y, x) as the axes are; errors as from `read_volume`."""
+    reader = _reader(path)
+    with damage_as_data_error(path):
+        reader.ReadImageInformation()
+        x, y, z = map(float, reader.GetSpacing()[:3])
+        return z, y, x
+
+
 def read_labels(path: Path) -> np.ndarray:
     """A label map (D, H, W), uint8 or uint16; DataError for fractions and for values outside 0..65535 too."""
     volume = read_volume(path)

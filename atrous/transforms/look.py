@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 from math import cos, prod, sin
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -115,5 +115,5 @@ def _packed(image: np.ndarray, quality: int) -> np.ndarray:
     coloured = image.shape[2] == 3
     pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if coloured else image
     data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if coloured else pixels.reshape(image.shape)
+    packed: Any = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    return cv2.cvtColor(packed, cv2.COLOR_BGR2RGB) if coloured else packed.reshape(image.shape)

@@ -30,7 +30,7 @@ def smooth(count: int, size: tuple[int, int], channels: int = 3) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "options", OPTIONS, ids=lambda options: "-".join(set(options) - set(STILL)) or str(len(options))
+    "options", OPTIONS, ids=lambda options: "-".join(sorted(set(options) - set(STILL))) or str(len(options))
 )
 @pytest.mark.parametrize("dtype, channels", [("uint8", 3), ("float32", 2)])
 def test_it_is_the_same_as_one_by_one(options: dict[str, float], dtype: str, channels: int) -> None:

@@ -1,6 +1,6 @@
 """From a data set and a few wishes to a complete recipe (but for what is measured).
 
-Rules, each with its reason:
+Rules for photos, each with its reason; `choose` has what other pictures want else:
 - crop: the median image, at most 320 a side, in multiples of 32: whole tiles where they are small, fast steps on a CPU.
 - batch 8 on a GPU, 4 on a CPU: there an hour is short of pictures, not of memory, and twice the steps over the same
   pictures reached the lower validation loss.
@@ -17,7 +17,7 @@ import inspect
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -25,9 +25,13 @@ import torch
 from atrous import __version__
 from atrous.bundle import Card, load_bundle
 from atrous.datasets import DataSet, channel_statistics
+from atrous.doctor.balance import RARE
+from atrous.doctor.findings import share
 from atrous.ensemble import digest
 from atrous.errors import DataError, ModelError, RecipeError, WeightsError, nearest
 from atrous.models import MODELS, create_model
+from atrous.plan.facts import KINDS, SIZES, UP, Facts, facts_of
+from atrous.plan.memory import Fit, Needs, fit, free_memory
 from atrous.recipe import Recipe
 from atrous.run import fitting, page_of
 from atrous.sample import FULL_SCALE
@@ -53,7 +57,37 @@ def draft(
     init, a wish: a bundle or run to start from, whose network and normalisation are taken over. distil: one to learn
     from, whose digest is kept, so that a run never goes on with another.
     """
+    return drafted(data, model=model, encoder=encoder, pretrained=pretrained, held=held, say=say, wishes=wishes).recipe
+
+
+class Choice(NamedTuple):
+    """A value of a recipe and why."""
+
+    value: Any
+    why: str
+
+
+class Draft(NamedTuple):
+    """recipe, the facts it rests on, and for its fields the reasons."""
+
+    recipe: Recipe
+    facts: Facts
+    reasons: dict[str, str]
+
+
+def drafted(
+    data: DataSet,
+    *,
+    model: str | None,
+    encoder: str | None,
+    pretrained: bool | str | None,
+    held: Recipe | None,
+    say: Callable[[str], None],
+    wishes: dict[str, Any],
+) -> Draft:
+    """`draft` with its reasons."""
     card = None
+    asked = {key for key, value in {**wishes, "model": model, "encoder": encoder}.items() if value is not None}
     if wishes.get("init") is not None:
         source = Path(wishes["init"])
         wishes["init"] = str(source / "model.safetensors" if source.is_dir() else source)
@@ -68,31 +102,30 @@ def draft(
         raise ModelError(f"unknown model {model!r}; {nearest(model, list(MODELS))}")
     if model in MODELS and "encoder" in inspect.signature(MODELS[model]).parameters:
         encoder = encoder or (held.encoder if held else DEFAULT_ENCODER)
-    train, val = data.splits["train"], data.splits.get("val", ())
-    fields: dict[str, Any] = {key: value for key, value in wishes.items() if value is not None}
-    fields = {
-        "batch": 8 if torch.cuda.is_available() else 4,
-        "scale": (2 / 3, 3 / 2),
-        "lr": 1e-3,
-        "encoder_lr": 0.5,
-        "ema": 0.998,
-        **fields,
-    }
-    fields.setdefault("crop", crop_for(data))
-    fields.setdefault("class_weights", class_weights(train.frequencies()))
-    if "steps" not in fields:
-        fields.setdefault("time", 3600.0)
+    facts = facts_of(data)
     network: dict[str, Any] = {"in_channels": data.channels}
     if encoder is not None:
         network["encoder"] = encoder
+    fields: dict[str, Any] = {key: value for key, value in wishes.items() if value is not None}
     fields.setdefault("options", held.options if held and held.model == model else {})
+    if "steps" not in fields:
+        fields.setdefault("time", 3600.0)
+    chosen = choose(facts)
+    if held is not None:  # what was decided by the memory and the pictures of its day
+        chosen |= {key: Choice(getattr(held, key), "as in the run so far") for key in {*chosen, "accumulate"} & PLANNED}
+    elif model in MODELS:
+        own: dict[str, Any] = {key: fields[key] for key in ("stride", "channels") if key in fields}
+        needs = Needs(model, len(data.labels), {**network, **own, **fields["options"]})
+        batch, crop = fields.get("batch", chosen["batch"].value), fields.get("crop", chosen["crop"].value)
+        chosen |= fitted(fit(needs, batch, tuple(crop), free_memory()), chosen["crop"], {"crop", "accumulate"} - asked)
     if held is not None and pretrained is None:
         weights, mean, std = held.weights, held.mean, held.std
     elif card is not None:
         weights, mean, std = "random", card.mean, card.std
     else:
-        weights, mean, std = _weights(model, network | fields["options"], pretrained, data, say)
-    return Recipe.checked(
+        weights, mean, std = _weights(model, network | fields["options"], pretrained, data, facts, say)
+    train, val = data.splits["train"], data.splits.get("val", ())
+    recipe = Recipe.checked(
         str(data.root),
         atrous=__version__,
         data=str(data.root),
@@ -105,8 +138,79 @@ def draft(
         mean=mean,
         std=std,
         **network,
-        **fields,
+        **{key: choice.value for key, choice in chosen.items()} | fields,
     )
+    reasons = {key: choice.why for key, choice in chosen.items()} | _network_reasons(recipe, facts)
+    return Draft(recipe, facts, reasons | dict.fromkeys(asked & set(Recipe.model_fields), "as asked"))
+
+
+PLANNED = {"crop", "accumulate", "loss", "scale", "vflip", "brightness", "contrast", "saturation", "hue"}
+"""Fields that a run which goes on keeps unless somebody asks for others."""
+
+
+def choose(facts: Facts) -> dict[str, Choice]:
+    """What follows from the pictures alone: the defaults for photos, and what other kinds want else."""
+    gpu, kind = torch.cuda.is_available(), KINDS[facts.kind]
+    chosen = {
+        "batch": Choice(8 if gpu else 4, "on a GPU: steps are cheap" if gpu
+                        else "without a GPU an hour is short of pictures: twice the steps reached the lower loss"),
+        "crop": crop_of(facts),
+        "scale": Choice((2 / 3, 3 / 2), "at 1/2 much of a crop lies outside its picture, and 2 pays in long runs only"),
+        "vflip": Choice(0.0, f"{kind}: they have an up"),
+        "lr": Choice(1e-3, "AdamW at this rate is robust over encoders without a search"),
+        "encoder_lr": Choice(0.5, "what is pretrained has less to learn"),
+        "ema": Choice(0.998, "a moving average of the weights is free accuracy in short runs"),
+        "loss": Choice("ce", "cross-entropy with weights is enough for the shares of these classes"),
+        "class_weights": weights_of(facts),
+    }  # fmt: skip
+    if facts.kind == "photos":
+        return chosen
+    if facts.up is None:
+        chosen["vflip"] = Choice(0.0, f"{kind}, but {facts.pictures} are too few to tell whether they have an up")
+    else:
+        found = f"{kind}; they agree by {facts.up:.2f} on what is above (from {UP} on they have an up)"
+        chosen["vflip"] = Choice(0.5 if facts.turnable else 0.0, found)
+    if facts.kind != "deep":
+        chosen |= {key: Choice(0.0, "there are no colours to change") for key in ("saturation", "hue")}
+    if facts.kind == "bands":
+        chosen["scale"] = Choice((1.0, 1.0), "a sensor sees the ground at one scale")
+        told = "what a band says is what tells the classes apart: it is not changed"
+        chosen |= {key: Choice(0.0, told) for key in ("brightness", "contrast")}
+    shares = facts.shares[facts.shares > 0]
+    if len(shares) and shares.min() < RARE:
+        chosen["loss"] = Choice("ce + dice", f"the rarest class has {share(shares.min())} of the pixels: Dice counts "
+                                "each class by its overlap, however small it is")  # fmt: skip
+    return chosen
+
+
+def fitted(found: Fit, crop: Choice, free_to_choose: set[str]) -> dict[str, Choice]:
+    """crop and accumulate, by the memory at hand, but for what somebody asked for."""
+    known = "" if found.free is None else f" of {found.free / 1e9:.1f} GB that are free"
+    need = f"a step takes about {found.needs / 1e9:.1f} GB{known}"
+    whole = tuple(found.crop) == tuple(crop.value)
+    chosen = {
+        "accumulate": Choice(found.accumulate, need + ("" if found.accumulate == 1 else " when its batch is cut")),
+        "crop": crop if whole else Choice(found.crop, need),
+    }
+    return {key: choice for key, choice in chosen.items() if key in free_to_choose}
+
+
+def _network_reasons(recipe: Recipe, facts: Facts) -> dict[str, str]:
+    """Why this network, its weights and their units."""
+    white = "what belongs to the encoder's weights" if facts.kind == "photos" and recipe.weights != "random" else ""
+    norm = white or f"the training pictures' own: no weights are made for {KINDS[facts.kind]}" if (
+        recipe.weights != "random") else "the training pictures' own, since there are no weights to go by"  # fmt: skip
+    found = {
+        "model": "sharp borders at little cost" if recipe.model == DEFAULT_MODEL else "",
+        "encoder": "the best for its time on two cores, and its weights can be had offline (the [demo] extra)"
+        if recipe.encoder == DEFAULT_ENCODER else "",
+        "weights": "ImageNet's shorten the way to the first good edges" if recipe.weights == "pretrained"
+        else "random, which costs accuracy" if recipe.weights == "random" else "",
+        "mean": norm,
+        "std": norm,
+        "steps": "as many as fit the time, validations included",
+    }  # fmt: skip
+    return {key: why for key, why in found.items() if why}
 
 
 def again(data: DataSet, held: Recipe, **wishes: Any) -> Recipe:
@@ -145,9 +249,26 @@ def _start(
 def crop_for(data: DataSet) -> tuple[int, int]:
     """Height and width of training crops: the median image rounded up to 32, at most 320."""
     train = data.splits["train"]
-    shapes = [train[index].image.shape[:2] for index in range(0, len(train), max(1, len(train) // 32))]
-    height, width = (min(MAX_CROP, int(np.ceil(side / 32)) * 32) for side in np.median(shapes, axis=0))
+    sizes = [train.size(index) for index in range(0, len(train), max(1, len(train) // SIZES))]
+    height, width = (min(MAX_CROP, int(np.ceil(side / 32)) * 32) for side in np.median(sizes, axis=0))
     return height, width
+
+
+def crop_of(facts: Facts) -> Choice:
+    """`crop_for` with its reason."""
+    height, width = (min(MAX_CROP, int(np.ceil(side / 32)) * 32) for side in facts.median)
+    whole = height < MAX_CROP and width < MAX_CROP
+    return Choice((height, width), "the median picture, rounded up to 32" if whole else
+                  f"the median picture is {facts.median[0]:.0f} x {facts.median[1]:.0f}; {MAX_CROP} a side keeps steps "
+                  "fast")  # fmt: skip
+
+
+def weights_of(facts: Facts) -> Choice:
+    """Class weights with their reason."""
+    present = facts.shares[facts.shares > 0]
+    spread = f"shares run from {share(present.min())} to {share(present.max())}" if len(present) else "no pixels"
+    return Choice(class_weights(facts.frequencies),
+                  f"{spread}: the fourth root of median / share helps rare classes, hardly costs others")  # fmt: skip
 
 
 def class_weights(frequencies: np.ndarray, power: float = 0.25) -> tuple[float, ...]:
@@ -164,7 +285,12 @@ def fingerprint(data: DataSet) -> str:
 
 
 def _weights(
-    model: str, network: dict[str, Any], pretrained: bool | str | None, data: DataSet, say: Callable[[str], None]
+    model: str,
+    network: dict[str, Any],
+    pretrained: bool | str | None,
+    data: DataSet,
+    facts: Facts,
+    say: Callable[[str], None],
 ) -> tuple[str, tuple[float, ...], tuple[float, ...]]:
     """Where the encoder's weights come from, and the mean and std that belong to them, in raw units."""
     own = "pretrained" in inspect.signature(MODELS[model]).parameters
@@ -178,7 +304,7 @@ def _weights(
         else:
             scale = FULL_SCALE.get(str(data.dtype))
             weights = pretrained if isinstance(pretrained, str) else "pretrained"
-            if scale is not None:
+            if scale is not None and facts.kind == "photos":
                 mean, std = cast(Any, net.encoder).mean, cast(Any, net.encoder).std
                 return weights, tuple(scale * float(m) for m in mean), tuple(scale * float(s) for s in std)
             return weights, *_statistics(data)
