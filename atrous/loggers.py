@@ -93,8 +93,8 @@ class CsvLines:
         """Keep the rows up to this step."""
         kept = []
         if self.path.exists():
-            with self.path.open(newline="") as file:
-                kept = [row for row in csv.DictReader(file) if (row.get("step") or "").isdigit()]
+            whole, _, _ = self.path.read_text().rpartition("\n")  # what follows was cut off
+            kept = [row for row in csv.DictReader(whole.splitlines()) if (row.get("step") or "").isdigit()]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")

@@ -215,7 +215,6 @@ def test_a_starving_network_is_told_once(tmp_path: Path, monkeypatch: pytest.Mon
         "pretrained": False,
         "batch": 1,
         "crop": (32, 32),
-        "steps": 60,
     }
     made = draft(data, **options, steps=60, validate_every=60)
     train(made, data, tmp_path / "run", console=Console(file=text, width=200))
