@@ -261,6 +261,11 @@ def test_cubes_of_a_millimetre_take_the_published_patch() -> None:
     assert found.estimate <= 560e6
 
 
+def test_half_a_voxel_of_the_median_shape_is_padded_too() -> None:
+    """Of an even number of cases; beside nnU-Net 2.8.1, whose patch it is."""
+    assert network((1, 1), (224.5, 224), 1e9, classes=2).patch == (256, 224)
+
+
 def test_the_published_network_of_thick_slices() -> None:
     """specs of nnU-Net: 30,713,158 parameters where the first kernel is 1 x 3 x 3."""
     found = network((3, 0.76, 0.76), (148, 512, 512), 30 * 148 * 512**2, classes=14)

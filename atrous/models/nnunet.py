@@ -173,7 +173,7 @@ def nnunet3d(
 
 
 def topology(
-    patch: Sequence[int], spacing: Sequence[float], least: int = 4
+    patch: Sequence[float], spacing: Sequence[float], least: int = 4
 ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
     """(kernels, strides) per stage for patches of so many pixels per axis with so much spacing, by nnU-Net's rules.
 

@@ -87,7 +87,7 @@ def network(
     axes = len(spacing)
     inverse = 1 / np.array(spacing, float)
     wide = inverse * (START[axes] / inverse.prod()) ** (1 / axes)
-    patch = [int(min(round(one), most)) for one, most in zip(wide, median, strict=True)]
+    patch = [min(round(one), most) for one, most in zip(wide, median, strict=True)]
     reference = REFERENCE[axes] * memory / GIGABYTES
     kernels, strides, patch = fitting(patch, spacing)
     while (estimate := feature_maps(patch, strides, widths(strides, axes), classes)) / AT_ONCE[axes] * 2 > reference:
@@ -106,12 +106,15 @@ def network(
 
 
 def fitting(
-    patch: Sequence[int], spacing: Sequence[float]
+    patch: Sequence[float], spacing: Sequence[float]
 ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]], list[int]]:
-    """(kernels, strides, the patch padded so that every axis is halved without a rest)."""
+    """(kernels, strides, the patch padded so that every axis is halved without a rest).
+
+    A side of the median shape of an even number of cases may end in a half, which is padded too, as nnU-Net does it.
+    """
     kernels, strides = topology(patch, spacing)
     units = [unit(strides, axis) for axis in range(len(patch))]
-    return kernels, strides, [-(-side // step) * step for side, step in zip(patch, units, strict=True)]
+    return kernels, strides, [int(-(-side // step) * step) for side, step in zip(patch, units, strict=True)]
 
 
 def unit(strides: Sequence[Sequence[int]], axis: int) -> int:
