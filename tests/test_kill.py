@@ -30,7 +30,10 @@ def finish(world: Path, run: Path, steps: int = 48) -> tuple[Path, float]:
 
 
 @pytest.mark.timeout(900)  # five processes, one after another
-@pytest.mark.parametrize("kills", [1, pytest.param(25, marks=[pytest.mark.torture, pytest.mark.timeout(3600)])])
+@pytest.mark.parametrize(
+    "kills",
+    [pytest.param(1, marks=pytest.mark.slow), pytest.param(25, marks=[pytest.mark.torture, pytest.mark.timeout(3600)])],
+)
 def test_kill_9(tmp_path: Path, kills: int) -> None:
     world = make_world(tmp_path / "world")
     finish(world, tmp_path / "first", steps=1)  # compiles kernels and measures what later runs only read

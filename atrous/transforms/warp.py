@@ -138,6 +138,8 @@ def _stretch(pixels: np.ndarray, move: Move) -> np.ndarray:
     )
     part = pixels[top:bottom, left:right]
     if move.zoom != 1:
+        if all(round(side * move.zoom) == side for side in part.shape[:2]):  # OpenCV would copy it, whatever the zoom
+            return _warp(pixels, move.matrix, move, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101, 0)
         method = cv2.INTER_AREA if move.zoom < 0.5 else cv2.INTER_LINEAR
         part = cv2.resize(part, None, fx=move.zoom, fy=move.zoom, interpolation=method)  # exactly this zoom
     (above, upper), (before, first) = ((max(-span.shift, 0), max(span.shift, 0)) for span in (move.rows, move.columns))
