@@ -23,6 +23,7 @@ def faults(keep: bool) -> int:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's malloc")
+@pytest.mark.slow
 def test_memory_that_is_kept_is_not_cleared_again() -> None:
     given_back = faults(False)
     if given_back < 1000:

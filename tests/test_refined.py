@@ -194,7 +194,8 @@ class Killed(BaseException):
     """A stand-in for kill -9."""
 
 
-@pytest.mark.parametrize("layer", [pytest.param("convcrf", marks=pytest.mark.slow), "crfrnn"])
+@pytest.mark.parametrize("layer", ["convcrf", "crfrnn"])
+@pytest.mark.slow
 def test_a_refined_run_that_was_killed_ends_as_if_it_had_not_been(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layer: str
 ) -> None:

@@ -50,7 +50,7 @@ class Killed(BaseException):
     """A stand-in for kill -9: nothing may catch it."""
 
 
-@pytest.mark.parametrize("place", ["step", "save", "validate"])
+@pytest.mark.parametrize("place", ["step", "save", pytest.param("validate", marks=pytest.mark.slow)])
 def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
