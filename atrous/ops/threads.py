@@ -1,8 +1,10 @@
 """Threads for kernels that let go of Python's lock: nothing is shared by two calls, none is kept alive between them."""
 
+import ctypes
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from itertools import count, pairwise
 from typing import Any
@@ -15,6 +17,12 @@ def available() -> int:
     most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return min(most, int(asked)) if asked.isdigit() and int(asked) else most
+
+
+def give_back_memory() -> None:
+    """Let the system have what this process has freed, where the C library (glibc) would keep it for later."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class Team:

@@ -93,7 +93,7 @@ def dense_crf(
     field = MeanField(energy.reshape(len(energy), -1), kernels, shape=shape, exact=exact, half=half, threads=threads)
     del energy, kernels
     field.run(int(iterations), tolerance=tolerance, monitor=monitor)
-    return field.marginals.reshape(-1, *shape)
+    return field.last_marginals().reshape(-1, *shape)
 
 
 def pixel_features(

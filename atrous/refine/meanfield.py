@@ -13,7 +13,8 @@ N pixels, K labels (a row of them is padded to whole vectors), M lattice points 
 knows what an image is: see `atrous.refine.densecrf`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -34,7 +35,7 @@ from atrous.ops.lattice import (
     slice_rows,
     splat_blur,
 )
-from atrous.ops.threads import Team
+from atrous.ops.threads import Team, give_back_memory
 from atrous.ops.vectors import (
     WIDTH,
     aligned,
@@ -120,26 +121,41 @@ class MeanField:
         groups = [potts] * bool(potts) + [[kernel] for kernel in kernels if np.ndim(kernel.compatibility)]
         with self._team as team:
             self._terms = [_term(team, group, self.labels, self._order, exact, half) for group in groups]
+            give_back_memory()  # building takes twice what the lattices hold
             self._logits = self._rows(unary, -1, NEVER)
-            self._marginals = aligned(self._logits.shape, np.float32)
-            self._marginals[:] = 0
-            rows = max((sum(map(len, term.lattices)) for term in self._terms), default=0)
-            size = self._logits.shape[1]
-            self._table = empty_table(rows, size, half and 4 * rows * size > CACHED)
-            self._update(self._logits, _nothing(self.pixels))
+        self._half = half
+        self._marginals = self._table = np.empty((0, 0), np.float32)
+
+    @contextmanager
+    def _work(self) -> Iterator[Team]:
+        """The threads, with Q and the lattices' table, which come late: the caller's `unary` may be gone by then."""
+        with self._team as team:
+            if not self._table.size:
+                rows = max((sum(map(len, term.lattices)) for term in self._terms), default=0)
+                size = self._logits.shape[1]
+                self._table = empty_table(max(rows, 1), size, self._half and 4 * rows * size > CACHED)
+            if not self._marginals.size:
+                self._marginals = aligned(self._logits.shape, np.float32)
+                self._marginals[:] = 0
+                self._update(self._logits, _nothing(self.pixels))
+            yield team
 
     @property
     def marginals(self) -> np.ndarray:
         """(K, N) float32, Q."""
-        out = np.empty((self.labels, self.pixels), np.float32)
-        with self._team as team:
-            team.split(self.pixels, _from_rows, self._marginals, self._order, out)
-        return out
+        with self._work() as team:
+            return self._columns(team)
 
     @marginals.setter
     def marginals(self, values: np.ndarray) -> None:
         with self._team:
             self._marginals = self._rows(values, 1, 0)
+
+    def last_marginals(self) -> np.ndarray:
+        """`marginals`, before which the field gives back everything else: it can run no more."""
+        with self._work() as team:
+            del self._terms, self._logits, self._table
+            return self._columns(team)
 
     def run(
         self, iterations: int, *, tolerance: float = 0.0, monitor: Callable[[int, float], None] | None = None
@@ -150,7 +166,7 @@ class MeanField:
         number and the free energy, for which all filters run once more. Parallel updates can make it rise.
         """
         for iteration in range(1, iterations + 1):
-            with self._team:
+            with self._work():
                 change = self._step()
             if monitor is not None:
                 monitor(iteration, self.free_energy())
@@ -165,7 +181,7 @@ class MeanField:
 
     def parts(self) -> tuple[float, float, float]:
         """(entropy, mean unary energy, mean pairwise energy with every pair counted from both its ends) of Q."""
-        with self._team:
+        with self._work():
             energy = self._energy()
         q, logits, energy = (rows[:, : self.labels] for rows in (self._marginals, self._logits, energy))
         log = np.log(np.maximum(q, 1e-20))
@@ -203,6 +219,12 @@ class MeanField:
         q, size = self._marginals.reshape(-1), np.uint64(logits.shape[1])
         table, flat = self._table.reshape(-1), logits.reshape(-1)
         return max(self._team.split(self.pixels, _softmax, flat, term.vertices, term.weights, table, term.own, size, q))
+
+    def _columns(self, team: Team) -> np.ndarray:
+        """Q as (K, N)."""
+        out = np.empty((self.labels, self.pixels), np.float32)
+        team.split(self.pixels, _from_rows, self._marginals, self._order, out)
+        return out
 
     def _rows(self, values: np.ndarray, sign: int, padding: float) -> np.ndarray:
         """(K, N) -> (N, size) float32, times `sign`."""
