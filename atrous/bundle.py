@@ -30,6 +30,8 @@ class Card:
     metrics: e.g. {"val": {"miou": 0.61, ...}}. data: where the training data came from. decoding: what
     `atrous.calibrate.fit` found for it, {} before. refinement: what `atrous.tune` found, {} before.
     layer: the trainable refiner at the network's end, its name and options (`atrous.refined`), {} for none.
+    training: of published weights what it took, e.g. {"seconds": 1800.0, "steps": 1206, "seed": 0}. sources: the
+    papers and packages behind data and initial weights, as they want to be cited.
     """
 
     model: str
@@ -46,6 +48,8 @@ class Card:
     decoding: dict[str, Any] = field(default_factory=dict)
     refinement: dict[str, Any] = field(default_factory=dict)
     layer: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """The card as it stands in the file's header."""
@@ -56,7 +60,7 @@ class Card:
         """The inverse of `to_json`; keys of newer versions are dropped."""
         data = {key: value for key, value in json.loads(text).items() if key in cls.__dataclass_fields__}
         data.update(labels=LabelSet.from_dict(data["labels"]), mean=tuple(data["mean"]), std=tuple(data["std"]))
-        return cls(**data)
+        return cls(**data | {"sources": tuple(data.get("sources", ()))})
 
     def build(self) -> nn.Module:
         """The network of this card, weights random."""
@@ -72,18 +76,51 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
     return data
 
 
-def save_bundle(path: Path | str, model: nn.Module, card: Card) -> None:
-    """Write a model's weights with their card."""
-    save_tensors(Path(path), model.state_dict(), {"atrous": card.to_json(), "format": "pt"})
+LARGEST_HALF = torch.finfo(torch.float16).max
+"""65504; running variances of a batch norm can be beyond."""
+
+
+def halved(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """float32 tensors as float16 where all their values are numbers of at most 65504; whatever else as it is."""
+
+    def fits(tensor: torch.Tensor) -> bool:
+        return tensor.dtype == torch.float32 and bool((tensor.abs() <= LARGEST_HALF).all())
+
+    return {name: tensor.half() if fits(tensor) else tensor for name, tensor in tensors.items()}
+
+
+def save_bundle(path: Path | str, model: nn.Module, card: Card, *, half: bool = False) -> None:
+    """Write a model's weights with their card; half: in float16 as far as they fit (`halved`)."""
+    tensors = model.state_dict()
+    save_tensors(Path(path), halved(tensors) if half else tensors, {"atrous": card.to_json(), "format": "pt"})
+
+
+def load_card(path: Path | str) -> Card:
+    """The card of a bundle, its weights left unread. Raises WeightsError with the file and the reason."""
+    return _read(Path(path), weights=False)[1]
 
 
 def load_bundle(path: Path | str) -> tuple[nn.Module, Card]:
-    """Read a bundle: the network in eval mode, and its card. Raises WeightsError with the file and the reason."""
-    path = Path(path)
+    """Read a bundle: the network in eval mode, in float32 however the file keeps it, and its card.
+
+    Raises WeightsError with the file and the reason.
+    """
+    tensors, card = _read(Path(path), weights=True)
+    model = card.build()
+    try:
+        model.load_state_dict(tensors)  # copied into float32
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise WeightsError(f"{path}: the weights do not fit {card.model} {card.options} ({reason})") from error
+    return model.eval(), card
+
+
+def _read(path: Path, *, weights: bool) -> tuple[dict[str, torch.Tensor], Card]:
+    """The tensors of a bundle, none unless asked for, and its card."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            tensors = {name: file.get_tensor(name) for name in file.keys()} if weights else {}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise WeightsError(
             f"{path}: not a readable .safetensors bundle ({error}); make one with `atrous train`"
@@ -91,13 +128,6 @@ def load_bundle(path: Path | str) -> tuple[nn.Module, Card]:
     if "atrous" not in metadata:
         raise WeightsError(f"{path}: a .safetensors file without an atrous card; make a bundle with `atrous train`")
     try:
-        card = Card.from_json(metadata["atrous"])
+        return tensors, Card.from_json(metadata["atrous"])
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: its card cannot be read ({error}); it may come from a newer atrous") from error
-    model = card.build()
-    try:
-        model.load_state_dict({name: tensor.to(model.state_dict()[name].dtype) for name, tensor in tensors.items()})
-    except (KeyError, RuntimeError) as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise WeightsError(f"{path}: the weights do not fit {card.model} {card.options} ({reason})") from error
-    return model.eval(), card

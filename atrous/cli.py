@@ -206,7 +206,7 @@ def train(
         list[str] | None, typer.Option(help="Of the model's page, as NAME=VALUE: stride=8, skips=[16,8]; repeat it.")
     ] = None,
     init: Annotated[
-        Path | None, typer.Option(metavar="BUNDLE", help="Start from a trained network: a run or a bundle.")
+        Path | None, typer.Option(metavar="BUNDLE", help="Start from a trained network: a run, a bundle or a name.")
     ] = None,
     refine: Annotated[
         str | None, typer.Option(metavar="LAYER", help="A CRF that learns, as the last layer: crfrnn or convcrf.")
@@ -264,7 +264,9 @@ def train(
 
 @app.command("eval")
 def evaluate(
-    source: Annotated[Path, typer.Argument(help="Run folder, bundle, or folder of label maps made by any tool.")],
+    source: Annotated[
+        Path, typer.Argument(help="Run folder, bundle, a name of `atrous models`, or folder of any tool's label maps.")
+    ],
     data: Annotated[Path, typer.Argument(help="Folder with images/ and masks/.")],
     split: Split = None,
     full: Annotated[
@@ -641,7 +643,7 @@ def bench(
 
 @app.command()
 def inspect(
-    model: Annotated[str, typer.Argument(help="A name of `atrous models`, a run folder or a bundle.")],
+    model: Annotated[str, typer.Argument(help="A network or weights of `atrous models`, a run folder or a bundle.")],
     encoder: Annotated[str | None, typer.Option(help="Any timm encoder; default the model's own.")] = None,
     shape: Annotated[
         tuple[int, int] | None, typer.Option("--size", metavar="H W", help="Of the image; default 512 512.")
@@ -661,11 +663,12 @@ def inspect(
     from atrous.inspect import inspect_model, print_inspection, write_plots
     from atrous.loggers import Bar
     from atrous.models import create_model
+    from atrous.zoo.fetch import names
 
     given = {"encoder": encoder, "classes": classes, "in_channels": channels}
     wishes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     title = " ".join([model, *(f"{key}={value}" for key, value in wishes.items())])
-    if Path(model).exists() or model.endswith(".safetensors"):
+    if Path(model).exists() or model.endswith(".safetensors") or model in names():
         from atrous.segmenter import load
 
         if wishes:
@@ -690,14 +693,13 @@ def inspect(
 
 @app.command()
 def models(as_json: Json = False) -> None:
-    """List the networks: name, parameters with 21 classes, what it is; and the weights that `predict` can fetch."""
+    """List the networks: name, parameters with 21 classes, what it is; and the weights that `predict` knows by name."""
     from atrous.models import describe_models
-    from atrous.zoo.cards import CARDS, describe_weights
+    from atrous.zoo.cards import describe_weights, weights_of
 
     rows = describe_models()
     if as_json:
-        names = {row["name"]: [name for name, card in CARDS.items() if card.family == row["name"]] for row in rows}
-        print(json.dumps([{**row, "weights": names[row["name"]]} for row in rows], indent=1))
+        print(json.dumps([{**row, "weights": weights_of(row["name"])} for row in rows], indent=1))
         return
     for row in rows:
         print(f"{row['name']:<14} {row['parameters'] / 1e6:7.2f} M  {row['encoder'] or '-':<10} {row['summary']}")

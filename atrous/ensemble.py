@@ -10,6 +10,7 @@ from torch import nn
 
 from atrous.bundle import Card, load_bundle
 from atrous.errors import WeightsError
+from atrous.zoo.fetch import located
 
 FOLDS = "fold-*"
 """Folders of the folds' runs in the folder of a cross-validation."""
@@ -61,11 +62,11 @@ def folds_in(folder: Path) -> list[Path]:
 
 
 def load_network(path: Path | str) -> tuple[nn.Module, Card]:
-    """A bundle, a run's folder, or the folder of a cross-validation, whose networks then answer together.
+    """A bundle, a run's folder, a name of the zoo, or the folder of a cross-validation, whose networks answer together.
 
     Raises WeightsError where there is no bundle, or not every fold has one.
     """
-    path = Path(path)
+    path = located(path)
     if path.is_dir() and not (path / "model.safetensors").exists() and (folds := folds_in(path)):
         return _together(path, folds)
     return load_bundle(path / "model.safetensors" if path.is_dir() else path)
@@ -73,7 +74,7 @@ def load_network(path: Path | str) -> tuple[nn.Module, Card]:
 
 def digest(path: Path) -> str:
     """A short name for the weights that `load_network` finds there; WeightsError where there are none."""
-    files = [path]
+    files = [located(path)]
     if path.is_dir():
         whole = path / "model.safetensors"
         files = [whole] if whole.exists() else [fold / "model.safetensors" for fold in folds_in(path)]

@@ -20,6 +20,7 @@ from atrous.ops.stats import by_cluster
 from atrous.ops.stats import compare as paired
 from atrous.sample import Sample
 from atrous.segmenter import Segmenter, choose_split, load, open_like_run
+from atrous.zoo.fetch import names
 
 Progress = Callable[[Iterable[int], int], Iterable[int]]
 
@@ -214,6 +215,11 @@ def held_out(run: Path, data: Path | None, split: str | None) -> tuple[Segmenter
 
     data: default what the network was trained on. Refuses the split that was trained on.
     """
+    if _is_named(run):
+        raise AtrousError(
+            f"{run}: weights with a name are not changed; keep a copy, `atrous.load({str(run)!r}).save(FILE)` in "
+            "Python, and give that"
+        )
     if folds_in(run):
         raise AtrousError(f"{run}: its networks answer together, there is no bundle to keep this in; give one fold")
     origin = data or trained_on(run)
@@ -229,7 +235,7 @@ def held_out(run: Path, data: Path | None, split: str | None) -> tuple[Segmenter
 
 def trained_on(source: Path) -> Path:
     """The data of a run; a folder of label maps does not know its own, and a run's may have moved."""
-    if not source.exists():
+    if not source.exists() and not _is_named(source):
         raise AtrousError(f"{source}: no such run folder, bundle or folder of predictions")
     if not _is_run(source):
         raise AtrousError(f"{source}: is no trained run, so that --data DATA is needed")
@@ -239,9 +245,15 @@ def trained_on(source: Path) -> Path:
     return data
 
 
+def _is_named(source: Path) -> bool:
+    """Whether it is the name of weights, and no file or folder."""
+    return not source.exists() and str(source) in names()
+
+
 def _is_run(source: Path) -> bool:
-    names = ("recipe.toml", "model.safetensors")
-    return source.suffix == ".safetensors" or any((source / name).exists() for name in names) or bool(folds_in(source))
+    if source.suffix == ".safetensors" or _is_named(source):
+        return True
+    return any((source / name).exists() for name in ("recipe.toml", "model.safetensors")) or bool(folds_in(source))
 
 
 def _finder(pattern: str) -> Callable[[str], str]:

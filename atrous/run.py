@@ -32,6 +32,7 @@ from atrous.optimise import make_optimizer
 from atrous.recipe import Recipe
 from atrous.refined import Refined, refined
 from atrous.teacher import Teacher, check_teacher
+from atrous.zoo.fetch import located
 
 T = TypeVar("T")
 
@@ -98,7 +99,7 @@ def build(recipe: Recipe, data: DataSet, folder: Path, *, pretrained: bool) -> R
 
 def start_from(model: nn.Module, bundle: Path) -> None:
     """Copy every tensor of a bundle that fits into the model; of their pages where only one has a refiner."""
-    net, _ = load_bundle(bundle)
+    net, _ = load_bundle(located(bundle))
     if isinstance(net, Refined) != isinstance(model, Refined):
         net, model = page_of(net), page_of(model)
     model.load_state_dict(fitting(net, model), strict=False)

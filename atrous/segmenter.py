@@ -28,8 +28,8 @@ from atrous.predict.backends import EXPORTED, open_exported
 from atrous.recipe import Recipe
 from atrous.report import report_run
 from atrous.train import train
-from atrous.zoo.cards import CARDS
-from atrous.zoo.fetch import bundle_of
+from atrous.zoo.fetch import located
+from atrous.zoo.shipped import absence
 
 FROM_DATA = {
     "atrous", "data", "fingerprint", "train_images", "val_images", "in_channels", "weights", "dtype", "mean", "std",
@@ -225,12 +225,12 @@ def wishes_of(file: Path, length: bool = True) -> dict[str, Any]:
 
 def load(source: Path | str, *, device: str | None = None, **options: Any) -> Segmenter:
     """A trained Segmenter from a bundle file, a run folder (of a cross-validation: all its networks, averaged) or the
-    name of published weights, which are fetched once; or from a file of `atrous export`, .onnx or .xml, by what stands
+    name of weights, those of others fetched once; or from a file of `atrous export`, .onnx or .xml, by what stands
     in it.
 
     options: backend, decode, calibration, recall, refine, refine_options and those of cutting, of `atrous.Predictor`.
     """
-    path = Path(source)
+    path = located(source)
     if path.is_dir():
         if not (path / "model.safetensors").exists() and folds_in(path):
             segmenter = Segmenter()
@@ -244,12 +244,10 @@ def load(source: Path | str, *, device: str | None = None, **options: Any) -> Se
                 else f"{path}: holds no model.safetensors; give a run folder of `atrous train` or a bundle"
             )
         path /= "model.safetensors"
-    elif str(source) in CARDS and not path.exists():
-        path = bundle_of(str(source))
     if not path.exists():
         raise WeightsError(
             f"{path}: no such bundle or run folder, nor the name of published weights; "
-            f"train one with `atrous train DATA -o {source}`, or see `atrous models`"
+            f"train one with `atrous train DATA -o {source}`, or see `atrous models`{absence()}"
         )
     segmenter = Segmenter()
     if path.suffix in EXPORTED:

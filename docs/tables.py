@@ -1,4 +1,4 @@
-"""Write the tables that are made from the code, `docs/results.toml` and `docs/parity.json` (`make docs`).
+"""Write the tables made from the code, the shipped weights, `docs/results.toml` and `docs/parity.json` (`make docs`).
 
 `docs/parity.json` is what the tests measured when they were last run by `make parity`.
 """
@@ -7,11 +7,14 @@ import json
 import tomllib
 from pathlib import Path
 
+from atrous.bundle import load_card
 from atrous.models import describe_models
+from atrous.zoo.shipped import shipped
 
 HERE = Path(__file__).parent
-README, PARITY = HERE.parent / "README.md", HERE / "parity.md"
+README, PARITY, ZOO = HERE.parent / "README.md", HERE / "parity.md", HERE / "zoo.md"
 BEGIN, END = "<!-- models: made by `make docs` -->", "<!-- end of models -->"
+ZOO_BEGIN, ZOO_END = "<!-- weights: made by `make docs` -->", "<!-- end of weights -->"
 PARITY_BEGIN, PARITY_END = "<!-- parity: made by `make parity docs` -->", "<!-- end of parity -->"
 
 
@@ -44,6 +47,31 @@ def parity_table() -> str:
     return "\n".join(lines)
 
 
+def weights_table() -> str:
+    """One row for each of the weights that come with the package, from its card."""
+    if not shipped():
+        return "None yet."
+    lines = [
+        "| name | data | classes | test mIoU, 95 % interval | training | size | licence |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, path in shipped().items():
+        card = load_card(path)
+        test, made = card.metrics["test"], card.training
+        cells = (
+            f"`{name}`",
+            card.data,
+            str(len(card.labels)),
+            f"{test['miou']:.3f} ({test['interval'][0]:.3f} to {test['interval'][1]:.3f}), {test['images']} images",
+            f"{made['seconds'] / 60:.0f} minutes on {made['machine']}, {made['images']} images of `{made['split']}`, "
+            f"seed {made['seed']}",
+            f"{path.stat().st_size / 1e6:.1f} MB",
+            card.licence,
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def between(text: str, begin: str, table: str, end: str) -> str:
     """A page's text with what stands between two marks replaced."""
     before, rest = text.split(begin)
@@ -55,6 +83,11 @@ def with_tables(text: str) -> str:
     return between(text, BEGIN, models_table(), END)
 
 
+def with_weights(text: str) -> str:
+    """docs/zoo.md's text with its table of the package's own weights made anew."""
+    return between(text, ZOO_BEGIN, weights_table(), ZOO_END)
+
+
 def with_parity(text: str) -> str:
     """docs/parity.md's text with its table made anew."""
     return between(text, PARITY_BEGIN, parity_table(), PARITY_END)
@@ -63,3 +96,4 @@ def with_parity(text: str) -> str:
 if __name__ == "__main__":
     README.write_text(with_tables(README.read_text()))
     PARITY.write_text(with_parity(PARITY.read_text()))
+    ZOO.write_text(with_weights(ZOO.read_text()))

@@ -35,6 +35,7 @@ from atrous.plan.memory import Fit, Needs, fit, free_memory
 from atrous.recipe import Recipe
 from atrous.run import fitting, page_of
 from atrous.sample import FULL_SCALE
+from atrous.zoo.fetch import located
 
 DEFAULT_MODEL, DEFAULT_ENCODER = "deeplabv3plus", "tf_efficientnet_lite0"
 MAX_CROP = 320
@@ -54,8 +55,8 @@ def draft(
 
     pretrained: None takes ImageNet weights where they can be had and says so where not; True insists (WeightsError);
     False starts from random weights; a string is a file of encoder weights. held: the recipe of a run that goes on.
-    init, a wish: a bundle or run to start from, whose network and normalisation are taken over. distil: one to learn
-    from, whose digest is kept, so that a run never goes on with another.
+    init, a wish: a bundle, run or name to start from, whose network and normalisation are taken over. distil: one to
+    learn from, whose digest is kept, so that a run never goes on with another.
     """
     return drafted(data, model=model, encoder=encoder, pretrained=pretrained, held=held, say=say, wishes=wishes).recipe
 
@@ -224,7 +225,7 @@ def _start(
     path: str, model: str | None, encoder: str | None, data: DataSet, say: Callable[[str], None]
 ) -> tuple[Card, dict[str, Any]]:
     """The card of a bundle to start from, and its network as recipe fields; says what has no tensors there."""
-    net, card = load_bundle(path)
+    net, card = load_bundle(located(path))
     options = dict(card.options)
     channels = options.pop("in_channels", 3)
     for what, asked, has in (

@@ -9,7 +9,9 @@ in the same paper's tables.
 from dataclasses import dataclass, field
 from typing import Any
 
+from atrous.bundle import Card, load_card
 from atrous.labels import ADE150, CITYSCAPES19, VOC21, LabelSet
+from atrous.zoo.shipped import shipped
 
 COCO = "COCO's terms: torchvision's weights may carry those of the data they were trained on, COCO with VOC's classes"
 NVIDIA = "NVIDIA Source Code License for SegFormer: non-commercial, for research or evaluation only"
@@ -123,9 +125,25 @@ CARDS: dict[str, Weights] = {
 
 
 def describe_weights() -> list[str]:
-    """A line for each of CARDS: its name, its classes, what was published of it, its licence."""
+    """A line for each of the weights trained here and of CARDS: name, classes, what they score, licence."""
     lines = []
+    for name, path in shipped().items():
+        own = load_card(path)
+        lines.append(f"{name:<37} {len(own.labels):>3} classes  {score(own)}; {own.licence}")
     for name, card in CARDS.items():
         scores = "; ".join(f"mIoU {score['miou']} on {data}" for data, score in card.metrics.items())
         lines.append(f"{name:<37} {len(card.labels):>3} classes  {scores}{'; ' if scores else ''}{card.licence}")
     return lines
+
+
+def weights_of(family: str) -> list[str]:
+    """The names of the weights of a network of `atrous models`."""
+    own = [name for name, path in shipped().items() if load_card(path).model == family]
+    return own + [name for name, card in CARDS.items() if card.family == family]
+
+
+def score(card: Card) -> str:
+    """'mIoU 0.652 (0.631 to 0.670) on test of CamVid, ...' of weights trained here."""
+    found = card.metrics["test"]
+    low, high = found["interval"]
+    return f"mIoU {found['miou']:.3f} ({low:.3f} to {high:.3f}) on test of {card.data}"

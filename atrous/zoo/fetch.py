@@ -1,4 +1,4 @@
-"""Weights by name: fetched once, made a bundle, kept in the user's cache.
+"""Weights by name: those of the package as they are; others fetched once, made a bundle, kept in the user's cache.
 
 CACHE/weights/NAME.safetensors    the bundle
 CACHE/weights/NAME/FILE           the published file, while it is fetched, or put there by hand
@@ -18,6 +18,7 @@ from atrous.errors import WeightsError, nearest
 from atrous.loggers import Bar
 from atrous.zoo.cards import CARDS, Weights
 from atrous.zoo.importer import import_weights
+from atrous.zoo.shipped import absence, shipped
 
 SECONDS = 20.0
 """How long an address may keep silent."""
@@ -27,15 +28,22 @@ GONE = (401, 403, 404, 410)
 """Answers after which the next address is tried; Hugging Face says 401 for what it has not."""
 
 
+def names() -> list[str]:
+    """What `bundle_of` takes: the weights trained here that this installation holds, then CARDS."""
+    return [*shipped(), *CARDS]
+
+
 def bundle_of(name: str, *, console: Console | None = None) -> Path:
-    """The bundle of the weights `name`, one of CARDS; the first time they are fetched and imported.
+    """The bundle of the weights `name`, one of `names()`; those of CARDS are fetched and imported the first time.
 
     console: where the licence and the progress of the download are shown, stderr by default.
     Raises WeightsError when the name is unknown, when they cannot be had, and where to put the file by hand, or when
     they do not fit the network.
     """
+    if name in (own := shipped()):
+        return own[name]
     if name not in CARDS:
-        raise WeightsError(f"there are no weights called {name!r}; {nearest(name, list(CARDS))}")
+        raise WeightsError(f"there are no weights called {name!r}; {nearest(name, names())}{absence()}")
     weights, folder = CARDS[name], Path(user_cache_path("atrous")) / "weights"
     bundle, console = folder / f"{name}.safetensors", console or Console(stderr=True)
     if bundle.exists():
@@ -56,6 +64,12 @@ def bundle_of(name: str, *, console: Console | None = None) -> Path:
             with suppress(OSError):  # another process may be fetching into it
                 path.parent.rmdir()
     return bundle
+
+
+def located(source: Path | str) -> Path:
+    """A path as it is; where nothing is there and it is a name of `names()`, the bundle of that name."""
+    path = Path(source)
+    return path if path.exists() or str(source) not in names() else bundle_of(str(source))
 
 
 def fetch(name: str, weights: Weights, folder: Path, console: Console) -> str:

@@ -25,6 +25,7 @@ from atrous.zoo.cards import CARDS, NVIDIA, describe_weights
 from atrous.zoo.convert import hf
 from atrous.zoo.fetch import bundle_of, download, verify
 from atrous.zoo.importer import SOURCES, load_strictly
+from atrous.zoo.shipped import shipped
 
 SEGFORMERS = [
     pytest.param(size, data, marks=[pytest.mark.slow] if size else [])
@@ -255,7 +256,7 @@ def test_every_card_can_be_used() -> None:
 
 def test_models_lists_them(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     lines = describe_weights()
-    assert len(lines) == len(CARDS)
+    assert len(lines) == len(CARDS) + len(shipped())
     (line,) = [line for line in lines if line.startswith("segformer-b0-ade ")]
     assert "150 classes  mIoU 37.4 on ADE20K val; NVIDIA" in line
     row = {"name": "upernet", "parameters": 1, "encoder": None, "summary": "a network"}
