@@ -220,7 +220,7 @@ def train(
     ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Curves in RUN/tensorboard too.")] = False,
     recipe: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="What `atrous plan -o FILE` wrote; other options go before it.")
+        Path | None, typer.Option(metavar="FILE", help="Of `atrous plan -o FILE` or of recipes/; other options go before it.")
     ] = None,
 ) -> None:
     """Train on a folder of images and masks. The same command again resumes; Ctrl-C saves."""

@@ -157,11 +157,14 @@ class Recipe(BaseModel):
     @classmethod
     def load(cls, path: Path | str) -> "Recipe":
         """Read a recipe; an unknown key is an error that offers the nearest one."""
-        path = Path(path)
-        try:
-            return cls.checked(str(path), **tomllib.loads(path.read_text(encoding="utf-8")))
-        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise RecipeError(f"{path}: cannot be read as TOML ({error})") from error
+        return cls.checked(str(path), **_read(Path(path)))
+
+    @classmethod
+    def decided(cls, path: Path | str) -> dict[str, Any]:
+        """The fields that a file decides, as few as they may be, checked as those of a whole recipe."""
+        values = _read(Path(path))
+        whole = cls.checked(str(path), **ANY | values)
+        return {key: getattr(whole, key) for key in values}
 
     @classmethod
     def checked(cls, source: str, **values: Any) -> "Recipe":
@@ -173,6 +176,20 @@ class Recipe(BaseModel):
             key = ".".join(str(part) for part in first["loc"])
             hint = nearest(key, list(cls.model_fields)) if first["type"] == "extra_forbidden" else first["msg"]
             raise RecipeError(f"{source}: key {key!r} does not fit a recipe; {hint}") from error
+
+
+ANY: dict[str, Any] = {
+    "atrous": "", "data": "", "fingerprint": "", "train_images": 1, "model": "", "in_channels": 1, "mean": (0.0,),
+    "std": (1.0,), "crop": (1, 1), "lr": 1.0, "batch": 2**31,
+}  # fmt: skip
+"""Values for the fields that every recipe has, under which those of a part of one can be checked."""
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read as TOML ({error})") from error
 
 
 def _toml(value: Any) -> str:

@@ -214,13 +214,12 @@ def _verify(data: DataSet, console: Console) -> None:
 
 
 def wishes_of(file: Path, length: bool = True) -> dict[str, Any]:
-    """What a recipe of `atrous plan` decides, as options of a Segmenter; length: its time and steps too."""
-    recipe = Recipe.load(file)
+    """What a recipe, or a part of one, decides, as options of a Segmenter; length: its time and steps too."""
+    decided = Recipe.decided(file)
     left = FROM_DATA if length else {*FROM_DATA, "time", "steps", "validate_every", "warmup"}
-    named = {"random": False, "pretrained": True}
-    values = {name: getattr(recipe, name) for name in Recipe.model_fields if name not in left}
-    values["pretrained"] = named.get(recipe.weights, recipe.weights)
-    return {name: value for name, value in values.items() if value is not None}
+    weights = decided.get("weights")
+    values = {name: value for name, value in decided.items() if name not in left}
+    return values | {"pretrained": {"random": False, "pretrained": True}.get(weights, weights)} if weights else values
 
 
 def load(source: Path | str, *, device: str | None = None, **options: Any) -> Segmenter:
