@@ -1,7 +1,7 @@
 """Checkpoints that survive anything: tensors in safetensors, a manifest with their sha256, two kept.
 
 RUN/checkpoints/step-00000500.safetensors   model.*, ema.*, optimizer.<index>.<key>
-RUN/checkpoints/step-00000500.json          {"sha256": ..., "step": 500, ...}, written last: it vouches for the tensors
+RUN/checkpoints/step-00000500.json          {"step": 500, ..., "sha256": of tensors and the rest}, written last
 """
 
 import hashlib
@@ -23,8 +23,7 @@ def save_checkpoint(folder: Path, tensors: dict[str, torch.Tensor], state: dict[
     """Write a checkpoint of `state["step"]` atomically, then drop all but the newest two."""
     path = folder / f"step-{state['step']:08d}.safetensors"
     data = save_tensors(path, tensors, {})
-    manifest = {**state, "sha256": hashlib.sha256(data).hexdigest()}
-    write_atomically(path.with_suffix(".json"), json.dumps(manifest).encode())
+    write_atomically(path.with_suffix(".json"), json.dumps({**state, "sha256": _digest(data, state)}).encode())
     for old in sorted(folder.glob("step-*.json"))[:-KEPT]:
         old.unlink()
         old.with_suffix(".safetensors").unlink(missing_ok=True)
@@ -40,12 +39,17 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, An
         try:
             state = json.loads(manifest.read_text())
             data = manifest.with_suffix(".safetensors").read_bytes()
-            if hashlib.sha256(data).hexdigest() == state["sha256"]:
+            if state.pop("sha256") == _digest(data, state):
                 return from_bytes(data), state, damaged
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError):
             pass
         damaged.append(manifest.with_suffix(".safetensors").name)
     return None
+
+
+def _digest(data: bytes, state: dict[str, Any]) -> str:
+    """Of the tensors' file and the manifest's other entries."""
+    return hashlib.sha256(data + json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

@@ -1,4 +1,5 @@
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,35 @@ def test_a_damaged_one_is_passed_over(tmp_path: Path, damage: str) -> None:
     }[damage]()
     tensors, state, damaged = load_checkpoint(tmp_path)
     assert (tensors["x"].item(), state["step"], damaged) == (1, 1, [path.name])
+
+
+@pytest.mark.parametrize("count", [40, pytest.param(200, marks=pytest.mark.torture)])
+def test_random_damage_is_never_loaded(tmp_path: Path, count: int) -> None:
+    """Bits, bytes, cuts, strangers' bytes in tensors or manifest: the one before is loaded, and the damaged one named."""
+    save_checkpoint(tmp_path, {"x": torch.arange(50.0)}, {"step": 1, "best": 0.5, "bad": [], "seconds": 1.25})
+    state = {"step": 2, "best": 0.625, "bad": ["a.png"], "seconds": 7.5, "validated": 0}
+    save_checkpoint(tmp_path, {"x": torch.arange(50.0) + 1}, state)
+    path, dice = tmp_path / "step-00000002.safetensors", random.Random(count)
+    whole = {file: file.read_bytes() for file in (path, path.with_suffix(".json"))}
+    for _ in range(count):
+        file = dice.choice([*whole])
+        data, at = bytearray(whole[file]), dice.randrange(len(whole[file]))
+        match dice.choice(["bit", "byte", "cut", "insert", "splice"]):
+            case "bit":
+                data[at] ^= 1 << dice.randrange(8)
+            case "byte":
+                data[at] = (data[at] + dice.randrange(1, 256)) % 256
+            case "cut":
+                del data[at:]
+            case "insert":
+                data[at:at] = dice.randbytes(dice.randrange(1, 9))
+            case "splice":
+                data[at : at + 16] = dice.randbytes(16)
+        file.write_bytes(data)
+        tensors, state, damaged = load_checkpoint(tmp_path)
+        assert (tensors["x"][1].item(), state["step"], damaged) == (1, 1, [path.name]), bytes(data)
+        file.write_bytes(whole[file])
+    assert load_checkpoint(tmp_path)[1]["step"] == 2
 
 
 def test_left_overs_of_a_crash_are_swept_and_nothing_is_nothing(tmp_path: Path) -> None:
