@@ -89,6 +89,7 @@ def test_a_run_becomes_a_whole_small_file(trained: Path, named: Path) -> None:
     assert any("Brostow" in source for source in card.sources)
     assert not any("ImageNet" in source for source in card.sources)  # it started from random weights
     assert str(trained.parent) not in card.to_json()
+    assert card.recipe["data"] == card.data == "CamVid, 11 classes, 360 x 480 (Brostow et al. 2009)"
     assert Card.from_json(card.to_json()) == card
 
 
@@ -177,6 +178,13 @@ def test_running_statistics_beyond_float16_stay_float32(tmp_path: Path) -> None:
     assert float((norm.running_var > 65504).sum()) > 0
     image = torch.rand(1, 3, 40, 33)
     torch.testing.assert_close(loaded(image), model(image), atol=0.02, rtol=0.02)
+
+
+def test_a_card_tells_of_no_place(trained: Path) -> None:
+    card, scores = load_card(trained / "model.safetensors"), json.loads((trained.parent / "eval.json").read_text())
+    card = replace(card, recipe={**card.recipe, "init": "/home/me/model.safetensors", "distil": "../runs/big"})
+    made = publish.completed(card, NAME, [{"step": 6, "seconds": 3.0}], scores, "a machine")
+    assert (made.recipe["init"], made.recipe["distil"], made.training["seconds"]) == ("model.safetensors", "big", 3.0)
 
 
 @pytest.mark.parametrize("name, change, message", [
