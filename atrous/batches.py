@@ -18,6 +18,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 from torchvision import tv_tensors
 
+from atrous import ranks
 from atrous.datasets import Pairs
 from atrous.errors import DataError, ModelError
 from atrous.recipe import Recipe
@@ -203,8 +204,8 @@ def augmentation(recipe: Recipe) -> Augment:
 def batches(
     pairs: Pairs, recipe: Recipe, start: int, stop: int, *, workers: int = 0, then: Transform | None = None
 ) -> Iterator[Batch]:
-    """The batches of steps start..stop-1. then: see `transformed`."""
-    steps = (keys_of_step(s, recipe.batch, len(pairs), recipe.seed) for s in range(start, stop))
+    """The batches of steps start..stop-1, of several processes this one's share. then: see `transformed`."""
+    steps = (ranks.mine(keys_of_step(s, recipe.batch, len(pairs), recipe.seed)) for s in range(start, stop))
     mix = recipe.cutmix, recipe.mosaic
     loader = DataLoader(
         TrainingSet(pairs, augmentation(recipe), recipe.seed, mix=mix, then=then),

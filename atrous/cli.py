@@ -4,6 +4,7 @@ Exit codes: 0 done, or a training that SIGTERM or SIGUSR1 stopped, everything sa
 and are named; 2 the input cannot be used; 130 stopped by Ctrl-C, everything saved; 70 a defect of atrous.
 """
 
+import errno
 import json
 import re
 import sys
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from atrous import __version__
-from atrous.errors import AtrousError
+from atrous.errors import AtrousError, Elsewhere
 from atrous.stop import Interrupted
 
 if TYPE_CHECKING:
@@ -218,12 +219,17 @@ def train(
     folds: Annotated[
         int | None, typer.Option(min=2, metavar="K", help="Train K networks, each validated on 1/K of the pictures.")
     ] = None,
+    strategy: Annotated[
+        str, typer.Option(metavar="NAME", help="Under torchrun or srun: ddp, or fsdp, which deals out the weights too.")
+    ] = "ddp",
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Curves in RUN/tensorboard too.")] = False,
     recipe: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Of `atrous plan -o FILE` or of recipes/; other options go before it.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Of `atrous plan -o FILE` or of recipes/; other options go before it."),
     ] = None,
 ) -> None:
     """Train on a folder of images and masks. The same command again resumes; Ctrl-C saves."""
+    from atrous import ranks
     from atrous.loggers import TensorBoard
     from atrous.predict.memory import bytes_of
     from atrous.segmenter import Segmenter, wishes_of
@@ -244,7 +250,7 @@ def train(
         raise AtrousError(f"--set {twice[0]} and --{twice[0].replace('options', 'option')} were both given; give one")
     given = {name: value for name, value in (wishes | settings).items() if value is not None}
     segmenter = Segmenter(**(wishes_of(recipe, steps is None and time is None) if recipe else {}) | given)
-    folder, console = out or Path("runs") / data.resolve().name, _console()
+    folder, console = out or Path("runs") / data.resolve().name, ranks.voice(_console())
     segmenter.fit(
         data,
         folder,
@@ -255,6 +261,7 @@ def train(
         loggers=[TensorBoard(folder / "tensorboard")] if tensorboard else [],
         classes=classes,
         ignore=ignore or (),
+        strategy=strategy,  # type: ignore[arg-type]
         console=console,
     )
     inside = folder / "fold-*" if folds else folder
@@ -816,11 +823,17 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(explain(error))
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What a full disk says, or a share of it that is used up."""
+
+
 def explain(error: BaseException) -> int:
     """Print an error as one sentence and return the exit code."""
     if isinstance(error, KeyboardInterrupt):
         print("stopped", file=sys.stderr)
         return 130
+    if isinstance(error, Elsewhere):  # said by the process of the run that it was in
+        return error.cause.code if isinstance(error.cause, Interrupted) else 2
     if isinstance(error, Interrupted):
         print(error, file=sys.stderr)
         return error.code
@@ -828,7 +841,8 @@ def explain(error: BaseException) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if isinstance(error, OSError) and error.strerror:
-        print(f"error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+        room = "; make room and give the same command again" if error.errno in FULL else ""
+        print(f"error: {error.filename or 'a file'}: {error.strerror}{room}", file=sys.stderr)
         return 2
     print(f"internal error: {type(error).__name__}: {error}; --debug shows where", file=sys.stderr)
     return 70

@@ -5,7 +5,8 @@ AtrousError
 |- ModelError     an unknown model, encoder, option or size             (also a ValueError)
 |- WeightsError   weights that are missing, unreachable or do not fit
 |- RecipeError    a recipe or run folder that contradicts itself        (also a ValueError)
-`- MissingExtra   an optional dependency that is not installed          (also an ImportError)
+|- MissingExtra   an optional dependency that is not installed          (also an ImportError)
+`- Elsewhere      another process of the same run failed, and says why
 """
 
 from difflib import get_close_matches
@@ -33,6 +34,14 @@ class RecipeError(AtrousError, ValueError):
 
 class MissingExtra(AtrousError, ImportError):
     """An optional dependency that is not installed; the message holds the exact pip command."""
+
+
+class Elsewhere(AtrousError):
+    """Another process of the same run failed, and says why; this one ends without a word. cause: what it met itself."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
 
 
 def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:

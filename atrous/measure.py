@@ -19,6 +19,7 @@ import torch
 from lightning_fabric import Fabric
 from platformdirs import user_cache_path
 
+from atrous import ranks
 from atrous.batches import Batch, Transform, batches
 from atrous.datasets import Pairs
 from atrous.files import write_atomically
@@ -53,11 +54,13 @@ def settle(
     """Fill in what the recipe leaves open: precision and layout, then steps from the time budget.
 
     began: `time.perf_counter()` at the start of the run, what has passed counts. validation: seconds of one validation.
+    Of several processes the first chooses and its clock counts; all take the timed steps, so that they wait for one
+    another as in training.
     """
     objective.freeze(recipe.freeze if recipe.freeze_steps is None else None)  # what costs most of the run
     batch = next(batches(pairs, recipe, 0, 1, then=transform))
     if recipe.precision is None or recipe.channels_last is None:
-        precision, channels_last = _remembered(recipe, objective, batch, device)
+        precision, channels_last = ranks.from_first(lambda: _remembered(recipe, objective, batch, device))
         recipe = recipe.model_copy(update={"precision": precision, "channels_last": channels_last})
     validations = VALIDATIONS
     if recipe.steps is None:
@@ -73,7 +76,8 @@ def settle(
         "validate_every": recipe.validate_every or max(1, -(-recipe.steps // validations)),
         "warmup": recipe.warmup if recipe.warmup is not None else rise,
     }
-    return recipe.model_copy(update=updates)
+    settled = recipe.model_copy(update=updates)
+    return ranks.from_first(lambda: settled)
 
 
 def keep_freed_memory() -> None:
@@ -108,7 +112,7 @@ def _remembered(recipe: Recipe, objective: Objective, batch: Batch, device: torc
             return choice
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    trials = {choice: Trial(objective, choice, device, recipe.accumulate) for choice in options}
+    trials = {choice: Trial(objective, choice, recipe.accumulate, _alone(device, choice)) for choice in options}
     seconds: dict[Choice, list[float]] = {choice: [] for choice in options}
     for _ in range(4):
         for choice, trial in trials.items():
@@ -120,11 +124,16 @@ def _remembered(recipe: Recipe, objective: Objective, batch: Batch, device: torc
     return best
 
 
+def _alone(device: torch.device, choice: Choice) -> Fabric:
+    return Fabric(accelerator=device.type, devices=1, precision=FABRIC_PRECISION[choice[0]])  # type: ignore[arg-type]
+
+
 def _step_seconds(recipe: Recipe, objective: Objective, loading: Iterator[Batch], device: torch.device) -> float:
     """Median seconds of a step with its loading, after two that are not counted."""
     assert recipe.precision is not None
     assert recipe.channels_last is not None
-    trial = Trial(objective, (recipe.precision, recipe.channels_last), device, recipe.accumulate)
+    choice = (recipe.precision, recipe.channels_last)
+    trial = Trial(objective, choice, recipe.accumulate, ranks.fabric(device, FABRIC_PRECISION[choice[0]]))
     seconds, last = [], time.perf_counter()
     for images, labels, _ in loading:
         trial.step(images, labels)
@@ -137,8 +146,8 @@ def _step_seconds(recipe: Recipe, objective: Objective, loading: Iterator[Batch]
 class Trial:
     """A throw-away copy of the objective that takes steps of gradient descent with a rate of zero."""
 
-    def __init__(self, objective: Objective, choice: Choice, device: torch.device, parts: int = 1) -> None:
-        self.fabric = Fabric(accelerator=device.type, devices=1, precision=FABRIC_PRECISION[choice[0]])  # type: ignore[arg-type]
+    def __init__(self, objective: Objective, choice: Choice, parts: int, fabric: Fabric) -> None:
+        self.fabric = fabric
         model = copy.deepcopy(objective)
         model.model.to(memory_format=torch.channels_last if choice[1] else torch.contiguous_format)
         self.channels_last, self.shares = choice[1], [1 / parts] * parts

@@ -12,6 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from atrous import ranks
 from atrous.objective import Frozen
 from atrous.recipe import Recipe
 from atrous.refined import Refined
@@ -99,11 +100,12 @@ def backward(
 
     shares: what the loss of each part counts, together 1 (`shares_of`).
     """
-    total = 0.0
+    total, last = 0.0, len(shares) - 1
     parts = zip(images.tensor_split(len(shares)), labels.tensor_split(len(shares)), shares, strict=True)
-    for image, truth, share in parts:
-        loss = module(image, truth)
-        fabric.backward(loss if share == 1 else share * loss)
+    for part, (image, truth, share) in enumerate(parts):
+        with fabric.no_backward_sync(module, enabled=part < last):
+            loss = module(image, truth)
+            fabric.backward(loss if share == 1 else share * loss)
         total += share * float(loss.detach())
     return total
 
@@ -112,9 +114,10 @@ def shares_of(labels: torch.Tensor, parts: int, ignore: int, weight: torch.Tenso
     """What each part of a batch counts: its share of the labels that are not ignored, each with its class's weight.
 
     labels: (N, H, W) indices, or (N, K, H, W) of 0 and 1. So the cross-entropy of the parts is that of the whole, and
-    of losses that are no mean over pixels (Dice, Lovasz, ...) it is a mean of the parts' values.
+    of losses that are no mean over pixels (Dice, Lovasz, ...) it is a mean of the parts' values. Of several processes
+    all parts of all count, together as much as there are processes: the gradient is the mean over them.
     """
-    if parts == 1:
+    if parts == 1 and ranks.size() == 1:
         return [1.0]
     counted = labels != ignore
     if weight is None:
@@ -124,5 +127,5 @@ def shares_of(labels: torch.Tensor, parts: int, ignore: int, weight: torch.Tenso
     else:
         weights = weight.double().view(1, -1, 1, 1) * counted
     sums = torch.stack([part.sum() for part in weights.tensor_split(parts)])
-    total = sums.sum()
-    return (sums / total).tolist() if total > 0 else [1 / parts] * parts
+    total = ranks.summed(float(sums.sum()))
+    return (sums / total * ranks.size()).tolist() if total > 0 else [1 / parts] * parts

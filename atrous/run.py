@@ -19,6 +19,7 @@ from safetensors import safe_open
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from atrous import ranks
 from atrous.bundle import Card, load_bundle, save_tensors
 from atrous.checkpoint import load_checkpoint, pack_optimizer, save_checkpoint, unpack_optimizer
 from atrous.datasets import DataSet
@@ -31,6 +32,7 @@ from atrous.objective import Normalise, Objective
 from atrous.optimise import make_optimizer
 from atrous.recipe import Recipe
 from atrous.refined import Refined, refined
+from atrous.spread import in_shares, share, whole
 from atrous.teacher import Teacher, check_teacher
 from atrous.zoo.fetch import located
 
@@ -134,6 +136,7 @@ def moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
     @torch.no_grad()
     def update(averages: list[torch.Tensor], currents: list[torch.Tensor], count: torch.Tensor | int) -> None:
         n = int(count)
+        averages, currents = [share(tensor) for tensor in averages], [share(tensor) for tensor in currents]
         weight = 1 - min(decay, (1 + n) / (10 + n))
         if averages[0].is_floating_point():
             torch._foreach_lerp_(averages, currents, weight)
@@ -161,7 +164,7 @@ def check_same(recipe: Recipe, draft: Recipe, folder: Path) -> None:
 
 def resume(run: Run, console: Console) -> None:
     """Load the newest whole checkpoint into the run and say so."""
-    found = load_checkpoint(run.folder / "checkpoints")
+    found = ranks.from_first(lambda: load_checkpoint(run.folder / "checkpoints"))
     if found is None:
         raise RecipeError(f"{run.folder}: holds a recipe but no readable checkpoint; start again with another -o")
     tensors, state, damaged = found
@@ -184,12 +187,13 @@ def load_weights(path: Path, run: Run) -> nn.Module:
     """The best weights so far, in the network that is kept; their scores go into the card."""
     with safe_open(path, framework="pt") as file:
         run.card.metrics.update(json.loads(file.metadata()["metrics"]))
-        run.evaluated.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    return run.evaluated
+        network = run.card.build() if in_shares(run.evaluated) else run.evaluated
+        network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    return network
 
 
 def save(run: Run) -> None:
-    """Write a checkpoint of the run as it stands."""
+    """Write a checkpoint of the run as it stands; the first process does, all must call it."""
     tensors = {f"model.{name}": tensor for name, tensor in run.objective.model.state_dict().items()}
     averaged = 0
     if run.average is not None:
@@ -205,7 +209,9 @@ def save(run: Run) -> None:
         "skipped": run.skipped,
         "bad": run.bad,
     }
-    save_checkpoint(run.folder / "checkpoints", tensors | pack_optimizer(run.optimizer), state)
+    tensors = {name: whole(tensor) for name, tensor in (tensors | pack_optimizer(run.optimizer)).items()}
+    if ranks.first():
+        save_checkpoint(run.folder / "checkpoints", tensors, state)
 
 
 def keep_best(run: Run, result: Evaluation | None) -> None:
@@ -218,7 +224,9 @@ def keep_best(run: Run, result: Evaluation | None) -> None:
         run.best = miou
         metrics = {"val": {**result.summary(), "step": run.step}} if result else {}
         path = run.folder / "checkpoints" / "best.safetensors"
-        save_tensors(path, run.evaluated.state_dict(), {"metrics": json.dumps(metrics)})
+        tensors = {name: whole(tensor) for name, tensor in run.evaluated.state_dict().items()}
+        if ranks.first():
+            save_tensors(path, tensors, {"metrics": json.dumps(metrics)})
 
 
 def make_card(recipe: Recipe, data: DataSet) -> Card:

@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from atrous import ranks
 from atrous.batches import Transform
 from atrous.bundle import Card, load_bundle, save_bundle
 from atrous.datasets import DataSet, open_dataset
@@ -22,7 +23,7 @@ from atrous.files import write_atomically
 from atrous.labels import LabelSet
 from atrous.loggers import Logger
 from atrous.models import list_models
-from atrous.plan import again, draft
+from atrous.plan import again, draft, fingerprint
 from atrous.predict import Predictor
 from atrous.predict.backends import EXPORTED, open_exported
 from atrous.recipe import Recipe
@@ -60,6 +61,7 @@ class Segmenter:
         self._wishes = {"model": model, "encoder": encoder, "pretrained": pretrained, **wishes}
         self._predictor: Predictor | None = None
 
+    @ranks.joined()
     def fit(
         self,
         data: Path | str | DataSet,
@@ -75,6 +77,7 @@ class Segmenter:
         loggers: Sequence[Logger] = (),
         classes: Path | str | None = None,
         ignore: Sequence[int] = (),
+        strategy: ranks.Strategy = "ddp",
         console: Console | None = None,
     ) -> "Segmenter":
         """Train on a folder of images and masks; resumes the run in `out` (default `runs/<name of data>`).
@@ -84,8 +87,9 @@ class Segmenter:
         transform: one of torchvision v2 for every augmented crop (docs/augmentation.md); give it again to resume.
         folds: so many runs, `out/fold-1` and so on, each validated on pictures of its own; they predict together.
         extend: so many steps more of a finished run. loggers: who is told of losses and scores (`atrous.loggers`).
+        strategy: of several processes, "ddp" or "fsdp" (docs/training.md).
         """
-        console = console or Console()
+        console = ranks.voice(console or Console())
         if not isinstance(data, DataSet):
             data = open_dataset(data, classes=Path(classes) if classes else None, ignore=ignore, cache_mb=cache_mb)
         folder = Path(out) if out else Path("runs") / data.root.resolve().name
@@ -96,6 +100,7 @@ class Segmenter:
         wishes = {**self._wishes, **given}
         how: dict[str, Any] = {
             "workers": workers, "transform": transform, "loggers": loggers, "extend": extend, "console": console,
+            "strategy": strategy,
         }  # fmt: skip
         if folds is not None:
             self._cross_validate(data, folder, folds, wishes, how)
@@ -108,16 +113,23 @@ class Segmenter:
     def _train(self, data: DataSet, folder: Path, wishes: dict[str, Any], how: dict[str, Any]) -> Evaluation | None:
         """One run, its scores and its page; the scores where they were not there yet."""
         console = how["console"]
-        held = Recipe.load(folder / "recipe.toml") if (folder / "recipe.toml").exists() else None
+        saved = folder / "recipe.toml"
+        held = ranks.from_first(lambda: Recipe.load(saved) if saved.exists() else None)
         if held is not None and held.fold and "fold" not in wishes:  # one fold of several, by its own folder
             wishes, data = {**wishes, "fold": held.fold}, fold_of(data, *held.fold)
-        if held is not None and how["extend"]:
-            recipe = again(data, held, **wishes)
-        else:
-            recipe = draft(data, held=held, say=lambda text: console.print(f"[bold yellow]{text}[/]"), **wishes)
+
+        def drafted() -> Recipe:
+            if held is not None and how["extend"]:
+                return again(data, held, **wishes)
+            return draft(data, held=held, say=lambda text: console.print(f"[bold yellow]{text}[/]"), **wishes)
+
+        recipe = ranks.from_first(drafted)
+        if not ranks.first() and fingerprint(data) != recipe.fingerprint:
+            raise DataError(f"{data.root}: holds other images or classes here than where the run's first process is")
         bundle, page = train(recipe, data, folder, **how), folder / "report.html"
         self._predictor = Predictor(*load_bundle(bundle), device=_device())
-        if "val" not in data.splits or (page.exists() and page.stat().st_mtime >= bundle.stat().st_mtime):
+        judged = page.exists() and page.stat().st_mtime >= bundle.stat().st_mtime
+        if judged or "val" not in data.splits or not ranks.first():
             return None
         result = self.evaluate(data, "val")
         write_atomically(folder / "metrics.json", json.dumps({"val": result.summary()}, indent=1).encode())
@@ -141,7 +153,11 @@ class Segmenter:
         for fold, part in enumerate(parts, 1):
             how["console"].print(f"fold {fold} of {folds}", highlight=False)
             found = self._train(part, folder / f"fold-{fold}", {**wishes, "fold": (fold, folds)}, how)
-            results.append(found or self.evaluate(part, "val"))
+            if ranks.first():
+                results.append(found or self.evaluate(part, "val"))
+        self._predictor = Predictor(*load_network(folder), device=_device())
+        if not ranks.first():
+            return
         whole = pooled(results)
         single = [result.miou for result in results]
         numbers: dict[str, Any] = {"val": whole.summary(), "folds": single}
@@ -152,7 +168,6 @@ class Segmenter:
             f"folds: {', '.join(each)}",
             highlight=False,
         )
-        self._predictor = Predictor(*load_network(folder), device=_device())
 
     def predict(self, images: Any) -> Any:
         """A Prediction for a path, PIL image or (H, W, C) array; a list of Predictions for a list of them."""

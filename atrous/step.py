@@ -11,10 +11,12 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from atrous import ranks
 from atrous.batches import keys_of_step
 from atrous.errors import AtrousError
 from atrous.optimise import backward, frozen_at, rate_at, shares_of
 from atrous.run import Run
+from atrous.spread import alike, whole
 
 MOST_SKIPPED = 20
 
@@ -25,18 +27,20 @@ def take_step(
 ) -> tuple[float, str]:  # fmt: skip
     """Move the weights by the gradient of one batch, or not at all; the loss, and why it was skipped ('' if not)."""
     recipe, model = run.recipe, run.objective.model
-    torch.manual_seed(int(np.random.SeedSequence([recipe.seed, run.step]).generate_state(1)[0]))
+    seeds = [recipe.seed, run.step, *([ranks.rank()] if ranks.rank() else [])]
+    torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
     for group in optimizer.param_groups:
         group["lr"] = rate_at(recipe, run.step) * group["factor"]
     run.objective.freeze(frozen_at(recipe, run.step))
     before = [buffer.clone() for buffer in model.buffers()]
     weight = None if recipe.class_weights is None else torch.tensor(recipe.class_weights, device=labels.device)
     shares = shares_of(labels, recipe.accumulate, run.data.labels.ignore_index, weight)
-    loss = backward(fabric, module, images, labels, shares)
+    loss = ranks.summed(backward(fabric, module, images, labels, shares)) / ranks.size()
     norm = gradient_norm(fabric, module, optimizer, recipe.clip)
     problem = "" if isfinite(loss) and isfinite(norm) else f"loss {loss:.4g}, norm of the gradient {norm:.4g}"
     if not problem:
         optimizer.step()
+        alike(list(model.buffers()), before)
         if run.average is not None:
             run.average.update_parameters(model)
     else:
@@ -54,7 +58,7 @@ def gradient_norm(fabric: Fabric, module: nn.Module, optimizer: torch.optim.Opti
     else:
         norm = torch.nn.utils.get_total_norm([p.grad for p in module.parameters() if p.grad is not None])
     assert norm is not None
-    return float(norm)
+    return float(whole(norm.detach()))
 
 
 def pictures_of_step(run: Run, step: int) -> list[str]:

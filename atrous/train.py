@@ -3,6 +3,8 @@
 A run is a folder. `recipe.toml` decides everything and is complete before step 1; the batch of a step is a pure
 function of (seed, step), and so are its dropout masks and learning rate: a run that was killed anywhere and started
 again ends in the same tensors, bit for bit, as one that was not.
+
+Started by torchrun or srun the same lines run in several processes, each with its share of every batch (`ranks`).
 """
 
 import os
@@ -19,6 +21,7 @@ from rich.console import Console
 from safetensors import SafetensorError, safe_open
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from atrous import ranks
 from atrous.batches import Replaced, Transform, batches, name_of
 from atrous.bundle import Card, save_bundle
 from atrous.datasets import DataSet, Pairs
@@ -28,6 +31,7 @@ from atrous.measure import FABRIC_PRECISION, keep_freed_memory, settle
 from atrous.optimise import frozen_at, rate_at
 from atrous.recipe import Recipe
 from atrous.run import Run, build, check_same, known, load_weights, make_card, resume, save
+from atrous.spread import lay_out, set_up
 from atrous.step import MOST_SKIPPED, pictures_of_step, take_step, too_many_skipped
 from atrous.stop import Stop
 from atrous.validation import validate, validation_seconds
@@ -41,6 +45,7 @@ BAD = 0.01
 """Share of the training pictures that may vanish or be damaged during a run; one may always."""
 
 
+@ranks.joined()
 def train(
     draft: Recipe,
     data: DataSet,
@@ -50,30 +55,32 @@ def train(
     transform: Transform | None = None,
     extend: int | None = None,
     loggers: Sequence[Logger] = (),
+    strategy: ranks.Strategy = "ddp",
     console: Console | None = None,
 ) -> Path:
     """Train by the recipe in `folder` (from `draft` when it holds none yet); returns the bundle's path.
 
     transform: of torchvision v2, applied to every augmented crop (`batches.transformed`). extend: so many steps more of
-    a run that is finished. loggers: who is told what stands in log.jsonl too.
+    a run that is finished. loggers: who is told what stands in log.jsonl too. strategy: of several processes.
     The same call again resumes from the newest whole checkpoint; a finished run is left as it is.
     Raises Interrupted after saving when a stop was asked for, AtrousError when too many steps have no finite loss.
     """
-    console, began = console or Console(quiet=True), time.perf_counter()
+    console, began = ranks.voice(console or Console(quiet=True)), time.perf_counter()
     keep_freed_memory()
     bundle, saved = folder / "model.safetensors", folder / "recipe.toml"
     draft = draft.model_copy(update={"transform": name_of(transform) if transform else None})
-    fresh = not saved.exists()
+    fresh = ranks.from_first(lambda: not saved.exists())
     if fresh and extend:
         raise RecipeError(f"{folder}: holds no run to extend; train one first")
-    recipe = draft if fresh else Recipe.load(saved)
+    recipe = ranks.from_first(lambda: draft if fresh else Recipe.load(saved))
     check_same(recipe, draft, folder)
+    ranks.check_batch(recipe.batch, recipe.accumulate)
     if recipe.transform and not transform:
         raise RecipeError(f"{folder} was trained with a transform given from Python, {recipe.transform}; give it again")
     if recipe.patience and "val" not in data.splits:
         raise RecipeError(f"{data.root}: patience counts validations, but there is no val split; leave patience away")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    run = build(recipe, data, folder, pretrained=fresh)
+    run = build(recipe, data, folder, pretrained=fresh and ranks.first())  # the others' weights come by `resume`
     if fresh:
         validation = validation_seconds(run, device) if recipe.steps is None else 0.0
         recipe = settle(
@@ -89,10 +96,12 @@ def train(
         run.recipe = recipe
         run.card = make_card(recipe, data)
         save(run)  # the initial weights, so that a resumed run needs no download and no random state
-        recipe.save(saved)
+        if ranks.first():
+            recipe.save(saved)
     assert recipe.precision is not None
     torch.use_deterministic_algorithms(True, warn_only=True)
-    fabric = Fabric(accelerator=device.type, devices=1, precision=FABRIC_PRECISION[recipe.precision])  # type: ignore[arg-type]
+    thaws = recipe.freeze_steps is not None
+    fabric = ranks.fabric(device, FABRIC_PRECISION[recipe.precision], strategy=strategy, thaws=thaws)
     resume(run, console)
     if extend:
         recipe = lengthen(run, extend, bundle)
@@ -100,12 +109,14 @@ def train(
         console.print(f"{folder} is finished ({run.step} steps): {bundle}")
         return bundle
     console.print(f"{recipe.steps} steps of {recipe.batch} x {recipe.crop[0]}x{recipe.crop[1]}, {recipe.precision}"
-                  f"{', channels_last' if recipe.channels_last else ''}, on {device}")  # fmt: skip
-    if recipe.batch // recipe.accumulate == 1 and (norms := learning_norms(run)):
-        console.print(f"[yellow]{single_advice(recipe, norms)}[/]", highlight=False)
-    files: list[Logger] = [JsonLines(folder / "log.jsonl", run.step), CsvLines(folder / "log.csv", run.step)]
-    log = Loggers([*files, *loggers])
-    with Stop() as stop:
+                  f"{', channels_last' if recipe.channels_last else ''}, on {device}"
+                  f"{f', in {ranks.size()} processes' if ranks.size() > 1 else ''}")  # fmt: skip
+    if norms := norm_advice(run, device):
+        console.print(f"[yellow]{norms}[/]", highlight=False)
+    log = Loggers([])
+    if ranks.first():
+        log = Loggers([JsonLines(folder / "log.jsonl", run.step), CsvLines(folder / "log.csv", run.step), *loggers])
+    with Stop(echoed=ranks.size() > 1) as stop:
         log.resume(run.step)
         try:
             loop(run, fabric, stop, workers, console, log, transform)
@@ -113,7 +124,12 @@ def train(
             log.close()
     if run.bad:
         console.print(f"[yellow]{len(run.bad)} pictures could not be read, others stood in: {', '.join(run.bad)}[/]")
-    best = load_weights(folder / "checkpoints" / "best.safetensors", run)
+    return ranks.from_first(lambda: finish(run, bundle))
+
+
+def finish(run: Run, bundle: Path) -> Path:
+    """Write the bundle: the best weights with the card."""
+    best = load_weights(run.folder / "checkpoints" / "best.safetensors", run)
     save_bundle(bundle, best, run.card)
     return bundle
 
@@ -130,8 +146,9 @@ def loop(
     """All steps that are left, with a validation every `validate_every` steps and after the last."""
     recipe, steps, every = run.recipe, known(run.recipe.steps), known(run.recipe.validate_every)
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
-    run.objective.model.to(memory_format=layout)
-    module, optimizer = fabric.setup(run.objective, run.optimizer)
+    lay_out(run.objective.model, layout, fabric)
+    run.objective.freeze(None if recipe.freeze_steps else recipe.freeze)
+    module, optimizer = set_up(fabric, run.objective, run.optimizer, run.average)
     module.train()
     pairs = run.data.splits["train"]
     stream = batches(pairs, recipe, run.step, steps, workers=workers, then=transform)
@@ -143,13 +160,13 @@ def loop(
             if due and run.validated < run.step:
                 validate(run, fabric.device, stop, log, began)
                 module.train()
-                run.objective.model.to(memory_format=layout)
+                lay_out(run.objective.model, layout, fabric)
                 save(run)
                 saved = time.perf_counter()
                 speed.go_on()
                 continue
             images, labels, replaced = speed.wait_for(stream)
-            note_bad(run, replaced, log, console)
+            note_bad(run, [one for theirs in ranks.everyones(replaced) for one in theirs], log, console)
             images, labels = fabric.to_device((images, labels))
             images = images.contiguous(memory_format=layout)
             loss, problem = take_step(run, fabric, module, optimizer, images, labels)
@@ -171,10 +188,12 @@ def loop(
             if speed.steps == 50 and speed.waiting_in_all > STARVED:
                 console.print(f"[yellow]{advice(speed.waiting_in_all, workers, pairs)}[/]", highlight=False)
             due = run.step % every == 0 or run.step in (*recipe.ends, steps)
-            if due or stop.asked or time.perf_counter() - saved > SAVE_EVERY:
+            told = ranks.everyones((stop.asked, time.perf_counter() - saved > SAVE_EVERY))
+            asked = stop.hear(asked for asked, _ in told)  # what comes later waits for the next step: all must agree
+            if due or asked or told[0][1]:
                 save(run)
                 saved = time.perf_counter()
-            if stop.asked:
+            if asked:
                 raise stop.interrupted(
                     f"stopped after step {run.step} of {steps}, saved in {run.folder}; the same command resumes"
                 )
@@ -214,17 +233,22 @@ def lengthen(run: Run, more: int, bundle: Path) -> Recipe:
     longer = {"steps": run.step + more, "extended": (*recipe.extended, (run.step, steps))}
     run.recipe = recipe.model_copy(update=longer)
     run.card, run.stale = make_card(run.recipe, run.data), 0
-    run.recipe.save(run.folder / "recipe.toml")
+    if ranks.first():
+        run.recipe.save(run.folder / "recipe.toml")
     return run.recipe
 
 
 def is_of(bundle: Path, recipe: Recipe) -> bool:
     """Whether the bundle is the whole run's: not missing, and not from before an extension."""
-    try:
-        with safe_open(bundle, framework="pt") as file:
-            return Card.from_json(file.metadata()["atrous"]).recipe.get("steps") == recipe.steps
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
-        return False
+
+    def steps() -> object:
+        try:
+            with safe_open(bundle, framework="pt") as file:
+                return Card.from_json(file.metadata()["atrous"]).recipe.get("steps")
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+            return None
+
+    return ranks.from_first(steps) == recipe.steps
 
 
 def learning_norms(run: Run) -> int:
@@ -233,8 +257,13 @@ def learning_norms(run: Run) -> int:
     return sum(isinstance(layer, _BatchNorm) and layer.training for layer in run.objective.model.modules())
 
 
-def single_advice(recipe: Recipe, norms: int) -> str:
-    """What to do about batches of one picture."""
+def norm_advice(run: Run, device: torch.device) -> str:
+    """What to know of batch norms that see few pictures, and what to do about one at a time; '' if nothing."""
+    recipe, many = run.recipe, ranks.size()
+    if (many > 1 and device.type == "cuda") or not (norms := learning_norms(run)):
+        return ""  # on GPUs they see the pictures of all processes
+    if (seen := recipe.batch // many // recipe.accumulate) > 1:
+        return f"{norms} batch norms see {seen} pictures at a time, of one process each" if many > 1 else ""
     way = "a smaller accumulate" if recipe.accumulate > 1 else "--batch 2 or more"
     return (
         f"{norms} batch norms see one picture at a time, and learn each one's own statistics, which prediction does "

@@ -4,17 +4,22 @@ import copy
 import statistics
 import time
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset, Subset
 
-from atrous.evaluate import evaluate
+from atrous import ranks
+from atrous.datasets import Pairs
+from atrous.evaluate import evaluate, pooled
 from atrous.io import write_image
 from atrous.loggers import Logger
 from atrous.losses import make_loss
 from atrous.predict import Predictor
 from atrous.run import Run, keep_best, known
 from atrous.sample import Sample
+from atrous.spread import in_one_piece
 from atrous.stop import Stop
 from atrous.visual import beside, overlay
 
@@ -23,35 +28,51 @@ WATCHED, WIDTH = 4, 256
 
 
 def validate(run: Run, device: torch.device, stop: Stop, log: Logger, began: float) -> None:
-    """Judge the weights that would be kept on the validation split, keep them when they are the best so far."""
+    """Judge the weights that would be kept on the validation split, keep them when they are the best so far.
+
+    Of several processes each judges a share of the pictures; what they counted is then put together in all.
+    """
     if "val" not in run.data.splits:
         keep_best(run, None)
         return
     pairs = run.data.splits["val"]
-    predictor = Predictor(run.evaluated, run.card, device=str(device))
+    predictor = Predictor(in_one_piece(run.evaluated, run.card.build), run.card, device=str(device))
     loss = make_loss(run.recipe.loss, run.data.labels.ignore_index)
-    losses, counts, seen = [], [], 0
-    shown, columns = watched(len(pairs)), []
+    losses: list[tuple[float, int]] = []
+    shown, columns, share = watched(len(pairs)), [], ranks.mine(range(len(pairs)))
 
     def labels_of(sample: Sample) -> np.ndarray:
-        nonlocal seen
         if stop.asked:
-            raise stop.interrupted(f"stopped after step {run.step}, saved in {run.folder}; the same command resumes")
+            raise _Asked
         prediction = predictor(sample.image)
         scores, truth = torch.from_numpy(prediction.probabilities), torch.tensor(known(sample.mask))
-        losses.append(float(loss(scores.clamp_min(1e-12).log()[None], truth[None])))
-        counts.append(int((truth != run.data.labels.ignore_index).sum()))
-        if seen in shown:
+        if share[len(losses)] in shown:
             columns.append([overlay(sample.image, known(sample.mask), run.data.labels), prediction.overlay_array()])
-        seen += 1
+        counted = int((truth != run.data.labels.ignore_index).sum())
+        losses.append((float(loss(scores.clamp_min(1e-12).log()[None], truth[None])), counted))
         return prediction.labels
 
-    result = evaluate(labels_of, pairs, run.data.labels, "val")
+    try:
+        judged = evaluate(labels_of, cast(Pairs, Subset(cast(Dataset, pairs), share)), run.data.labels, "val")
+    except _Asked:
+        judged = None
+    parts = ranks.everyones((judged, losses, columns, stop.asked))
+    stop.hear(asked for *_, asked in parts)
+    if any(judged is None for judged, *_ in parts):
+        raise stop.interrupted(f"stopped after step {run.step}, saved in {run.folder}; the same command resumes")
+    result = pooled([known(judged) for judged, *_ in parts])
     keep_best(run, result)
     run.seconds = time.perf_counter() - began
-    write_image(run.folder / "overlays" / f"step-{run.step:08d}.jpg", beside(columns, WIDTH))
-    log.write(step=run.step, val_miou=result.miou, val_loss=float(np.average(losses, weights=counts)),
+    values, weights = zip(*(one for _, losses, *_ in parts for one in losses), strict=True)
+    if ranks.first():
+        pictures = [column for _, _, columns, _ in parts for column in columns]
+        write_image(run.folder / "overlays" / f"step-{run.step:08d}.jpg", beside(pictures, WIDTH))
+    log.write(step=run.step, val_miou=result.miou, val_loss=float(np.average(values, weights=weights)),
               seconds=round(run.seconds, 2))  # fmt: skip
+
+
+class _Asked(Exception):
+    """A stop was asked for amid a validation."""
 
 
 def watched(count: int) -> set[int]:
@@ -60,11 +81,11 @@ def watched(count: int) -> set[int]:
 
 
 def validation_seconds(run: Run, device: torch.device) -> float:
-    """What one validation will take, from three pictures."""
+    """What one validation will take, from three pictures; of several processes each has its share of all."""
     pairs: Sequence[Sample] = run.data.splits.get("val", [])
     predictor, times = Predictor(copy.deepcopy(run.evaluated), run.card, device=str(device)), []
     for index in range(min(4, len(pairs))):
         start = time.perf_counter()
         _ = predictor(pairs[index].image).probabilities
         times.append(time.perf_counter() - start)
-    return statistics.median(times[1:] or times or [0.0]) * len(pairs)
+    return statistics.median(times[1:] or times or [0.0]) * len(pairs) / ranks.size()
