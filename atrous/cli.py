@@ -390,7 +390,10 @@ def tune(
     run: Annotated[Path, typer.Argument(help="Run folder or bundle; the result is written into the bundle.")],
     data: Annotated[Path | None, typer.Argument(help="The data; default what the run was trained on.")] = None,
     split: Annotated[str | None, typer.Option(help="What to search on; default val.")] = None,
-    block: Block = 1,
+    block: Annotated[
+        int | None,
+        typer.Option(min=1, help="Draw runs of so many neighbours; default: pictures, or whole videos."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Search on held-out pictures for a CRF or graph cut that sharpens this model; it may say to leave it off."""

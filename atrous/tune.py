@@ -1,8 +1,9 @@
 """Whether a refiner helps a network, with which parameters: a cross-validated search that may answer "leave it off".
 
 On held-out pictures every candidate is tried on a few, the best few of them on all. The pictures are cut into folds of
-neighbours; for each fold the parameters are chosen on the others, leaving it off among the choices, and judged on the
-fold. The refiner is used where these held-out judgements together beat the network beyond chance (paired bootstrap).
+neighbours, or of whole videos; for each fold the parameters are chosen on the others, leaving it off among the choices,
+and judged on the fold. The refiner is used where these held-out judgements together beat the network beyond chance
+(paired bootstrap), and where they are not all of the same few videos.
 """
 
 from collections.abc import Sequence
@@ -14,16 +15,19 @@ from typing import Any
 import numpy as np
 
 from atrous.bundle import save_bundle
+from atrous.doctor.videos import recordings
 from atrous.errors import DataError
 from atrous.judge import Progress, held_out
 from atrous.metrics import ConfusionMatrix
-from atrous.ops.stats import Comparison, compare, miou_of_sums
+from atrous.ops.stats import Comparison, by_cluster, compare, miou_of_sums
 from atrous.predict.refinement import Refinement
 from atrous.segmenter import Segmenter
 
-FOLDS, FIRST, PIXELS, LEFT = 4, 24, 5_000_000, 3
+FOLDS, FIRST, PIXELS, LEFT = 10, 24, 5_000_000, 3
 """Folds; pictures of the first round, more of them where they are small, up to so many pixels; candidates that a fold's
 choice leaves for the second."""
+VIDEOS = 4
+"""Fewer of them say nothing about another one."""
 
 Candidate = tuple[str, dict[str, Any]]
 
@@ -43,21 +47,25 @@ def tune_crf(
     split: str | None = None,
     *,
     tried: Sequence[Candidate] | None = None,
-    block: int = 1,
+    block: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Search on a split of `data` and write what was found into the bundle of a run; returns it.
 
     data: default what the network was trained on; split: default `val`; refuses what was trained on. tried: None for
-    `candidates()`. block: frames of a video in order, so many neighbours drawn together. The result has `use`, `name`
-    and `options` of the best, the mIoU `before` and, of choices made on other pictures, `held_out`, their `difference`
-    with `interval` and `p`, and what every candidate scored.
+    `candidates()`. block: so many neighbours are drawn together; None: pictures, or whole videos where these are their
+    frames. The result has `use`, `name` and `options` of the best, the mIoU `before` and, of choices made on other
+    pictures, `held_out`, their `difference` with `interval` and `p`, what every candidate scored, and of how many
+    `videos` the pictures are (None: of none); fewer than four are never enough.
     """
     segmenter, opened, name, path = held_out(run, data, split)
-    found = {
-        "split": name,
-        **search(segmenter, opened.splits[name], tried or candidates(), block=block, progress=progress),
-    }
+    pairs = opened.splits[name]
+    videos = None
+    if block is None:
+        paths = [Path(one) for one in pairs.names]
+        videos = recordings(paths, [pairs[index].image for index in range(len(pairs))])
+    options: dict[str, Any] = {"block": block or 1, "videos": videos, "progress": progress}
+    found = {"split": name, **search(segmenter, pairs, tried or candidates(), **options)}
     save_bundle(path, segmenter.model, replace(segmenter.card, refinement=found))
     return found
 
@@ -68,13 +76,18 @@ def search(
     tried: Sequence[Candidate],
     *,
     block: int = 1,
+    videos: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """The search itself on (image, mask) pairs, plain values for JSON. See `tune_crf`."""
-    count, folds = len(pairs), min(FOLDS, len(pairs) // 2)
+    """The search itself on (image, mask) pairs, plain values for JSON. See `tune_crf`; videos: of each picture."""
+    count = len(pairs)
     if count < 4:
         raise DataError(f"{count} pictures cannot be cut into folds; a search takes 4 at least, 20 to say anything")
-    fold = np.arange(count) * folds // count
+    several = videos is not None and len(set(videos)) >= VIDEOS
+    units = list(videos) if videos is not None and several else list(range(count))
+    place = {unit: number for number, unit in enumerate(dict.fromkeys(units))}
+    folds = min(FOLDS, len(place) if several else count // 2)
+    fold = np.array([place[unit] for unit in units]) * folds // len(place)
     table = Table(segmenter, pairs, tried)
     many = max(FIRST, PIXELS // (pairs[0].image.shape[0] * pairs[0].image.shape[1]))
     first = np.unique(np.linspace(0, count - 1, min(count, many)).round().astype(int))
@@ -94,11 +107,12 @@ def search(
         others = np.flatnonzero(fold != f)
         choice = table.ranked([None, *ones], others)[0]
         judged[fold == f] = table.counts(choice)[fold == f]
-    paired = compare([judged], [table.before], block=block)
+    paired = compare([by_cluster(judged, units)], [by_cluster(table.before, units)], block=block)
     winner = table.ranked(finalists, np.arange(count))[0]
     assert winner is not None
     return {
-        **_verdict(paired),
+        **_verdict(paired, enough=videos is None or several),
+        "videos": None if videos is None else len(set(videos)),
         "name": tried[winner][0],
         "options": tried[winner][1],
         "images": count,
@@ -156,10 +170,10 @@ def progress_over(progress: Progress | None, jobs: Sequence[Any]) -> Any:
     return (jobs[place] for place in (progress(range(len(jobs)), len(jobs)) if progress else range(len(jobs))))
 
 
-def _verdict(paired: Comparison) -> dict[str, Any]:
+def _verdict(paired: Comparison, enough: bool) -> dict[str, Any]:
     low, high = paired.interval
     return {
-        "use": bool(low > 0),
+        "use": bool(low > 0 and enough),
         "before": round(paired.b, 6),
         "held_out": round(paired.a, 6),
         "difference": round(paired.difference, 6),

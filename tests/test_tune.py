@@ -96,6 +96,18 @@ def test_a_fold_is_judged_by_what_was_chosen_without_it(monkeypatch: pytest.Monk
     assert found["difference"] < -0.2
 
 
+def test_a_video_is_judged_whole_and_few_videos_never_say_yes() -> None:
+    samples = pairs(12)
+    one = search(segmenter(0.6), samples, FEW)
+    assert one["use"]
+    assert one["videos"] is None
+    few = search(segmenter(0.6), samples, FEW, videos=["a"] * 6 + ["b"] * 6)
+    assert (few["use"], few["videos"], few["difference"]) == (False, 2, one["difference"])
+    many = search(segmenter(0.6), samples, FEW, videos=[f"film {k // 2}" for k in range(12)])
+    assert (many["use"], many["videos"], many["folds"]) == (True, 6, 6)
+    assert many["interval"] != one["interval"]
+
+
 def test_counts_are_those_of_the_labels() -> None:
     samples = pairs(5)
     found = search(segmenter(1.0), samples, [("graph_cut", {"smoothness": 1e-6})])

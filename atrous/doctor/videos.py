@@ -8,7 +8,9 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from math import comb
+from pathlib import Path
 
+import cv2
 import numpy as np
 
 from atrous.datasets.layout import IMAGE_FOLDERS
@@ -32,10 +34,9 @@ def find_videos(looks: Sequence[Look], sides: Sequence[str]) -> Iterator[Finding
         return
     cells = np.stack([looks[k].image.cells[..., 0] for k in shown])  # type: ignore[union-attr, index]
     pictures = dict(zip(shown, unit(cells), strict=True))
-    videos = prefixes(looks, shown)
+    videos = prefixes([look.pair.image for look in looks], shown)
     duels = {name: _duels(order, pictures) for name, order in videos.items()}
-    wins, trials = (sum(numbers) for numbers in zip(*duels.values(), strict=True)) if duels else (0, 0)
-    if trials < FEWEST or wins < WINS * trials or chance(wins, trials) > 0.01:
+    if not are_videos(duels):
         return
     for name, order in sorted(videos.items()):
         parts = {side: [k for k in order if sides[k] == side] for side in dict.fromkeys(sides[k] for k in order)}
@@ -51,12 +52,31 @@ def find_videos(looks: Sequence[Look], sides: Sequence[str]) -> Iterator[Finding
         )  # fmt: skip
 
 
-def prefixes(looks: Sequence[Look], places: Sequence[int]) -> dict[str, list[int]]:
-    """Prefix of the name, and of the folder where that is no usual one -> looks in the order of their numbers."""
+def recordings(images: Sequence[Path], pictures: Sequence[np.ndarray]) -> list[str] | None:
+    """For each image (H, W, C) with its path the video it is a frame of; None where neighbours are not alike."""
+    small = [
+        cv2.resize(np.asarray(one.mean(2), np.float32), (32, 32), interpolation=cv2.INTER_AREA) for one in pictures
+    ]
+    shown = dict(enumerate(unit(np.stack(small))))
+    videos = prefixes(images, list(shown))
+    if not are_videos({name: _duels(order, shown) for name, order in videos.items()}):
+        return None
+    own = {k: name for name, order in videos.items() for k in order}
+    return [own.get(k, str(path)) for k, path in enumerate(images)]
+
+
+def are_videos(duels: dict[str, tuple[int, int]]) -> bool:
+    """Whether next pictures look alike, over all prefixes."""
+    wins, trials = (sum(numbers) for numbers in zip(*duels.values(), strict=True)) if duels else (0, 0)
+    return trials >= FEWEST and wins >= WINS * trials and chance(wins, trials) <= 0.01
+
+
+def prefixes(images: Sequence[Path], places: Sequence[int]) -> dict[str, list[int]]:
+    """Prefix of the name, and of the folder where that is no usual one -> places in the order of their numbers."""
     found = defaultdict(list)
     for k in places:
-        if name := FRAME.fullmatch(looks[k].pair.image.stem):
-            folder = looks[k].pair.image.parent.name
+        if name := FRAME.fullmatch(images[k].stem):
+            folder = images[k].parent.name
             own = "" if folder.lower() in (*IMAGE_FOLDERS, *SPLITS) else f"{folder}/"
             found[own + name[1]].append((int(name[2]), k))
     return {name: [k for _, k in sorted(frames)] for name, frames in found.items() if len(frames) > 1}

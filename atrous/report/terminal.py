@@ -97,6 +97,12 @@ def print_tuning(found: dict[str, Any], run: Path, console: Console) -> None:
     )
     if found["use"]:
         say(f"use {found['name']}: atrous predict PICTURES --model {run} --refine tuned")
+    elif low > 0:  # beyond chance for other pictures of these videos, but not of others
+        films = "one video" if found["videos"] == 1 else f"{found['videos']} videos"
+        say(
+            f"leave it off: the {found['images']} pictures are frames of {films}, and what helps there need not help "
+            "in another; give a split of four videos or more, or say by --block how many frames count as one picture"
+        )
     else:
         say("leave it off: on pictures that the parameters were not chosen on, no gain beyond chance was seen")
 
