@@ -16,7 +16,8 @@ def pad_reflect(image: torch.Tensor, *around: int) -> torch.Tensor:
     for axis, before, after in zip(range(2, image.ndim), around[::2], around[1::2], strict=True):
         side = image.shape[axis]
         period = max(1, 2 * (side - 1))
-        index = torch.arange(-before, side + after, device=image.device) % period
+        index = torch.arange(-before, side + after, device=image.device)
+        index = index % index.new_full((1,), period)  # ONNX takes no remainder by a number that hangs on a size
         image = image.index_select(axis, torch.minimum(index, period - index))
     return image
 

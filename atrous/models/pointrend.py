@@ -198,7 +198,8 @@ def _doubt(x: torch.Tensor) -> torch.Tensor:
 def _centres(index: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """Cells (N, P), counted along the rows of x (N, K, h, w) -> their centres (N, P, 2)."""
     height, width = x.shape[2:]
-    columns, rows = (part.to(torch.promote_types(x.dtype, torch.float32)) for part in (index % width, index // width))
+    row = index.new_full((1,), width)  # ONNX takes no remainder by a number that hangs on a size
+    columns, rows = (part.to(torch.promote_types(x.dtype, torch.float32)) for part in (index % row, index // row))
     return torch.stack([(columns + 0.5) / width, (rows + 0.5) / height], 2)
 
 
