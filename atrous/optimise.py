@@ -24,7 +24,7 @@ RISE_FROM, FALL_TO = 1 / 25, 1 / 25e4
 
 
 def make_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
-    """AdamW or SGD; no weight decay on biases and norms, `encoder_lr` times the rate for the encoder.
+    """AdamW or SGD, fused or not; no weight decay on biases and norms, `encoder_lr` times the rate for the encoder.
 
     With `layer_decay` d below 1 the encoder's layer i of n has d^(n - i) times that, i from 0 on (`encoder_layers`).
     A refiner behind the network has `refine_lr` times the rate and no decay, which would pull it to no refinement.
@@ -41,9 +41,10 @@ def make_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
     for parameter in layer.parameters():
         groups.setdefault((recipe.refine_lr, 0.0), []).append(parameter)
     parts = [{"params": p, "factor": factor, "weight_decay": decay} for (factor, decay), p in groups.items()]
+    fused = recipe.fused or None  # None: torch's own choice among the others
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(parts, lr=recipe.lr, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(parts, lr=recipe.lr)
+        return torch.optim.SGD(parts, lr=recipe.lr, momentum=0.9, nesterov=True, fused=fused)
+    return torch.optim.AdamW(parts, lr=recipe.lr, fused=fused)
 
 
 def encoder_layers(names: Sequence[str]) -> dict[str, int]:

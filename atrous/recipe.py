@@ -106,6 +106,10 @@ class Recipe(BaseModel):
     validate_every: int | None = Field(None, gt=0)
     precision: Literal["fp32", "bf16"] | None = None
     channels_last: bool | None = None
+    fused: bool | None = None
+    """Whether the optimiser moves all weights in one kernel."""
+    compile: bool | Literal["failed"] = False
+    """Whether torch.compile makes kernels of the network and its loss; "failed": it was asked for and could not."""
 
     @field_validator("loss")
     @classmethod

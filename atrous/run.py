@@ -152,6 +152,8 @@ def check_same(recipe: Recipe, draft: Recipe, folder: Path) -> None:
         held = getattr(recipe, key)
         if key == "steps" and asked in [length for _, length in recipe.extended]:
             continue  # the command of before the extension
+        if key == "compile" and asked and held:
+            continue  # it was asked for then too
         if asked is not None and asked != held and key not in ("atrous", "data", "extended"):
             if key in ("fingerprint", "train_images", "val_images"):
                 raise RecipeError(

@@ -28,15 +28,30 @@ def set_up(
         names = {id(parameter): name for name, parameter in objective.named_parameters()}
         module = fabric.setup_module(objective)  # its parameters are others from here on, shares of what they were
         _share(optimizer, names, dict(objective.named_parameters()))
+        follow(optimizer)
         if average is not None:
             fully_shard(average.module, mesh=fabric.strategy.device_mesh["data_parallel"])
         return module, fabric.setup_optimizers(optimizer)
     module, wrapped = fabric.setup(objective, optimizer)
     if average is not None:
         average.to(fabric.device)
-    for parameter, state in optimizer.state.items():  # of a checkpoint, read before the network moved
-        state.update({key: value.to(parameter.device) for key, value in state.items() if key != "step"})
+    follow(optimizer)
     return module, wrapped
+
+
+def follow(optimizer: torch.optim.Optimizer) -> None:
+    """Bring what a checkpoint knows of the parameters to where they are now, and into their memory layout.
+
+    Fused kernels walk through parameter, gradient and moments in the order of their memory, whatever the strides say.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            state = optimizer.state.get(parameter, {})
+            for key, value in state.items():
+                if key == "step":
+                    state[key] = value.to(parameter.device) if group["fused"] else value
+                elif isinstance(value, torch.Tensor) and not isinstance(value, DTensor):
+                    state[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _share(optimizer: torch.optim.Optimizer, names: dict[int, str], shares: dict[str, nn.Parameter]) -> None:
@@ -44,6 +59,7 @@ def _share(optimizer: torch.optim.Optimizer, names: dict[int, str], shares: dict
     states = {names[id(parameter)]: state for parameter, state in optimizer.state.items()}
     for group in optimizer.param_groups:
         group["params"] = [shares[names[id(parameter)]] for parameter in group["params"]]
+        group["fused"] = None  # torch has no fused SGD for shares
     optimizer.state.clear()
     for name, state in states.items():
         new = shares[name]

@@ -27,8 +27,8 @@ from atrous.bundle import Card, save_bundle
 from atrous.datasets import DataSet, Pairs
 from atrous.errors import DataError, RecipeError
 from atrous.loggers import Bar, CsvLines, JsonLines, Logger, Loggers
-from atrous.measure import FABRIC_PRECISION, keep_freed_memory, settle
-from atrous.optimise import frozen_at, rate_at
+from atrous.measure import FABRIC_PRECISION, compile_network, compiled, keep_freed_memory, settle
+from atrous.optimise import frozen_at, make_optimizer, rate_at
 from atrous.recipe import Recipe
 from atrous.run import Run, build, check_same, known, load_weights, make_card, resume, save
 from atrous.spread import lay_out, set_up
@@ -92,8 +92,11 @@ def train(
             began=began,
             validation=validation,
             transform=transform,
+            say=lambda text: console.print(text, markup=False, highlight=False),
         )
         run.recipe = recipe
+        run.objective.freeze(None)
+        run.optimizer = make_optimizer(recipe, run.objective.model)
         run.card = make_card(recipe, data)
         save(run)  # the initial weights, so that a resumed run needs no download and no random state
         if ranks.first():
@@ -109,7 +112,8 @@ def train(
         console.print(f"{folder} is finished ({run.step} steps): {bundle}")
         return bundle
     console.print(f"{recipe.steps} steps of {recipe.batch} x {recipe.crop[0]}x{recipe.crop[1]}, {recipe.precision}"
-                  f"{', channels_last' if recipe.channels_last else ''}, on {device}"
+                  f"{', channels_last' if recipe.channels_last else ''}{', fused' if recipe.fused else ''}"
+                  f"{', compiled' if recipe.compile is True else ''}, on {device}"
                   f"{f', in {ranks.size()} processes' if ranks.size() > 1 else ''}")  # fmt: skip
     if norms := norm_advice(run, device):
         console.print(f"[yellow]{norms}[/]", highlight=False)
@@ -119,7 +123,8 @@ def train(
     with Stop(echoed=ranks.size() > 1) as stop:
         log.resume(run.step)
         try:
-            loop(run, fabric, stop, workers, console, log, transform)
+            with compiled(recipe, folder):
+                loop(run, fabric, stop, workers, console, log, transform)
         finally:
             log.close()
     if run.bad:
@@ -150,6 +155,8 @@ def loop(
     run.objective.freeze(None if recipe.freeze_steps else recipe.freeze)
     module, optimizer = set_up(fabric, run.objective, run.optimizer, run.average)
     module.train()
+    if recipe.compile is True:
+        compile_network(run.objective)
     pairs = run.data.splits["train"]
     stream = batches(pairs, recipe, run.step, steps, workers=workers, then=transform)
     began, saved, speed = time.perf_counter() - run.seconds, time.perf_counter(), Speed()

@@ -74,7 +74,7 @@ def ours(root: Path, steps: int, seed: int) -> Step:
     run, pairs = build(recipe, data, root / "run", pretrained=True), data.splits["train"]
     device = torch.device("cpu")
     run.recipe = settle(
-        recipe, run.objective, pairs, device=device, workers=0, began=time.perf_counter(), validation=0.0
+        recipe, run.objective, pairs, device=device, workers=0, began=time.perf_counter(), validation=0.0, say=say
     )
     run = build(run.recipe, data, root / "run", pretrained=True)  # as a run that is resumed has it
     layout = torch.channels_last if run.recipe.channels_last else torch.contiguous_format

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 SMALL = {
     "model": "unet", "encoder": "test_resnet", "channels": (16, 8, 8, 8), "pretrained": False, "batch": 4,
     "crop": (32, 32), "steps": 6, "validate_every": 3, "precision": "fp32", "channels_last": False,
+    "fused": True,
 }  # fmt: skip
 PATIENCE = 240.0
 """Seconds until processes that wait for one another are called hung."""

@@ -41,7 +41,7 @@ def test_a_damaged_one_is_passed_over(tmp_path: Path, damage: str) -> None:
 
 @pytest.mark.parametrize("count", [40, pytest.param(200, marks=pytest.mark.torture)])
 def test_random_damage_is_never_loaded(tmp_path: Path, count: int) -> None:
-    """Bits, bytes, cuts, strangers' bytes in tensors or manifest: the one before is loaded, and the damaged one named."""
+    """Bits, bytes, cuts, foreign bytes in tensors or manifest: the one before is loaded, the damaged one named."""
     save_checkpoint(tmp_path, {"x": torch.arange(50.0)}, {"step": 1, "best": 0.5, "bad": [], "seconds": 1.25})
     state = {"step": 2, "best": 0.625, "bad": ["a.png"], "seconds": 7.5, "validated": 0}
     save_checkpoint(tmp_path, {"x": torch.arange(50.0) + 1}, state)

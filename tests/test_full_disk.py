@@ -12,7 +12,6 @@ from test_train import SMALL, fit
 from worlds import make_world
 
 from atrous.cli import explain
-from atrous.files import write_atomically
 
 
 @pytest.mark.parametrize("when", ["tensors", "manifest", "best", "recipe"])
@@ -38,7 +37,8 @@ def test_a_write_that_fails_leaves_the_one_before(
         fit(world, run)
     assert explain(caught.value) == 2
     told = capsys.readouterr().err
-    assert str(run) in told and "No space left on device; make room" in told
+    assert str(run) in told
+    assert "No space left on device; make room" in told
     assert not list(run.rglob("*.tmp"))
     same = load_file(whole), load_file(fit(world, run))
     assert all(torch.equal(tensor, same[1][name]) for name, tensor in same[0].items())

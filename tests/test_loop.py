@@ -34,6 +34,7 @@ from atrous.transforms import generator
 SMALL = {
     "model": "unet", "encoder": "test_resnet", "channels": (16, 8, 8, 8), "pretrained": False, "batch": 2,
     "crop": (32, 32), "steps": 6, "validate_every": 3, "precision": "fp32", "channels_last": False,
+    "fused": True,
 }  # fmt: skip
 
 
@@ -93,7 +94,9 @@ FEATURES: dict[str, dict[str, Any]] = {
         "accumulate": 2, "schedule": "one_cycle", "layer_decay": 0.7, "freeze": "encoder", "freeze_steps": 3,
         "ema": 0.9,
     },
-    "cosine, norms frozen": {"schedule": "cosine", "freeze": "all_norms", "optimizer": "sgd"},
+    "cosine, norms frozen": {"schedule": "cosine", "freeze": "all_norms", "optimizer": "sgd", "fused": False},
+    "fused kernels on channels_last": {"channels_last": True},
+    "fused SGD on channels_last": {"channels_last": True, "optimizer": "sgd", "accumulate": 2},
     "patience": {"patience": 2, "validate_every": 1, "lr": 1e-12, "freeze": "all_norms", "ema": None},
 }  # fmt: skip
 

@@ -124,10 +124,11 @@ def test_parts_of_a_batch_give_the_gradients_of_the_whole(kind: str) -> None:
         labels = torch.randint(0, 2, (4, 3, 32, 32))
     labels[0, ..., :30], labels[1] = 255, 0  # parts that differ in pixels and in classes
     fabric = Fabric(accelerator="cpu", devices=1)
+    module = fabric.setup_module(objective)
 
     def gradients(shares: list[float]) -> tuple[float, torch.Tensor]:
         objective.zero_grad()
-        loss = backward(fabric, objective, images, labels, shares)
+        loss = backward(fabric, module, images, labels, shares)
         return loss, torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
     loss, whole = gradients([1.0])

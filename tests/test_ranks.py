@@ -27,7 +27,7 @@ from atrous.errors import RecipeError
 from atrous.loggers import read_log
 from atrous.models import create_model
 from atrous.recipe import Recipe
-from atrous.spread import synchronised
+from atrous.spread import synchronised, whole
 from atrous.stop import Stop
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="gloo between processes, and signals of POSIX")
@@ -53,7 +53,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def plain(world: Path) -> Path:
     """The run of a single process."""
     torch.set_num_threads(1)
-    return fit(world, world.with_name("plain"), **STILL, class_weights=(0.5, 2.0, 1.0)).parent
+    return fit(world, world.with_name(f"{world.name}-plain"), **STILL, class_weights=(0.5, 2.0, 1.0)).parent
 
 
 def apart(one: Path, other: Path) -> float:
@@ -174,7 +174,7 @@ def watched(world: Path, run: Path, **options: Any) -> None:
 
     def told(run: Any, *arguments: Any) -> Any:
         found = original(run, *arguments)
-        tensors = run.objective.model.state_dict()
+        tensors = {name: whole(tensor) for name, tensor in run.objective.model.state_dict().items()}
         print("tensors", *(f"{name}={float(tensor.double().sum()):.17g}" for name, tensor in tensors.items()))
         return found
 
@@ -182,8 +182,9 @@ def watched(world: Path, run: Path, **options: Any) -> None:
     fit(world, run, **options)
 
 
-def test_norms_and_what_thaws_stay_the_same_in_all(world: Path, tmp_path: Path) -> None:
-    options = {"steps": 4, "validate_every": 4, "freeze": "encoder", "freeze_steps": 2}
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
+def test_norms_and_what_thaws_stay_the_same_in_all(world: Path, tmp_path: Path, strategy: str) -> None:
+    options = {"steps": 4, "validate_every": 4, "freeze": "encoder", "freeze_steps": 2, "strategy": strategy}
     ends = together(watched, world, tmp_path / "run", **options)
     here, there = ([line for line in end.said.splitlines() if line.startswith("tensors")] for end in ends)
     assert here == there
@@ -195,13 +196,22 @@ def test_norms_and_what_thaws_stay_the_same_in_all(world: Path, tmp_path: Path) 
     assert "batch norms see 2 pictures at a time, of one process each" in ends[0].said
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", pytest.param("adamw", marks=pytest.mark.slow)])
-def test_weights_in_shares_end_as_whole_ones(world: Path, plain: Path, tmp_path: Path, optimizer: str) -> None:
+@pytest.mark.parametrize(
+    ("optimizer", "first", "then"),
+    [
+        ("sgd", "fsdp", "fsdp"),
+        pytest.param("adamw", "ddp", "fsdp", marks=pytest.mark.slow),
+        pytest.param("adamw", "fsdp", "ddp", marks=pytest.mark.slow),
+    ],
+)
+def test_weights_in_shares_end_as_whole_ones(
+    world: Path, tmp_path: Path, optimizer: str, first: str, then: str
+) -> None:
     options = {**WEIGHED, "ema": 0.9, "optimizer": optimizer, "lr": 0.01 if optimizer == "sgd" else 0.0003}
     fit(world, tmp_path / "one", **options)
-    ends = together(fit, world, tmp_path / "run", fault="SIGTERM", strategy="fsdp", **options)
+    ends = together(fit, world, tmp_path / "run", fault="SIGTERM", strategy=first, **options)
     assert [end.code for end in ends] == [0, 0]
-    ends = together(fit, world, tmp_path / "run", strategy="fsdp", **options)
+    ends = together(fit, world, tmp_path / "run", strategy=then, **options)
     assert [end.code for end in ends] == [0, 0]
     assert apart(*(tmp_path / run / "model.safetensors" for run in ("run", "one"))) < 1e-5
     last = "checkpoints/step-00000006.safetensors"
@@ -276,6 +286,14 @@ def test_synchronised_norms_keep_parameters_names_and_answers() -> None:
         assert not any(type(layer) is torch.nn.BatchNorm2d for layer in model.modules())
         assert torch.equal(model(image), before)
     assert (list(model.state_dict()), [id(parameter) for parameter in model.parameters()]) == (names, own)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_bf16_in_channels_last_is_near(world: Path, plain: Path, tmp_path: Path, strategy: str) -> None:
+    options = {**WEIGHED, "precision": "bf16", "channels_last": True, "clip": 0.0, "strategy": strategy}
+    assert [end.code for end in together(fit, world, tmp_path / "run", **options)] == [0, 0]
+    assert apart(tmp_path / "run" / "model.safetensors", plain / "model.safetensors") < 0.2
 
 
 @pytest.mark.slow

@@ -139,7 +139,7 @@ def chain(ascending, order, step):  # type: ignore[no-untyped-def]
     following, led = np.full(m, m, np.uint32), np.zeros(m, np.bool_)
     there, last = 0, ascending[0]
     for i in range(m):
-        wanted = ascending[i] + step
+        wanted = np.int64(np.uint64(ascending[i]) + np.uint64(step))  # int64 may not overflow, says LLVM
         if wanted < last:  # keys without order run over the end of int64
             there = 0
         last = wanted

@@ -72,10 +72,10 @@ def picture_plan(data: DataSet, *, measure: bool, say: Callable[[str], None], la
     made = drafted(data, **own, held=None, say=say, wishes=wishes)
     recipe, reasons = with_stride(made.recipe), dict(made.reasons)
     if measure:
-        recipe = measured(recipe, data)
+        recipe = measured(recipe, data, say)
         chosen = "the fastest on this machine, measured"
-        reasons |= {"precision": chosen, "channels_last": chosen, "validate_every": "some validations, in a tenth of "
-                    "the time at most"}  # fmt: skip
+        reasons |= dict.fromkeys(("precision", "channels_last", "fused"), chosen)
+        reasons["validate_every"] = "some validations, in a tenth of the time at most"
         if wishes.get("steps") is None:
             reasons["steps"] = f"as many as fit {recipe.time:.0f} s at the speed measured now, with validations"
     fingerprint = {
@@ -97,7 +97,7 @@ DEFAULTS = {
     "schedule": "falls all the way, in whatever time there is", "power": "the usual fall",
     "accumulate": "a step fits into memory", "time": "the time for the whole training", "seed": "any number will do",
     **dict.fromkeys(("shear", "elastic", "gamma", "blur", "noise", "jpeg", "cutmix", "mosaic", "smoothing",
-                     "aux_weight", "frozen_norms", "layer_decay"), "off or as usual, unless asked for"),
+                     "aux_weight", "frozen_norms", "layer_decay", "compile"), "off or as usual, unless asked for"),
     "in_channels": "what the pictures have", "dtype": "what the pictures have", "warmup": "a twentieth of the steps",
 }  # fmt: skip
 """Reasons of what is the same for all data."""
@@ -111,7 +111,7 @@ def with_stride(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"stride": own.default})
 
 
-def measured(recipe: Recipe, data: DataSet) -> Recipe:
+def measured(recipe: Recipe, data: DataSet, say: Callable[[str], None]) -> Recipe:
     """The recipe with what training measures before its first step."""
     began = time.perf_counter()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -119,7 +119,7 @@ def measured(recipe: Recipe, data: DataSet) -> Recipe:
         run = build(recipe, data, Path(folder), pretrained=False)
         seconds = validation_seconds(run, device) if recipe.steps is None else 0.0
         return settle(recipe, run.objective, data.splits["train"], device=device, workers=0, began=began,
-                      validation=seconds)  # fmt: skip
+                      validation=seconds, say=say)  # fmt: skip
 
 
 def volume_plan(source: Source, memory: float, progress: Progress | None) -> Plan:
