@@ -189,7 +189,7 @@ def test_what_is_no_page_of_images() -> None:
 
 
 def test_the_encoder_learns_at_its_own_rate() -> None:
-    recipe = SimpleNamespace(encoder_lr=0.5, weight_decay=0.0, optimizer="sgd", lr=1.0, layer_decay=1.0)
+    recipe = SimpleNamespace(encoder_lr=0.5, weight_decay=0, optimizer="sgd", lr=1.0, layer_decay=1.0, fused=None)
     net = small(encoder="test_resnet")
     groups = make_optimizer(recipe, net).param_groups  # type: ignore[arg-type]
     slow = {id(p) for group in groups if group["factor"] == 0.5 for p in group["params"]}
