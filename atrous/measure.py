@@ -130,7 +130,7 @@ def _remembered(recipe: Recipe, objective: Objective, batch: Batch, device: torc
     options = options_of(recipe, device)
     with suppress(OSError, ValueError, KeyError, TypeError):
         kept = json.loads(path.read_text())
-        if (kept["precision"], kept["channels_last"]) in options and kept["fused"] in (True, False):
+        if (kept["precision"], kept["channels_last"]) in options:
             return {key: kept[key] for key in ("precision", "channels_last", "fused", "seconds")}
     best, seconds = options[0], dict[str, float]()
     if len(options) > 1:

@@ -149,6 +149,25 @@ def same_tensors(one: Path, other: Path) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+def test_what_was_chosen_moves_the_weights_from_the_first_step(
+    world: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "optimizer_seconds", lambda *_: {False: 0.2, True: 0.1})
+    original, seen = sys.modules["atrous.train"].take_step, []  # type: ignore[attr-defined]
+
+    def watched(run: Any, fabric: object, module: object, optimizer: Any, *batch: torch.Tensor) -> Any:
+        groups = optimizer.param_groups
+        seen.append(({group["fused"] for group in groups}, sum(len(group["params"]) for group in groups)))
+        return original(run, fabric, module, optimizer, *batch)
+
+    monkeypatch.setattr("atrous.train.take_step", watched)
+    bundle, _ = fit(world, tmp_path / "run", fused=None, freeze="encoder", freeze_steps=2)
+    learned = sum(
+        not name.endswith(("running_mean", "running_var", "num_batches_tracked")) for name in load_file(bundle)
+    )
+    assert seen == [({True}, learned)] * 4  # the encoder, frozen while the steps were timed, too
+
+
 def uncompiled(*_: object, **__: object) -> Any:
     def broken(*_: object) -> None:
         raise torch._dynamo.exc.TorchDynamoException("no C++ compiler\n\nmany more lines")
