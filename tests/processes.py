@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ SMALL = {
     "crop": (32, 32), "steps": 6, "validate_every": 3, "precision": "fp32", "channels_last": False,
     "fused": True,
 }  # fmt: skip
-PATIENCE = 240.0
+PATIENCE = 200.0
 """Seconds until processes that wait for one another are called hung."""
 
 
@@ -43,13 +44,17 @@ def together(
         )
         for rank, file in enumerate(files)
     ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(PATIENCE)
-    hung = [rank for rank, process in enumerate(processes) if process.is_alive()]
-    for rank in hung:
-        processes[rank].kill()
+    end = time.monotonic() + PATIENCE
+    try:
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(max(0.0, end - time.monotonic()))
+        hung = [rank for rank, process in enumerate(processes) if process.is_alive()]
+    finally:
+        for process in processes:
+            if process.pid:
+                process.kill()
     assert not hung, f"processes {hung} did not end: {[file.read_text() for file in files]}"
     return [End(process.exitcode or 0, file.read_text()) for process, file in zip(processes, files, strict=True)]
 
