@@ -15,7 +15,7 @@ from torch import nn
 from atrous import ranks
 from atrous.objective import Frozen
 from atrous.recipe import Recipe
-from atrous.refined import Refined
+from atrous.refined import Refined, page_of
 
 ENCODER = ("encoder.", "base.encoder.")
 LAYER = re.compile(r"(.*?\.\d+(?:\.\d+)*)\.")
@@ -29,7 +29,7 @@ def make_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
     With `layer_decay` d below 1 the encoder's layer i of n has d^(n - i) times that, i from 0 on (`encoder_layers`).
     A refiner behind the network has `refine_lr` times the rate and no decay, which would pull it to no refinement.
     """
-    page, layer = (model.model, model.layer) if isinstance(model, Refined) else (model, nn.Identity())
+    page, layer = page_of(model), model.layer if isinstance(model, Refined) else nn.Identity()
     layers = encoder_layers([name for name, _ in page.named_parameters() if name.startswith(ENCODER)])
     depth = max(layers.values(), default=-1) + 1
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}

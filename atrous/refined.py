@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from atrous.errors import ModelError, nearest
+from atrous.models.zoomed import Zoomed
 from atrous.refine import CRFRNN, ConvCRF
 from atrous.sample import FULL_SCALE
 
@@ -62,6 +63,13 @@ class Refined(nn.Module):
     def _refine(self, image: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         raw = (image.to(self.colour.dtype) * self.spread + self.colour).clamp(0, 255)  # (N, C, H, W)
         return self.layer(raw, logits)
+
+
+def page_of(model: nn.Module) -> nn.Module:
+    """The network alone, without a refiner at its end or a zoom in front."""
+    while isinstance(model, Refined | Zoomed):
+        model = model.model
+    return model
 
 
 def refined(

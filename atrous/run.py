@@ -31,7 +31,7 @@ from atrous.models import create_model
 from atrous.objective import Normalise, Objective
 from atrous.optimise import make_optimizer
 from atrous.recipe import Recipe
-from atrous.refined import Refined, refined
+from atrous.refined import Refined, page_of, refined
 from atrous.spread import in_shares, share, whole
 from atrous.teacher import Teacher, check_teacher
 from atrous.zoo.fetch import located
@@ -100,16 +100,13 @@ def build(recipe: Recipe, data: DataSet, folder: Path, *, pretrained: bool) -> R
 
 
 def start_from(model: nn.Module, bundle: Path) -> None:
-    """Copy every tensor of a bundle that fits into the model; of their pages where only one has a refiner."""
+    """Copy every tensor of a bundle that fits into the model: of their pages, and of refiners where both have one."""
     net, _ = load_bundle(located(bundle))
-    if isinstance(net, Refined) != isinstance(model, Refined):
-        net, model = page_of(net), page_of(model)
-    model.load_state_dict(fitting(net, model), strict=False)
-
-
-def page_of(model: nn.Module) -> nn.Module:
-    """The network without a refiner at its end."""
-    return model.model if isinstance(model, Refined) else model
+    pairs = [(page_of(net), page_of(model))]
+    if isinstance(net, Refined) and isinstance(model, Refined):
+        pairs.append((net.layer, model.layer))
+    for theirs, ours in pairs:
+        ours.load_state_dict(fitting(theirs, ours), strict=False)
 
 
 def fitting(net: nn.Module, model: nn.Module) -> dict[str, torch.Tensor]:

@@ -43,6 +43,7 @@ from atrous.models import (
 )
 from atrous.models.classifier import from_classifier
 from atrous.models.foreign import FOREIGN
+from atrous.models.zoomed import Zoomed
 
 __all__ = ["MODELS", "create_model", "describe_models", "from_classifier", "list_models"]
 
@@ -99,7 +100,8 @@ def create_model(
 
     unet3d, vnet and nnunet3d take volumes: (N, in_channels, D, H, W) -> (N, classes, D, H, W).
     pretrained: False, random weights; True, ImageNet weights of the encoder; or a local file of them. options: what the
-    page's builder takes, mostly `encoder` (a timm name), `stride`, `dropout`, `aux`.
+    page's builder takes, mostly `encoder` (a timm name), `stride`, `dropout`, `aux`; of every page that labels images
+    densely `zoom`, the factor by which it sees them enlarged (`atrous.models.zoomed`).
     Raises ModelError on an unknown name or option or a value that cannot be, WeightsError when weights cannot be had.
     """
     pages = {**MODELS, **FOREIGN}  # imported bundles name the latter in their cards
@@ -108,16 +110,18 @@ def create_model(
     for what, count in (("classes", classes), ("in_channels", in_channels)):
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise ModelError(f"{what} of {name} is {count!r}; give a whole number from 1 on")
+    zoom = options.pop("zoom", 1.0)
     accepted = list(inspect.signature(pages[name]).parameters)
     if unknown := [option for option in options if option not in accepted]:
-        raise ModelError(f"model {name!r} has no option {unknown[0]!r}; it takes {', '.join(accepted)}")
+        raise ModelError(f"model {name!r} has no option {unknown[0]!r}; it takes {', '.join([*accepted, 'zoom'])}")
     if "pretrained" in accepted:
         options["pretrained"] = pretrained
     elif pretrained:
         raise WeightsError(
             f"there are no pretrained weights for {name}; leave pretrained off, or use unet with an encoder"
         )
-    return pages[name](classes, in_channels=in_channels, **options)
+    page = pages[name](classes, in_channels=in_channels, **options)
+    return page if zoom == 1 and zoom is not True else Zoomed(page, zoom)
 
 
 @cache

@@ -33,7 +33,8 @@ from atrous.models import MODELS, create_model
 from atrous.plan.facts import KINDS, SIZES, UP, Facts, facts_of
 from atrous.plan.memory import Fit, Needs, fit, free_memory
 from atrous.recipe import Recipe
-from atrous.run import fitting, page_of
+from atrous.refined import page_of
+from atrous.run import fitting
 from atrous.sample import FULL_SCALE
 from atrous.zoo.fetch import located
 
@@ -96,7 +97,7 @@ def drafted(
         wishes["distil_digest"] = digest(Path(wishes["distil"]))
         wishes["distil"] = str(wishes["distil"])
     if wishes.get("init") is not None and held is None:
-        card, network_of = _start(wishes["init"], model, encoder, data, say)
+        card, network_of = _start(wishes["init"], model, encoder, data, say, wishes)
         model, encoder, pretrained, wishes = card.model, card.options.get("encoder"), False, wishes | network_of
     model = model or (held.model if held else DEFAULT_MODEL)
     if model not in MODELS and not card and not held:
@@ -222,9 +223,17 @@ def again(data: DataSet, held: Recipe, **wishes: Any) -> Recipe:
 
 
 def _start(
-    path: str, model: str | None, encoder: str | None, data: DataSet, say: Callable[[str], None]
+    path: str,
+    model: str | None,
+    encoder: str | None,
+    data: DataSet,
+    say: Callable[[str], None],
+    wishes: dict[str, Any],
 ) -> tuple[Card, dict[str, Any]]:
-    """The card of a bundle to start from, and its network as recipe fields; says what has no tensors there."""
+    """The card of a bundle to start from, and its network as recipe fields; says what has no tensors there.
+
+    Of the page's options those of `wishes` go before the bundle's.
+    """
     net, card = load_bundle(located(path))
     options = dict(card.options)
     channels = options.pop("in_channels", 3)
@@ -236,9 +245,13 @@ def _start(
     ):
         if asked is not None and asked != has:
             raise RecipeError(f"{path}: the {what} is {has} there and {asked} here; leave --init or the other away")
+    options |= wishes.get("options") or {}
     more: dict[str, Any] = {key: options.pop(key) for key in ("stride", "channels") if key in options}
+    more |= {key: wishes[key] for key in ("stride", "channels") if wishes.get(key) is not None}
     with torch.device("meta"):
-        fresh = create_model(card.model, classes=len(data.labels), **card.options)
+        network = {**options, **more, "in_channels": channels, "encoder": card.options.get("encoder")}
+        network = {key: value for key, value in network.items() if value is not None}
+        fresh = page_of(create_model(card.model, classes=len(data.labels), **network))
     total, fits = len(fresh.state_dict()), fitting(page_of(net), fresh)
     new = [name for name in fresh.state_dict() if name not in fits]
     if len(new) == total:

@@ -1,0 +1,70 @@
+"""A page that sees its images enlarged: thin things then are wider than the stride of its logits.
+
+The image is resized bilinearly in front of the page, and its logits straight to the image's own size. So the whole is a
+model like any other: it trains on the images as they are, and a bundle, an export and every score hold without change.
+"""
+
+from fractions import Fraction
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from atrous.errors import ModelError
+from atrous.ops.resize import Tail, resize
+
+
+class Zoomed(nn.Module):
+    """Image (N, C, H, W) -> the page's logits of the image `zoom` times as large, (N, K, H, W). Any H, W >= 1.
+
+    The page's parameters are `model...`. Raises ModelError for volumes, for pages that train on points, and for a zoom
+    not in 0.25..8.
+    """
+
+    def __init__(self, model: nn.Module, zoom: float) -> None:
+        super().__init__()
+        page, number = cast(Any, model), not isinstance(zoom, bool) and isinstance(zoom, int | float)
+        if not (number and 0.25 <= zoom <= 8):
+            raise ModelError(f"zoom is {zoom!r}; expected a factor from 0.25 to 8, such as 1.5")
+        if hasattr(page, "pairs") or getattr(page, "axes", 2) != 2:
+            raise ModelError(f"{type(page).__name__} takes no zoom, which is for pages that label images densely")
+        self.model, self.zoom = model, zoom
+        self.classes, self.in_channels = page.classes, page.in_channels
+        self._ratio = Fraction(zoom).limit_denominator(64)
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The page's, where it has one; its parameters are `model.encoder...`."""
+        return cast(nn.Module, self.model.encoder)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits, tail = self.logits_at_stride(image)  # (N, K, zoom H/s, zoom W/s)
+        return tail.apply(logits)  # (N, K, H, W)
+
+    def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
+        """The page's logits before its own resize, where it has a plain one, and the resize to the image."""
+        page, large = cast(Any, self.model), self._enlarged(image)
+        low = page.logits_at_stride(large)
+        if low is None:
+            logits = page(large)
+        else:
+            logits, tail = low
+            if tail.crop is not None or tail.align_corners:  # two resizes that are not one
+                logits = tail.apply(logits)
+        return logits, _to_image(image)
+
+    def outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The logits, then the page's auxiliary ones, all (N, K, H, W)."""
+        page = cast(Any, self.model)
+        if not hasattr(page, "outputs") or getattr(page, "aux", True) is None:
+            return (self(image),)
+        return tuple(_to_image(image).apply(one) for one in page.outputs(self._enlarged(image)))
+
+    def _enlarged(self, image: torch.Tensor) -> torch.Tensor:
+        times, parts = self._ratio.numerator, self._ratio.denominator
+        height, width = ((side * times + parts - 1) // parts for side in image.shape[2:])  # >= 1, dynamic in exports
+        return resize(image, (height, width))
+
+
+def _to_image(image: torch.Tensor) -> Tail:
+    return Tail((image.shape[2], image.shape[3]))
