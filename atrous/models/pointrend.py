@@ -66,7 +66,7 @@ class PointRend(nn.Module):
         page = cast(Any, base)
         self.base, self.classes, self.in_channels = base, page.classes, page.in_channels
         self.points, self.cells = points, cells
-        self.fine = _fine_index(page)
+        self.fine, self.doublings = _tried(page)
         if self.fine is not None:
             page.encoder.register_forward_hook(_remember)
         self.stride = 1 if self.fine is None else page.encoder.strides[self.fine]
@@ -80,13 +80,13 @@ class PointRend(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         with _listening() as seen:
-            start, tail = cast(Any, self.base).logits_at_stride(image) or (self.base(image), _to_image(image))
-        dense = tail.apply(start)  # (N, K, H, W)
-        x = dense if tail.crop or tail.align_corners else start  # (N, K, h, w), over the same field as the image
+            dense, x = _coarse(self.base, image)
         (height, width), fine = image.shape[2:], self._fine(image, seen)
-        for step in reversed(range(_doublings(x, image))):
-            x = resize(x, (-(-height // 2**step), -(-width // 2**step)))
-            doubtful = _doubt(x).flatten(1).topk(min(self.cells, x.shape[2] * x.shape[3]), 1).indices  # (N, P)
+        for step in reversed(range(self.doublings)):
+            part = 2**step  # of sides rounded up; exporters divide towards zero
+            x = resize(x, ((height + part - 1) // part, (width + part - 1) // part))
+            cells = torch.sym_min(self.cells, x.shape[2] * x.shape[3])
+            doubtful = _doubt(x).flatten(1).topk(cells, 1).indices  # (N, P)
             redone = self._render(dense, fine, _centres(doubtful, x))  # (N, K, P)
             places = doubtful[:, None].expand(-1, self.classes, -1)
             x = x.flatten(2).scatter(2, places, redone.to(x.dtype)).unflatten(2, x.shape[2:])
@@ -115,8 +115,9 @@ class PointRend(nn.Module):
 
     def _render(self, dense: torch.Tensor, fine: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
         """Logits (N, K, P) of the head. A cell of the fine map is `stride` pixels, whatever part of it is image."""
-        (height, width), (rows, columns) = dense.shape[2:], fine.shape[2:]
-        scale = points.new_tensor([width / (self.stride * columns), height / (self.stride * rows)])
+        sides = [points.new_full((1,), side) for side in (*dense.shape[2:], *fine.shape[2:])]  # exporters follow these
+        height, width, rows, columns = sides
+        scale = torch.cat([width / (self.stride * columns), height / (self.stride * rows)])
         return self.head(_sample(fine, scale * points), _sample(dense, points))
 
 
@@ -164,27 +165,34 @@ def _remember(encoder: nn.Module, inputs: tuple[torch.Tensor, ...], features: tu
         seen.append(features)
 
 
+def _coarse(page: nn.Module, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A page's logits (N, K, H, W), and those that the subdivision starts from, (N, K, h, w) over the same field."""
+    start, tail = cast(Any, page).logits_at_stride(image) or (page(image), _to_image(image))
+    dense = tail.apply(start)
+    return dense, dense if tail.crop or tail.align_corners else start
+
+
 @torch.no_grad()
-def _fine_index(page: Any) -> int | None:
-    """The features at stride 4, or the finest; None where running the page does not run its encoder as a whole."""
-    encoder = getattr(page, "encoder", None)
-    if not isinstance(encoder, Encoder):
-        return None
-    weight, training = next(page.parameters()), page.training
-    handle = encoder.register_forward_hook(_remember)
+def _tried(page: Any) -> tuple[int | None, int]:
+    """What running the page on a small image shows.
+
+    The index of the features at stride 4, or the finest; None where running the page does not run its encoder as a
+    whole. The steps of two from the page's logits to the image, one at least.
+    """
+    encoder, weight, training = getattr(page, "encoder", None), next(page.parameters()), page.training
+    listens = isinstance(encoder, Encoder)
+    handle = encoder.register_forward_hook(_remember) if listens else None
     with _listening() as seen:
-        page.eval()(torch.zeros(1, page.in_channels, 32, 32, device=weight.device, dtype=weight.dtype))
-    handle.remove()
+        image = torch.zeros(1, page.in_channels, 64, 64, device=weight.device, dtype=weight.dtype)
+        _, start = _coarse(page.eval(), image)
+    if handle is not None:
+        handle.remove()
     page.train(training)
+    doublings = max(1, math.ceil(math.log2(64 / min(start.shape[2:]))))
     if not seen:
-        return None
-    return encoder.strides.index(4) if 4 in encoder.strides else encoder.strides.index(min(encoder.strides))
-
-
-def _doublings(x: torch.Tensor, image: torch.Tensor) -> int:
-    """Steps of two from the map to the image, one at least."""
-    ratio = max(image.shape[2] / x.shape[2], image.shape[3] / x.shape[3])
-    return max(1, math.ceil(math.log2(ratio)))
+        return None, doublings
+    strides = encoder.strides
+    return strides.index(4) if 4 in strides else strides.index(min(strides)), doublings
 
 
 def _doubt(x: torch.Tensor) -> torch.Tensor:

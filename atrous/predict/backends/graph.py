@@ -7,6 +7,7 @@ Raw pixels (N, C, H, W), float32 in the units of the training images, go in; log
 import json
 import math
 import operator
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from hashlib import sha256
@@ -300,5 +301,6 @@ def _call(graph: torch.fx.Graph, function: Callable[..., Any], *arguments: Any) 
 
 def short(error: Exception) -> str:
     """The first line that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # some colour their words
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:200]
