@@ -1,11 +1,13 @@
 """Turn a finished run into weights of the zoo: float16, a whole card, checked against the run, at most 20 MB.
 
     python recipes/publish.py RUN NAME --metrics EVAL.json --pictures PICTURE... [-o FOLDER] [--machine TEXT]
+                              [--after RUN]
 
 NAME is DATA-MODEL-REST, DATA one of `DATA` below: camvid-deeplabv3plus-lite0. EVAL.json is what
 `atrous eval RUN $DATA --split test --json` printed, or the metrics.json of a demo. The labels of the float16 weights
 must be those of the run on 99.9 % of the pixels of the pictures, which should not be the training ones: a few of
-`$DATA/val/images`. FOLDER is atrous/zoo/weights, which goes into the wheel; `make docs` then lists it in docs/zoo.md.
+`$DATA/val/images`. Runs that it began from (`--init`) are named by --after, each: their time counts too. FOLDER is
+atrous/zoo/weights, which goes into the wheel; `make docs` then lists it in docs/zoo.md.
 """
 
 import argparse
@@ -81,18 +83,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--metrics", type=Path, required=True)
     parser.add_argument("--pictures", type=Path, nargs="+", required=True)
     parser.add_argument("--machine", default=f"{os.cpu_count()} CPU cores", help="what it was trained on")
+    parser.add_argument("--after", type=Path, action="append", default=[], help="a run that this one began from")
     parser.add_argument("-o", "--out", type=Path, default=FOLDER)
     asked = parser.parse_args(arguments)
     try:
-        publish(asked.run, asked.name, asked.metrics, asked.pictures, asked.out, asked.machine)
+        publish(asked.run, asked.name, asked.metrics, asked.pictures, asked.out, asked.machine, asked.after)
     except AtrousError as error:
         sys.exit(f"error: {error}")
 
 
-def publish(run: Path, name: str, metrics: Path, pictures: Sequence[Path], out: Path, machine: str) -> Path:
+def publish(
+    run: Path,
+    name: str,
+    metrics: Path,
+    pictures: Sequence[Path],
+    out: Path,
+    machine: str,
+    earlier: Sequence[Path] = (),
+) -> Path:
     """Write `out/name.safetensors`; AtrousError, and nothing written, where anything is missing or does not hold."""
     model, card = load_bundle(run / "model.safetensors")
-    card = completed(card, name, read_log(run / "log.jsonl"), scores_of(metrics), machine)
+    if card.recipe.get("init") and not earlier:
+        raise AtrousError(f"{name}: began from {card.recipe['init']}; name that run by --after, its time counts too")
+    logs = [read_log(one / "log.jsonl") for one in (run, *earlier)]
+    card = completed(card, name, logs, scores_of(metrics), machine)
     with TemporaryDirectory() as scratch:
         path = Path(scratch) / f"{name}.safetensors"
         save_bundle(path, model, card, half=True)
@@ -120,18 +134,24 @@ def scores_of(metrics: Path) -> dict[str, Any]:
     return {key: document.get(key) for key in KEPT}
 
 
-def completed(card: Card, name: str, log: Sequence[dict[str, Any]], scores: dict[str, Any], machine: str) -> Card:
-    """The card of a run with what belongs to a published one, and without paths of the machine it was made on."""
+def completed(
+    card: Card, name: str, logs: Sequence[Sequence[dict[str, Any]]], scores: dict[str, Any], machine: str
+) -> Card:
+    """The card of a run with what belongs to a published one, and without paths of the machine it was made on.
+
+    logs: the run's, and those of the runs that it began from.
+    """
     kind = next((kind for kind in DATA if name.startswith(f"{kind}-{card.model}-")), None)
     if kind is None:
         raise AtrousError(f"{name}: expected DATA-{card.model}-REST with DATA one of {', '.join(DATA)}")
     if tuple(scores["per_class"] or ()) != card.labels.names:
         raise AtrousError(f"{name}: the scores are of classes {', '.join(scores['per_class'] or ())}, not the run's")
-    recipe, steps, last = card.recipe, card.recipe["steps"], max((entry["step"] for entry in log), default=0)
+    recipe, steps, last = card.recipe, card.recipe["steps"], max((entry["step"] for entry in logs[0]), default=0)
     if last > steps or (last < steps and "patience" not in recipe):
         raise AtrousError(f"{name}: the log ends at step {last}, the weights at {steps}: its time is not theirs")
     told = DATA[kind]
-    encoder = (LITE0,) if recipe.get("encoder") == "tf_efficientnet_lite0" and recipe["weights"] != "random" else ()
+    pretrained = recipe["weights"] != "random" or recipe.get("init")
+    encoder = (LITE0,) if recipe.get("encoder") == "tf_efficientnet_lite0" and pretrained else ()
     return replace(
         card,
         data=told["data"],
@@ -140,9 +160,9 @@ def completed(card: Card, name: str, log: Sequence[dict[str, Any]], scores: dict
         metrics={**card.metrics, "test": scores},
         recipe={key: _without_place(value) for key, value in recipe.items()} | {"data": told["data"]},
         training={
-            "seconds": max(entry.get("seconds", 0.0) for entry in log),
+            "seconds": round(sum(max(entry.get("seconds", 0.0) for entry in log) for log in logs), 2),
             "machine": machine,
-            "steps": last,
+            "steps": sum(max(entry["step"] for entry in log) for log in logs),
             "seed": recipe["seed"],
             "split": "train",
             "images": recipe["train_images"],

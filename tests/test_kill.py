@@ -1,7 +1,10 @@
 """The real thing: `atrous train` shot with SIGKILL at random moments, again and again, ends in the same tensors."""
 
+import contextlib
 import os
 import random
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -29,28 +32,64 @@ def finish(world: Path, run: Path, steps: int = 48) -> tuple[Path, float]:
     return run / "model.safetensors", time.perf_counter() - began
 
 
-@pytest.mark.timeout(900)  # five processes, one after another
+def same(one: Path, other: Path) -> bool:
+    tensors, others = load_file(one), load_file(other)
+    return tensors.keys() == others.keys() and all(torch.equal(tensors[name], others[name]) for name in tensors)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, float]:
+    """The world, the bundle of a run that nothing stopped, and the seconds that it took."""
+    folder = tmp_path_factory.mktemp("kill")
+    world = make_world(folder / "world")
+    finish(world, folder / "first", steps=1)  # compiles kernels and measures what later runs only read
+    return world, *finish(world, folder / "whole")
+
+
+@pytest.mark.timeout(900)  # four processes, one after another
 @pytest.mark.parametrize(
     "kills",
-    [pytest.param(1, marks=pytest.mark.slow), pytest.param(25, marks=[pytest.mark.torture, pytest.mark.timeout(3600)])],
+    [pytest.param(1, marks=pytest.mark.slow), pytest.param(50, marks=[pytest.mark.torture, pytest.mark.timeout(7200)])],
 )
-def test_kill_9(tmp_path: Path, kills: int) -> None:
-    world = make_world(tmp_path / "world")
-    finish(world, tmp_path / "first", steps=1)  # compiles kernels and measures what later runs only read
-    whole, seconds = finish(world, tmp_path / "whole")
-    dice, run, interrupted = random.Random(kills), tmp_path / "killed", 0
+def test_kill_9(tmp_path: Path, uninterrupted: tuple[Path, Path, float], kills: int) -> None:
+    """Each time a run of its own, shot anywhere from its start to its end, then the same command again."""
+    world, whole, seconds = uninterrupted
+    dice, interrupted, steps, damaged, other = random.Random(kills), 0, [], [], []
     for turn in range(kills):
-        process = subprocess.Popen(
-            command(world, run, (turn + 1) % 2 * 2), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        run = tmp_path / f"run-{turn}"
+        process = subprocess.Popen(command(world, run, turn % 2 * 2), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         try:
-            process.wait(dice.uniform(0.4, 0.9) * seconds)
+            process.wait(dice.uniform(0, 1) * seconds if kills > 1 else 0.7 * seconds)
         except subprocess.TimeoutExpired:
             interrupted += 1
         process.kill()
         process.communicate()
+        again = subprocess.run(command(world, run, 0), check=True, capture_output=True, text=True)
+        said = again.stdout + again.stderr
+        steps.append(int(found[1]) if (found := re.search(r"after step (\d+) of", said)) else 0)
+        damaged += [turn] if "damaged" in said else []
+        other += [] if same(whole, run / "model.safetensors") else [turn]
+        shutil.rmtree(run)
+    print(f"{kills} kills, {interrupted} amid a run, went on from steps {sorted(steps)}")
     assert interrupted, "no run was still going when it was shot"
-    killed, _ = finish(world, run)
-    one, other = load_file(whole), load_file(killed)
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert not damaged
+    assert not other
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(7200)
+def test_kill_9_again_and_again(tmp_path: Path, uninterrupted: tuple[Path, Path, float]) -> None:
+    """One run, shot until it is done."""
+    world, whole, seconds = uninterrupted
+    dice, run = random.Random(0), tmp_path / "run"
+    for turn in range(25):
+        process = subprocess.Popen(command(world, run, turn % 2 * 2), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(dice.uniform(0.4, 0.9) * seconds)
+        process.kill()
+        process.communicate()
+        if (run / "model.safetensors").exists():
+            break
+    finish(world, run)
+    assert turn, "the first shot came too late"
+    assert same(whole, run / "model.safetensors")

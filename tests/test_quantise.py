@@ -12,9 +12,12 @@ from atrous.bundle import Card
 from atrous.datasets import open_dataset
 from atrous.errors import ModelError
 from atrous.ops import Tail
+from atrous.ops.resize import resize
 from atrous.predict import Predictor
 from atrous.predict.backends import open_exported
-from atrous.quantise import quantised
+from atrous.predict.backends.graph import Graph, by_tracing
+from atrous.quantise import by_nncf, by_onnxruntime, quantised
+from atrous.segmenter import load
 
 pytest.importorskip("onnxruntime", reason="needs the [export] extra")
 pytest.importorskip("onnxscript", reason="needs the [export] extra")
@@ -80,7 +83,7 @@ def test_too_large_a_drop_writes_nothing(
         assert images[0].shape == (1, 3, 48, 64)
         return b"", lambda image: np.ones((1, 3, 25, 33), np.float32)
 
-    monkeypatch.setattr("atrous.quantise._by_onnxruntime", broken)
+    monkeypatch.setattr("atrous.quantise.by_onnxruntime", broken)
     with pytest.raises(ModelError, match=r"more than 0\.01; nothing was written, give --max-drop 0\.\d+ to accept it"):
         quantised(Nearest().eval(), card, tmp_path / "small.onnx", data, max_drop=0.01)
     assert not list(tmp_path.glob("small*"))
@@ -90,3 +93,22 @@ def test_what_has_no_eight_bits(world: tuple[Path, Card], tmp_path: Path) -> Non
     for wishes in ({"to": "torch-export"}, {"tail": "inside"}):
         with pytest.raises(ModelError, match="int8 is for onnx and openvino with the tail beside"):
             quantised(Nearest().eval(), world[1], tmp_path / "x", world[0], max_drop=1, **wishes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("by", ["onnxruntime", "nncf"])
+def test_a_trained_net_of_depthwise_convolutions_survives(by: str, tmp_path: Path) -> None:
+    """Its inputs of a ReLU6 go to 100, its padding is reckoned from the size, its blocks are added to their input."""
+    if by == "nncf":
+        pytest.importorskip("nncf", reason="needs the [openvino] extra")
+    segmenter = load("camvid-deeplabv3plus-lite0")
+    graph = Graph(segmenter.predictor.model, segmenter.card)
+    coarse = torch.from_numpy(np.random.default_rng(0).uniform(0, 255, (6, 1, 3, 6, 9)).astype(np.float32))
+    images = [resize(one, (131, 197), mode="bicubic").clamp(0, 255).numpy() for one in coarse]
+    quantise = {"onnxruntime": by_onnxruntime, "nncf": by_nncf}[by]
+    _, run = quantise(by_tracing(graph, segmenter.card), images, tmp_path)
+    for image in (images[0], np.ascontiguousarray(images[1][:, :, :90, :113])):
+        with torch.no_grad():
+            expected = graph(torch.from_numpy(image)).numpy()
+        found = run(image)
+        assert found.shape == expected.shape
+        assert np.square(found - expected).mean() < 0.15 * expected.var()

@@ -29,6 +29,7 @@ HEADER = ("paper", "data", "command", "judged", "time", "expected", "obtained")
 sys.path.insert(0, str(ROOT / "recipes"))
 
 import isbi_em  # noqa: E402
+import isbi_scores  # noqa: E402
 
 
 def header(path: Path) -> dict[str, str]:
@@ -160,3 +161,24 @@ def test_another_stack_is_one_sentence(tmp_path: Path) -> None:
         with pytest.raises(SystemExit, match=message):
             isbi_em.main([str(tmp_path / source), str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
+
+
+def test_isbis_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mask = np.ones((9, 9), np.uint8)
+    mask[:, 4] = 0  # a membrane between two cells
+    cell = np.where(mask, 0.9, 0.1)
+    assert isbi_scores.scores(cell, mask, 0.5) == (1.0, 1.0)
+    cell[0, 4] = 0.6  # a hole in it, closed by a higher threshold
+    assert isbi_scores.scores(cell, mask, 0.7) == (1.0, 1.0)
+    assert isbi_scores.scores(cell, mask, 0.5)[0] == pytest.approx(2 / 3)  # merged: 2 * 0.5 / (0.5 + 1)
+    write_volume(tmp_path / "source")
+    isbi_em.main([str(tmp_path / "source"), str(tmp_path / "data")])
+    Segmenter(model="segnet_basic", options={"width": 2}, crop=(12, 12), batch=2).fit(
+        tmp_path / "data", tmp_path / "run", steps=2
+    )
+    capsys.readouterr()
+    isbi_scores.main([str(tmp_path / "data"), str(tmp_path / "run"), str(tmp_path / "run")])
+    *_, first, again = capsys.readouterr().out.splitlines()
+    error = float(first.split("|")[3])
+    assert 0 < error < 1
+    assert again.split("|")[3].strip() == f"{error:.4f} (+0.0000, better on 0 of 6)"

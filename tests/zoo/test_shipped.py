@@ -183,8 +183,23 @@ def test_running_statistics_beyond_float16_stay_float32(tmp_path: Path) -> None:
 def test_a_card_tells_of_no_place(trained: Path) -> None:
     card, scores = load_card(trained / "model.safetensors"), json.loads((trained.parent / "eval.json").read_text())
     card = replace(card, recipe={**card.recipe, "init": "/home/me/model.safetensors", "distil": "../runs/big"})
-    made = publish.completed(card, NAME, [{"step": 6, "seconds": 3.0}], scores, "a machine")
-    assert (made.recipe["init"], made.recipe["distil"], made.training["seconds"]) == ("model.safetensors", "big", 3.0)
+    logs = [[{"step": 6, "seconds": 3.0}], [{"step": 10, "seconds": 1.5}, {"step": 20, "seconds": 4.5}]]
+    made = publish.completed(card, NAME, logs, scores, "a machine")
+    assert (made.recipe["init"], made.recipe["distil"]) == ("model.safetensors", "big")
+    assert (made.training["seconds"], made.training["steps"]) == (7.5, 26)  # of the run that it began from too
+
+
+def test_the_time_of_what_it_began_from_counts(trained: Path, world: Path, tmp_path: Path) -> None:
+    model, card = load_bundle(trained / "model.safetensors")
+    later = tmp_path / "later"
+    later.mkdir()
+    save_bundle(later / "model.safetensors", model, replace(card, recipe={**card.recipe, "init": "first"}))
+    (later / "log.jsonl").write_text('{"step": 6, "seconds": 3.0}\n')
+    metrics, picture = trained.parent / "eval.json", world / "val" / "images" / "val0.png"
+    with pytest.raises(AtrousError, match="began from first; name that run by --after"):
+        publish.publish(later, NAME, metrics, [picture], tmp_path / "out", "a machine")
+    path = publish.publish(later, NAME, metrics, [picture], tmp_path / "out", "a machine", [trained])
+    assert load_card(path).training["seconds"] > 3
 
 
 @pytest.mark.parametrize("name, change, message", [
