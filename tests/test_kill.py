@@ -37,23 +37,23 @@ def same(one: Path, other: Path) -> bool:
     return tensors.keys() == others.keys() and all(torch.equal(tensors[name], others[name]) for name in tensors)
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, float]:
+def uninterrupted(folder: Path) -> tuple[Path, Path, float]:
     """The world, the bundle of a run that nothing stopped, and the seconds that it took."""
-    folder = tmp_path_factory.mktemp("kill")
     world = make_world(folder / "world")
     finish(world, folder / "first", steps=1)  # compiles kernels and measures what later runs only read
     return world, *finish(world, folder / "whole")
 
 
-@pytest.mark.timeout(900)  # four processes, one after another
 @pytest.mark.parametrize(
     "kills",
-    [pytest.param(1, marks=pytest.mark.slow), pytest.param(50, marks=[pytest.mark.torture, pytest.mark.timeout(7200)])],
+    [
+        pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(900)]),  # five processes, one after another
+        pytest.param(50, marks=[pytest.mark.torture, pytest.mark.timeout(7200)]),
+    ],
 )
-def test_kill_9(tmp_path: Path, uninterrupted: tuple[Path, Path, float], kills: int) -> None:
+def test_kill_9(tmp_path: Path, kills: int) -> None:
     """Each time a run of its own, shot anywhere from its start to its end, then the same command again."""
-    world, whole, seconds = uninterrupted
+    world, whole, seconds = uninterrupted(tmp_path)
     dice, interrupted, steps, damaged, other = random.Random(kills), 0, [], [], []
     for turn in range(kills):
         run = tmp_path / f"run-{turn}"
@@ -78,9 +78,9 @@ def test_kill_9(tmp_path: Path, uninterrupted: tuple[Path, Path, float], kills: 
 
 @pytest.mark.torture
 @pytest.mark.timeout(7200)
-def test_kill_9_again_and_again(tmp_path: Path, uninterrupted: tuple[Path, Path, float]) -> None:
+def test_kill_9_again_and_again(tmp_path: Path) -> None:
     """One run, shot until it is done."""
-    world, whole, seconds = uninterrupted
+    world, whole, seconds = uninterrupted(tmp_path)
     dice, run = random.Random(0), tmp_path / "run"
     for turn in range(25):
         process = subprocess.Popen(command(world, run, turn % 2 * 2), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

@@ -80,9 +80,9 @@ def test_its_commands_exist(path: Path) -> None:
 
 
 @pytest.mark.parametrize("one, other, keys", [
-    ("camvid-deeplabv3plus-lite0", "camvid-deeplabv3plus-lite0-30m", {"time"}),
+    ("camvid-deeplabv3plus-lite0", "camvid-deeplabv3plus-lite0-zoom", {"time", "loss", "lr"}),
     ("isbi-em-unet2015-w32", "isbi-em-unet2015-w32-plain", {"loss", "elastic"}),
-    ("camvid-deeplabv3plus-lite0", "camvid-unet-lite0", {"model", "channels"}),
+    ("camvid-deeplabv3plus-lite0-30m", "camvid-unet-lite0", {"model", "channels", "time"}),
 ])  # fmt: skip
 def test_what_is_compared_differs_in_that_alone(one: str, other: str, keys: set[str]) -> None:
     a, b = (Recipe.decided(ROOT / "recipes" / f"{name}.toml") for name in (one, other))
