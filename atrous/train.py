@@ -10,6 +10,7 @@ Started by torchrun or srun the same lines run in several processes, each with i
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
 from typing import TypeVar
@@ -102,7 +103,6 @@ def train(
         if ranks.first():
             recipe.save(saved)
     assert recipe.precision is not None
-    torch.use_deterministic_algorithms(True, warn_only=True)
     thaws = recipe.freeze_steps is not None
     fabric = ranks.fabric(device, FABRIC_PRECISION[recipe.precision], strategy=strategy, thaws=thaws)
     resume(run, console)
@@ -120,7 +120,7 @@ def train(
     log = Loggers([])
     if ranks.first():
         log = Loggers([JsonLines(folder / "log.jsonl", run.step), CsvLines(folder / "log.csv", run.step), *loggers])
-    with Stop(echoed=ranks.size() > 1) as stop:
+    with deterministic(), Stop(echoed=ranks.size() > 1) as stop:
         log.resume(run.step)
         try:
             with compiled(recipe, folder):
@@ -130,6 +130,17 @@ def train(
     if run.bad:
         console.print(f"[yellow]{len(run.bad)} pictures could not be read, others stood in: {', '.join(run.bad)}[/]")
     return ranks.from_first(lambda: finish(run, bundle))
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Kernels that give the same bits each time, a warning where torch has none; after it, what was chosen before."""
+    before, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warns)
 
 
 def finish(run: Run, bundle: Path) -> Path:

@@ -1,7 +1,6 @@
 """One torch thread (28 times faster on small networks than two), no network, a user cache that is thrown away."""
 
 import os
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -14,10 +13,3 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 def user_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Measured choices and downloads of a test stay in the test's own folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture(autouse=True)
-def own_choice_of_kernels() -> Iterator[None]:
-    """A training makes torch deterministic, in the whole process; the next test starts as a new one would."""
-    yield
-    torch.use_deterministic_algorithms(False)

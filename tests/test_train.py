@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -37,6 +38,24 @@ def fit(world: Path, run: Path, **more: object) -> Path:
 def same_tensors(one: Path, other: Path) -> bool:
     a, b = load_file(one), load_file(other)
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("before", [(False, False), (True, True), (True, False)])
+def test_torch_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: tuple[bool, bool]) -> None:
+    original, seen = sys.modules["atrous.train"].take_step, []  # type: ignore[attr-defined]
+
+    def watched(*arguments: Any) -> Any:
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        return original(*arguments)
+
+    monkeypatch.setattr("atrous.train.take_step", watched)
+    torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+    try:
+        fit(make_world(tmp_path / "world"), tmp_path / "run", steps=1)
+        after = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert (seen, after) == ([True], before)
 
 
 def test_same_tensors_for_any_number_of_workers(tmp_path: Path) -> None:
