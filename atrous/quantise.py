@@ -142,10 +142,10 @@ def by_onnxruntime(onnx_file: bytes, images: list[np.ndarray], folder: Path) -> 
 
 def _of_sizes(onnx_file: bytes) -> list[str]:
     """The nodes that only reckon with sizes, such as those of padding: a size in eight bits is another size."""
-    import onnx as format  # with the quantiser
+    from onnx import load_from_string  # comes with the quantiser
 
     pixels, others = {"image"}, []
-    for node in format.load_from_string(onnx_file).graph.node:
+    for node in load_from_string(onnx_file).graph.node:
         if node.op_type != "Shape" and not pixels.isdisjoint(node.input):
             pixels.update(node.output)
         elif node.op_type in EIGHT_BITS:

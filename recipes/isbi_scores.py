@@ -9,15 +9,17 @@ difference and how many of the slices are better. Six slices make no interval wo
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
+from atrous.errors import AtrousError, DataError
 from atrous.metrics import partition_scores
 from atrous.segmenter import load, open_like_run
 
-MEMBRANE, CELL = 0, 1
+CELL = 1
 THRESHOLDS = np.linspace(0.3, 0.99, 24)
 
 
@@ -36,6 +38,8 @@ def judge(run: Path, data: Path) -> tuple[float, np.ndarray]:
     """The threshold, and per test slice (pixel error, Rand F, information F)."""
     segmenter = load(run)
     splits = open_like_run(segmenter.card, data).splits
+    if missing := {"val", "test"} - splits.keys():
+        raise DataError(f"{data}: has no split {', '.join(sorted(missing))}; make it with recipes/isbi_em.py")
 
     def maps(split: str) -> list[tuple[np.ndarray, np.ndarray]]:
         samples = [splits[split][index] for index in range(len(splits[split]))]
@@ -55,15 +59,18 @@ def main(arguments: list[str] | None = None) -> None:
     print("| run | threshold | pixel error | Rand F | information F |\n|---|---|---|---|---|")
     first = None
     for run in asked.runs:
-        threshold, rows = judge(run, asked.data)
+        try:
+            threshold, rows = judge(run, asked.data)
+        except AtrousError as error:
+            sys.exit(f"error: {error}")
         cells = [f"{mean:.4f}" for mean in rows.mean(0)]
         if first is None:
             first = rows
         else:
-            gain = (rows - first) * [-1, 1, 1]  # a lower error is better
+            moved = (rows - first).T
             cells = [
-                f"{cell} ({difference:+.4f}, better on {(better > 0).sum()} of {len(better)})"
-                for cell, difference, better in zip(cells, (rows - first).mean(0), gain.T, strict=True)
+                f"{cell} ({by.mean():+.4f}, better on {(sign * by > 0).sum()} of {len(by)})"
+                for cell, by, sign in zip(cells, moved, (-1, 1, 1), strict=True)  # a lower error is better
             ]
         print(f"| {run.name} | {threshold:.2f} | {' | '.join(cells)} |", flush=True)
 

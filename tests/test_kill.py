@@ -1,6 +1,5 @@
 """The real thing: `atrous train` shot with SIGKILL at random moments, again and again, ends in the same tensors."""
 
-import contextlib
 import os
 import random
 import re
@@ -11,8 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file
+from test_train import same_tensors
 from worlds import make_world
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
@@ -32,9 +30,17 @@ def finish(world: Path, run: Path, steps: int = 48) -> tuple[Path, float]:
     return run / "model.safetensors", time.perf_counter() - began
 
 
-def same(one: Path, other: Path) -> bool:
-    tensors, others = load_file(one), load_file(other)
-    return tensors.keys() == others.keys() and all(torch.equal(tensors[name], others[name]) for name in tensors)
+def shot(world: Path, run: Path, workers: int, seconds: float) -> bool:
+    """Start or go on, and kill after so many seconds; whether it was still going then."""
+    process = subprocess.Popen(command(world, run, workers), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return True
+    finally:
+        process.kill()
+        process.communicate()
+    return False
 
 
 def uninterrupted(folder: Path) -> tuple[Path, Path, float]:
@@ -57,18 +63,12 @@ def test_kill_9(tmp_path: Path, kills: int) -> None:
     dice, interrupted, steps, damaged, other = random.Random(kills), 0, [], [], []
     for turn in range(kills):
         run = tmp_path / f"run-{turn}"
-        process = subprocess.Popen(command(world, run, turn % 2 * 2), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        try:
-            process.wait(dice.uniform(0, 1) * seconds if kills > 1 else 0.7 * seconds)
-        except subprocess.TimeoutExpired:
-            interrupted += 1
-        process.kill()
-        process.communicate()
+        interrupted += shot(world, run, turn % 2 * 2, seconds * (dice.uniform(0, 1) if kills > 1 else 0.7))
         again = subprocess.run(command(world, run, 0), check=True, capture_output=True, text=True)
         said = again.stdout + again.stderr
         steps.append(int(found[1]) if (found := re.search(r"after step (\d+) of", said)) else 0)
         damaged += [turn] if "damaged" in said else []
-        other += [] if same(whole, run / "model.safetensors") else [turn]
+        other += [] if same_tensors(whole, run / "model.safetensors") else [turn]
         shutil.rmtree(run)
     print(f"{kills} kills, {interrupted} amid a run, went on from steps {sorted(steps)}")
     assert interrupted, "no run was still going when it was shot"
@@ -83,13 +83,9 @@ def test_kill_9_again_and_again(tmp_path: Path) -> None:
     world, whole, seconds = uninterrupted(tmp_path)
     dice, run = random.Random(0), tmp_path / "run"
     for turn in range(25):
-        process = subprocess.Popen(command(world, run, turn % 2 * 2), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(dice.uniform(0.4, 0.9) * seconds)
-        process.kill()
-        process.communicate()
+        shot(world, run, turn % 2 * 2, dice.uniform(0.4, 0.9) * seconds)
         if (run / "model.safetensors").exists():
             break
     finish(world, run)
     assert turn, "the first shot came too late"
-    assert same(whole, run / "model.safetensors")
+    assert same_tensors(whole, run / "model.safetensors")

@@ -16,6 +16,7 @@ import torch
 from rich.console import Console
 from safetensors import safe_open
 from safetensors.torch import load_file
+from test_train import same_tensors
 from worlds import make_world
 
 from atrous.batches import TrainingSet, augmentation, keys_of_step
@@ -63,11 +64,6 @@ def fit(world: Path, run: Path, *, extend: int | None = None, **options: Any) ->
     held = Recipe.load(run / "recipe.toml") if (run / "recipe.toml").exists() else None
     recipe = again(data, held) if extend and held else draft(data, held=held, **{**SMALL, **options})
     return train(recipe, data, run, extend=extend, **how)
-
-
-def same_tensors(one: Path, other: Path) -> bool:
-    a, b = load_file(one), load_file(other)
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def killed(monkeypatch: pytest.MonkeyPatch, again: Callable[[], Path], counts: tuple[int, ...] = (4,)) -> Path:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
+from test_train import same_tensors
 from torch import nn
 from worlds import make_world
 
@@ -142,11 +143,6 @@ def fit(world: DataSet, folder: Path, **wishes: Any) -> tuple[Path, str]:
     fixed = {"precision": "fp32", "channels_last": True, "fused": True}
     bundle = train(draft(world, held=held, **{**SMALL, **fixed, **wishes}), world, folder, console=console)
     return bundle, console.file.getvalue()  # type: ignore[attr-defined]
-
-
-def same_tensors(one: Path, other: Path) -> bool:
-    a, b = load_file(one), load_file(other)
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_what_was_chosen_moves_the_weights_from_the_first_step(

@@ -43,7 +43,7 @@ from atrous.models import (
 )
 from atrous.models.classifier import from_classifier
 from atrous.models.foreign import FOREIGN
-from atrous.models.zoomed import Zoomed
+from atrous.models.zoomed import zoomed
 
 __all__ = ["MODELS", "create_model", "describe_models", "from_classifier", "list_models"]
 
@@ -120,8 +120,7 @@ def create_model(
         raise WeightsError(
             f"there are no pretrained weights for {name}; leave pretrained off, or use unet with an encoder"
         )
-    page = pages[name](classes, in_channels=in_channels, **options)
-    return page if zoom == 1 and zoom is not True else Zoomed(page, zoom)
+    return zoomed(pages[name](classes, in_channels=in_channels, **options), zoom)
 
 
 @cache

@@ -25,7 +25,7 @@ from torch import nn
 from atrous import models
 from atrous.encoders import Encoder
 from atrous.errors import ModelError
-from atrous.ops.resize import Tail, resize
+from atrous.ops.resize import low_logits, resize
 
 OVERSAMPLE, IMPORTANT = 3, 0.75
 """k and beta of section 3.2: candidates for each point, and the share of points that are the most doubtful ones."""
@@ -167,9 +167,9 @@ def _remember(encoder: nn.Module, inputs: tuple[torch.Tensor, ...], features: tu
 
 def _coarse(page: nn.Module, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """A page's logits (N, K, H, W), and those that the subdivision starts from, (N, K, h, w) over the same field."""
-    start, tail = cast(Any, page).logits_at_stride(image) or (page(image), _to_image(image))
+    start, tail = low_logits(page, image)
     dense = tail.apply(start)
-    return dense, dense if tail.crop or tail.align_corners else start
+    return dense, start if tail.plain else dense
 
 
 @torch.no_grad()
@@ -180,8 +180,7 @@ def _tried(page: Any) -> tuple[int | None, int]:
     whole. The steps of two from the page's logits to the image, one at least.
     """
     encoder, weight, training = getattr(page, "encoder", None), next(page.parameters()), page.training
-    listens = isinstance(encoder, Encoder)
-    handle = encoder.register_forward_hook(_remember) if listens else None
+    handle = encoder.register_forward_hook(_remember) if isinstance(encoder, Encoder) else None
     with _listening() as seen:
         image = torch.zeros(1, page.in_channels, 64, 64, device=weight.device, dtype=weight.dtype)
         _, start = _coarse(page.eval(), image)
@@ -189,7 +188,7 @@ def _tried(page: Any) -> tuple[int | None, int]:
         handle.remove()
     page.train(training)
     doublings = max(1, math.ceil(math.log2(64 / min(start.shape[2:]))))
-    if not seen:
+    if not isinstance(encoder, Encoder) or not seen:
         return None, doublings
     strides = encoder.strides
     return strides.index(4) if 4 in strides else strides.index(min(strides)), doublings
@@ -226,7 +225,3 @@ def _important(logits: torch.Tensor, count: int) -> torch.Tensor:
     order = _doubt(_sample(logits, drawn)).topk(kept, 1).indices  # (N, kept)
     most = drawn.gather(1, order[:, :, None].expand(-1, -1, 2))
     return torch.cat([most, torch.rand(batch, count - kept, 2, device=logits.device, dtype=dtype)], 1)
-
-
-def _to_image(image: torch.Tensor) -> Tail:
-    return Tail((image.shape[2], image.shape[3]))

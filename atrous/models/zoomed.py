@@ -11,21 +11,18 @@ import torch
 from torch import nn
 
 from atrous.errors import ModelError
-from atrous.ops.resize import Tail, resize
+from atrous.ops.resize import Tail, low_logits, resize
 
 
 class Zoomed(nn.Module):
     """Image (N, C, H, W) -> the page's logits of the image `zoom` times as large, (N, K, H, W). Any H, W >= 1.
 
-    The page's parameters are `model...`. Raises ModelError for volumes, for pages that train on points, and for a zoom
-    not in 0.25..8.
+    The page's parameters are `model...`. Raises ModelError for volumes and for pages that train on points.
     """
 
     def __init__(self, model: nn.Module, zoom: float) -> None:
         super().__init__()
-        page, number = cast(Any, model), not isinstance(zoom, bool) and isinstance(zoom, int | float)
-        if not (number and 0.25 <= zoom <= 8):
-            raise ModelError(f"zoom is {zoom!r}; expected a factor from 0.25 to 8, such as 1.5")
+        page = cast(Any, model)
         if hasattr(page, "pairs") or getattr(page, "axes", 2) != 2:
             raise ModelError(f"{type(page).__name__} takes no zoom, which is for pages that label images densely")
         self.model, self.zoom = model, zoom
@@ -43,15 +40,8 @@ class Zoomed(nn.Module):
 
     def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
         """The page's logits before its own resize, where it has a plain one, and the resize to the image."""
-        page, large = cast(Any, self.model), self._enlarged(image)
-        low = page.logits_at_stride(large)
-        if low is None:
-            logits = page(large)
-        else:
-            logits, tail = low
-            if tail.crop is not None or tail.align_corners:  # two resizes that are not one
-                logits = tail.apply(logits)
-        return logits, _to_image(image)
+        logits, tail = low_logits(self.model, self._enlarged(image))
+        return logits if tail.plain else tail.apply(logits), _to_image(image)
 
     def outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The logits, then the page's auxiliary ones, all (N, K, H, W)."""
@@ -64,6 +54,14 @@ class Zoomed(nn.Module):
         times, parts = self._ratio.numerator, self._ratio.denominator
         height, width = ((side * times + parts - 1) // parts for side in image.shape[2:])  # >= 1, dynamic in exports
         return resize(image, (height, width))
+
+
+def zoomed(page: nn.Module, zoom: float) -> nn.Module:
+    """The page, seeing its images `zoom` times as large, 0.25..8; at 1 the page itself. Raises ModelError."""
+    number = not isinstance(zoom, bool) and isinstance(zoom, int | float)
+    if not (number and 0.25 <= zoom <= 8):
+        raise ModelError(f"zoom is {zoom!r}; expected a factor from 0.25 to 8, such as 1.5")
+    return page if zoom == 1 else Zoomed(page, zoom)
 
 
 def _to_image(image: torch.Tensor) -> Tail:

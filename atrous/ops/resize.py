@@ -1,9 +1,10 @@
 """Resizing: the only caller of torch's interpolate in the package, so that one convention holds everywhere."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
+from torch import nn
 from torch.nn import functional
 
 from atrous.errors import DataError
@@ -49,6 +50,11 @@ class Tail:
     crop: tuple[int, int, int, int] | None = None
     align_corners: bool = False
 
+    @property
+    def plain(self) -> bool:
+        """Whether it maps the field of the logits onto the image, so that a resize to another size may stand for it."""
+        return self.crop is None and not self.align_corners
+
     def apply(self, logits: torch.Tensor) -> torch.Tensor:
         """(N, K, h, w) -> (N, K, H, W), or (N, K, height, width) with a crop."""
         if tuple(logits.shape[2:]) != tuple(self.size):  # torch would copy, slowly
@@ -57,3 +63,9 @@ class Tail:
             return logits
         top, left, height, width = self.crop
         return logits[:, :, top : top + height, left : left + width]
+
+
+def low_logits(model: nn.Module, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
+    """A page's logits before its last resize, and that resize; of a page without one, those of the image's size."""
+    low = cast(Any, model).logits_at_stride(image)
+    return low if low is not None else (model(image), Tail(cast(Any, tuple(image.shape[2:]))))

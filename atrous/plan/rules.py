@@ -245,13 +245,12 @@ def _start(
     ):
         if asked is not None and asked != has:
             raise RecipeError(f"{path}: the {what} is {has} there and {asked} here; leave --init or the other away")
-    options |= wishes.get("options") or {}
+    own = {key: wishes[key] for key in ("stride", "channels") if wishes.get(key) is not None}
+    own |= wishes.get("options") or {}
+    options |= own
     more: dict[str, Any] = {key: options.pop(key) for key in ("stride", "channels") if key in options}
-    more |= {key: wishes[key] for key in ("stride", "channels") if wishes.get(key) is not None}
     with torch.device("meta"):
-        network = {**options, **more, "in_channels": channels, "encoder": card.options.get("encoder")}
-        network = {key: value for key, value in network.items() if value is not None}
-        fresh = page_of(create_model(card.model, classes=len(data.labels), **network))
+        fresh = page_of(create_model(card.model, classes=len(data.labels), **card.options | own))
     total, fits = len(fresh.state_dict()), fitting(page_of(net), fresh)
     new = [name for name in fresh.state_dict() if name not in fits]
     if len(new) == total:

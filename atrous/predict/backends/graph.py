@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from io import BytesIO
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from torch.overrides import TorchFunctionMode
 from atrous import __version__
 from atrous.bundle import Card
 from atrous.errors import ModelError
-from atrous.ops.resize import Tail
+from atrous.ops.resize import Tail, low_logits
 from atrous.predict.backends.tails import TailRule
 from atrous.sample import FULL_SCALE
 
@@ -75,8 +75,7 @@ class Graph(nn.Module):
 
     def low(self, x: torch.Tensor) -> tuple[torch.Tensor, Tail]:
         """Normalised image -> logits before the last resize, and that resize."""
-        low = cast(Any, self.model).logits_at_stride(x)
-        return low if low is not None else (self.model(x), Tail(cast(Any, tuple(x.shape[2:]))))
+        return low_logits(self.model, x)
 
     @property
     def output(self) -> str:

@@ -68,19 +68,19 @@ def compiled(network: Any, *, threads: int | None = None, precision: str = "fp32
     core = runtime.Core()
     eight_bits = any(one.get_type_name() == "FakeQuantize" for one in network.get_ops())
 
+    def opened(network: Any) -> Any:
+        return core.compile_model(network, "CPU", settings).create_infer_request()
+
     @lru_cache(maxsize=KEPT)
-    def request(shape: tuple[int, ...] | None) -> Any:
-        one = network
-        if shape is not None:
-            one = network.clone()
-            one.reshape(list(shape))
-        return core.compile_model(one, "CPU", settings).create_infer_request()
+    def of_size(shape: tuple[int, ...]) -> Any:
+        fixed = network.clone()
+        fixed.reshape(list(shape))
+        return opened(fixed)
+
+    of_any_size = None if eight_bits else opened(network)
 
     def run(image: np.ndarray) -> np.ndarray:
-        return request(image.shape if eight_bits else None).infer([image], share_inputs=True)[0]
-
-    if not eight_bits:
-        request(None)
+        return (of_any_size or of_size(image.shape)).infer([image], share_inputs=True)[0]
 
     return run
 

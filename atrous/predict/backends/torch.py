@@ -11,7 +11,7 @@ from torch.nn.utils import fuse_conv_bn_weights
 from torch.overrides import TorchFunctionMode
 
 from atrous.bundle import Card
-from atrous.ops.resize import Tail
+from atrous.ops.resize import Tail, low_logits
 
 
 def from_model(
@@ -68,8 +68,7 @@ class TorchBackend:
         return logits.float(), tail
 
     def _low(self, x: torch.Tensor) -> tuple[torch.Tensor, Tail]:
-        low = cast(Any, self.model).logits_at_stride(x)
-        return low if low is not None else (self.model(x), Tail(cast(Any, tuple(x.shape[2:]))))
+        return low_logits(self.model, x)
 
 
 _BLIND = {"__get__", "dim", "numel", "size"}
