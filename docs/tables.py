@@ -22,7 +22,8 @@ def models_table() -> str:
     """One row a model: name, what it is, parameters with 21 classes, what we measured."""
     measured: dict[str, list[str]] = {}
     for result in tomllib.loads((HERE / "results.toml").read_text()).get("result", []):
-        text = f"{result['miou']:.3f} on {result['data']} ({result['encoder']}, {result['time']})"
+        how = [result[key] for key in ("encoder", "time") if key in result]
+        text = f"{result['miou']:.3f} on {result['data']} ({', '.join(how)})"
         measured.setdefault(result["model"], []).append(text)
     lines = ["| model | what it is | parameters, 21 classes | measured test mIoU |", "|---|---|---|---|"]
     for row in describe_models():

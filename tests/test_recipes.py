@@ -41,7 +41,7 @@ def header(path: Path) -> dict[str, str]:
 def test_there_are_recipes() -> None:
     names = {path.stem for path in RECIPES}
     camvid = {"camvid-deeplabv3plus-lite0", "camvid-deeplabv3plus-lite0-30m", "camvid-unet-lite0"}
-    assert camvid | {"landcover7-unet-lite0", "isbi-em-unet2015-w32", "isbi-em-unet2015-w32-plain"} <= names
+    assert camvid | {"landcover7-unet-lite0", "isbi-em-unet2015-w32", "isbi-em-unet2015-w32-border"} <= names
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
@@ -49,7 +49,8 @@ def test_a_recipe_is_whole(path: Path) -> None:
     decided, told = Recipe.decided(path), header(path)
     assert [field for field in HEADER if not told.get(field)] == []
     assert set(decided) & FROM_DATA <= {"weights"}
-    assert {"model", "weights", "time", "crop", "batch", "lr", "ema"} <= set(decided)
+    assert {"model", "weights", "crop", "batch", "lr", "ema"} <= set(decided)
+    assert len({"time", "steps"} & set(decided)) == 1  # how long
     assert decided["weights"] == "random" or decided["encoder"] in PACKAGED  # to be had without a network
     classes = CLASSES[path.stem.split("-")[0]]
     network = {key: decided[key] for key in ("encoder", "stride", "channels") if key in decided}
@@ -81,7 +82,7 @@ def test_its_commands_exist(path: Path) -> None:
 
 @pytest.mark.parametrize("one, other, keys", [
     ("camvid-deeplabv3plus-lite0", "camvid-deeplabv3plus-lite0-zoom", {"time", "loss", "lr"}),
-    ("isbi-em-unet2015-w32", "isbi-em-unet2015-w32-plain", {"loss", "elastic"}),
+    ("isbi-em-unet2015-w32", "isbi-em-unet2015-w32-border", {"loss", "elastic"}),
     ("camvid-deeplabv3plus-lite0-30m", "camvid-unet-lite0", {"model", "channels", "time"}),
 ])  # fmt: skip
 def test_what_is_compared_differs_in_that_alone(one: str, other: str, keys: set[str]) -> None:
