@@ -88,7 +88,7 @@ class Encoder(nn.Module):
 
     def _missing(self, side: int) -> int:
         """Pixels to add to a side: up to the least size, and on to the grid."""
-        return max(self._least, -(-side // self._grid) * self._grid) - side
+        return max(self._least - side, -side % self._grid)
 
     def _measure(self) -> tuple[int, int]:
         """(least side, grid) of the network, by trying; raises ModelError when it is bound to one size."""

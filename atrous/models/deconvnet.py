@@ -54,7 +54,7 @@ class DeconvNet(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         height, width = image.shape[2:]
-        below, right = (max(LEAST, -(-side // GRID) * GRID) - side for side in (height, width))
+        below, right = (max(LEAST - side, -side % GRID) for side in (height, width))
         pooled, switches = self.encoder.with_switches(pad_reflect(image, 0, below, 0, right))
         x = self.fc7(self.fc6(pooled[-1]))  # (N, 64w, H/32 - 6, W/32 - 6)
         x = self.fc6_deconv(x)  # (N, 8w, H/32, W/32)

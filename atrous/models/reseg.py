@@ -35,10 +35,16 @@ class ReNet(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         columns = x.permute(0, 3, 2, 1)  # (N, w, h, C)
-        columns = self.vertical(columns.flatten(0, 1))[0].unflatten(0, columns.shape[:2])  # (N, w, h, 2U)
-        rows = columns.transpose(1, 2)  # (N, h, w, 2U)
-        rows = self.horizontal(rows.flatten(0, 1))[0].unflatten(0, rows.shape[:2])  # (N, h, w, 2U)
-        return rows.permute(0, 3, 1, 2)
+        rows = _sweep(self.vertical, columns).transpose(1, 2)  # (N, h, w, 2U)
+        return _sweep(self.horizontal, rows).permute(0, 3, 1, 2)
+
+
+def _sweep(layer: nn.GRU, lines: torch.Tensor) -> torch.Tensor:
+    """(N, lines, cells, C) -> (N, lines, cells, 2U). Exporters fix the size of a state that torch makes itself."""
+    images, count, cells, channels = lines.shape
+    state = lines.new_zeros(2, images * count, layer.hidden_size)
+    swept: torch.Tensor = layer(lines.reshape(images * count, cells, channels), state)[0]
+    return swept.reshape(images, count, cells, 2 * layer.hidden_size)
 
 
 class ReSeg(nn.Module):

@@ -203,6 +203,7 @@ def to_program(graph: Graph, card: Card) -> ExportedProgram:
             )
     except Exception as error:  # the exporter raises whatever it meets
         raise ModelError(f"{card.model} cannot be exported for any size ({short(error)})") from error
+    _without_asserts(program.graph_module)
     _whole_ceilings(program.graph_module)
     return program
 
@@ -274,17 +275,29 @@ def _example(graph: Graph, card: Card) -> torch.Tensor:
     return sample(card, (289, 353) if graph.axes == 2 else (36, 52, 68), batch=2)
 
 
+def _without_asserts(module: torch.fx.GraphModule) -> None:
+    """Drop what the exporter believed of the strides of the one picture that it followed, such as that they differ from
+    each other: kernels take any, and what it believes of other sizes is compared.
+    """
+    for node in [node for node in module.graph.nodes if node.target is torch.ops.aten._assert_scalar.default]:
+        module.graph.erase_node(node)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+
+
 def _whole_ceilings(module: torch.fx.GraphModule) -> None:
-    """ceil(a / b) of sizes as -(-a // b): floating-point sizes can neither be saved nor converted."""
+    """ceil(a / b) of sizes as (a + b - 1) // b: floating-point sizes can neither be saved nor converted, and ONNX
+    rounds the quotient of a negative number up.
+    """
     for node in list(module.graph.nodes):
         quotient = node.args[0] if node.target is math.ceil else None
         if not isinstance(quotient, torch.fx.Node) or quotient.target is not operator.truediv:
             continue
         with module.graph.inserting_before(node):
             top, bottom = quotient.args
-            x = _call(module.graph, operator.neg, top)
+            x = _call(module.graph, operator.add, top, bottom)
+            x = _call(module.graph, operator.sub, x, 1)
             x = _call(module.graph, operator.floordiv, x, bottom)
-            x = _call(module.graph, operator.neg, x)
         node.replace_all_uses_with(x)
         module.graph.erase_node(node)
         if not quotient.users:
