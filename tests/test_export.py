@@ -121,6 +121,19 @@ def test_torch_export_equals_eager(name: str, tmp_path: Path) -> None:
     assert json.loads(extra["atrous.json"])["classes"] == list(LABELS.names)
 
 
+@pytest.mark.slow
+def test_torch_export_refuses_a_recurrent_layer(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="reseg cannot be exported for any size"):
+        export_network(*trained("reseg"), tmp_path / "net", to="torch-export")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_an_encoder_that_is_padded_to_its_grid_keeps_its_sizes(tmp_path: Path) -> None:
+    model, card = trained("fpn", encoder="hrnet_w18_small")
+    assert export_network(model, card, tmp_path / "net")[1].agreement >= 0.999
+
+
 def test_the_file_says_what_it_takes_and_gives(tmp_path: Path) -> None:
     import onnx
 

@@ -72,8 +72,9 @@ class Encoder(nn.Module):
         if self._channels_last:
             features = [feature.permute(0, 3, 1, 2) for feature in features]
         if below or right:
-            pairs = zip(features, self.strides, strict=True)
-            features = [feature[:, :, : -(-height // stride), : -(-width // stride)] for feature, stride in pairs]
+            # rounded up by positive numbers: ONNX truncates the quotients of negative ones
+            sides = [((height + stride - 1) // stride, (width + stride - 1) // stride) for stride in self.strides]
+            features = [feature[:, :, :h, :w] for feature, (h, w) in zip(features, sides, strict=True)]
         return tuple(features)
 
     def levels(self) -> tuple[int, ...]:

@@ -276,8 +276,8 @@ def _example(graph: Graph, card: Card) -> torch.Tensor:
 
 
 def _without_asserts(module: torch.fx.GraphModule) -> None:
-    """Drop what the exporter believed of the strides of the one picture that it followed, such as that they differ from
-    each other: kernels take any, and what it believes of other sizes is compared.
+    """Drop what the exporter believed of the one picture that it followed, mostly that two strides differ, which no
+    kernel asks. Whether the graph holds at other sizes is what the comparison shows.
     """
     for node in [node for node in module.graph.nodes if node.target is torch.ops.aten._assert_scalar.default]:
         module.graph.erase_node(node)
