@@ -207,7 +207,7 @@ def _reader(
 
 
 def _scaled(pixels: np.ndarray, scale: float) -> np.ndarray:
-    image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float()
+    image = torch.from_numpy(pixels.astype(np.float32, order="C")).permute(2, 0, 1)[None]
     size = tuple(max(1, round(side * scale)) for side in pixels.shape[:2])
     return resize(image, size)[0].permute(1, 2, 0).contiguous().numpy()
 

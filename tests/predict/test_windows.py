@@ -104,6 +104,7 @@ def test_with_flips_the_mirrored_picture_has_mirrored_labels(window: int) -> Non
 def test_scores_are_means_over_flips_and_scales() -> None:
     parts = [of_page("unet2015", {"width": 2}, window=0, scales=(scale,)) for scale in (0.5, 1.0)]
     image = np.random.default_rng(1).integers(0, 256, (24, 32, 3), np.uint8)
+    image.flags.writeable = False  # as decoders give it; torch must not warn
     both = of_page("unet2015", {"width": 2}, window=0, scales=(0.5, 1.0), flip=True)(image)
     logits = [part(image).logits for part in parts]
     logits += [part(np.ascontiguousarray(image[:, ::-1])).logits[:, :, ::-1] for part in parts]
