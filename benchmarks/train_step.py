@@ -7,7 +7,8 @@ normalisation of 8-bit pictures, forward, backward, clipping, AdamW, moving aver
 DeepLabV3Plus in float32, contiguous: zero_grad, CrossEntropyLoss, backward, torch.optim.AdamW at its defaults, its
 pictures normalised beforehand. Each side is a process of its own (ours changes how the C library keeps memory), and
 they take steps in turn; the medians are compared. --learn: both train so many steps on the same batches of drawn street
-scenes from the same ImageNet weights ([demo] extra), and the mean cross-entropy of the last tenth is printed per seed.
+scenes from the same ImageNet weights ([demo] extra) at the peer's constant rate, and the mean cross-entropy of the last
+tenth is printed per seed.
 """
 
 import argparse
@@ -62,9 +63,13 @@ def write_streets(root: Path) -> Path:
 def recipe_of(root: Path, steps: int, seed: int) -> tuple[Recipe, Any]:
     data = open_dataset(root)
     wishes: dict[str, Any] = {"batch": BATCH, "crop": (SIZE, SIZE), "steps": steps, "seed": seed, "accumulate": 1}
-    plain = {"loss": "ce", "class_weights": (1.0,) * CLASSES}  # what the peer minimises
+    # what the peer minimises, and how: one constant rate for all weights
+    plain = {"loss": "ce", "class_weights": (1.0,) * CLASSES}
+    rates = {"lr": 1e-3, "encoder_lr": 1.0, "warmup": 0, "power": 1e-9}
     pretrained = has_packaged_weights(ENCODER)
-    return draft(data, model="deeplabv3plus", encoder=ENCODER, pretrained=pretrained, say=say, **wishes, **plain), data
+    return draft(
+        data, model="deeplabv3plus", encoder=ENCODER, pretrained=pretrained, say=say, **wishes, **plain, **rates
+    ), data
 
 
 def ours(root: Path, steps: int, seed: int) -> Step:
