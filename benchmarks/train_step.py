@@ -40,6 +40,7 @@ from atrous.run import build
 from atrous.step import take_step
 
 ENCODER, SIZE, BATCH, CLASSES, PICTURES = "tf_efficientnet_lite0", 256, 8, 19, 32
+RATE = 1e-3
 TARGET = 1.9
 Step = Callable[[int], float]
 """The number of a step -> its loss, after the weights have moved."""
@@ -62,14 +63,11 @@ def write_streets(root: Path) -> Path:
 
 def recipe_of(root: Path, steps: int, seed: int) -> tuple[Recipe, Any]:
     data = open_dataset(root)
-    wishes: dict[str, Any] = {"batch": BATCH, "crop": (SIZE, SIZE), "steps": steps, "seed": seed, "accumulate": 1}
-    # what the peer minimises, and how: one constant rate for all weights
-    plain = {"loss": "ce", "class_weights": (1.0,) * CLASSES}
-    rates = {"lr": 1e-3, "encoder_lr": 1.0, "warmup": 0, "power": 1e-9}
+    plain: dict[str, Any] = {"batch": BATCH, "crop": (SIZE, SIZE), "steps": steps, "seed": seed, "accumulate": 1}
+    plain |= {"loss": "ce", "class_weights": (1.0,) * CLASSES}  # what the peer minimises
+    plain |= {"lr": RATE, "encoder_lr": 1.0, "warmup": 0, "power": 1e-9}  # and at its rate: of all weights, to the end
     pretrained = has_packaged_weights(ENCODER)
-    return draft(
-        data, model="deeplabv3plus", encoder=ENCODER, pretrained=pretrained, say=say, **wishes, **plain, **rates
-    ), data
+    return draft(data, model="deeplabv3plus", encoder=ENCODER, pretrained=pretrained, say=say, **plain), data
 
 
 def ours(root: Path, steps: int, seed: int) -> Step:
@@ -113,7 +111,7 @@ def theirs(root: Path, steps: int, seed: int) -> Step:
         load_pretrained(model.encoder, ENCODER, 3, True)
     model.train()
     criterion = torch.nn.CrossEntropyLoss(ignore_index=255)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
     loaded = [
         ((images.float() / 255 - 0.5) / 0.5, labels.long())
         for images, labels, _ in batches(data.splits["train"], recipe, 0, steps)
