@@ -174,7 +174,7 @@ def test_a_run_starts_from_a_bundle_as_far_as_it_fits(tmp_path: Path) -> None:
     world, said = make_world(tmp_path / "world"), []
     first = fit(world, tmp_path / "first", options={"skips": False})
     data = open_dataset(world)
-    wishes = {"batch": 2, "crop": (32, 32), "steps": 4, "lr": 1e-12, "ema": None}
+    wishes = {"pretrained": True, "batch": 2, "crop": (32, 32), "steps": 4, "lr": 1e-12, "ema": None}
     drawn = draft(data, init=str(tmp_path / "first"), say=said.append, **wishes)
     assert (drawn.model, drawn.encoder, drawn.options) == ("unet", "test_resnet", {"skips": False})
     assert len(said) == 1

@@ -120,7 +120,7 @@ def drafted(
         needs = Needs(model, len(data.labels), {**network, **own, **fields["options"]})
         batch, crop = fields.get("batch", chosen["batch"].value), fields.get("crop", chosen["crop"].value)
         chosen |= fitted(fit(needs, batch, tuple(crop), free_memory()), chosen["crop"], {"crop", "accumulate"} - asked)
-    if held is not None and pretrained is None:
+    if held is not None and (pretrained is None or held.init):  # its bundle's weights took the encoder's place
         weights, mean, std = held.weights, held.mean, held.std
     elif card is not None:
         weights, mean, std = "random", card.mean, card.std
