@@ -40,7 +40,7 @@ def header(path: Path) -> dict[str, str]:
 
 def test_there_are_recipes() -> None:
     names = {path.stem for path in RECIPES}
-    camvid = {"camvid-deeplabv3plus-lite0", "camvid-deeplabv3plus-lite0-30m", "camvid-unet-lite0"}
+    camvid = {"camvid-deeplabv3plus-lite0", "camvid-deeplabv3plus-lite0-30m", "camvid-unet-lite0", "camvid-unet-lite0-60m"}
     assert camvid | {"landcover7-unet-lite0", "isbi-em-unet2015-w32", "isbi-em-unet2015-w32-border"} <= names
 
 
@@ -83,8 +83,8 @@ def test_its_commands_exist(path: Path) -> None:
 @pytest.mark.parametrize("one, other, keys", [
     ("camvid-deeplabv3plus-lite0", "camvid-deeplabv3plus-lite0-zoom", {"time", "loss", "lr"}),
     ("isbi-em-unet2015-w32", "isbi-em-unet2015-w32-border", {"loss", "elastic"}),
-    ("camvid-deeplabv3plus-lite0-30m", "camvid-unet-lite0", {"model", "channels", "time"}),
-    ("camvid-deeplabv3plus-lite0-zoom", "camvid-unet-lite0-zoom", {"model", "channels", "time", "steps"}),
+    ("camvid-deeplabv3plus-lite0-30m", "camvid-unet-lite0-60m", {"model", "channels", "time"}),
+    ("camvid-deeplabv3plus-lite0-zoom", "camvid-unet-lite0", {"model", "channels", "time", "steps"}),
 ])  # fmt: skip
 def test_what_is_compared_differs_in_that_alone(one: str, other: str, keys: set[str]) -> None:
     a, b = (Recipe.decided(ROOT / "recipes" / f"{name}.toml") for name in (one, other))
