@@ -10,25 +10,25 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from atrous import ranks
-from atrous.batches import Transform
 from atrous.bundle import Card, load_bundle, save_bundle
 from atrous.datasets import DataSet, open_dataset
 from atrous.datasets.folds import fold_of
 from atrous.doctor import Witness, line
-from atrous.ensemble import Ensemble, folds_in, load_network
 from atrous.errors import DataError, ModelError, RecipeError, WeightsError, nearest
-from atrous.evaluate import Evaluation, evaluate, pooled
+from atrous.evaluate.evaluation import Evaluation, evaluate, pooled
 from atrous.files import write_atomically
 from atrous.labels import LabelSet
-from atrous.loggers import Logger
 from atrous.models import list_models
 from atrous.plan import again, draft, fingerprint
 from atrous.predict import Predictor
 from atrous.predict.backends import EXPORTED, open_exported
-from atrous.recipe import Recipe
+from atrous.predict.ensemble import Ensemble, folds_in, load_network
 from atrous.report import report_run
-from atrous.train import train
+from atrous.train import processes
+from atrous.train.batches import Transform
+from atrous.train.loggers import Logger
+from atrous.train.loop import train
+from atrous.train.recipe import Recipe
 from atrous.zoo.fetch import located
 from atrous.zoo.shipped import absence
 
@@ -61,7 +61,7 @@ class Segmenter:
         self._wishes = {"model": model, "encoder": encoder, "pretrained": pretrained, **wishes}
         self._predictor: Predictor | None = None
 
-    @ranks.joined()
+    @processes.joined()
     def fit(
         self,
         data: Path | str | DataSet,
@@ -77,7 +77,7 @@ class Segmenter:
         loggers: Sequence[Logger] = (),
         classes: Path | str | None = None,
         ignore: Sequence[int] = (),
-        strategy: ranks.Strategy = "ddp",
+        strategy: processes.Strategy = "ddp",
         console: Console | None = None,
     ) -> "Segmenter":
         """Train on a folder of images and masks; resumes the run in `out` (default `runs/<name of data>`).
@@ -86,10 +86,10 @@ class Segmenter:
         workers: loader processes. cache_mb: memory for decoded pictures, in MiB, of a folder that is opened here.
         transform: one of torchvision v2 for every augmented crop (docs/augmentation.md); give it again to resume.
         folds: so many runs, `out/fold-1` and so on, each validated on pictures of its own; they predict together.
-        extend: so many steps more of a finished run. loggers: who is told of losses and scores (`atrous.loggers`).
+        extend: so many steps more of a finished run. loggers: who is told of losses and scores (`train.loggers`).
         strategy: of several processes, "ddp" or "fsdp" (docs/training.md).
         """
-        console = ranks.voice(console or Console())
+        console = processes.voice(console or Console())
         if not isinstance(data, DataSet):
             data = open_dataset(data, classes=Path(classes) if classes else None, ignore=ignore, cache_mb=cache_mb)
         folder = Path(out) if out else Path("runs") / data.root.resolve().name
@@ -114,7 +114,7 @@ class Segmenter:
         """One run, its scores and its page; the scores where they were not there yet."""
         console = how["console"]
         saved = folder / "recipe.toml"
-        held = ranks.from_first(lambda: Recipe.load(saved) if saved.exists() else None)
+        held = processes.from_first(lambda: Recipe.load(saved) if saved.exists() else None)
         if held is not None and held.fold and "fold" not in wishes:  # one fold of several, by its own folder
             wishes, data = {**wishes, "fold": held.fold}, fold_of(data, *held.fold)
 
@@ -123,13 +123,13 @@ class Segmenter:
                 return again(data, held, **wishes)
             return draft(data, held=held, say=lambda text: console.print(f"[bold yellow]{text}[/]"), **wishes)
 
-        recipe = ranks.from_first(drafted)
-        if not ranks.first() and fingerprint(data) != recipe.fingerprint:
+        recipe = processes.from_first(drafted)
+        if not processes.first() and fingerprint(data) != recipe.fingerprint:
             raise DataError(f"{data.root}: holds other images or classes here than where the run's first process is")
         bundle, page = train(recipe, data, folder, **how), folder / "report.html"
         self._predictor = Predictor(*load_bundle(bundle), device=_device())
         judged = page.exists() and page.stat().st_mtime >= bundle.stat().st_mtime
-        if judged or "val" not in data.splits or not ranks.first():
+        if judged or "val" not in data.splits or not processes.first():
             return None
         result = self.evaluate(data, "val")
         write_atomically(folder / "metrics.json", json.dumps({"val": result.summary()}, indent=1).encode())
@@ -153,10 +153,10 @@ class Segmenter:
         for fold, part in enumerate(parts, 1):
             how["console"].print(f"fold {fold} of {folds}", highlight=False)
             found = self._train(part, folder / f"fold-{fold}", {**wishes, "fold": (fold, folds)}, how)
-            if ranks.first():
+            if processes.first():
                 results.append(found or self.evaluate(part, "val"))
         self._predictor = Predictor(*load_network(folder), device=_device())
-        if not ranks.first():
+        if not processes.first():
             return
         whole = pooled(results)
         single = [result.miou for result in results]

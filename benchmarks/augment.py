@@ -31,12 +31,12 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
-from atrous.batches import TrainingSet
 from atrous.datasets import Pairs, open_dataset
 from atrous.io import write_image, write_mask
 from atrous.labels import CITYSCAPES19
-from atrous.measure import keep_freed_memory
-from atrous.objective import Normalise
+from atrous.train.autotune import keep_freed_memory
+from atrous.train.batches import TrainingSet
+from atrous.train.objective import Normalise
 from atrous.transforms import Augment, generator
 
 CROP, BATCH, BATCHES = 512, 4, 2

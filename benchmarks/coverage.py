@@ -14,7 +14,7 @@ import argparse
 import cv2
 import numpy as np
 
-from atrous.evaluate import Evaluation
+from atrous.evaluate.evaluation import Evaluation
 from atrous.labels import LabelSet
 from atrous.ops import count_pairs
 from atrous.ops.stats import bootstrap, iou_of_sums

@@ -30,7 +30,7 @@ from parts.street import street
 from parts.timing import there
 from PIL import Image
 
-from atrous.evaluate import Evaluation, evaluate, from_folder
+from atrous.evaluate.evaluation import Evaluation, evaluate, from_folder
 from atrous.io import read_mask
 from atrous.labels import CITYSCAPES19, LabelSet
 from atrous.sample import Sample

@@ -35,7 +35,8 @@ from PIL import Image
 from torch import nn
 
 from atrous.bundle import Card
-from atrous.export import export_network
+from atrous.export.files import export_network
+from atrous.export.int8 import by_nncf
 from atrous.labels import LabelSet
 from atrous.models import create_model
 from atrous.predict import Predictor
@@ -43,7 +44,6 @@ from atrous.predict.backends.choice import candidates
 from atrous.predict.backends.exported import Exported
 from atrous.predict.backends.graph import Graph, describe, tail_rule
 from atrous.predict.backends.onnx import kept_onnx
-from atrous.quantise import by_nncf
 
 CLASSES = 21
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)

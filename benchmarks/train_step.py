@@ -2,7 +2,7 @@
 
     python benchmarks/train_step.py [--rounds 25] [--learn 150] [--seeds 2]
 
-Ours is `atrous.step.take_step` with the precision, layout and optimiser that `atrous train` measures and chooses here:
+Ours is `train.step.take_step` with the precision, layout and optimiser that `atrous train` measures and chooses here:
 normalisation of 8-bit pictures, forward, backward, clipping, AdamW, moving average. The peer is smp 0.6.0's
 DeepLabV3Plus in float32, contiguous: zero_grad, CrossEntropyLoss, backward, torch.optim.AdamW at its defaults, its
 pictures normalised beforehand. Each side is a process of its own (ours changes how the C library keeps memory), and
@@ -29,15 +29,15 @@ from parts.timing import print_ratios, there
 from PIL import Image
 from rich.console import Console
 
-from atrous.batches import batches
 from atrous.datasets import open_dataset
 from atrous.encoders.weights import has_packaged_weights, load_pretrained
 from atrous.files import write_atomically
-from atrous.measure import FABRIC_PRECISION, keep_freed_memory, settle
 from atrous.plan import draft
-from atrous.recipe import Recipe
-from atrous.run import build
-from atrous.step import take_step
+from atrous.train.autotune import FABRIC_PRECISION, keep_freed_memory, settle
+from atrous.train.batches import batches
+from atrous.train.recipe import Recipe
+from atrous.train.run import build
+from atrous.train.step import take_step
 
 ENCODER, SIZE, BATCH, CLASSES, PICTURES = "tf_efficientnet_lite0", 256, 8, 19, 32
 RATE = 1e-3

@@ -34,7 +34,7 @@ from torchvision.transforms import v2
 
 from atrous.datasets import DataSet, Pairs, open_dataset
 from atrous.encoders.weights import load_pretrained
-from atrous.evaluate import evaluate
+from atrous.evaluate.evaluation import evaluate
 from atrous.files import write_atomically
 from atrous.io import write_mask
 from atrous.sample import Sample

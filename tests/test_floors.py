@@ -8,35 +8,29 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "atrous"
 
 FLOORS = [
-    {"errors", "files", "labels", "sample"},
+    {"errors", "files", "labels", "progress", "sample"},
     {"ops"},
-    {"io", "transforms", "losses", "metrics", "visual", "loggers", "layers", "refine", "stop"},
-    {"encoders", "datasets", "ranks"},
-    {"models"},
-    {"bundle", "recipe", "objective", "checkpoint", "batches", "zoo", "refined"},
-    {"optimise", "ensemble", "teacher", "spread"},
-    {"predict", "evaluate", "inspect", "measure", "run", "runner"},
-    {"step", "validation"},
-    {"doctor", "plan", "train", "export", "bench"},
+    {"io", "layers", "losses", "metrics", "refine", "transforms", "visual"},
+    {"compat", "datasets", "encoders"},
+    {"doctor", "inspect", "models"},
+    {"bundle"},
+    {"zoo"},
+    {"predict"},
+    {"evaluate"},
+    {"export", "train"},
+    {"plan"},
     {"report"},
     {"segmenter"},
-    {"demo", "judge", "quantise", "light"},
-    {"account"},
-    {"calibrate", "tune", "refining"},
-    {"cli", "compat", "__init__"},
+    {"demo"},
+    {"cli", "__init__"},
     {"__main__"},
 ]
 FLOOR = {unit: number for number, units in enumerate(FLOORS) for unit in units}
 
 ALLOWED = {
     ("labels", "errors"): "vocabulary: every message is an AtrousError",
-    ("checkpoint", "bundle"): "one way to write tensors",
-    ("batches", "recipe"): "a batch is a function of the recipe",
-    ("predict", "inspect"): "which tiles equal the whole, and what a window takes, is known from the network",
-    ("plan", "doctor"): "what the doctor calls rare, and how it looks at a picture, holds for a plan too",
-    ("run", "evaluate"): "a run keeps what it scored",
-    ("zoo", "bundle"): "weights of others become a bundle",
-    ("bundle", "refined"): "a card builds the whole network, its last layer too",
+    ("evaluate", "segmenter"): "for now: what opens a run is still in the facade",
+    ("zoo", "train"): "for now: the progress bar is still among the loggers",
 }
 
 

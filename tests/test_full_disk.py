@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from runs import SMALL, fit
 from safetensors.torch import load, load_file
-from test_train import SMALL, fit
 from worlds import make_world
 
 from atrous.cli import explain
@@ -32,7 +32,7 @@ def test_a_write_that_fails_leaves_the_one_before(
         original(handle)
 
     monkeypatch.setattr("os.fsync", full)
-    monkeypatch.setattr("atrous.train.SAVE_EVERY", 0.0)
+    monkeypatch.setattr("atrous.train.loop.SAVE_EVERY", 0.0)
     with pytest.raises(OSError) as caught:
         fit(world, run)
     assert explain(caught.value) == 2

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_train import same_tensors
+from runs import same_tensors
 from worlds import make_world
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")

@@ -12,21 +12,21 @@ from PIL import Image
 from typer.main import get_command
 from worlds import make_world
 
-from atrous import demo
 from atrous.cli import app
 from atrous.datasets import open_dataset
+from atrous.demo import demo
 from atrous.encoders.weights import PACKAGED
 from atrous.errors import RecipeError
 from atrous.losses import make_loss
 from atrous.models import create_model
-from atrous.recipe import Recipe
 from atrous.segmenter import FROM_DATA, Segmenter, wishes_of
+from atrous.train.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
 CLASSES = {"camvid": 11, "landcover7": 7, "isbi": 2}
 HEADER = ("paper", "data", "command", "judged", "time", "expected", "obtained")
-sys.path.insert(0, str(ROOT / "recipes"))
+sys.path.insert(0, str(ROOT / "scripts"))
 
 import isbi_em  # noqa: E402
 import isbi_scores  # noqa: E402

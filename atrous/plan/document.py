@@ -13,14 +13,14 @@ import torch
 from atrous.datasets import DataSet, open_dataset, open_source
 from atrous.datasets.classes import Progress
 from atrous.datasets.tree import Source
-from atrous.measure import settle
 from atrous.models import MODELS
 from atrous.plan.cases import cases_of, channel_names
 from atrous.plan.medical import plan_volumes
 from atrous.plan.rules import drafted
-from atrous.recipe import Recipe
-from atrous.run import build
-from atrous.validation import validation_seconds
+from atrous.train.autotune import settle
+from atrous.train.recipe import Recipe
+from atrous.train.run import build
+from atrous.train.validation import validation_seconds
 
 NO_REASON = "what belongs to the run or follows from other lines"
 

@@ -27,15 +27,15 @@ from atrous.bundle import Card, load_bundle
 from atrous.datasets import DataSet, channel_statistics
 from atrous.doctor.balance import RARE
 from atrous.doctor.findings import share
-from atrous.ensemble import digest
 from atrous.errors import DataError, ModelError, RecipeError, WeightsError, nearest
 from atrous.models import MODELS, create_model
+from atrous.models.refined import page_of
 from atrous.plan.facts import KINDS, SIZES, UP, Facts, facts_of
 from atrous.plan.memory import Fit, Needs, fit, free_memory
-from atrous.recipe import Recipe
-from atrous.refined import page_of
-from atrous.run import fitting
+from atrous.predict.ensemble import digest
 from atrous.sample import FULL_SCALE
+from atrous.train.recipe import Recipe
+from atrous.train.run import fitting
 from atrous.zoo.fetch import located
 
 DEFAULT_MODEL, DEFAULT_ENCODER = "deeplabv3plus", "tf_efficientnet_lite0"

@@ -13,7 +13,7 @@ from atrous.errors import ModelError
 from atrous.io import write_mask
 from atrous.labels import LabelSet
 from atrous.predict.decoding import PLAIN, Decoding
-from atrous.predict.refinement import Refinement
+from atrous.refine.named import Refinement
 from atrous.visual import overlay
 
 

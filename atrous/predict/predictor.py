@@ -20,9 +20,9 @@ from atrous.predict.backends import Backend, open_backend
 from atrous.predict.decoding import choose
 from atrous.predict.memory import Needs
 from atrous.predict.prediction import Prediction
-from atrous.predict.refinement import choose_refinement
 from atrous.predict.windows import Cut, Cutting, blended, blended_scores, exact, exact_scores, mean_scores
 from atrous.predict.windows import choose as choose_cut
+from atrous.refine.named import choose_refinement
 from atrous.sample import FULL_SCALE
 
 

@@ -4,7 +4,7 @@
     ConvCRF  2018  arXiv 1805.04777  mean field in a window, exactly; the widths of its kernels learn too
 
 Both start as a dense CRF with a Potts model would, sharpen from the first step on, and are trained behind a network by
-`atrous train --refine` (`atrous.refined.Refined`). Images are raw, 0..255, any number of channels; distances in colour
+`atrous train --refine` (`models.refined.Refined`). Images are raw, 0..255, any number of channels; distances in colour
 are in those units, distances in position in pixels. A pixel is its own neighbour (the self term is in). No gradient
 goes to the image. Under autocast both compute in float32.
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from atrous.datasets import Pairs
-from atrous.evaluate import Evaluation
+from atrous.evaluate.evaluation import Evaluation
 
 FEW_IMAGES = 10
 """A class that fewer images show has an interval that says little."""

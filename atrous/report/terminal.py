@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from atrous.evaluate import Evaluation
+from atrous.evaluate.evaluation import Evaluation
 from atrous.metrics import scores
 
 

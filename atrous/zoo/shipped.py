@@ -1,7 +1,7 @@
 """Weights trained here: bundles inside the package, ready without a network.
 
 atrous/zoo/weights/NAME.safetensors    float16 as far as it fits, at most `LARGEST` bytes, with a whole card
-`recipes/publish.py` makes such a file of a finished run. What is listed is what is there.
+`scripts/publish.py` makes such a file of a finished run. What is listed is what is there.
 """
 
 from pathlib import Path

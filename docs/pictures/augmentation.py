@@ -9,9 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from atrous.batches import TrainingSet
 from atrous.datasets import landcover, open_dataset
 from atrous.io import write_image
+from atrous.train.batches import TrainingSet
 from atrous.transforms import Augment
 
 SIDE, COLUMNS = 132, 8

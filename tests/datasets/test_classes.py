@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from make_pairs import make_pairs
 from PIL import Image
 
 from atrous.datasets import open_dataset, open_source
 from atrous.datasets.classes import count_values
 from atrous.errors import DataError
 from atrous.labels import LabelSet
-from tests.datasets.make_pairs import make_pairs
 
 TOML = """
 ignore = [9]

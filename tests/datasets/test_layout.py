@@ -4,10 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from make_pairs import make_pairs
 
 from atrous.datasets import find_pairs
 from atrous.errors import DataError
-from tests.datasets.make_pairs import make_pairs
 
 
 def stems(root: Path) -> dict[str, list[str]]:

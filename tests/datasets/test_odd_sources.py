@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from make_layouts import MAKERS, SIZE, box, image, save, scene, shape, write_json
 from PIL import Image
 
 from atrous.datasets import open_dataset, open_source
 from atrous.errors import DataError
-from tests.datasets.make_layouts import MAKERS, SIZE, box, image, save, scene, shape, write_json
 
 
 def change(path: Path, edit: Callable[[Any], object]) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from make_pairs import make_pair, make_pairs
 from PIL import Image
 
 from atrous.datasets import DataSet, Pair, channel_statistics, open_dataset
@@ -12,7 +13,6 @@ from atrous.datasets import tree as module
 from atrous.datasets.pairs import hold_out
 from atrous.errors import DataError
 from atrous.labels import LabelSet
-from tests.datasets.make_pairs import make_pair, make_pairs
 
 
 def with_splits(root: Path, train: int = 4, val: int = 2) -> Path:

@@ -4,10 +4,10 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from make_layouts import box, counts_of, pack_brush, text_of
 
 from atrous.datasets.rle import decode_brush, decode_counts, runs_of
 from atrous.datasets.shapes import area, fill, is_outside, points_of
-from tests.datasets.make_layouts import box, counts_of, pack_brush, text_of
 
 needs_coco = pytest.mark.skipif(find_spec("pycocotools") is None, reason="pycocotools, the reference, is not installed")
 

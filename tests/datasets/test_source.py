@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from make_layouts import MAKERS
 
 from atrous.datasets import LAYOUTS, open_dataset, open_source
 from atrous.datasets.convert import convert, names
@@ -12,7 +13,6 @@ from atrous.datasets.tree import Pair
 from atrous.errors import DataError
 from atrous.io import read_mask
 from atrous.labels import ADE150, CAMVID11, CITYSCAPES19, VOC21, LabelSet
-from tests.datasets.make_layouts import MAKERS
 
 
 @pytest.mark.parametrize("made", MAKERS)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from make_layouts import SIZE, Masks, decathlon, nnunet_volumes, write_nifti
 
 from atrous.datasets import open_dataset, open_source
 from atrous.datasets.convert import convert
 from atrous.errors import DataError, MissingExtra
 from atrous.io.volumes import read_labels, read_volume, volume_size
 from atrous.labels import LabelSet
-from tests.datasets.make_layouts import SIZE, Masks, decathlon, nnunet_volumes, write_nifti
 
 needs_simpleitk = pytest.mark.skipif(find_spec("SimpleITK") is None, reason="SimpleITK ([medical]) is not installed")
 BOTH = pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from faults import images, masks, no_mask, painted, shifted, sound_set, truncated_jpeg
+from make_layouts import Masks, cityscapes, voc
 
 from atrous.cli import main
 from atrous.doctor import KINDS, examine, write_page
-from tests.datasets.make_layouts import Masks, cityscapes, voc
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 

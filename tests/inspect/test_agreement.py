@@ -1,10 +1,8 @@
 """Theory and measurement, which share no code but the stages, tell the same field of every stage of every page."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
+from forms import build
 from torch import nn
 
 from atrous.inspect.inspection import widest
@@ -12,13 +10,6 @@ from atrous.inspect.measured import OUTPUT, Measured
 from atrous.inspect.seams import axes_of, barred, settle, span
 from atrous.inspect.walk import walk
 from atrous.models import MODELS, create_model
-
-_path = Path(__file__).parents[1] / "models" / "test_contract.py"
-_spec = importlib.util.spec_from_file_location("contract_of_models", _path)
-assert _spec
-assert _spec.loader
-contract = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(contract)
 
 LENGTH = {
     "attention_unet": 416, "deconvnet": 832, "deeplabv1": 512, "deeplabv2": 640, "enet": 1280, "fcn16s": 512,
@@ -35,7 +26,7 @@ NARROW = {"fcn16s", "fcn32s", "fcn8s", "deeplabv1"}
 
 def small(name: str) -> nn.Module:
     """The page as the contract test builds it, narrower still where its border of 100 pixels costs much."""
-    model = contract.build(name, {"width": 2} if name in NARROW else {})
+    model = build(name, {"width": 2} if name in NARROW else {})
     return model.eval()
 
 

@@ -1,24 +1,16 @@
 """Multiply-adds and memory against torch's own counters, real runs, and by hand."""
 
-import importlib.util
 import warnings
-from pathlib import Path
 
 import pytest
 import torch
+from forms import VOLUMES, build
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from atrous.inspect import inspect_model
 from atrous.inspect.inspection import kept_for_backward
 from atrous.inspect.walk import walk
-
-_path = Path(__file__).parents[1] / "models" / "test_contract.py"
-_spec = importlib.util.spec_from_file_location("contract_for_costs", _path)
-assert _spec
-assert _spec.loader
-contract = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(contract)
 
 
 class Chain(nn.Sequential):
@@ -48,8 +40,8 @@ def test_multiply_adds_by_hand() -> None:
 )
 def test_multiply_adds_are_half_of_torchs_flops(name: str) -> None:
     device = "meta" if name == "segformer" else "cpu"  # the CPU's fused attention is not among torch's counts
-    model = contract.build(name, {}).eval().to(device)
-    image = torch.randn(1, 3, *((16, 32, 16) if name in contract.VOLUMES else (48, 64)), device=device)
+    model = build(name, {}).eval().to(device)
+    image = torch.randn(1, 3, *((16, 32, 16) if name in VOLUMES else (48, 64)), device=device)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(image)
     assert 2 * walk(model, image.shape).multiply_adds == counter.get_total_flops()
@@ -63,7 +55,7 @@ def test_bytes_kept_for_the_backward_pass_by_hand() -> None:
 
 @pytest.mark.parametrize("name", ["unet", "segnet", "deeplabv3", "fcn8s", "unet2015", "enet"])
 def test_bytes_kept_are_those_of_a_real_training_pass(name: str) -> None:
-    model, seen = contract.build(name, {}).train(), {}
+    model, seen = build(name, {}).train(), {}
     weights = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
     image = torch.randn(1, 3, 64, 96)
 
@@ -90,7 +82,7 @@ def test_most_activations_at_once_by_hand() -> None:
 
 @pytest.mark.parametrize("name", ["unet", "fcn", "segnet_basic"])
 def test_most_activations_at_once_are_what_the_allocator_counts(name: str) -> None:
-    model, image = contract.build(name, {}).eval(), torch.randn(1, 3, 128, 192)
+    model, image = build(name, {}).eval(), torch.randn(1, 3, 128, 192)
     with torch.no_grad():
         model(image)  # whatever is made once
         with warnings.catch_warnings():
@@ -110,7 +102,7 @@ def test_most_activations_at_once_are_what_the_allocator_counts(name: str) -> No
 
 
 def test_the_rows_and_what_is_between_them_add_up() -> None:
-    model = contract.build("hrnet_ocr", {})
+    model = build("hrnet_ocr", {})
     found = inspect_model(model, (64, 96), measure=False)
     for key, total in (("parameters", found.parameters), ("multiply_adds", found.multiply_adds), ("kept", found.kept)):
         assert sum(getattr(row, key) for row in found.stages) + found.between[key] == total

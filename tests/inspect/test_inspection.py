@@ -1,6 +1,5 @@
 """The verb: the table, one JSON document, the pictures, and one sentence for what cannot be."""
 
-import importlib.util
 import json
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from forms import build
 from PIL import Image
 
 from atrous.bundle import Card, save_bundle
@@ -19,13 +19,6 @@ from atrous.inspect.picture import scene, within
 from atrous.inspect.text import amount, sides_text
 from atrous.labels import LabelSet
 from atrous.models import create_model
-
-_path = Path(__file__).parents[1] / "models" / "test_contract.py"
-_spec = importlib.util.spec_from_file_location("contract_for_inspection", _path)
-assert _spec
-assert _spec.loader
-contract = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(contract)
 
 SMALL = ("--encoder", "test_resnet", "--size", "64", "96")
 
@@ -98,7 +91,7 @@ def test_mistakes_are_one_sentence(arguments: list[str], words: str, capsys: pyt
 
 
 def test_volumes_have_three_sides(capsys: pytest.CaptureFixture[str]) -> None:
-    model = contract.build("vnet", {"left": (1, 1, 1), "right": (1, 1)})
+    model = build("vnet", {"left": (1, 1, 1), "right": (1, 1)})
     found = inspect_model(model, (8, 16, 24), measure=False)
     assert found.size == (8, 16, 24)
     assert len(found.reach.largest or ()) == 3
@@ -142,7 +135,7 @@ def test_plots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_skip_is_an_arrow() -> None:
-    found = inspect_model(contract.build("unet", {}), (64, 64), measure=False)
+    found = inspect_model(build("unet", {}), (64, 64), measure=False)
     names = {-1: "image", len(found.stages): "logits"} | {k: row.name for k, row in enumerate(found.stages)}
     edges = {(names[a], names[b]) for a, b in found.edges}
     skips = {

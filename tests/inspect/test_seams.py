@@ -1,22 +1,14 @@
 """Tiles with the halo equal the whole to rounding, tiles with one step less do not, and why others have none."""
 
 import dataclasses
-import importlib.util
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import torch
+from forms import build
 
 from atrous.errors import ModelError
 from atrous.inspect import Halo, NoHalo, halo
-
-_path = Path(__file__).parents[1] / "models" / "test_contract.py"
-_spec = importlib.util.spec_from_file_location("contract_for_seams", _path)
-assert _spec
-assert _spec.loader
-contract = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(contract)
 
 SEAMLESS = [
     ("fcn8s", {"padding": "same", "width": 2}),
@@ -75,7 +67,7 @@ def far(model: torch.nn.Module, found: Halo, side: int) -> float:
 )
 def test_tiles_with_the_halo_equal_the_whole_and_with_less_do_not(name: str, options: dict[str, object]) -> None:
     torch.manual_seed(0)
-    model = contract.build(name, options).eval().double()
+    model = build(name, options).eval().double()
     found = halo(model)
     assert isinstance(found, Halo), found
     align = found.align[0]
@@ -94,7 +86,7 @@ def test_tiles_with_the_halo_equal_the_whole_and_with_less_do_not(name: str, opt
 @pytest.mark.parametrize("name, options", [("unet2015", {"width": 2}), ("fcn8s", {"width": 2}), ("segnet", {})])
 def test_in_float32_the_difference_shows_at_the_fifth_digit(name: str, options: dict[str, object]) -> None:
     torch.manual_seed(0)
-    model = contract.build(name, options).eval()
+    model = build(name, options).eval()
     found = halo(model)
     side, step = 2 * found.before[0] + 4 * found.align[0], found.align[0]
     image = torch.randn(1, 3, side, 24)
@@ -134,7 +126,7 @@ WITHOUT = {
 
 @pytest.mark.parametrize("name", WITHOUT)
 def test_where_there_is_none_the_reason_and_the_layer_are_told(name: str) -> None:
-    found = halo(contract.build(name, {}))
+    found = halo(build(name, {}))
     assert isinstance(found, NoHalo)
     reason, layer = WITHOUT[name]
     assert reason in found.reason
@@ -142,20 +134,20 @@ def test_where_there_is_none_the_reason_and_the_layer_are_told(name: str) -> Non
 
 
 def test_bins_that_grow_with_the_image_are_no_window() -> None:
-    found = halo(contract.build("pspnet", {"bins": (2, 3)}))
+    found = halo(build("pspnet", {"bins": (2, 3)}))
     assert isinstance(found, NoHalo)
     assert "grow with the image" in found.reason
 
 
 def test_points_that_the_values_choose_have_no_field() -> None:
-    model = contract.build("pointrend", {"base": "unet2015", "encoder": None, "base_options": {"width": 2}, "cells": 9})
+    model = build("pointrend", {"base": "unet2015", "encoder": None, "base_options": {"width": 2}, "cells": 9})
     found = halo(model)
     assert isinstance(found, NoHalo)
     assert "not defined" in found.reason or "topk" in found.reason
 
 
 def test_the_model_is_left_as_it_is() -> None:
-    model = contract.build("fcn", {}).train()
+    model = build("fcn", {}).train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     modes, hooks = [m.training for m in model.modules()], sum(len(m._forward_hooks) for m in model.modules())
     halo(model)

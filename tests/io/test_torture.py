@@ -1,6 +1,6 @@
 """Mutated files and bombs end in a picture or a DataError: no crash, no hang, no other exception, no memory.
 
-They are read in processes of their own (tests/torture.py). The last full result is docs/torture.json:
+They are read in processes of their own (tests/helpers/torture.py). The last full result is docs/torture.json:
 `ATROUS_TORTURE=docs/torture.json pytest -m torture tests/io/test_torture.py` writes it.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from torture import KINDS, MUTATIONS, SLOW
 
-SCRIPT, DOCS = Path(__file__).parents[1] / "torture.py", Path(__file__).parents[2] / "docs"
+SCRIPT, DOCS = Path(__file__).parents[1] / "helpers" / "torture.py", Path(__file__).parents[2] / "docs"
 PATIENCE = 30
 """Seconds of silence after which a process is taken for one that hangs, on a machine that others use too."""
 

@@ -4,147 +4,19 @@ from itertools import pairwise
 
 import pytest
 import torch
-from torch import nn
-
-from atrous.errors import ModelError, WeightsError
-from atrous.models import MODELS, create_model, list_models
-from atrous.models.foreign import FOREIGN
-
-SMALL: dict[str, dict[str, object]] = {
-    "attention_unet": {"encoder": "test_resnet", "channels": (16, 12, 8, 8)},
-    "bisenetv2": {"head": 64},
-    "ccnet": {"encoder": "test_resnet", "channels": 16},
-    "danet": {"encoder": "test_resnet", "channels": 16},
-    "deconvnet": {"width": 2},
-    "deeplabv1": {"width": 4},
-    "deeplabv2": {"encoder": "test_resnet"},
-    "deeplabv3": {"encoder": "test_resnet", "stride": 8},
-    "deeplabv3plus": {"encoder": "test_resnet"},
-    "dpn": {"width": 4},
-    "encnet": {"encoder": "test_resnet", "channels": 16, "codewords": 5},
-    "enet": {},
-    "fastscnn": {},
-    "fcn": {"encoder": "test_resnet"},
-    "fcn16s": {"width": 4},
-    "fcn32s": {"width": 4},
-    "fcn8s": {"width": 4},
-    "fpn": {"encoder": "test_resnet"},
-    "hrnet_ocr": {"encoder": "test_resnet", "channels": 16},
-    "icnet": {"encoder": "test_resnet", "channels": 16},
-    "lraspp": {"encoder": "test_resnet"},
-    "nnunet2d": {"features": (4, 6, 8)},
-    "nnunet3d": {"features": (4, 6, 8)},
-    "parsenet": {"width": 4},
-    "pointrend": {"encoder": "test_resnet", "width": 16, "cells": 600},
-    "pspnet": {"encoder": "test_resnet"},
-    "refinenet": {"encoder": "test_resnet", "channels": (16, 8, 8, 8)},
-    "reseg": {"encoder": "test_resnet", "units": (6, 5), "width": 4},
-    "segformer": {"channels": 32},
-    "segnet": {"width": 2},
-    "segnet_basic": {"width": 2},
-    "unet": {"encoder": "test_resnet"},
-    "unet2015": {"width": 4},
-    "unet3d": {"width": 1},
-    "unetpp": {"encoder": "test_resnet", "channels": (16, 12, 8, 8)},
-    "upernet": {"encoder": "test_resnet", "channels": 16},
-    "vnet": {"width": 2},
-}
-"""Options that make each model small; a model without a line here fails."""
-
-FOREIGN_SMALL: dict[str, dict[str, object]] = {
-    **{name: {"encoder": "test_resnet", "channels": 16} for name in FOREIGN if name.startswith("mmseg_")},
-    **{name: {"encoder": "test_resnet"} for name in FOREIGN if name.startswith("smp_")},
-}
-"""The same for other toolkits' networks, which `list_models` leaves out."""
-
-FORMS = [
-    *((name, {}) for name in sorted(MODELS)),
-    *((name, {}) for name in sorted(FOREIGN)),
-    ("mmseg_deeplabv3plus", {"aux": True, "align_corners": True}),
-    ("smp_unet", {"encoder": "mit_b0"}),
-    ("deeplabv1", {"fc6": "4x4"}),
-    ("deeplabv2", {"scales": (1.0, 0.75, 0.5), "encoder": "vgg16", "width": 4}),
-    ("deeplabv3", {"aux": True, "stride": 16}),
-    ("deeplabv3", {"aux": True, "stride": 16, "cascade": True, "grid": (2,), "dilate_first": True}),
-    ("dpn", {"encoder": "test_resnet"}),
-    ("lraspp", {"encoder": "mobilenet_v3_large"}),
-    ("parsenet", {"encoder": "test_resnet"}),
-    ("pspnet", {"aux": True}),
-    ("deeplabv3plus", {"aux": True, "stride": 8, "encoder": "tf_efficientnet_lite0"}),
-    ("deeplabv3plus", {"encoder": "test_vit"}),
-    ("ccnet", {"aux": True, "stride": 32}),
-    ("danet", {"aux": True}),
-    ("encnet", {"aux": True}),
-    ("fpn", {"encoder": "test_vit3", "smooth": True}),
-    ("fpn", {"encoder": "test_resnet", "stride": 8}),
-    ("refinenet", {"encoder": "mit_b0"}),
-    ("segformer", {"encoder": "test_resnet"}),
-    ("upernet", {"encoder": "test_vit", "aux": True}),
-    ("bisenetv2", {"aux": True}),
-    ("enet", {"slopes": "channel"}),
-    ("fastscnn", {"aux": True}),
-    ("hrnet_ocr", {"head": "hrnet"}),
-    ("hrnet_ocr", {"encoder": "test_vit"}),
-    ("icnet", {"aux": True, "encoder": "tf_efficientnet_lite0"}),
-    ("pointrend", {"base": "upernet", "base_options": {"channels": 16}}),
-    ("pointrend", {"base": "icnet", "base_options": {"channels": 16}}),
-    ("reseg", {"stride": 8}),
-    ("fcn", {"aux": True}),
-    ("fcn", {"stride": 32, "skips": (16, 8)}),
-    ("fcn32s", {"padding": "same"}),
-    ("fcn16s", {"padding": "same", "learned": True}),
-    ("fcn8s", {"padding": "same", "at_once": True}),
-    ("segnet", {"dropout": 0.5}),
-    ("segnet_basic", {"dropout": 0.5}),
-    ("attention_unet", {"aux": True}),
-    ("attention_unet", {"encoder": "test_vit"}),
-    ("nnunet2d", {"residual": True, "aux": True}),
-    ("nnunet3d", {"residual": True, "aux": True, "strides": (1, (1, 2, 2), 2), "kernels": ((1, 3, 3), 3, 3)}),
-    ("unetpp", {"aux": True}),
-    ("unetpp", {"encoder": "test_vit"}),
-    ("unetpp", {"encoder": "plain", "width": 2, "aux": True}),
-    ("unet", {"encoder": "test_vit"}),
-    ("unet", {"skips": False, "stride": 8}),
-    ("unet", {"encoder": "test_convnext", "stride": 16}),
-    ("unet2015", {"variant": "phseg_v5"}),
-]
-
-FAINT = {"deconvnet", "fastscnn", "reseg"}
-"""Models whose start gives next to a constant until their norms have seen images."""
-
-WITHOUT_ENCODER = {"bisenetv2", "enet", "fastscnn", "nnunet2d", "nnunet3d", "segnet_basic", "unet2015", "unet3d",
-                   "vnet"}  # fmt: skip
-
-DEEP = {"attention_unet": 4, "bisenetv2": 5, "danet": 3, "fastscnn": 3, "icnet": 3, "nnunet2d": 2, "nnunet3d": 2,
-        "unetpp": 4}  # fmt: skip
-"""Outputs with `aux` of the pages with deep supervision; the others have two."""
-
-SIZES = [(1, 1), (33, 65), (127, 65), (64, 96)]
-
-VOLUMES = {"nnunet3d", "unet3d", "vnet"}
-VOLUME = {(1, 1): (1, 1, 1), (33, 65): (3, 9, 17), (127, 65): (12, 4, 3), (64, 96): (4, 12, 20)}
-"""Sizes of volumes that stand in for the sizes of images."""
-
-every_form = pytest.mark.parametrize(
-    "name, options", FORMS, ids=lambda v: v if isinstance(v, str) else "-".join(map(str, v.values()))
+from forms import (
+    DEEP,
+    FOREIGN_SMALL,
+    SIZES,
+    SMALL,
+    WITHOUT_ENCODER,
+    build,
+    every_form,
+    sized,
 )
 
-
-def build(name: str, options: dict[str, object], channels: int = 3) -> nn.Module:
-    """A small model with 4 classes whose zero-initialised scores are perturbed."""
-    torch.manual_seed(0)
-    model = create_model(name, classes=4, in_channels=channels, **{**(SMALL | FOREIGN_SMALL)[name], **options})
-    for parameter in model.parameters():
-        if not parameter.any():
-            nn.init.normal_(parameter, std=0.1)
-        elif name in FAINT and parameter.ndim == 4:
-            nn.init.kaiming_normal_(parameter)
-    return model
-
-
-def sized(name: str, size: tuple[int, ...]) -> tuple[int, ...]:
-    """The size of an image, or for a network on volumes that of the volume in its place."""
-    return VOLUME[size] if name in VOLUMES else size  # type: ignore[index]
+from atrous.errors import ModelError, WeightsError
+from atrous.models import create_model, list_models
 
 
 @every_form

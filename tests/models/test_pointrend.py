@@ -10,9 +10,9 @@ from torch import nn
 from atrous.errors import ModelError
 from atrous.losses import CrossEntropy
 from atrous.models import create_model, pointrend
-from atrous.objective import Normalise, Objective
 from atrous.ops.resize import resize
-from atrous.optimise import make_optimizer
+from atrous.train.objective import Normalise, Objective
+from atrous.train.optimizer import make_optimizer
 
 
 class Stub(nn.Module):

@@ -12,13 +12,13 @@ from atrous.datasets import open_dataset
 from atrous.errors import ModelError
 from atrous.labels import CAMVID11
 from atrous.models import create_model
+from atrous.models.refined import Refined, page_of
 from atrous.models.zoomed import Zoomed
 from atrous.ops.resize import resize
-from atrous.optimise import make_optimizer
 from atrous.plan import draft
-from atrous.refined import Refined, page_of
-from atrous.run import build
-from atrous.train import train
+from atrous.train.loop import train
+from atrous.train.optimizer import make_optimizer
+from atrous.train.run import build
 
 PLAIN = {"encoder": "test_resnet"}
 PAGES: dict[str, dict[str, Any]] = {

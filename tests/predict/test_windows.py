@@ -1,12 +1,10 @@
 """Tiles that equal the whole, averages over flips and scales, windows chosen by memory."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from brightness import photo, predictor
+from forms import build
 
 from atrous.bundle import Card
 from atrous.errors import ModelError
@@ -15,13 +13,6 @@ from atrous.labels import LabelSet
 from atrous.predict import Predictor
 from atrous.predict.memory import Needs, bytes_of
 from atrous.predict.windows import Cutting, choose
-
-_path = Path(__file__).parents[1] / "models" / "test_contract.py"
-_spec = importlib.util.spec_from_file_location("contract_for_windows", _path)
-assert _spec
-assert _spec.loader
-contract = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(contract)
 
 SEAMLESS = [
     ("fcn", {}),
@@ -43,7 +34,7 @@ SLOW = {"attention_unet", "deconvnet", "deeplabv2", "enet", "fcn32s", "unetpp"}
 
 def of_page(name: str, options: dict[str, object], **wishes: object) -> Predictor:
     torch.manual_seed(0)
-    model = contract.build(name, options).eval()
+    model = build(name, options).eval()
     card = Card(name, {}, LabelSet(tuple(f"class {k}" for k in range(model.classes))), (127.5,) * 3, (60.0,) * 3)
     return Predictor(model, card, **wishes)
 

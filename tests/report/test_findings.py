@@ -5,7 +5,7 @@ import pytest
 from worlds import make_world
 
 from atrous.datasets import open_dataset
-from atrous.evaluate import Evaluation
+from atrous.evaluate.evaluation import Evaluation
 from atrous.labels import LabelSet
 from atrous.report import findings
 from atrous.report.findings import Finding, data_findings

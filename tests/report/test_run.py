@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from atrous.bundle import Card, save_tensors
-from atrous.evaluate import Evaluation, evaluate
+from atrous.evaluate.evaluation import Evaluation, evaluate
 from atrous.labels import LabelSet
 from atrous.report import Shown, make_report, report_run, train_command
 from atrous.report.run import choose_cases, facts

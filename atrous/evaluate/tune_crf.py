@@ -1,0 +1,182 @@
+"""Whether a refiner helps a network, with which parameters: a cross-validated search that may answer "leave it off".
+
+On held-out pictures every candidate is tried on a few, the best few of them on all. The pictures are cut into folds of
+neighbours, or of whole videos; for each fold the parameters are chosen on the others, leaving it off among the choices,
+and judged on the fold. The refiner is used where these held-out judgements together beat the network beyond chance
+(paired bootstrap), and where they are not all of the same few videos.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atrous.bundle import save_bundle
+from atrous.doctor.videos import recordings
+from atrous.errors import DataError
+from atrous.evaluate.sources import Progress, held_out
+from atrous.metrics import ConfusionMatrix
+from atrous.ops.stats import Comparison, by_cluster, compare, miou_of_sums
+from atrous.refine.named import Refinement
+from atrous.segmenter import Segmenter
+
+FOLDS, FIRST, PIXELS, LEFT = 10, 24, 5_000_000, 3
+"""Folds; pictures of the first round, more of them where they are small, up to so many pixels; candidates that a fold's
+choice leaves for the second."""
+VIDEOS = 4
+"""Fewer of them say nothing about another one."""
+
+Candidate = tuple[str, dict[str, Any]]
+
+
+def candidates() -> list[Candidate]:
+    """Dense CRFs around those of the papers, and graph cuts of four strengths."""
+    found: list[Candidate] = [(name, {}) for name in ("deeplab_v1", "deeplab_v2", "crfasrnn", "pydensecrf")]
+    for sxy, srgb, weight in product((20, 50), (5, 10, 20), (1, 3)):
+        gaussian = [1, weight] if srgb == 5 else [3, weight]
+        found.append(("crf", {"gaussian": gaussian, "bilateral": [sxy, srgb, weight], "iterations": 5}))
+    return found + [("graph_cut", {"smoothness": smoothness}) for smoothness in (0.5, 1.0, 2.0, 4.0)]
+
+
+def tune_crf(
+    run: Path,
+    data: Path | None = None,
+    split: str | None = None,
+    *,
+    tried: Sequence[Candidate] | None = None,
+    block: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Search on a split of `data` and write what was found into the bundle of a run; returns it.
+
+    data: default what the network was trained on; split: default `val`; refuses what was trained on. tried: None for
+    `candidates()`. block: so many neighbours are drawn together; None: pictures, or whole videos where these are their
+    frames. The result has `use`, `name` and `options` of the best, the mIoU `before` and, of choices made on other
+    pictures, `held_out`, their `difference` with `interval` and `p`, what every candidate scored, and of how many
+    `videos` the pictures are (None: of none); fewer than four are never enough.
+    """
+    segmenter, opened, name, path = held_out(run, data, split)
+    pairs = opened.splits[name]
+    videos = None
+    if block is None:
+        paths = [Path(one) for one in pairs.names]
+        videos = recordings(paths, [pairs[index].image for index in range(len(pairs))])
+    options: dict[str, Any] = {"block": block or 1, "videos": videos, "progress": progress}
+    found = {"split": name, **search(segmenter, pairs, tried or candidates(), **options)}
+    save_bundle(path, segmenter.model, replace(segmenter.card, refinement=found))
+    return found
+
+
+def search(
+    segmenter: Segmenter,
+    pairs: Any,
+    tried: Sequence[Candidate],
+    *,
+    block: int = 1,
+    videos: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """The search itself on (image, mask) pairs, plain values for JSON. See `tune_crf`; videos: of each picture."""
+    count = len(pairs)
+    if count < 4:
+        raise DataError(f"{count} pictures cannot be cut into folds; a search takes 4 at least, 20 to say anything")
+    several = videos is not None and len(set(videos)) >= VIDEOS
+    units = list(videos) if videos is not None and several else list(range(count))
+    place = {unit: number for number, unit in enumerate(dict.fromkeys(units))}
+    folds = min(FOLDS, len(place) if several else count // 2)
+    fold = np.array([place[unit] for unit in units]) * folds // len(place)
+    table = Table(segmenter, pairs, tried)
+    many = max(FIRST, PIXELS // (pairs[0].image.shape[0] * pairs[0].image.shape[1]))
+    first = np.unique(np.linspace(0, count - 1, min(count, many)).round().astype(int))
+    best = {f: first[fold[first] != f] for f in range(folds)}
+    jobs = [(index, range(len(tried))) for index in first]
+    for index, wanted in progress_over(progress, jobs):
+        table.fill(index, wanted)
+    left = {f: table.ranked(range(len(tried)), images)[:LEFT] for f, images in best.items()}
+    finalists = sorted(
+        {one for ones in left.values() for one in ones} | {*table.ranked(range(len(tried)), first)[:LEFT]}
+    )
+    for index, wanted in progress_over(progress, [(index, finalists) for index in range(count)]):
+        table.fill(index, wanted)
+
+    judged = np.empty_like(table.before)
+    for f, ones in left.items():
+        others = np.flatnonzero(fold != f)
+        choice = table.ranked([None, *ones], others)[0]
+        judged[fold == f] = table.counts(choice)[fold == f]
+    paired = compare([by_cluster(judged, units)], [by_cluster(table.before, units)], block=block)
+    winner = table.ranked(finalists, np.arange(count))[0]
+    assert winner is not None
+    return {
+        **_verdict(paired, enough=videos is None or several),
+        "videos": None if videos is None else len(set(videos)),
+        "name": tried[winner][0],
+        "options": tried[winner][1],
+        "images": count,
+        "folds": folds,
+        "candidates": [
+            {"name": tried[c][0], "options": tried[c][1], "images": len(images), "miou": table.miou(c, images),
+             "before": table.miou(None, images)}
+            for c in range(len(tried))
+            for images in [np.arange(count) if c in finalists else first]
+        ],
+    }  # fmt: skip
+
+
+class Table:
+    """Counts (3, K) of true, predicted and hit pixels, per candidate and picture, as far as they were filled in."""
+
+    def __init__(self, segmenter: Segmenter, pairs: Any, tried: Sequence[Candidate]) -> None:
+        card = segmenter.card
+        self.segmenter, self.pairs, self.ignored = segmenter, pairs, card.labels.ignore_index
+        self.refiners = [
+            Refinement(name, options, card.dtype, tuple(card.mean), tuple(card.std)) for name, options in tried
+        ]
+        self.before = np.zeros((len(pairs), 3, len(card.labels)), np.int64)
+        self._after = np.full((len(tried), *self.before.shape), -1, np.int64)
+
+    def fill(self, index: int, wanted: Sequence[int]) -> None:
+        """Count the network's own labels of a picture, and those of the wanted candidates that it lacks."""
+        sample = self.pairs[index]
+        prediction = self.segmenter.predictor(sample.image)
+        self.before[index] = self._count(prediction.labels, sample.mask)
+        for candidate in wanted:
+            if self._after[candidate, index, 0, 0] < 0:
+                labels, _ = self.refiners[candidate](prediction.image, prediction.probabilities)
+                self._after[candidate, index] = self._count(labels, sample.mask)
+
+    def counts(self, candidate: int | None) -> np.ndarray:
+        """(n, 3, K) of a candidate; None: of the network itself."""
+        return self.before if candidate is None else self._after[candidate]
+
+    def miou(self, candidate: int | None, images: np.ndarray) -> float:
+        """Over the images together."""
+        true, predicted, hit = self.counts(candidate)[images].sum(0)
+        return round(float(miou_of_sums(hit, true + predicted - hit)), 6)
+
+    def ranked(self, ones: Sequence[Any], images: np.ndarray) -> list[Any]:
+        """Candidates, the best on these images first; of equal ones the earlier."""
+        return sorted(ones, key=lambda one: -self.miou(one, images))
+
+    def _count(self, labels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        return ConfusionMatrix(self.before.shape[2], self.ignored).update(labels, mask)
+
+
+def progress_over(progress: Progress | None, jobs: Sequence[Any]) -> Any:
+    """The jobs, through a progress bar where there is one."""
+    return (jobs[place] for place in (progress(range(len(jobs)), len(jobs)) if progress else range(len(jobs))))
+
+
+def _verdict(paired: Comparison, enough: bool) -> dict[str, Any]:
+    low, high = paired.interval
+    return {
+        "use": bool(low > 0 and enough),
+        "before": round(paired.b, 6),
+        "held_out": round(paired.a, 6),
+        "difference": round(paired.difference, 6),
+        "interval": [round(low, 6), round(high, 6)],
+        "p": round(paired.p, 6),
+    }

@@ -1,0 +1,217 @@
+"""From a trained network to one file of another runtime, checked against the network before anything is written.
+
+    onnx           NAME.onnx, and beside it NAME_run.py, which runs it with numpy and onnxruntime alone
+    openvino       NAME.xml and NAME.bin
+    torch-export   NAME.pt2, for `torch.export.load`
+
+Every file takes raw pixels of any batch, height and width, and carries what it needs to be used: classes, colours,
+units, the last resize. The comparison (`check`) is at five sizes, odd ones among them, on what would be written.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from atrous.bundle import Card
+from atrous.errors import ModelError, nearest
+from atrous.export import runner
+from atrous.files import write_atomically
+from atrous.predict.backends import graph as graphs
+from atrous.predict.backends import onnx, openvino
+from atrous.predict.backends.graph import KEY, Graph, describe, sample, tail_rule, to_program, with_metadata
+from atrous.predict.backends.onnx import kept_onnx
+from atrous.predict.backends.tails import TailRule
+
+SUFFIX = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2"}
+TAILS = ("beside", "inside")
+AGREEMENT = 0.999
+"""Share of equal labels that an exported float32 network must reach at every size."""
+
+SMALL = (1, 8, 16, 33)
+"""Sides below the compared ones that are tried, to say from which side on the file can be used."""
+
+Run = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the comparison found. agreement: the lowest share of equal labels; difference: the largest of logits,
+    None with labels inside; smallest: the least side that gives the right labels; sizes: what was compared."""
+
+    agreement: float
+    difference: float | None
+    smallest: int
+    sizes: list[list[int]] = field(default_factory=list)
+
+
+def export_network(
+    model: nn.Module, card: Card, out: Path, *, to: str = "onnx", tail: str = "beside", triton: bool = False
+) -> tuple[list[Path], Checked]:
+    """Write the network for another runtime; the files written, the main one first, and what the comparison found.
+
+    out: the file, or a name without suffix; with `triton` the folder of a model repository, to which the network is
+    added under its name. tail: `beside`, the file gives logits and the rule of the last resize; `inside`, it gives
+    labels. Raises ModelError where the network cannot be exported for any size or does not agree; nothing is written
+    then.
+    """
+    for what, value, known in (("target", to, tuple(SUFFIX)), ("tail", tail, TAILS)):
+        if value not in known:
+            raise ModelError(f"unknown {what} {value!r}; {nearest(value, known)}")
+    if triton and to == "torch-export":
+        raise ModelError("a Triton repository takes onnx or openvino; give another --to")
+    graph = Graph(model.cpu(), card, inside=tail == "inside")
+    rule = None if graph.inside else tail_rule(graph, card)
+    with tempfile.TemporaryDirectory() as folder:
+        made, run = BUILDERS[to](graph, card, Path(folder))
+        checked = check(run, graph, card, rule)
+        text = describe(
+            graph, card, rule, smallest=checked.smallest, agreement=checked.agreement, checked=checked.sizes
+        )
+        return write(made(text), text, graph, card, out, to, triton), checked
+
+
+def write(
+    files: dict[str, bytes], text: str, graph: Graph, card: Card, out: Path, to: str, triton: bool = False
+) -> list[Path]:
+    """Put files, by their suffixes, where they belong; whole or not at all, the one that others open last of all."""
+    if triton:
+        return _write_repository(files, text, graph, card, out, to)
+    stem = out.with_suffix("") if out.suffix in SUFFIX.values() else out
+    if to == "onnx":
+        files = {"_run.py": Path(runner.__file__).read_bytes(), **files}
+    paths: list[Path] = []
+    for suffix, data in files.items():
+        paths.insert(0, stem.with_name(stem.name + suffix))
+        write_atomically(paths[0], data)
+    return paths
+
+
+def check(run: Run, graph: Graph, card: Card, rule: TailRule | None) -> Checked:
+    """Compare with the network itself; ModelError where fewer than `AGREEMENT` of the labels are equal."""
+    worst, difference = 1.0, 0.0
+    for size in graph.sizes:
+        for batch in (1, 2) if size == graph.sizes[0] else (1,):
+            try:
+                share, apart = _compare(run, graph, card, rule, size, batch)
+            except ModelError:
+                raise
+            except Exception as error:  # a runtime's own errors share no base
+                raise ModelError(
+                    f"{card.model} cannot be exported for any size: at {_by(size)} the exported network fails "
+                    f"({graphs.short(error)})"
+                ) from error
+            worst, difference = min(worst, share), max(difference, apart)
+            if share < AGREEMENT:
+                raise ModelError(
+                    f"the exported {card.model} labels {share:.3%} of the pixels of a {_by(size)} image as the network "
+                    f"does, expected {AGREEMENT:.1%}; nothing was written"
+                )
+    return Checked(
+        worst, None if graph.inside else difference, _smallest(run, graph, card, rule), [list(s) for s in graph.sizes]
+    )
+
+
+@torch.inference_mode()
+def _compare(
+    run: Run, graph: Graph, card: Card, rule: TailRule | None, size: tuple[int, ...], batch: int
+) -> tuple[float, float]:
+    """(share of equal labels, largest difference of logits) at one size."""
+    image = sample(card, size, batch=batch)
+    found = torch.from_numpy(np.array(run(image.numpy())))
+    if rule is None:
+        return float((found == graph(image)).double().mean()), 0.0
+    logits, tail = graph.low(graph.normalise(image))
+    if found.shape != logits.shape:
+        raise ModelError(f"the exported {card.model} gives {tuple(found.shape)} logits, expected {tuple(logits.shape)}")
+    told = rule.tail(size, found.shape[2:]).apply(found)
+    equal = told.argmax(1) == tail.apply(logits).argmax(1)
+    return float(equal.double().mean()), float((found - logits).abs().max())
+
+
+def _smallest(run: Run, graph: Graph, card: Card, rule: TailRule | None) -> int:
+    for side in SMALL:
+        try:
+            if _compare(run, graph, card, rule, (side,) * graph.axes, 1)[0] >= AGREEMENT:
+                return side
+        except Exception:  # what a runtime raises at sides that it does not take
+            continue
+    return min(side for size in graph.sizes for side in size)
+
+
+Made = Callable[[str], dict[str, bytes]]
+"""From the JSON of `describe` to the files that carry it, by their suffixes."""
+
+
+def _onnx(graph: Graph, card: Card, folder: Path) -> tuple[Made, Run]:
+    data = kept_onnx(graph, card)
+    return lambda text: {".onnx": with_metadata(data, text)}, onnx.session(data)
+
+
+def _openvino(graph: Graph, card: Card, folder: Path) -> tuple[Made, Run]:
+    runtime = openvino.load_openvino()
+    network = runtime.Core().read_model(kept_onnx(graph, card))
+    return lambda text: openvino_files(network, text, folder), openvino.compiled(network)
+
+
+def openvino_files(network: Any, text: str, folder: Path) -> dict[str, bytes]:
+    """A network of OpenVINO as its two files, the JSON of `describe` in it; folder: for files that come and go."""
+    network.set_rt_info(text, [KEY])
+    path = folder / "network.xml"
+    openvino.load_openvino().save_model(network, path, compress_to_fp16=False)
+    return {".bin": path.with_suffix(".bin").read_bytes(), ".xml": path.read_bytes()}
+
+
+def _torch_export(graph: Graph, card: Card, folder: Path) -> tuple[Made, Run]:
+    program = to_program(graph, card)
+
+    def saved(text: str) -> bytes:
+        buffer = BytesIO()
+        torch.export.save(program, buffer, extra_files={f"{KEY}.json": text})
+        return buffer.getvalue()
+
+    try:
+        module = torch.export.load(BytesIO(saved(""))).module()
+    except Exception as error:  # whatever the serializer meets
+        raise ModelError(f"{card.model} cannot be saved by torch.export ({graphs.short(error)})") from error
+    return lambda text: {".pt2": saved(text)}, lambda image: module(torch.from_numpy(image)).detach().numpy()
+
+
+BUILDERS: dict[str, Callable[[Graph, Card, Path], tuple[Made, Run]]] = {
+    "onnx": _onnx, "openvino": _openvino, "torch-export": _torch_export,
+}  # fmt: skip
+
+
+def _write_repository(files: dict[str, bytes], text: str, graph: Graph, card: Card, out: Path, to: str) -> list[Path]:
+    """OUT/NAME/1/model.onnx (or model.xml and .bin), OUT/NAME/config.pbtxt, atrous.json and run.py."""
+    folder = out / card.model
+    paths: list[Path] = []
+    for suffix, data in files.items():
+        paths.insert(0, folder / "1" / f"model{suffix}")
+        write_atomically(paths[0], data)
+    labels, any_sides = graph.inside, ["-1"] * graph.axes
+    output = ("labels", "TYPE_UINT8" if len(card.labels) <= 256 else "TYPE_INT32", any_sides)
+    if not labels:
+        output = ("logits", "TYPE_FP32", [str(len(card.labels)), *any_sides])
+    config = [f'name: "{card.model}"', "max_batch_size: 8"]
+    config.append('platform: "onnxruntime_onnx"' if to == "onnx" else 'backend: "openvino"')
+    for kind, (name, dtype, dims) in (
+        ("input", ("image", "TYPE_FP32", [str(graph.channels), *any_sides])),
+        ("output", output),
+    ):
+        config.append(f'{kind} [ {{ name: "{name}" data_type: {dtype} dims: [ {", ".join(dims)} ] }} ]')
+    config.append("dynamic_batching { }")
+    write_atomically(folder / f"{KEY}.json", json.dumps(json.loads(text), indent=1).encode())
+    write_atomically(folder / "config.pbtxt", "\n".join([*config, ""]).encode())
+    return [*paths, folder / f"{KEY}.json", folder / "config.pbtxt"]
+
+
+def _by(size: tuple[int, ...]) -> str:
+    return "x".join(map(str, size))

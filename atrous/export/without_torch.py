@@ -1,0 +1,85 @@
+"""A few pictures through an exported ONNX network without torch, whose import would take longer than all the rest.
+
+The labels are those of `Predictor` apart from ties; whatever asks for more than labels goes there.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atrous.errors import AtrousError, DataError, MissingExtra, WeightsError
+from atrous.export.runner import Network
+from atrous.io import image_size, read_image, write_image, write_mask
+from atrous.labels import LabelSet
+from atrous.visual import overlay
+
+PIXELS = 4_000_000
+"""Of all pictures together: beyond, the fused tail of `atrous.ops` makes up for torch's import."""
+
+
+def suits(model: Path, paths: Sequence[Path]) -> bool:
+    """Whether `label_pictures` is the quicker way: an .onnx file and not much to do."""
+    if model.suffix != ".onnx" or not model.exists():
+        return False
+    try:
+        return sum(height * width for height, width, _ in map(image_size, paths)) <= PIXELS
+    except AtrousError:  # named when its turn comes
+        return len(paths) <= 4
+
+
+def label_pictures(model: Path, targets: Mapping[Path, Path], out: Path, progress: Any) -> list[str]:
+    """Write the label map of each picture to its target and OUT/overlays/<stem>.jpg; returns what failed, named.
+
+    Raises WeightsError for a file that is no exported network.
+    """
+    network, failed = _open(model), []
+    labels = LabelSet.from_dict(network.about["card"]["labels"])
+    for path in progress(list(targets), len(targets)):
+        try:
+            image = read_image(path)
+            found = network(_pixels(image, network.about)).astype(labels.dtype)
+            write_mask(targets[path], found, labels)
+            write_image(out / "overlays" / f"{path.stem}.jpg", overlay(image, found, labels))
+        except AtrousError as error:
+            failed.append(str(error) if str(path) in str(error) else f"{path}: {error}")
+    return failed
+
+
+def takes(model: Path, paths: Sequence[Path]) -> bool:
+    """Whether the pictures have the network's own units and channels, or grey for colours; unreadable ones have."""
+    about = _open(model).about
+    for path in paths:
+        try:
+            image = read_image(path)
+        except AtrousError:
+            continue
+        if image.dtype.name != about["dtype"] or image.shape[2] not in (1, len(about["mean"])):
+            return False
+    return True
+
+
+def _open(model: Path) -> Network:
+    try:
+        return Network(model)
+    except ImportError:
+        raise MissingExtra("this file needs ONNX Runtime; run `pip install 'atrous[export]'`") from None
+    except KeyError:
+        raise WeightsError(f"{model}: carries no atrous metadata; make the file with `atrous export`") from None
+    except Exception as error:  # ONNX Runtime's errors share no base
+        raise WeightsError(f"{model}: ONNX Runtime cannot open it ({str(error).splitlines()[0][:200]})") from error
+
+
+def _pixels(image: np.ndarray, about: Mapping[str, Any]) -> np.ndarray:
+    channels = len(about["mean"])
+    if image.dtype.name != about["dtype"] or image.shape[2] not in (1, channels):
+        raise DataError(
+            f"a {image.dtype} picture of {image.shape[2]} channels; expected {about['dtype']} and {channels}"
+        )
+    if min(image.shape[:2]) < about["smallest"]:
+        raise DataError(
+            f"an image of {image.shape[0]}x{image.shape[1]} pixels; the exported network takes sides from "
+            f"{about['smallest']} on, use the bundle it was made from"
+        )
+    return image if image.shape[2] == channels else np.repeat(image, channels, axis=2)

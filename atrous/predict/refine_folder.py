@@ -1,0 +1,107 @@
+"""Refining whole folders: probabilities or label maps that any tool wrote, with the images they belong to."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from PIL import Image
+
+from atrous.errors import AtrousError, DataError
+from atrous.files import write_atomically
+from atrous.io import find_images, mask_palette, read_image, read_mask
+from atrous.refine.named import Refinement
+
+PROBABILITIES, LABELS = (".npy", ".npz"), (".png", ".tif", ".tiff", ".bmp")
+
+
+def refine_folder(
+    source: Path,
+    images: Path,
+    out: Path,
+    name: str = "crf",
+    options: Mapping[str, Any] | None = None,
+    *,
+    certainty: float = 0.7,
+    ignore: Sequence[int] = (),
+    progress: Callable[[Iterable[Any], int], Iterable[Any]] | None = None,
+) -> tuple[int, list[str]]:
+    """Sharpen every file of `source` that has an image of its stem in `images`, into `out`: how many, and what failed.
+
+    <stem>.npy or .npz: probabilities (K, H, W) in 0..1 -> <stem>.png of class numbers 0..K-1. A label map: of the
+    values it shows, each believed with `certainty` (over 0, below 1); those in `ignore` are unknown and become one of
+    the others; the result has its own values, type and palette. name, options: of `Refinement`.
+    Raises AtrousError where nothing can be done at all: no such folder, no pair, an unknown name or option.
+    """
+    refinement = Refinement(name, options or {})
+    if not 0 < certainty < 1:
+        raise AtrousError(f"--certainty {certainty:g}: expected a share between 0 and 1, such as 0.7")
+    for folder in (source, images):
+        if not folder.is_dir():
+            raise AtrousError(f"{folder}: no such folder")
+    photos = {path.stem: path for path in find_images([str(images)])}
+    found = sorted(path for path in source.iterdir() if path.suffix.lower() in (*PROBABILITIES, *LABELS))
+    if not found:
+        raise DataError(f"{source}: holds no probabilities (.npy, .npz) and no label maps (.png, .tif, .bmp)")
+    if not any(path.stem in photos for path in found):
+        raise DataError(f"{source}: no file has the name of an image in {images}, as {found[0].stem} should")
+    if out.resolve() == source.resolve():
+        raise AtrousError(f"{out}: would write over what is refined; give another -o")
+    failed = []
+    for path in progress(found, len(found)) if progress else found:
+        try:
+            if path.stem not in photos:
+                raise DataError(f"{path}: has no image in {images}")
+            image = read_image(photos[path.stem])
+            target = out / f"{path.stem}.png"
+            if path.suffix.lower() in PROBABILITIES:
+                labels, _ = refinement(image, _probabilities(path))
+                _write(target, labels.astype(np.uint8 if labels.max() < 256 else np.uint16), None)
+            else:
+                _refine_labels(path, image, target, refinement, certainty, ignore)
+        except AtrousError as error:
+            failed.append(str(error) if str(path) in str(error) else f"{path}: {error}")
+    return len(found) - len(failed), failed
+
+
+def _probabilities(path: Path) -> np.ndarray:
+    """(K, H, W) of a .npy file, or of the only array of a .npz file."""
+    try:
+        loaded = np.load(BytesIO(path.read_bytes()), allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            if len(loaded.files) != 1:
+                raise DataError(f"{path}: holds {len(loaded.files)} arrays; expected one, of probabilities (K, H, W)")
+            return loaded[loaded.files[0]]
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise DataError(f"{path}: not a readable array of numpy ({error})") from error
+
+
+def _refine_labels(
+    path: Path, image: np.ndarray, target: Path, refinement: Refinement, certainty: float, ignore: Sequence[int]
+) -> None:
+    mask = read_mask(path)
+    values = np.setdiff1d(np.unique(mask), ignore)
+    palette = mask_palette(path)
+    if len(values) < 2:
+        _write(target, mask, palette)
+        return
+    share = np.float32((1 - certainty) / (len(values) - 1))
+    probabilities = np.full((len(values), *mask.shape), share, np.float32)
+    for k, value in enumerate(values):
+        probabilities[k][mask == value] = certainty
+    probabilities[:, ~np.isin(mask, values)] = np.float32(1 / len(values))
+    labels, _ = refinement(image, probabilities)
+    _write(target, values[labels].astype(mask.dtype), palette)
+
+
+def _write(target: Path, labels: np.ndarray, palette: list[tuple[int, int, int]] | None) -> None:
+    """A PNG of the labels' own type: of indices where there is a palette, else grey."""
+    picture, data = Image.fromarray(labels), BytesIO()
+    if palette and labels.dtype == np.uint8:
+        picture.putpalette([part for colour in palette for part in colour])
+    picture.save(data, "PNG")
+    write_atomically(target, data.getvalue())

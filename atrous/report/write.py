@@ -1,0 +1,108 @@
+"""`atrous report`: all that can be said of one or several runs, bundles or folders of label maps, on one page."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from atrous.errors import AtrousError
+from atrous.evaluate.sources import Judged, Progress, check_alike, compare_results, examine, trained_on
+from atrous.report import Shown, make_report, train_command, verdict, write_report
+
+
+def report_all(
+    sources: Sequence[Path],
+    data: Path | None = None,
+    split: str | None = None,
+    out: Path | None = None,
+    *,
+    classes: Path | None = None,
+    ignore: Sequence[int] = (),
+    cluster: str | None = None,
+    block: int = 1,
+    progress: Progress | None = None,
+) -> Path:
+    """Judge every source in full on the same images, write the page, and return where it is.
+
+    data: default what the first source was trained on. out: default `report.html` in the folder of a single source,
+    `NAME-report.html` beside a single bundle, `comparison.html` here for several. The other options are those of
+    `atrous.evaluate.sources.examine`.
+    """
+    if not sources:
+        raise AtrousError("nothing to report on: give a run folder, a bundle or a folder of label maps")
+    target = _checked(out or _default(sources))
+    data = data or trained_on(sources[0])
+    judged = [
+        examine(
+            source,
+            data,
+            split,
+            classes=classes,
+            ignore=ignore,
+            full=True,
+            cluster=cluster,
+            block=block,
+            progress=progress,
+        )
+        for source in sources
+    ]
+    results = [one.result for one in judged]
+    check_alike(sources, results)
+    names = short_names(sources)
+    verdicts = []
+    if len(judged) > 1 and len(results[0].names) > 1:
+        found = compare_results(names, [[result] for result in results], block=block)
+        verdicts = [f"{verdict(pair, found['unit'])}." for pair in found["pairs"]]
+    first = judged[0]
+    again = ["atrous", "report", *map(str, sources), "--data", str(data), "--split", first.result.split]
+    again += ["--classes", str(classes)] * (classes is not None) + [f"--ignore={value}" for value in ignore]
+    again += ["--cluster", str(cluster)] * (cluster is not None) + [f"--block={block}"] * (block > 1)
+    report = make_report(
+        [Shown(name, one.result, one.predict, one.source, one.card) for name, one in zip(names, judged, strict=True)],
+        first.data.splits[first.result.split],
+        splits=first.data.splits,
+        notes=first.data.notes,
+        verdicts=verdicts,
+        title=_title(judged, data),
+        commands=[shlex.join([*again, "-o", str(target)]), *_training(judged)],
+        progress=progress,
+    )
+    write_report(target, report)
+    return target
+
+
+def _default(sources: Sequence[Path]) -> Path:
+    if len(sources) > 1:
+        return Path("comparison.html")
+    only = sources[0]
+    return only.with_name(f"{only.stem}-report.html") if only.suffix == ".safetensors" else only / "report.html"
+
+
+def _checked(target: Path) -> Path:
+    """The page's path, refused before minutes are spent on judging."""
+    if target.is_dir() or target.suffix.lower() not in (".html", ".htm"):
+        raise AtrousError(f"-o {target}: the page is one HTML file; give a name that ends in .html")
+    return target
+
+
+def short_names(sources: Sequence[Path]) -> list[str]:
+    """What to call each: the last parts of its path, as many as tell all apart; a path given twice is numbered."""
+    paths = [source.resolve() for source in sources]
+    for count in range(1, max(len(path.parts) for path in paths) + 1):
+        names = ["/".join(path.parts[-count:]) for path in paths]
+        if len(set(names)) == len(set(paths)):
+            break
+    return [name if (n := names[: k + 1].count(name)) == 1 else f"{name} ({n})" for k, name in enumerate(names)]
+
+
+def _title(judged: Sequence[Judged], data: Path) -> str:
+    on = f"on {data.resolve().name}"
+    if len(judged) > 1:
+        return f"{len(judged)} runs {on}"
+    card, source = judged[0].card, judged[0].source
+    return f"{card.model} {on}" if card else f"label maps of {source.resolve().name} {on}"
+
+
+def _training(judged: Sequence[Judged]) -> list[str]:
+    """The commands that trained them, where that is known, each once."""
+    folders = [(one.card, one.source if one.source.is_dir() else one.source.parent) for one in judged]
+    return list(dict.fromkeys(train_command(card, folder) for card, folder in folders if card and card.recipe))

@@ -1,0 +1,261 @@
+"""Which pictures step s sees: a pure function of (seed, s), so that there is no loader state to save or to lose.
+
+The epochs' permutations are laid end to end; step s takes samples s * batch ... (s + 1) * batch - 1 of that line. Each
+sample's augmentation depends on (seed, epoch, index) alone: 0, 1 or 2 workers and a resumed run see the same bytes.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, replace
+from functools import lru_cache
+from types import FrameType
+from typing import Any, NamedTuple, cast
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torchvision import tv_tensors
+
+from atrous.datasets import Pairs
+from atrous.errors import DataError, ModelError
+from atrous.sample import Sample
+from atrous.train import processes
+from atrous.train.recipe import Recipe
+from atrous.train.signals import STOPPING
+from atrous.transforms import Augment, Box, boxes, generator
+
+Key = tuple[int, int]
+"""(epoch, index)"""
+Transform = Callable[..., Any]
+"""Of torchvision.transforms.v2, or like one: (tv_tensors.Image, tv_tensors.Mask) -> the same."""
+MIX, THEN = 100, 101
+"""Streams of random numbers of a sample besides those of the pictures in it (0, 1, ...)."""
+MOST_TRIES = 100
+"""Pictures in a row that may be unreadable before one of them is an error."""
+
+
+class Replaced(NamedTuple):
+    """A picture that could not be read any more, the one that stands in for it, and the reason."""
+
+    picture: str
+    instead: str
+    why: str
+
+
+class Batch(NamedTuple):
+    """Images (B, C, h, w) in the raw dtype's values, labels (B, h, w) int64, and what stands in for others."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    replaced: Sequence[Replaced] = ()
+
+
+def keys_of_step(step: int, batch: int, images: int, seed: int) -> list[Key]:
+    """The (epoch, index) of each sample of a step."""
+    keys = []
+    for position in range(step * batch, (step + 1) * batch):
+        epoch, place = divmod(position, images)
+        keys.append((epoch, int(_order(images, seed, epoch)[place])))
+    return keys
+
+
+@lru_cache(maxsize=4)
+def _order(images: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.Generator(np.random.Philox(key=np.array([seed, epoch], np.uint64))).permutation(images)
+
+
+class TrainingSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """(epoch, index) -> augmented image (C, h, w) in the raw dtype's values, labels (h, w) int64; or many of them.
+
+    mix: chances of cutmix and of mosaic, of `transforms.boxes`. then: what else is done to each crop.
+    In place of a picture that cannot be read (any more) stands the next one of the data set that can: which one depends
+    on the files alone.
+    """
+
+    def __init__(
+        self,
+        pairs: Pairs,
+        augment: Augment,
+        seed: int,
+        *,
+        mix: tuple[float, float] = (0.0, 0.0),
+        then: Transform | None = None,
+    ) -> None:
+        self.pairs, self.augment, self.seed, self.mix, self.then = pairs, augment, seed, mix, then
+        self._replaced: list[Replaced] = []
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, key: Key) -> tuple[torch.Tensor, torch.Tensor]:
+        batch = self.__getitems__([key])
+        return batch.images[0], batch.labels[0]
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        """A batch, written once into its own memory."""
+        self._replaced = []
+        samples = [self._sample(*key) for key in keys]
+        height, width, channels = samples[0].image.shape
+        kind = samples[0].image.dtype if samples[0].image.dtype == np.uint8 else np.dtype(np.float32)
+        images = np.empty((len(keys), channels, height, width), kind)
+        labels = np.empty((len(keys), height, width), np.int64)
+        for sample, image, truth in zip(samples, images, labels, strict=True):
+            if sample.image.dtype == kind and channels <= 512:  # OpenCV's most
+                cv2.split(sample.image, list(image))  # five times as fast as numpy's transposition
+            else:
+                image[...] = sample.image.transpose(2, 0, 1)
+            assert sample.mask is not None
+            truth[...] = sample.mask
+        return Batch(torch.from_numpy(images), torch.from_numpy(labels), self._replaced)
+
+    def _sample(self, epoch: int, index: int) -> Sample:
+        """The crop of a sample, with what is mixed into it."""
+        crop = self.augment.crop
+        parts = [Box(0, 0, *crop)]
+        if any(self.mix):
+            parts = boxes(crop, generator(self.seed, epoch, index, MIX), cutmix=self.mix[0], mosaic=self.mix[1])
+        whole: Sample | None = None
+        for part, box in enumerate(parts):
+            rng = generator(self.seed, epoch, index, part)
+            source = int(rng.integers(len(self.pairs))) if part else index
+            piece = self._readable(source, replace(self.augment, crop=(box.height, box.width)), rng)
+            whole = piece if len(parts) == 1 else _paste(whole, piece, box, crop)
+        assert whole is not None
+        return whole if self.then is None else transformed(whole, self.then, generator(self.seed, epoch, index, THEN))
+
+    def _readable(self, index: int, augment: Augment, rng: np.random.Generator) -> Sample:
+        """The crop of a picture, or of the first after it that can be read, by the same random numbers."""
+        state, count, why = rng.bit_generator.state, len(self.pairs), ""
+        for ahead in range(min(count, MOST_TRIES)):
+            place = (index + ahead) % count
+            try:
+                crop = self._crop(place, augment, rng)
+            except (DataError, OSError) as error:
+                rng.bit_generator.state, problem = state, error
+                why = why or str(error)
+                continue
+            if ahead:
+                gone, instead = (self.pairs.pairs[i].image.name for i in (index, place))
+                self._replaced.append(Replaced(gone, instead, why))
+            return crop
+        raise problem
+
+    def _crop(self, index: int, augment: Augment, rng: np.random.Generator) -> Sample:
+        """One picture augmented, of which no more is decoded than its zoom needs."""
+        if augment.scale[0] >= 0.5:
+            return augment(self.pairs[index], rng)
+        move, look = augment.draw(self.pairs.size(index), rng)
+        sample, shrunk = self.pairs.reduced(index, move.reduction)
+        return augment.apply(sample, move, look, rng, shrunk=shrunk)
+
+
+def _paste(whole: Sample | None, piece: Sample, box: Box, crop: tuple[int, int]) -> Sample:
+    """The piece on what is there already, nothing at first."""
+    assert piece.mask is not None
+    if whole is None:
+        image = np.empty((*crop, piece.image.shape[2]), piece.image.dtype)
+        whole = replace(piece, image=image, mask=np.empty(crop, piece.mask.dtype))
+    assert whole.mask is not None
+    place = np.s_[box.top : box.top + box.height, box.left : box.left + box.width]
+    whole.image[place], whole.mask[place] = piece.image, piece.mask
+    return whole
+
+
+def transformed(sample: Sample, then: Transform, rng: np.random.Generator) -> Sample:
+    """A sample after a transform of torchvision v2; torch's random numbers depend on `rng` alone and are put back.
+
+    Raises ModelError for a transform that gives another size or type: the network's input is normalised after it.
+    """
+    assert sample.mask is not None
+    image = tv_tensors.Image(np.ascontiguousarray(sample.image.transpose(2, 0, 1)))
+    mask = tv_tensors.Mask(sample.mask)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(rng.integers(2**63)))
+        given = then(image, mask)
+    before, after = _form((image, mask)), _form(given)
+    if before != after:
+        raise ModelError(
+            f"the transform made {after} of {before}; expected an image and a mask of the same size and type, "
+            "change only what those have and leave resizing, casting and normalising to the recipe"
+        )
+    return replace(sample, image=given[0].numpy().transpose(1, 2, 0), mask=given[1].numpy())
+
+
+def _form(given: Any) -> str:
+    parts = given if isinstance(given, (tuple, list)) else (given,)
+    tensors = [f"{tuple(part.shape)} {part.dtype}" if torch.is_tensor(part) else type(part).__name__ for part in parts]
+    return " and ".join(tensors)
+
+
+def name_of(transform: Transform) -> str:
+    """What a recipe keeps of a transform: its class and settings, or a function's name."""
+    if isinstance(transform, torch.nn.Module):
+        return " ".join(repr(transform).split())
+    return f"{transform.__module__}.{getattr(transform, '__qualname__', type(transform).__name__)}"
+
+
+def augmentation(recipe: Recipe) -> Augment:
+    """The recipe's augmentation."""
+    return Augment(**{field.name: getattr(recipe, field.name) for field in fields(Augment)})
+
+
+def batches(
+    pairs: Pairs, recipe: Recipe, start: int, stop: int, *, workers: int = 0, then: Transform | None = None
+) -> Iterator[Batch]:
+    """The batches of steps start..stop-1, of several processes this one's share. then: see `transformed`."""
+    steps = (processes.mine(keys_of_step(s, recipe.batch, len(pairs), recipe.seed)) for s in range(start, stop))
+    mix = recipe.cutmix, recipe.mosaic
+    loader = DataLoader(
+        TrainingSet(pairs, augmentation(recipe), recipe.seed, mix=mix, then=then),
+        batch_sampler=_Steps(steps, stop - start),
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        generator=torch.Generator().manual_seed(0),  # else the loader draws from, and so moves, the global generator
+        worker_init_fn=_settle_worker if workers else None,
+        prefetch_factor=4 if workers else None,
+    )
+    return iter(loader)
+
+
+class _Steps:
+    """A sized iterable of key lists, as DataLoader wants its batch sampler."""
+
+    def __init__(self, keys: Iterator[list[Key]], count: int) -> None:
+        self.keys, self.count = keys, count
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return self.keys
+
+    def __len__(self) -> int:
+        return self.count
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _settle_worker(_: int) -> None:
+    """One thread, a share of the memory for decoded samples, and deaf to what asks the run to stop (`_Deaf`)."""
+    for number in STOPPING:
+        signal.signal(number, _Deaf())
+    cv2.setNumThreads(0)
+    info = get_worker_info()
+    assert info is not None
+    cast(TrainingSet, info.dataset).pairs.share_cache(info.num_workers)
+
+
+class _Deaf:
+    """A worker's answer to a signal that goes to every process of a job: it goes on, the run ends it when it is saved.
+
+    A second SIGTERM is the run's own, and is obeyed.
+    """
+
+    def __init__(self) -> None:
+        self.heard = 0
+
+    def __call__(self, number: int, _: FrameType | None) -> None:
+        self.heard += 1
+        if number == signal.SIGTERM and self.heard > 1:
+            os._exit(0)

@@ -1,0 +1,121 @@
+"""The module that is trained, and that DDP wraps: raw batch in, loss out."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, cast
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+
+from atrous.errors import RecipeError
+from atrous.layers.norm import InstanceNorm
+
+Frozen = Literal["encoder", "norms", "all_norms"] | None
+"""What does not train: the encoder; its norms (statistics, scales and shifts); those of the whole network; nothing."""
+NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, InstanceNorm)
+
+
+class Normalise(nn.Module):
+    """(x - mean) / std per channel, on raw (N, C, H, W) pixels of any dtype; mean and std in the pixels' own units."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return (image.float() - self.mean) / self.std
+
+
+class Objective(nn.Module):
+    """Normalise, run the network, weigh the losses of its outputs.
+
+    image: raw (N, C, H, W); labels: (N, H, W) class indices, or (N, K, H, W) masks of classes that overlap. Auxiliary
+    outputs count `aux_weight` each, or where it has several values one each in their order. A model with `pairs`
+    (pointrend) says itself which logits are compared with which labels.
+    frozen_norms: the encoder's batch norms keep the statistics of its weights while they train. Batches of few or
+    unlike pictures have statistics far from the running ones that prediction uses.
+    teacher: (raw image, main logits, labels) -> what is added to the loss, where one teaches (`train.distillation`).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: nn.Module,
+        normalise: Normalise,
+        *,
+        aux_weight: float | Sequence[float] = 0.4,
+        frozen_norms: bool = False,
+        teacher: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.model, self.loss, self.normalise, self.aux_weight = model, loss, normalise, aux_weight
+        self.frozen_norms, self.frozen, self.teacher = frozen_norms, cast(Frozen, None), teacher
+        self._learned = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        self.train()
+
+    def train(self, mode: bool = True) -> "Objective":
+        """As of every module, but what is frozen stays as it is."""
+        super().train(mode)
+        encoder = getattr(self.model, "encoder", None)
+        if self.frozen_norms and encoder is not None:
+            for layer in encoder.modules():
+                if isinstance(layer, _BatchNorm):
+                    layer.eval()
+        for layer in self._layers(self.frozen):
+            layer.eval()
+        return self
+
+    def freeze(self, what: Frozen) -> None:
+        """Train all parameters but those named, which get no gradient and whose layers are in eval mode.
+
+        Raises RecipeError for a network without an encoder, unless all norms are meant.
+        """
+        if what == self.frozen:
+            return
+        kept = {id(p) for layer in self._layers(what) for p in layer.parameters(recurse=what == "encoder")}
+        for name, parameter in self.model.named_parameters():
+            if name in self._learned:
+                parameter.requires_grad_(id(parameter) not in kept)
+        self.frozen = what
+        self.train(self.training)
+
+    def _layers(self, what: Frozen) -> list[nn.Module]:
+        """The layers that are in eval mode: the whole encoder, or norms."""
+        if what is None:
+            return []
+        place = self.model if what == "all_norms" else getattr(self.model, "encoder", None)
+        if place is None:
+            raise RecipeError(f'{type(self.model).__name__} has no encoder to freeze; freeze = "all_norms" would do')
+        return [place] if what == "encoder" else [layer for layer in place.modules() if isinstance(layer, NORMS)]
+
+    def forward(self, image: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        pairs = self._pairs(self.normalise(image), labels)
+        main, *auxiliary = (self.loss(logits, truth) for logits, truth in pairs)
+        loss = main + sum(
+            (weight * loss for weight, loss in zip(self._weights(len(auxiliary)), auxiliary, strict=True)),
+            torch.zeros_like(main),
+        )
+        return loss if self.teacher is None else loss + self.teacher(image, pairs[0][0], labels)
+
+    def _weights(self, outputs: int) -> Sequence[float]:
+        """A weight for every auxiliary output."""
+        if isinstance(self.aux_weight, int | float):
+            return [self.aux_weight] * outputs
+        if len(self.aux_weight) != outputs:
+            raise RecipeError(
+                f"aux_weight holds {len(self.aux_weight)} values and {type(self.model).__name__} gives {outputs} "
+                "auxiliary outputs; give one value for all of them, or one each"
+            )
+        return self.aux_weight
+
+    def _pairs(self, image: torch.Tensor, labels: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Logits and their labels, the main ones first."""
+        model = cast(Any, self.model)
+        if hasattr(model, "pairs"):
+            return list(model.pairs(image, labels))
+        outputs = model.outputs(image) if hasattr(model, "outputs") else (model(image),)
+        return [(logits, labels) for logits in outputs]

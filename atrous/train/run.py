@@ -1,0 +1,257 @@
+"""A run: its parts, where it stands, and how it is kept in its folder.
+
+RUN/recipe.toml          everything that decides the run, complete before step 1
+RUN/log.jsonl, log.csv   one line per ten steps and per validation
+RUN/overlays/            a few validation pictures, their truth above and the prediction below, at every validation
+RUN/checkpoints/         the newest two checkpoints, and best.safetensors: the weights with the best validation so far
+RUN/model.safetensors    the bundle, written when the run is finished
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from rich.console import Console
+from safetensors import safe_open
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from atrous.bundle import Card, load_bundle, save_tensors
+from atrous.datasets import DataSet
+from atrous.errors import ModelError, RecipeError
+from atrous.evaluate.evaluation import Evaluation
+from atrous.losses import make_loss
+from atrous.models import create_model
+from atrous.models.refined import Refined, page_of, refined
+from atrous.predict.ensemble import digest, load_network
+from atrous.train import processes
+from atrous.train.checkpoint import load_checkpoint, pack_optimizer, save_checkpoint, unpack_optimizer
+from atrous.train.distillation import Teacher, check_teacher
+from atrous.train.objective import Normalise, Objective
+from atrous.train.optimizer import make_optimizer
+from atrous.train.recipe import Recipe
+from atrous.train.sharding import in_shares, share, whole
+from atrous.zoo.fetch import located
+
+T = TypeVar("T")
+
+
+@dataclass
+class Run:
+    """What the loop works on: the parts of one run, and where it stands.
+
+    validated: the last step that was judged. stale: validations since the best. skipped: steps that could not be taken.
+    bad: pictures that could not be read.
+    """
+
+    folder: Path
+    recipe: Recipe
+    data: DataSet
+    card: Card
+    objective: Objective
+    average: AveragedModel | None
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    validated: int = 0
+    best: float = -1.0
+    seconds: float = 0.0
+    stale: int = 0
+    skipped: int = 0
+    bad: list[str] = field(default_factory=list)
+
+    @property
+    def finished(self) -> bool:
+        """All steps are done, or `patience` is at its end, and the last step is validated."""
+        stopped = self.recipe.patience is not None and self.stale >= self.recipe.patience
+        return self.validated == self.step and (self.step == self.recipe.steps or stopped)
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that is judged and kept: the moving average where there is one."""
+        return self.average.module if self.average is not None else self.objective.model
+
+
+def build(recipe: Recipe, data: DataSet, folder: Path, *, pretrained: bool) -> Run:
+    """The parts of a run at step 0; `pretrained` fetches the encoder's weights, which a checkpoint holds already."""
+    torch.manual_seed(recipe.seed)
+    weights = recipe.weights if pretrained else "random"
+    source: bool | str = {"random": False, "pretrained": True}.get(weights, weights)
+    model = create_model(recipe.model, classes=len(data.labels), pretrained=source, **recipe.model_options())
+    if recipe.refine:
+        model = refined(model, recipe.refine, mean=recipe.mean, std=recipe.std, dtype=recipe.dtype)
+    if recipe.init and pretrained:
+        start_from(model, Path(recipe.init))
+    weight = torch.tensor(recipe.class_weights) if recipe.class_weights else None
+    loss = make_loss(recipe.loss, data.labels.ignore_index, weight, recipe.smoothing)
+    norm = Normalise(recipe.mean, recipe.std)
+    objective = Objective(
+        model,
+        loss,
+        norm,
+        aux_weight=recipe.aux_weight,
+        frozen_norms=recipe.frozen_norms,
+        teacher=teacher_of(recipe, data, model) if recipe.distil else None,
+    )
+    average = AveragedModel(model, multi_avg_fn=moving_average(recipe.ema), use_buffers=True) if recipe.ema else None
+    return Run(folder, recipe, data, make_card(recipe, data), objective, average, make_optimizer(recipe, model))
+
+
+def start_from(model: nn.Module, bundle: Path) -> None:
+    """Copy every tensor of a bundle that fits into the model: of their pages, and of refiners where both have one."""
+    net, _ = load_bundle(located(bundle))
+    pairs = [(page_of(net), page_of(model))]
+    if isinstance(net, Refined) and isinstance(model, Refined):
+        pairs.append((net.layer, model.layer))
+    for theirs, ours in pairs:
+        ours.load_state_dict(fitting(theirs, ours), strict=False)
+
+
+def fitting(net: nn.Module, model: nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors of `net` that `model` has by name and shape."""
+    own = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    return {name: tensor for name, tensor in net.state_dict().items() if own.get(name) == tensor.shape}
+
+
+def teacher_of(recipe: Recipe, data: DataSet, model: nn.Module) -> Teacher:
+    """The network that a recipe distils from; an error where it has changed or does not fit."""
+    path = str(recipe.distil)
+    if hasattr(model, "pairs"):
+        raise ModelError(f"{recipe.model} trains on points, a teacher speaks of all pixels; distil into another model")
+    if recipe.distil_digest != digest(Path(path)):
+        raise RecipeError(f"{path}: is not the teacher that the run began with; put that one back, or use another -o")
+    net, card = load_network(path)
+    check_teacher(path, card, labels=data.labels, channels=data.channels, dtype=str(data.dtype))
+    return Teacher(net, card, temperature=recipe.distil_temperature, weight=recipe.distil_weight)
+
+
+def moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
+    """Exponential moving average for `AveragedModel`, its decay growing as (1 + n) / (10 + n) at the start."""
+
+    @torch.no_grad()
+    def update(averages: list[torch.Tensor], currents: list[torch.Tensor], count: torch.Tensor | int) -> None:
+        n = int(count)
+        averages, currents = [share(tensor) for tensor in averages], [share(tensor) for tensor in currents]
+        weight = 1 - min(decay, (1 + n) / (10 + n))
+        if averages[0].is_floating_point():
+            torch._foreach_lerp_(averages, currents, weight)
+        else:
+            torch._foreach_copy_(averages, currents)
+
+    return update
+
+
+def check_same(recipe: Recipe, draft: Recipe, folder: Path) -> None:
+    """Refuse to resume a run with a command that asks for another one."""
+    for key, asked in draft.model_dump().items():
+        held = getattr(recipe, key)
+        if key == "steps" and asked in [length for _, length in recipe.extended]:
+            continue  # the command of before the extension
+        if key == "compile" and asked and held:
+            continue  # it was asked for then too
+        if asked is not None and asked != held and key not in ("atrous", "data", "extended"):
+            if key in ("fingerprint", "train_images", "val_images"):
+                raise RecipeError(
+                    f"{folder} holds a run on other images or classes than {draft.data} has now; use another -o"
+                )
+            raise RecipeError(
+                f"{folder} holds a run with {key} = {held}, this command asks for {asked}; use another -o"
+            )
+
+
+def resume(run: Run, console: Console) -> None:
+    """Load the newest whole checkpoint into the run and say so."""
+    found = processes.from_first(lambda: load_checkpoint(run.folder / "checkpoints"))
+    if found is None:
+        raise RecipeError(f"{run.folder}: holds a recipe but no readable checkpoint; start again with another -o")
+    tensors, state, damaged = found
+    for name in damaged:
+        console.print(f"[yellow]{name} is damaged and was passed over[/yellow]")
+    run.objective.model.load_state_dict(_under(tensors, "model."))
+    if run.average is not None:
+        run.average.module.load_state_dict(_under(tensors, "ema."))
+        run.average.n_averaged.fill_(state["averaged"])
+    unpack_optimizer(run.optimizer, tensors)
+    run.step, run.validated, run.best, run.seconds = (state[key] for key in ("step", "validated", "best", "seconds"))
+    run.stale, run.skipped, run.bad = state.get("stale", 0), state.get("skipped", 0), list(state.get("bad", []))
+    if run.step in run.recipe.ends:
+        run.stale = 0  # patience begins anew
+    if run.step and not run.finished:
+        console.print(f"resuming {run.folder} after step {run.step} of {run.recipe.steps}")
+
+
+def load_weights(path: Path, run: Run) -> nn.Module:
+    """The best weights so far, in the network that is kept; their scores go into the card."""
+    with safe_open(path, framework="pt") as file:
+        run.card.metrics.update(json.loads(file.metadata()["metrics"]))
+        network = run.card.build() if in_shares(run.evaluated) else run.evaluated
+        network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    return network
+
+
+def save(run: Run) -> None:
+    """Write a checkpoint of the run as it stands; the first process does, all must call it."""
+    tensors = {f"model.{name}": tensor for name, tensor in run.objective.model.state_dict().items()}
+    averaged = 0
+    if run.average is not None:
+        tensors |= {f"ema.{name}": tensor for name, tensor in run.average.module.state_dict().items()}
+        averaged = int(run.average.n_averaged)
+    state = {
+        "step": run.step,
+        "validated": run.validated,
+        "best": run.best,
+        "seconds": run.seconds,
+        "averaged": averaged,
+        "stale": run.stale,
+        "skipped": run.skipped,
+        "bad": run.bad,
+    }
+    tensors = {name: whole(tensor) for name, tensor in (tensors | pack_optimizer(run.optimizer)).items()}
+    if processes.first():
+        save_checkpoint(run.folder / "checkpoints", tensors, state)
+
+
+def keep_best(run: Run, result: Evaluation | None) -> None:
+    """Mark this step as validated; keep its weights when they are the best so far, or nothing can judge them."""
+    run.validated = run.step
+    miou = (result.miou if result else None) or 0.0
+    better = miou > run.best or not result
+    run.stale = 0 if better or run.step in run.recipe.ends else run.stale + 1
+    if better:
+        run.best = miou
+        metrics = {"val": {**result.summary(), "step": run.step}} if result else {}
+        path = run.folder / "checkpoints" / "best.safetensors"
+        tensors = {name: whole(tensor) for name, tensor in run.evaluated.state_dict().items()}
+        if processes.first():
+            save_tensors(path, tensors, {"metrics": json.dumps(metrics)})
+
+
+def make_card(recipe: Recipe, data: DataSet) -> Card:
+    """The card of the bundle that the recipe makes."""
+    return Card(
+        model=recipe.model,
+        options=recipe.model_options(),
+        labels=data.labels,
+        mean=recipe.mean,
+        std=recipe.std,
+        dtype=recipe.dtype,
+        layer={"name": recipe.refine} if recipe.refine else {},
+        recipe=recipe.model_dump(exclude_none=True),
+        data=recipe.data,
+        atrous=recipe.atrous,
+    )
+
+
+def _under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def known(value: T | None) -> T:
+    """A value that a complete recipe or data set has."""
+    if value is None:
+        raise RecipeError(
+            "the recipe or the data are not complete: steps, validate_every and masks are fixed before step 1"
+        )
+    return value

@@ -1,0 +1,78 @@
+"""One step of gradient descent, and what is done where it cannot be taken.
+
+A step whose loss or gradient is not finite is skipped: weights, running statistics, the average and the optimiser stay
+as they were before it, it is counted, and its pictures are named in the log. A run with `MOST_SKIPPED` of them stops.
+"""
+
+from math import isfinite
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from atrous.errors import AtrousError
+from atrous.train import processes
+from atrous.train.batches import keys_of_step
+from atrous.train.optimizer import backward, frozen_at, rate_at, shares_of
+from atrous.train.run import Run
+from atrous.train.sharding import alike, whole
+
+MOST_SKIPPED = 20
+
+
+def take_step(
+    run: Run, fabric: Fabric, module: nn.Module, optimizer: torch.optim.Optimizer, images: torch.Tensor,
+    labels: torch.Tensor,
+) -> tuple[float, str]:  # fmt: skip
+    """Move the weights by the gradient of one batch, or not at all; the loss, and why it was skipped ('' if not)."""
+    recipe, model = run.recipe, run.objective.model
+    seeds = [recipe.seed, run.step, *([processes.rank()] if processes.rank() else [])]
+    torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
+    for group in optimizer.param_groups:
+        group["lr"] = rate_at(recipe, run.step) * group["factor"]
+    run.objective.freeze(frozen_at(recipe, run.step))
+    before = [buffer.clone() for buffer in model.buffers()]
+    weight = None if recipe.class_weights is None else torch.tensor(recipe.class_weights, device=labels.device)
+    shares = shares_of(labels, recipe.accumulate, run.data.labels.ignore_index, weight)
+    loss = processes.summed(backward(fabric, module, images, labels, shares)) / processes.size()
+    norm = gradient_norm(fabric, module, optimizer, recipe.clip)
+    problem = "" if isfinite(loss) and isfinite(norm) else f"loss {loss:.4g}, norm of the gradient {norm:.4g}"
+    if not problem:
+        optimizer.step()
+        alike(list(model.buffers()), before)
+        if run.average is not None:
+            run.average.update_parameters(model)
+    else:
+        run.skipped += 1
+        for buffer, old in zip(model.buffers(), before, strict=True):
+            buffer.copy_(old)
+    optimizer.zero_grad()
+    return loss, problem
+
+
+def gradient_norm(fabric: Fabric, module: nn.Module, optimizer: torch.optim.Optimizer, clip: float) -> float:
+    """The 2-norm of all gradients, which are then scaled down to a norm of `clip` at most (0: left as they are)."""
+    if clip:
+        norm = fabric.clip_gradients(module, optimizer, max_norm=clip, error_if_nonfinite=False)
+    else:
+        norm = torch.nn.utils.get_total_norm([p.grad for p in module.parameters() if p.grad is not None])
+    assert norm is not None
+    return float(whole(norm.detach()))
+
+
+def pictures_of_step(run: Run, step: int) -> list[str]:
+    """The file names of a step's pictures, in order, those mixed into them not counted."""
+    pairs = run.data.splits["train"]
+    keys = keys_of_step(step, run.recipe.batch, len(pairs), run.recipe.seed)
+    return [pairs.pairs[index].image.name for _, index in keys]
+
+
+def too_many_skipped(run: Run, problem: str) -> AtrousError:
+    """What to raise when a run had as many steps without a finite loss and gradient as are borne."""
+    names = ", ".join(pictures_of_step(run, run.step - 1)[:4])
+    return AtrousError(
+        f"{run.folder}: {run.skipped} steps had a loss or gradient that is not finite and were skipped, the last, step "
+        f"{run.step}, with {names}, ... ({problem}); log.jsonl names the pictures of all, the last checkpoint is kept; "
+        f"start a new run with a lower --lr than {run.recipe.lr}, or look at the pictures if they are always the same"
+    )

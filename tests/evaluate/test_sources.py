@@ -1,0 +1,113 @@
+"""Judging and comparing folders of label maps, end to end."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from worlds import make_world
+
+from atrous.errors import AtrousError, DataError
+from atrous.evaluate.sources import check_alike, compare_all, judge
+from atrous.labels import LabelSet
+from atrous.report.terminal import verdict
+
+
+def shifted(world: Path, folder: Path, pixels: int, images: int) -> Path:
+    """Label maps of the test split: the truth, moved to the right."""
+    folder.mkdir()
+    for index in range(images):
+        mask = np.asarray(Image.open(world / "test" / "masks" / f"test{index}.png"))
+        Image.fromarray(np.roll(mask, pixels, axis=1)).save(folder / f"test{index}.png")
+    return folder
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    return make_world(tmp_path / "world", test=12)
+
+
+def test_full_judgement_of_label_maps(world: Path, tmp_path: Path) -> None:
+    maps = shifted(world, tmp_path / "maps", 3, 12)
+    result = judge(maps, world, full=True, as_tool="smp").summary()
+    errors = result["errors"]
+    assert result["miou"] + sum(errors["loss"].values()) == pytest.approx(1, abs=1e-5)
+    assert 0 < result["boundary_iou"]["mean_boundary_iou"] < result["miou"]
+    assert result["trimap"]["miou"][0] < result["trimap"]["miou"][-1]
+    assert result["as"]["tool"] == "smp"
+    assert result["as"]["value"] == pytest.approx(result["miou"], abs=1e-6), "no class is absent here"
+    assert "calibration" not in result
+    assert set(result["per_class_interval"]) == {"ground", "disc", "bar"}
+    assert result["warnings"] == []
+    low, high = result["interval"]
+    assert low < result["miou"] < high
+
+
+def test_few_groups_are_warned_of(world: Path, tmp_path: Path) -> None:
+    maps = shifted(world, tmp_path / "maps", 3, 12)
+    clustered = judge(maps, world, cluster=r"test(\d)").summary()
+    assert "10 clusters" in clustered["interval_method"]
+    assert clustered["warnings"] == []
+    few = judge(maps, world, cluster=r"test[1]?").summary()
+    assert few["warnings"] == ["the interval rests on 2 independent groups; under 10 it is too narrow"]
+    blocks = judge(maps, world, block=4).summary()
+    assert "runs of 4 neighbouring images" in blocks["interval_method"]
+    assert blocks["warnings"]
+    assert judge(maps, world, cluster="t").summary()["interval"] is None
+    assert judge(maps, world, cluster=r"(test)\d+").summary()["interval"] is None, "the group names the cluster"
+
+
+def test_comparisons(world: Path, tmp_path: Path) -> None:
+    near, far = shifted(world, tmp_path / "near", 1, 12), shifted(world, tmp_path / "far", 5, 12)
+    result = compare_all([str(near), str(far), f"{near},{far}"], world)
+    assert list(result["scores"]) == [str(near), str(far), f"{near},{far}"]
+    scores = list(result["scores"].values())
+    assert scores[0] > scores[1]
+    assert scores[2] == pytest.approx((scores[0] + scores[1]) / 2, abs=2e-6), "several seeds: their mean"
+    first = result["pairs"][0]
+    assert first["told_apart"]
+    assert first["interval"][0] > 0
+    assert verdict(first).startswith(f"{near} is better than {far} by 0.")
+    assert len(result["pairs"]) == 3
+    same = compare_all([str(far), str(far)], world)["pairs"][0]
+    assert verdict(same).endswith("not told apart: their scores are equal")
+    mirrored = compare_all([str(far), str(near)], world)["pairs"][0]
+    assert verdict(mirrored).startswith(f"{near} is better than {far} by 0.")
+
+
+def test_verdicts_say_what_would_help() -> None:
+    pair = {"a": "A", "b": "B", "difference": -0.003, "interval": [-0.010, 0.004], "p": 0.4, "told_apart": False}
+    assert verdict({**pair, "more_images": 140}) == (
+        "B and A are not told apart (by 0.003 [-0.004, 0.010], p = 0.400); about 140 more images would do"
+    )
+
+
+def test_what_cannot_be_judged_is_said(world: Path, tmp_path: Path) -> None:
+    maps = shifted(world, tmp_path / "maps", 1, 12)
+    with pytest.raises(AtrousError, match=r"--as mmsegmentation: unknown tool; did you mean 'mmseg'\?"):
+        judge(maps, world, as_tool="mmsegmentation")
+    with pytest.raises(AtrousError, match="--cluster and --block were both given"):
+        judge(maps, world, cluster="t", block=2)
+    with pytest.raises(AtrousError, match=r"--cluster \(: not a regular expression"):
+        judge(maps, world, cluster="(")
+    with pytest.raises(AtrousError, match=r"--cluster x\+: finds nothing in the image name 'test0\.png'"):
+        judge(maps, world, cluster="x+")
+    with pytest.raises(AtrousError, match="no such run folder"):
+        judge(tmp_path / "nowhere", world)
+    with pytest.raises(AtrousError, match="nothing to compare"):
+        compare_all([str(maps)], world)
+    with pytest.raises(AtrousError, match="is no trained run, so that --data DATA is needed"):
+        compare_all([str(maps), str(maps)])
+    (maps / "test3.png").unlink()
+    with pytest.raises(DataError, match=r"no prediction for test3\.png"):
+        compare_all([str(maps), str(maps)], world)
+
+
+def test_runs_on_other_images_or_classes_are_not_compared(world: Path, tmp_path: Path) -> None:
+    one = judge(shifted(world, tmp_path / "maps", 1, 12), world)
+    check_alike([tmp_path / "a", tmp_path / "b"], [one, one])
+    others = replace(one, names=one.names[::-1]), replace(one, labels=LabelSet(("x", "y", "z")))
+    for other in others:
+        with pytest.raises(DataError, match="b: was not judged on the same images and classes as"):
+            check_alike([tmp_path / "a", tmp_path / "b"], [one, other])
