@@ -1,12 +1,10 @@
 """The facade: fit, predict, score, save, load."""
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from torch import nn
 
@@ -15,22 +13,21 @@ from atrous.datasets import DataSet, open_dataset
 from atrous.datasets.folds import fold_of
 from atrous.doctor import Witness, line
 from atrous.errors import DataError, ModelError, RecipeError, WeightsError, nearest
+from atrous.evaluate.data import choose_split, open_like_run
 from atrous.evaluate.evaluation import Evaluation, evaluate, pooled
 from atrous.files import write_atomically
 from atrous.labels import LabelSet
 from atrous.models import list_models
 from atrous.plan import again, draft, fingerprint
 from atrous.predict import Predictor
-from atrous.predict.backends import EXPORTED, open_exported
-from atrous.predict.ensemble import Ensemble, folds_in, load_network
+from atrous.predict.ensemble import Ensemble
+from atrous.predict.loading import default_device, folds_in, load_network, load_predictor
 from atrous.report import report_run
 from atrous.train import processes
 from atrous.train.batches import Transform
 from atrous.train.loggers import Logger
 from atrous.train.loop import train
 from atrous.train.recipe import Recipe
-from atrous.zoo.fetch import located
-from atrous.zoo.shipped import absence
 
 FROM_DATA = {
     "atrous", "data", "fingerprint", "train_images", "val_images", "in_channels", "weights", "dtype", "mean", "std",
@@ -127,7 +124,7 @@ class Segmenter:
         if not processes.first() and fingerprint(data) != recipe.fingerprint:
             raise DataError(f"{data.root}: holds other images or classes here than where the run's first process is")
         bundle, page = train(recipe, data, folder, **how), folder / "report.html"
-        self._predictor = Predictor(*load_bundle(bundle), device=_device())
+        self._predictor = Predictor(*load_bundle(bundle), device=default_device())
         judged = page.exists() and page.stat().st_mtime >= bundle.stat().st_mtime
         if judged or "val" not in data.splits or not processes.first():
             return None
@@ -155,7 +152,7 @@ class Segmenter:
             found = self._train(part, folder / f"fold-{fold}", {**wishes, "fold": (fold, folds)}, how)
             if processes.first():
                 results.append(found or self.evaluate(part, "val"))
-        self._predictor = Predictor(*load_network(folder), device=_device())
+        self._predictor = Predictor(*load_network(folder), device=default_device())
         if not processes.first():
             return
         whole = pooled(results)
@@ -238,75 +235,7 @@ def wishes_of(file: Path, length: bool = True) -> dict[str, Any]:
 
 
 def load(source: Path | str, *, device: str | None = None, **options: Any) -> Segmenter:
-    """A trained Segmenter from a bundle file, a run folder (of a cross-validation: all its networks, averaged) or the
-    name of weights, those of others fetched once; or from a file of `atrous export`, .onnx or .xml, by what stands
-    in it.
-
-    options: backend, decode, calibration, recall, refine, refine_options and those of cutting, of `atrous.Predictor`.
-    """
-    path = located(source)
-    if path.is_dir():
-        if not (path / "model.safetensors").exists() and folds_in(path):
-            segmenter = Segmenter()
-            segmenter._predictor = Predictor(*load_network(path), device=device or _device(), **options)
-            return segmenter
-        if not (path / "model.safetensors").exists():
-            unfinished = (path / "recipe.toml").exists()
-            raise WeightsError(
-                f"{path}: holds a run that is not finished; run the same `atrous train` command again"
-                if unfinished
-                else f"{path}: holds no model.safetensors; give a run folder of `atrous train` or a bundle"
-            )
-        path /= "model.safetensors"
-    if not path.exists():
-        raise WeightsError(
-            f"{path}: no such bundle or run folder, nor the name of published weights; "
-            f"train one with `atrous train DATA -o {source}`, or see `atrous models`{absence()}"
-        )
+    """A trained Segmenter from whatever holds a network; arguments as of `predict.loading.load_predictor`."""
     segmenter = Segmenter()
-    if path.suffix in EXPORTED:
-        if (backend := options.pop("backend", "auto")) not in ("auto", EXPORTED[path.suffix]):
-            raise ModelError(f"{path}: runs on {EXPORTED[path.suffix]} alone; leave --backend {backend} off")
-        segmenter._predictor = Predictor(*open_exported(path), **options)
-    else:
-        segmenter._predictor = Predictor(*load_bundle(path), device=device or _device(), **options)
+    segmenter._predictor = load_predictor(source, device=device, **options)
     return segmenter
-
-
-def open_like_run(card: Card, data: Path | str, *, classes: Path | None = None, ignore: Sequence[int] = ()) -> DataSet:
-    """A data set with a card's classes; the folder it was trained on keeps the share that was held out.
-
-    A fold has there the pictures of its own as `val`; of all folds together only `test` is left, the rest was seen.
-    """
-    same = bool(card.recipe) and Path(card.recipe["data"]).resolve() == Path(data).resolve()
-    labels = LabelSet.from_toml(classes) if classes else card.labels
-    if ignore:
-        labels = dataclasses.replace(labels, ignore=tuple(sorted({*labels.ignore, *ignore})))
-    if labels.names != card.labels.names:
-        raise DataError(f"{classes}: must name the model's classes, which are {', '.join(card.labels.names)}")
-    if not same:
-        return open_dataset(data, labels=labels, holdout=0)
-    opened = open_dataset(data, labels=labels)
-    fold, folds = card.recipe.get("fold") or (0, 0)
-    if fold:
-        return fold_of(opened, fold, folds)
-    if folds:
-        unseen = {name: pairs for name, pairs in opened.splits.items() if name == "test"}
-        if not unseen:
-            raise DataError(
-                f"{data}: every picture was seen by some of the {folds} networks; the honest score, each picture by "
-                "the one that had not seen it, is in the run's metrics.json; judge on other data"
-            )
-        return dataclasses.replace(opened, splits=unseen)
-    return opened
-
-
-def choose_split(data: DataSet, split: str | None) -> str:
-    """The split asked for, or `test`, else `val`, else whatever is there; DataError names those that exist."""
-    if split is not None and split not in data.splits:
-        raise DataError(f"{data.root}: has no split {split!r}; it has {', '.join(data.splits)}")
-    return split or next((name for name in ("test", "val") if name in data.splits), next(iter(data.splits)))
-
-
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"

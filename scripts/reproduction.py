@@ -55,7 +55,7 @@ def train_all(data: Path, out: Path, seeds: int, steps: int) -> None:
 
 def table(data: Path, out: Path, seeds: int) -> str:
     """Every network's test mIoU, then one row a claim: the paired difference with its interval, and what it says."""
-    judged = {name: [judge(out / f"{name}-{seed}", data, "test") for seed in range(seeds)] for name in VARIANTS}
+    judged = {name: [judge(out / f"{name}-{seed}", data, "test").result for seed in range(seeds)] for name in VARIANTS}
     lines = [f"| network | mIoU, mean of {seeds} | each seed |", "|---|---|---|"]
     for name, results in judged.items():
         each = [result.summary()["miou"] for result in results]

@@ -85,7 +85,7 @@ def check(
     Exit code 1 where there is an error, or where --write left a pair out.
     """
     from atrous.doctor import describe, examine, mend, write_page
-    from atrous.train.loggers import Bar
+    from atrous.progress import Bar
 
     if to not in (None, "pairs") or (to is None) != (out is None):
         raise AtrousError("to convert a data set give both: --to pairs -o OUT, where OUT is a new folder")
@@ -148,7 +148,7 @@ def plan(
     from atrous.plan import plan as plan_for
     from atrous.plan.document import describe
     from atrous.predict.memory import bytes_of
-    from atrous.train.loggers import Bar
+    from atrous.progress import Bar
 
     console = _console(stderr=True)
     wishes = {"time": seconds(time) if time else None, "model": model, "encoder": encoder, "pretrained": pretrained}
@@ -229,6 +229,7 @@ def train(
     ] = None,
 ) -> None:
     """Train on a folder of images and masks. The same command again resumes; Ctrl-C saves."""
+    from atrous.predict.loading import BUNDLE
     from atrous.predict.memory import bytes_of
     from atrous.segmenter import Segmenter, wishes_of
     from atrous.train import processes
@@ -265,7 +266,7 @@ def train(
         console=console,
     )
     inside = folder / "fold-*" if folds else folder
-    console.print(f"\nmodel  {inside / 'model.safetensors'}\nreport {inside / 'report.html'}", highlight=False)
+    console.print(f"\nmodel  {inside / BUNDLE}\nreport {inside / 'report.html'}", highlight=False)
     console.print(f"next   atrous eval {folder} {data}\n       atrous predict PICTURES --model {folder}")
 
 
@@ -297,12 +298,12 @@ def evaluate(
 ) -> None:
     """Measure mIoU of a run, a bundle or a folder of predictions; the split and the policy are printed beside it."""
     from atrous.evaluate.sources import judge
+    from atrous.progress import Bar
     from atrous.report import print_evaluation
-    from atrous.train.loggers import Bar
 
     console = _console(stderr=as_json)
     with Bar(console, "eval", 0) as bar:
-        result = judge(
+        judged = judge(
             source,
             data,
             split,
@@ -318,6 +319,7 @@ def evaluate(
             refine_options=named_values(refine_option or ()),
             progress=bar.over,
         )
+    result = judged.result
     if as_json:
         asked = {"decode": decode, "calibration": calibration, "refine": refine}
         print(json.dumps({**result.summary(), **asked}, indent=1))
@@ -339,9 +341,9 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Say which is better on the same images and whether that is more than chance: paired bootstrap, permutations."""
-    from atrous.evaluate.sources import compare_all
+    from atrous.evaluate.compare import compare_all
+    from atrous.progress import Bar
     from atrous.report import print_comparisons
-    from atrous.train.loggers import Bar
 
     console = _console(stderr=as_json)
     with Bar(console, "compare", 0) as bar:
@@ -373,8 +375,8 @@ def calibrate(
 ) -> None:
     """Fit on held-out pictures how scores become probabilities, labels of the best IoU or Dice, and sets of classes."""
     from atrous.evaluate.calibrate import calibrate as fit
+    from atrous.progress import Bar
     from atrous.report import print_calibration
-    from atrous.train.loggers import Bar
 
     console = _console(stderr=as_json)
     with Bar(console, "calibrate", 0) as bar:
@@ -398,8 +400,8 @@ def tune(
 ) -> None:
     """Search on held-out pictures for a CRF or graph cut that sharpens this model; it may say to leave it off."""
     from atrous.evaluate.tune_crf import tune_crf
+    from atrous.progress import Bar
     from atrous.report import print_tuning
-    from atrous.train.loggers import Bar
 
     console = _console(stderr=as_json)
     with Bar(console, "tune", 0) as bar:
@@ -427,8 +429,8 @@ def report(
     ignore: Ignore = None,
 ) -> None:
     """Write one HTML page of one or several runs: scores, intervals, errors, boundaries, calibration, cases."""
+    from atrous.progress import Bar
     from atrous.report.write import report_all
-    from atrous.train.loggers import Bar
 
     console = _console()
     with Bar(console, "report", 0) as bar:
@@ -487,7 +489,7 @@ def predict(
     """
     from atrous.export.without_torch import label_pictures, suits, takes
     from atrous.io import find_images, is_mapped, target_of, there
-    from atrous.train.loggers import Bar
+    from atrous.progress import Bar
 
     paths = find_images(inputs)
     targets = {path: target_of(path, out) for path in paths}
@@ -582,7 +584,7 @@ def refine(
 ) -> None:
     """Sharpen probabilities or label maps of any tool by their images' colours: OUT/<stem>.png."""
     from atrous.predict.refine_folder import refine_folder
-    from atrous.train.loggers import Bar
+    from atrous.progress import Bar
 
     with Bar(_console(), "refine", 0) as bar:
         done, failed = refine_folder(
@@ -672,13 +674,13 @@ def inspect(
     """Say what a network is: stages, receptive fields, costs, sizes, and whether tiles can equal the whole image."""
     from atrous.inspect import inspect_model, print_inspection, write_plots
     from atrous.models import create_model
-    from atrous.train.loggers import Bar
-    from atrous.zoo.fetch import names
+    from atrous.predict.loading import is_network
+    from atrous.progress import Bar
 
     given = {"encoder": encoder, "classes": classes, "in_channels": channels}
     wishes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     title = " ".join([model, *(f"{key}={value}" for key, value in wishes.items())])
-    if Path(model).exists() or model.endswith(".safetensors") or model in names():
+    if is_network(model):
         from atrous.segmenter import load
 
         if wishes:

@@ -13,10 +13,11 @@ from scipy.special import logsumexp
 
 from atrous.bundle import save_bundle
 from atrous.errors import AtrousError, DataError
-from atrous.evaluate.sources import Progress, held_out
+from atrous.evaluate.sources import held_out
 from atrous.metrics import ConfusionMatrix
 from atrous.ops.decoding import fit_offsets, fit_temperature, fit_vector, risk_threshold
 from atrous.predict import Predictor
+from atrous.progress import Over
 from atrous.sample import Sample
 
 PIXELS, SCORES = 200_000, 10_000_000
@@ -31,15 +32,15 @@ def calibrate(
     split: str | None = None,
     *,
     recalls: Sequence[float] = (0.9,),
-    progress: Progress | None = None,
+    progress: Over | None = None,
 ) -> dict[str, Any]:
     """Fit a run's, or a bundle's, decoding on a split of `data` and write it into the bundle; returns it.
 
     data: default what the network was trained on. split: default `val`. Refuses the split that was trained on.
     """
-    segmenter, opened, name, path = held_out(run, data, split)
-    found = {"split": name, **fit(segmenter.predictor, opened.splits[name], recalls=recalls, progress=progress)}
-    save_bundle(path, segmenter.model, replace(segmenter.card, decoding=found))
+    predictor, opened, name, path = held_out(run, data, split)
+    found = {"split": name, **fit(predictor, opened.splits[name], recalls=recalls, progress=progress)}
+    save_bundle(path, predictor.model, replace(predictor.card, decoding=found))
     return found
 
 
@@ -48,7 +49,7 @@ def fit(
     pairs: Sequence[Sample],
     *,
     recalls: Sequence[float] = (0.9,),
-    progress: Progress | None = None,
+    progress: Over | None = None,
 ) -> dict[str, Any]:
     """Temperature, vector scaling, offsets for IoU and Dice, thresholds per recall; plain values for JSON.
 

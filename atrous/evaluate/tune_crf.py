@@ -17,11 +17,12 @@ import numpy as np
 from atrous.bundle import save_bundle
 from atrous.doctor.videos import recordings
 from atrous.errors import DataError
-from atrous.evaluate.sources import Progress, held_out
+from atrous.evaluate.sources import held_out
 from atrous.metrics import ConfusionMatrix
 from atrous.ops.stats import Comparison, by_cluster, compare, miou_of_sums
+from atrous.predict import Predictor
+from atrous.progress import Over
 from atrous.refine.named import Refinement
-from atrous.segmenter import Segmenter
 
 FOLDS, FIRST, PIXELS, LEFT = 10, 24, 5_000_000, 3
 """Folds; pictures of the first round, more of them where they are small, up to so many pixels; candidates that a fold's
@@ -48,7 +49,7 @@ def tune_crf(
     *,
     tried: Sequence[Candidate] | None = None,
     block: int | None = None,
-    progress: Progress | None = None,
+    progress: Over | None = None,
 ) -> dict[str, Any]:
     """Search on a split of `data` and write what was found into the bundle of a run; returns it.
 
@@ -58,26 +59,26 @@ def tune_crf(
     pictures, `held_out`, their `difference` with `interval` and `p`, what every candidate scored, and of how many
     `videos` the pictures are (None: of none); fewer than four are never enough.
     """
-    segmenter, opened, name, path = held_out(run, data, split)
+    predictor, opened, name, path = held_out(run, data, split)
     pairs = opened.splits[name]
     videos = None
     if block is None:
         paths = [Path(one) for one in pairs.names]
         videos = recordings(paths, [pairs[index].image for index in range(len(pairs))])
     options: dict[str, Any] = {"block": block or 1, "videos": videos, "progress": progress}
-    found = {"split": name, **search(segmenter, pairs, tried or candidates(), **options)}
-    save_bundle(path, segmenter.model, replace(segmenter.card, refinement=found))
+    found = {"split": name, **search(predictor, pairs, tried or candidates(), **options)}
+    save_bundle(path, predictor.model, replace(predictor.card, refinement=found))
     return found
 
 
 def search(
-    segmenter: Segmenter,
+    predictor: Predictor,
     pairs: Any,
     tried: Sequence[Candidate],
     *,
     block: int = 1,
     videos: Sequence[str] | None = None,
-    progress: Progress | None = None,
+    progress: Over | None = None,
 ) -> dict[str, Any]:
     """The search itself on (image, mask) pairs, plain values for JSON. See `tune_crf`; videos: of each picture."""
     count = len(pairs)
@@ -88,7 +89,7 @@ def search(
     place = {unit: number for number, unit in enumerate(dict.fromkeys(units))}
     folds = min(FOLDS, len(place) if several else count // 2)
     fold = np.array([place[unit] for unit in units]) * folds // len(place)
-    table = Table(segmenter, pairs, tried)
+    table = Table(predictor, pairs, tried)
     many = max(FIRST, PIXELS // (pairs[0].image.shape[0] * pairs[0].image.shape[1]))
     first = np.unique(np.linspace(0, count - 1, min(count, many)).round().astype(int))
     best = {f: first[fold[first] != f] for f in range(folds)}
@@ -129,9 +130,9 @@ def search(
 class Table:
     """Counts (3, K) of true, predicted and hit pixels, per candidate and picture, as far as they were filled in."""
 
-    def __init__(self, segmenter: Segmenter, pairs: Any, tried: Sequence[Candidate]) -> None:
-        card = segmenter.card
-        self.segmenter, self.pairs, self.ignored = segmenter, pairs, card.labels.ignore_index
+    def __init__(self, predictor: Predictor, pairs: Any, tried: Sequence[Candidate]) -> None:
+        card = predictor.card
+        self.predictor, self.pairs, self.ignored = predictor, pairs, card.labels.ignore_index
         self.refiners = [
             Refinement(name, options, card.dtype, tuple(card.mean), tuple(card.std)) for name, options in tried
         ]
@@ -141,7 +142,7 @@ class Table:
     def fill(self, index: int, wanted: Sequence[int]) -> None:
         """Count the network's own labels of a picture, and those of the wanted candidates that it lacks."""
         sample = self.pairs[index]
-        prediction = self.segmenter.predictor(sample.image)
+        prediction = self.predictor(sample.image)
         self.before[index] = self._count(prediction.labels, sample.mask)
         for candidate in wanted:
             if self._after[candidate, index, 0, 0] < 0:
@@ -165,7 +166,7 @@ class Table:
         return ConfusionMatrix(self.before.shape[2], self.ignored).update(labels, mask)
 
 
-def progress_over(progress: Progress | None, jobs: Sequence[Any]) -> Any:
+def progress_over(progress: Over | None, jobs: Sequence[Any]) -> Any:
     """The jobs, through a progress bar where there is one."""
     return (jobs[place] for place in (progress(range(len(jobs)), len(jobs)) if progress else range(len(jobs))))
 

@@ -13,6 +13,7 @@ from atrous.errors import AtrousError, DataError, MissingExtra, WeightsError
 from atrous.export.runner import Network
 from atrous.io import image_size, read_image, write_image, write_mask
 from atrous.labels import LabelSet
+from atrous.predict.loading import EXPORTED, Kind, kind_of
 from atrous.visual import overlay
 
 PIXELS = 4_000_000
@@ -21,7 +22,7 @@ PIXELS = 4_000_000
 
 def suits(model: Path, paths: Sequence[Path]) -> bool:
     """Whether `label_pictures` is the quicker way: an .onnx file and not much to do."""
-    if model.suffix != ".onnx" or not model.exists():
+    if kind_of(model) is not Kind.EXPORTED or EXPORTED[model.suffix] != "onnx":
         return False
     try:
         return sum(height * width for height, width, _ in map(image_size, paths)) <= PIXELS

@@ -32,7 +32,7 @@ from atrous.models import MODELS, create_model
 from atrous.models.refined import page_of
 from atrous.plan.facts import KINDS, SIZES, UP, Facts, facts_of
 from atrous.plan.memory import Fit, Needs, fit, free_memory
-from atrous.predict.ensemble import digest
+from atrous.predict.loading import bundle_in, digest
 from atrous.sample import FULL_SCALE
 from atrous.train.recipe import Recipe
 from atrous.train.run import fitting
@@ -91,8 +91,7 @@ def drafted(
     card = None
     asked = {key for key, value in {**wishes, "model": model, "encoder": encoder}.items() if value is not None}
     if wishes.get("init") is not None:
-        source = Path(wishes["init"])
-        wishes["init"] = str(source / "model.safetensors" if source.is_dir() else source)
+        wishes["init"] = str(bundle_in(wishes["init"]))
     if wishes.get("distil") is not None:
         wishes["distil_digest"] = digest(Path(wishes["distil"]))
         wishes["distil"] = str(wishes["distil"])

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -10,10 +9,7 @@ from torch import nn
 
 from atrous.bundle import Card, load_bundle
 from atrous.errors import WeightsError
-from atrous.zoo.fetch import located
-
-FOLDS = "fold-*"
-"""Folders of the folds' runs in the folder of a cross-validation."""
+from atrous.predict.loading import BUNDLE
 
 
 class Ensemble(nn.Module):
@@ -53,48 +49,18 @@ class Ensemble(nn.Module):
         """None: probabilities are averaged at the image's own size."""
 
 
-def folds_in(folder: Path) -> list[Path]:
-    """The runs of a cross-validation's folds, in order; [] where the folder holds none."""
-    return sorted(
-        (path for path in folder.glob(FOLDS) if path.name.removeprefix("fold-").isdigit()),
-        key=lambda path: int(path.name.removeprefix("fold-")),
-    )
-
-
-def load_network(path: Path | str) -> tuple[nn.Module, Card]:
-    """A bundle, a run's folder, a name of the zoo, or the folder of a cross-validation, whose networks answer together.
-
-    Raises WeightsError where there is no bundle, or not every fold has one.
-    """
-    path = located(path)
-    if path.is_dir() and not (path / "model.safetensors").exists() and (folds := folds_in(path)):
-        return _together(path, folds)
-    return load_bundle(path / "model.safetensors" if path.is_dir() else path)
-
-
-def digest(path: Path) -> str:
-    """A short name for the weights that `load_network` finds there; WeightsError where there are none."""
-    files = [located(path)]
-    if path.is_dir():
-        whole = path / "model.safetensors"
-        files = [whole] if whole.exists() else [fold / "model.safetensors" for fold in folds_in(path)]
-    if not files or not all(file.is_file() for file in files):
-        raise WeightsError(f"{path}: no bundle, no finished run and no finished folds; `atrous train` makes one")
-    parts = [sha256(file.read_bytes()).hexdigest() for file in files]
-    return sha256(" ".join(parts).encode()).hexdigest()[:16]
-
-
-def _together(path: Path, folds: Sequence[Path]) -> tuple[nn.Module, Card]:
-    first = load_bundle(folds[0] / "model.safetensors") if (folds[0] / "model.safetensors").exists() else None
+def load_folds(path: Path, folds: Sequence[Path]) -> tuple[nn.Module, Card]:
+    """The networks of a cross-validation's folds as one; WeightsError where a fold is not finished."""
+    first = load_bundle(folds[0] / BUNDLE) if (folds[0] / BUNDLE).exists() else None
     count = tuple(first[1].recipe.get("fold") or (0, 0))[1] if first else 0
-    missing = [fold.name for fold in folds if not (fold / "model.safetensors").exists()]
+    missing = [fold.name for fold in folds if not (fold / BUNDLE).exists()]
     if missing or len(folds) < count:
         raise WeightsError(
             f"{path}: {missing[0] if missing else f'fold-{len(folds) + 1}'} is not finished; run the same "
             "`atrous train` command again, or use one of the folds alone"
         )
     assert first is not None
-    loaded = [first, *(load_bundle(fold / "model.safetensors") for fold in folds[1:])]
+    loaded = [first, *(load_bundle(fold / BUNDLE) for fold in folds[1:])]
     card = first[1]
     for fold, (_, other) in zip(folds, loaded, strict=True):
         if (other.labels, other.dtype, len(other.mean)) != (card.labels, card.dtype, len(card.mean)):

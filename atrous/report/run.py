@@ -16,6 +16,7 @@ from safetensors import safe_open
 from atrous.bundle import Card
 from atrous.datasets import Pairs
 from atrous.evaluate.evaluation import Evaluation
+from atrous.predict.loading import bundle_in
 from atrous.report.findings import data_findings
 from atrous.report.page import MOST_CASES, Report, Run, write_report
 from atrous.report.pictures import Case
@@ -48,7 +49,7 @@ class Shown:
     @property
     def bundle(self) -> Path:
         """The file of its weights, which need not be there."""
-        return self.source / "model.safetensors" if self.source.suffix != ".safetensors" else self.source
+        return bundle_in(self.source)
 
 
 def report_run(

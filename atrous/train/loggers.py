@@ -1,20 +1,13 @@
-"""Where a run writes what happens: log.jsonl and log.csv for programs, a progress bar for people, other services."""
+"""Where a run writes what happens: log.jsonl, log.csv, and other services such as TensorBoard."""
 
 import csv
 import json
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typing import Any, Protocol, runtime_checkable
 
 from atrous.errors import MissingExtra
 
-T = TypeVar("T")
-LINE_EVERY = 30.0
-"""Seconds between progress lines where the output is no terminal."""
 COLUMNS = (
     "step", "seconds", "loss", "lr", "images_per_second", "waiting", "val_loss", "val_miou", "skipped", "bad_picture",
 )  # fmt: skip
@@ -146,59 +139,3 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             continue
     return entries
-
-
-class Bar:
-    """A progress bar with a text of current numbers; on a pipe, a line every half minute instead."""
-
-    def __init__(self, console: Console, title: str, total: int, done: int = 0) -> None:
-        self.console, self.title, self.total, self.done = console, title, total, done
-        self._began, self._first, self._last = time.perf_counter(), done, time.perf_counter()
-        self._progress: Progress | None = None
-        if console.is_terminal:
-            self._progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[text]}"),
-                TimeRemainingColumn(compact=True),
-                TextColumn("left"),
-                console=console,
-            )
-            self._task = self._progress.add_task(title, total=total, completed=done, text="")
-
-    def __enter__(self) -> "Bar":
-        if self._progress:
-            self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._progress:
-            self._progress.stop()
-
-    def update(self, done: int, text: str = "") -> None:
-        """Say how far it is, and the numbers to show."""
-        self.done = done
-        now = time.perf_counter()
-        if self._progress:
-            self._progress.update(self._task, completed=done, text=text)
-        elif now - self._last > LINE_EVERY or done == self.total:
-            left = (now - self._began) / max(done - self._first, 1) * (self.total - done)
-            self.console.print(f"{self.title} {done}/{self.total} {text} {left:.0f} s left", highlight=False)
-            self._last = now
-
-    def at(self, done: int, total: int) -> None:
-        """Say how far it is, of how many: for progress callbacks of two numbers."""
-        self.total = total
-        if self._progress:
-            self._progress.update(self._task, total=total)
-        self.update(done)
-
-    def over(self, items: Iterable[T], total: int) -> Iterator[T]:
-        """Iterate with this bar; `total` is accepted for the progress callbacks of other floors."""
-        self.total = total
-        if self._progress:
-            self._progress.update(self._task, total=total)
-        for done, item in enumerate(items, 1):
-            yield item
-            self.update(done)

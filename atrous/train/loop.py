@@ -7,29 +7,29 @@ again ends in the same tensors, bit for bit, as one that was not.
 Started by torchrun or srun the same lines run in several processes, each with its share of every batch (`ranks`).
 """
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from rich.console import Console
 from safetensors import SafetensorError, safe_open
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from atrous.bundle import Card, save_bundle
-from atrous.datasets import DataSet, Pairs
+from atrous.datasets import DataSet
 from atrous.errors import DataError, RecipeError
+from atrous.predict.loading import BUNDLE, RECIPE
+from atrous.progress import Bar
 from atrous.train import processes
+from atrous.train.advice import STARVED, Speed, advice, norm_advice
 from atrous.train.autotune import FABRIC_PRECISION, compile_network, compiled, keep_freed_memory, settle
 from atrous.train.batches import Replaced, Transform, batches, name_of
-from atrous.train.loggers import Bar, CsvLines, JsonLines, Logger, Loggers
-from atrous.train.optimizer import frozen_at, make_optimizer, rate_at
+from atrous.train.loggers import CsvLines, JsonLines, Logger, Loggers
+from atrous.train.optimizer import make_optimizer, rate_at
 from atrous.train.recipe import Recipe
 from atrous.train.run import Run, build, check_same, known, load_weights, make_card, resume, save
 from atrous.train.sharding import lay_out, set_up
@@ -37,11 +37,8 @@ from atrous.train.signals import Stop
 from atrous.train.step import MOST_SKIPPED, pictures_of_step, take_step, too_many_skipped
 from atrous.train.validation import validate, validation_seconds
 
-T = TypeVar("T")
 SAVE_EVERY = 60.0
 """Seconds between checkpoints; one is also written before every validation."""
-STARVED = 0.1
-"""Share of the time that the network may wait for pictures before advice is given."""
 BAD = 0.01
 """Share of the training pictures that may vanish or be damaged during a run; one may always."""
 
@@ -68,7 +65,7 @@ def train(
     """
     console, began = processes.voice(console or Console(quiet=True)), time.perf_counter()
     keep_freed_memory()
-    bundle, saved = folder / "model.safetensors", folder / "recipe.toml"
+    bundle, saved = folder / BUNDLE, folder / RECIPE
     draft = draft.model_copy(update={"transform": name_of(transform) if transform else None})
     fresh = processes.from_first(lambda: not saved.exists())
     if fresh and extend:
@@ -267,75 +264,3 @@ def is_of(bundle: Path, recipe: Recipe) -> bool:
             return None
 
     return processes.from_first(steps) == recipe.steps
-
-
-def learning_norms(run: Run) -> int:
-    """How many batch norms take their statistics from the batch."""
-    run.objective.freeze(frozen_at(run.recipe, run.step))
-    return sum(isinstance(layer, _BatchNorm) and layer.training for layer in run.objective.model.modules())
-
-
-def norm_advice(run: Run, device: torch.device) -> str:
-    """What to know of batch norms that see few pictures, and what to do about one at a time; '' if nothing."""
-    recipe, many = run.recipe, processes.size()
-    if (many > 1 and device.type == "cuda") or not (norms := learning_norms(run)):
-        return ""  # on GPUs they see the pictures of all processes
-    if (seen := recipe.batch // many // recipe.accumulate) > 1:
-        return f"{norms} batch norms see {seen} pictures at a time, of one process each" if many > 1 else ""
-    way = "a smaller accumulate" if recipe.accumulate > 1 else "--batch 2 or more"
-    return (
-        f"{norms} batch norms see one picture at a time, and learn each one's own statistics, which prediction does "
-        f"not use: take {way}, or with pretrained weights --set frozen_norms=true"
-    )
-
-
-class Speed:
-    """Images per second and the share of the time in which the network waits for them, smoothed; and that share over
-    all steps but the first."""
-
-    def __init__(self) -> None:
-        self.rate = self.waiting = 0.0
-        self.steps = 0
-        self._waited = self._seconds = self._now = 0.0
-        self.go_on()
-
-    def __str__(self) -> str:
-        return f"{self.rate:.1f} img/s, waiting {self.waiting:.0%}"
-
-    def go_on(self) -> None:
-        """What has passed until now does not count."""
-        self._last = time.perf_counter()
-
-    def wait_for(self, stream: Iterator[T]) -> T:
-        """The stream's next item."""
-        start = time.perf_counter()
-        item = next(stream)
-        self._now = time.perf_counter() - start
-        return item
-
-    def count(self, images: int) -> None:
-        """A step with so many images is done."""
-        now = time.perf_counter()
-        seconds = max(now - self._last, 1e-9)
-        rate, waiting = images / seconds, self._now / seconds
-        self.rate = 0.9 * self.rate + 0.1 * rate if self.steps else rate
-        self.waiting = 0.9 * self.waiting + 0.1 * waiting if self.steps else waiting
-        if self.steps:  # the first step waits for the workers to start
-            self._waited, self._seconds = self._waited + self._now, self._seconds + seconds
-        self._last, self.steps = now, self.steps + 1
-
-    @property
-    def waiting_in_all(self) -> float:
-        """Seconds of waiting in every second of the steps so far."""
-        return self._waited / max(self._seconds, 1e-9)
-
-
-def advice(waiting: float, workers: int, pairs: Pairs) -> str:
-    """What to do about a network that waits for its pictures."""
-    remedies = []
-    if (held := pairs.held) < 1:
-        remedies.append(f"--cache 4GB keeps more of them decoded (now {held:.0%})")
-    if workers < (cores := os.cpu_count() or 1):
-        remedies.append(f"--workers {min(max(2, 2 * workers), cores)} loads them beside it")
-    remedies.append("smaller picture files or fewer options of augmentation take less")
-    return f"the network waits {waiting:.0%} of the time for pictures: {'; '.join(remedies[:2])}"

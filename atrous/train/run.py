@@ -26,7 +26,7 @@ from atrous.evaluate.evaluation import Evaluation
 from atrous.losses import make_loss
 from atrous.models import create_model
 from atrous.models.refined import Refined, page_of, refined
-from atrous.predict.ensemble import digest, load_network
+from atrous.predict.loading import digest, load_network
 from atrous.train import processes
 from atrous.train.checkpoint import load_checkpoint, pack_optimizer, save_checkpoint, unpack_optimizer
 from atrous.train.distillation import Teacher, check_teacher

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from atrous import __version__
 from atrous.errors import WeightsError, nearest
-from atrous.train.loggers import Bar
+from atrous.progress import Bar
 from atrous.zoo.cards import CARDS, Weights
 from atrous.zoo.importer import import_weights
 from atrous.zoo.shipped import absence, shipped

@@ -236,7 +236,7 @@ MISTAKES = {
     lambda world: ["train", world, "--classes", world / "no.toml"]: ["no.toml"],
     lambda world: ["eval", world / "nothing", world]: ["nothing"],
     lambda world: ["eval", world, world]: ["label maps"],
-    lambda world: ["report", world]: ["is no trained run", "--data DATA"],
+    lambda world: ["report", world]: ["is not a trained run", "--data DATA"],
     lambda world: ["report", world / "nothing"]: ["nothing", "no such run"],
     lambda world: ["report", world, "--data", world, "-o", world]: ["-o", ".html"],
     lambda world: ["predict", world / "test" / "images", "--model", world / "run"]: ["run", "atrous train"],

@@ -17,7 +17,7 @@ from atrous.evaluate.evaluation import evaluate, pooled
 from atrous.evaluate.sources import held_out, judge
 from atrous.labels import LabelSet
 from atrous.predict import Predictor
-from atrous.predict.ensemble import digest, load_network
+from atrous.predict.loading import digest, load_network
 from atrous.train.recipe import Recipe
 
 SMALL = {
@@ -83,10 +83,10 @@ def test_folds_train_predict_together_and_are_judged_only_on_what_none_has_seen(
     with pytest.raises(SystemExit):
         main(["predict", str(picture), "--model", str(run), "-o", str(tmp_path / "out")])
     assert (tmp_path / "out" / "test0.png").exists()
-    assert judge(run, world).split == "test"
+    assert judge(run, world).result.split == "test"
     with pytest.raises(DataError, match="has no split 'val'; it has test"):
         judge(run, world, "val")
-    names = [judge(run / f"fold-{fold}", world, "val").names for fold in (1, 2)]
+    names = [judge(run / f"fold-{fold}", world, "val").result.names for fold in (1, 2)]
     assert sorted(names[0] + names[1]) == sorted(
         f"{split}{i}.png" for split, n in (("train", 6), ("val", 2)) for i in range(n)
     )

@@ -16,9 +16,10 @@ from worlds import make_world, picture
 from atrous.datasets import Pairs, open_dataset
 from atrous.errors import ModelError, RecipeError
 from atrous.plan import draft
+from atrous.train.advice import Speed, advice
 from atrous.train.batches import TrainingSet, augmentation, batches, name_of
 from atrous.train.loggers import read_log
-from atrous.train.loop import Speed, advice, train
+from atrous.train.loop import train
 from atrous.train.recipe import Recipe
 from atrous.transforms import Augment, generator
 

@@ -16,10 +16,9 @@ from torch import nn
 from atrous.bundle import Card
 from atrous.errors import ModelError, nearest
 from atrous.ops.resize import Tail
+from atrous.predict.loading import EXPORTED
 
 BACKENDS = ("torch", "onnx", "openvino")
-EXPORTED = {".onnx": "onnx", ".xml": "openvino"}
-"""Suffix of an exported file -> the backend that runs it."""
 
 
 @runtime_checkable
