@@ -1,0 +1,121 @@
+"""The verbs that look at data: check, plan."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from atrous.cli.options import Classes, Ignore, Json
+from atrous.cli.values import console_of, named_values, seconds
+from atrous.errors import AtrousError
+
+
+def check(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of images and their labels, in any layout.")],
+    write: Annotated[
+        Path | None, typer.Option(metavar="OUT", help="Write a mended copy: plain pairs, masks as class indices.")
+    ] = None,
+    to: Annotated[str | None, typer.Option(metavar="pairs", help="Convert to plain pairs, into -o OUT.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="New folder for --to pairs.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page with pictures, such as data-report.html.")
+    ] = None,
+    classes: Classes = None,
+    ignore: Ignore = None,
+    as_json: Json = False,
+) -> None:
+    """Look at every image and mask of a data set: what is wrong, and what to do. Nothing is changed in place.
+
+    Exit code 1 where there is an error, or where --write left a pair out.
+    """
+    from atrous.doctor import describe, examine, mend, write_page
+    from atrous.progress import Bar
+
+    if to not in (None, "pairs") or (to is None) != (out is None):
+        raise AtrousError("to convert a data set give both: --to pairs -o OUT, where OUT is a new folder")
+    console = console_of(stderr=True)
+    with Bar(console, "check", 0) as bar:
+        found = examine(data, classes=classes, ignore=ignore or (), progress=bar.at)
+    failed, document = bool(found.errors), found.summary()
+    if not as_json:
+        for line in describe(found):
+            print(line)
+    if html is not None:
+        write_page(html, found)
+        document["page"] = str(html)
+    if write is not None:
+        with Bar(console, "write", 0) as bar:
+            mended = mend(found, write, bar.at)
+        failed = bool(mended.left_out)
+        left = [{"file": str(file), "why": why} for file, why in mended.left_out]
+        document["written"] = {"out": str(write), "pairs": mended.pairs, "mended": mended.mended, "left_out": left}
+        if not as_json:
+            print(f"wrote {write}: {mended.pairs} pairs, {mended.mended} of them mended, {len(left)} files left out")
+            for file, why in mended.left_out:
+                print(f"left out: {file}: {why}")
+    if out is not None:
+        from atrous.datasets.convert import convert
+
+        with Bar(console, "convert", 0) as bar:
+            convert(found.source, out, bar.at, labels=found.labels if classes else None)
+        document["converted"] = str(out)
+        if not as_json:
+            print(f"wrote {out}: {len(found.looks)} pairs from the layout {found.source.layout}")
+    if as_json:
+        print(json.dumps(document, indent=1))
+    if failed:
+        raise typer.Exit(1)
+
+
+def plan(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of images or volumes and their labels.")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="FILE", help="Write the recipe, for `atrous train --recipe`.")
+    ] = None,
+    time: Annotated[str | None, typer.Option(help="Time for the whole training: 30m, 2h; default 60m.")] = None,
+    model: Annotated[str | None, typer.Option(help="A name of `atrous models`.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="Any timm encoder.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any field of the recipe; repeat it.")
+    ] = None,
+    memory: Annotated[str, typer.Option(metavar="SIZE", help="Of the GPU that volumes are planned for.")] = "8GB",
+    measure: Annotated[
+        bool, typer.Option("--measure/--no-measure", help="Take some steps, to say how many fit the time.")
+    ] = True,
+    pretrained: Annotated[bool | None, typer.Option("--pretrained/--no-pretrained", help="As in train.")] = None,
+    classes: Classes = None,
+    ignore: Ignore = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a data set is and how it would be trained: a recipe, each line of it with its reason."""
+    from atrous.plan import plan as plan_for
+    from atrous.plan.document import describe
+    from atrous.predict.memory import bytes_of
+    from atrous.progress import Bar
+
+    console = console_of(stderr=True)
+    wishes = {"time": seconds(time) if time else None, "model": model, "encoder": encoder, "pretrained": pretrained}
+    settings = named_values(setting or (), "set rotate=10")
+    with Bar(console, "plan", 0) as bar:
+        found = plan_for(
+            data,
+            classes=classes,
+            ignore=ignore or (),
+            measure=measure,
+            memory=bytes_of(memory, "--memory"),
+            progress=bar.at,
+            say=lambda text: console.print(text, markup=False, highlight=False),
+            **{name: value for name, value in (wishes | settings).items() if value is not None},
+        )
+    if as_json:
+        print(json.dumps(found.summary(), indent=1))
+    else:
+        for line in describe(found):
+            print(line)
+    if out is not None:
+        if found.recipe_file is None:
+            raise AtrousError(f"{out}: a plan for volumes is no recipe that training takes; --json prints it")
+        found.recipe_file.save(out)
+        print(f"wrote {out}: atrous train {data} --recipe {out}", file=sys.stderr)
