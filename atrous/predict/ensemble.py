@@ -9,7 +9,6 @@ from torch import nn
 
 from atrous.bundle import Card, load_bundle
 from atrous.errors import WeightsError
-from atrous.predict.loading import BUNDLE
 
 
 class Ensemble(nn.Module):
@@ -49,26 +48,31 @@ class Ensemble(nn.Module):
         """None: probabilities are averaged at the image's own size."""
 
 
-def load_folds(path: Path, folds: Sequence[Path]) -> tuple[nn.Module, Card]:
-    """The networks of a cross-validation's folds as one; WeightsError where a fold is not finished."""
-    first = load_bundle(folds[0] / BUNDLE) if (folds[0] / BUNDLE).exists() else None
+def load_folds(bundles: Sequence[Path]) -> tuple[nn.Module, Card]:
+    """The networks of a cross-validation as one. bundles: RUN/fold-1/..., RUN/fold-2/..., in order.
+
+    Raises:
+        WeightsError: a fold is not finished, or has other classes or images than the first.
+    """
+    first = load_bundle(bundles[0]) if bundles[0].exists() else None
     count = tuple(first[1].recipe.get("fold") or (0, 0))[1] if first else 0
-    missing = [fold.name for fold in folds if not (fold / BUNDLE).exists()]
-    if missing or len(folds) < count:
+    missing = [bundle.parent.name for bundle in bundles if not bundle.exists()]
+    if first is None or missing or len(bundles) < count:
         raise WeightsError(
-            f"{path}: {missing[0] if missing else f'fold-{len(folds) + 1}'} is not finished; run the same "
-            "`atrous train` command again, or use one of the folds alone"
+            f"{bundles[0].parent.parent}: {missing[0] if missing else f'fold-{len(bundles) + 1}'} is not finished; run "
+            "the same `atrous train` command again, or use one of the folds alone"
         )
-    assert first is not None
-    loaded = [first, *(load_bundle(fold / BUNDLE) for fold in folds[1:])]
+    loaded = [first, *map(load_bundle, bundles[1:])]
     card = first[1]
-    for fold, (_, other) in zip(folds, loaded, strict=True):
+    for bundle, (_, other) in zip(bundles, loaded, strict=True):
         if (other.labels, other.dtype, len(other.mean)) != (card.labels, card.dtype, len(card.mean)):
-            raise WeightsError(f"{fold}: has other classes or images than {folds[0]}; an ensemble needs the same")
+            raise WeightsError(
+                f"{bundle.parent}: has other classes or images than {bundles[0].parent}; an ensemble needs the same"
+            )
     model = Ensemble(
         [model for model, _ in loaded],
         [(other.mean, other.std) for _, other in loaded],
         exclusive=card.labels.mode == "exclusive",
     )
-    recipe = {**card.recipe, "fold": (0, len(folds))}
+    recipe = {**card.recipe, "fold": (0, len(bundles))}
     return model.eval(), dataclasses.replace(card, recipe=recipe, metrics={}, decoding={}, refinement={})

@@ -6,6 +6,7 @@ exported file. Recognising costs no torch; opening imports it.
 
 from enum import Enum
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from atrous.bundle import Card
+    from atrous.predict.backends import Backend
     from atrous.predict.predictor import Predictor
 
 BUNDLE = "model.safetensors"
@@ -90,7 +92,7 @@ def load_network(source: Path | str) -> "tuple[nn.Module, Card]":
     if kind is Kind.FOLDS:
         from atrous.predict.ensemble import load_folds
 
-        return load_folds(Path(source), folds_in(Path(source)))
+        return load_folds([fold / BUNDLE for fold in folds_in(Path(source))])
     if kind is Kind.EXPORTED:
         raise WeightsError(f"{source}: is an exported network; give the bundle it was made from")
     return _load_bundle(source, kind)
@@ -112,13 +114,20 @@ def load_predictor(source: Path | str, *, device: str | None = None, **options: 
     from atrous.predict.predictor import Predictor
 
     if kind_of(source) is Kind.EXPORTED:
-        from atrous.predict.backends import open_exported
-
         own = EXPORTED[Path(source).suffix]
         if (backend := options.pop("backend", "auto")) not in ("auto", own):
             raise ModelError(f"{source}: runs on {own} only; leave out --backend {backend}")
         return Predictor(*open_exported(source), **options)
     return Predictor(*load_network(source), device=device or default_device(), **options)
+
+
+def open_exported(path: Path | str) -> "tuple[Backend, Card]":
+    """A file of `atrous export` with the card in it.
+
+    Raises:
+        WeightsError: the file cannot be read, or carries no card.
+    """
+    return import_module(f"atrous.predict.backends.{EXPORTED[Path(path).suffix]}").from_file(Path(path))
 
 
 def default_device() -> str:

@@ -29,7 +29,7 @@ from atrous.sample import FULL_SCALE
 class Predictor:
     """A trained network and its card, ready for raw images.
 
-    model: the network, or an exported one (`backends.open_exported`). backend: torch, onnx, openvino, or auto, the
+    model: the network, or an exported one (`loading.open_exported`). backend: torch, onnx, openvino, or auto, the
     fastest that this machine measured (`backends.choice`). decode, calibration, recall: how scores become labels,
     probabilities and sets where `atrous calibrate` fitted it (`decoding.choose`).
     refine: a refiner's name (`refinement.names`), which labels and probabilities then come from, or "tuned" for what

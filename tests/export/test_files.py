@@ -21,9 +21,10 @@ from atrous.labels import LabelSet
 from atrous.models import create_model
 from atrous.ops import Tail
 from atrous.predict import Predictor
-from atrous.predict.backends import open_backend, open_exported
+from atrous.predict.backends import open_backend
 from atrous.predict.backends.graph import Graph, sample, tail_rule
 from atrous.predict.backends.tails import TailRule
+from atrous.predict.loading import open_exported
 from atrous.segmenter import load
 
 QUICK = ("deeplabv3plus", "fcn8s")

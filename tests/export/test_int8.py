@@ -15,8 +15,8 @@ from atrous.export.int8 import by_nncf, by_onnxruntime, quantised
 from atrous.ops import Tail
 from atrous.ops.resize import resize
 from atrous.predict import Predictor
-from atrous.predict.backends import open_exported
 from atrous.predict.backends.graph import Graph, by_tracing
+from atrous.predict.loading import open_exported
 from atrous.segmenter import load
 
 pytest.importorskip("onnxruntime", reason="needs the [export] extra")

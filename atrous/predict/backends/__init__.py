@@ -6,7 +6,6 @@ a backend of theirs is opened, and not before.
 """
 
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -16,7 +15,6 @@ from torch import nn
 from atrous.bundle import Card
 from atrous.errors import ModelError, nearest
 from atrous.ops.resize import Tail
-from atrous.predict.loading import EXPORTED
 
 BACKENDS = ("torch", "onnx", "openvino")
 
@@ -43,9 +41,3 @@ def open_backend(name: str, model: nn.Module, card: Card, **options: Any) -> Bac
     if name not in BACKENDS:
         raise ModelError(f"unknown backend {name!r}; {nearest(name, ['auto', *BACKENDS])}")
     return import_module(f"atrous.predict.backends.{name}").from_model(model, card, **options)
-
-
-def open_exported(path: Path | str) -> tuple[Backend, Card]:
-    """A file of `atrous export` with the card in it; WeightsError where it cannot be read or carries none."""
-    name = EXPORTED[Path(path).suffix]
-    return import_module(f"atrous.predict.backends.{name}").from_file(Path(path))
