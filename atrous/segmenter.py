@@ -42,8 +42,20 @@ MOST_WARNINGS = 5
 class Segmenter:
     """A network that learns from a folder and labels pictures.
 
-    model, encoder, pretrained, and any field of a recipe (`steps`, `batch`, `lr`, `crop`, ...), as `atrous.plan.draft`
-    takes them.
+    Args:
+        model: a name of `atrous.list_models()`; default "deeplabv3plus".
+        encoder: any timm encoder; default "tf_efficientnet_lite0".
+        pretrained: True for ImageNet weights, a file of them, False for random ones; default ImageNet's where they can
+            be had.
+        wishes: any field of a recipe (`steps`, `batch`, `lr`, `crop`, ...; docs/recipe.md).
+
+    Raises:
+        ModelError: a name or an option that does not exist.
+
+    Example:
+        >>> import atrous
+        >>> atrous.Segmenter("unet", steps=100)
+        Segmenter('unet', steps=100, not trained)
     """
 
     def __init__(
@@ -77,14 +89,35 @@ class Segmenter:
         strategy: processes.Strategy = "ddp",
         console: Console | None = None,
     ) -> "Segmenter":
-        """Train on a folder of images and masks; resumes the run in `out` (default `runs/<name of data>`).
+        """Train on a folder of images and masks. The same call again resumes the run in `out`.
 
-        time: seconds the whole training may take (default an hour), or steps: how many. Files are checked first.
-        workers: loader processes. cache_mb: memory for decoded pictures, in MiB, of a folder that is opened here.
-        transform: one of torchvision v2 for every augmented crop (docs/augmentation.md); give it again to resume.
-        folds: so many runs, `out/fold-1` and so on, each validated on pictures of its own; they predict together.
-        extend: so many steps more of a finished run. loggers: who is told of losses and scores (`train.loggers`).
-        strategy: of several processes, "ddp" or "fsdp" (docs/training.md).
+        All files are checked before training starts.
+
+        Args:
+            data: the folder, in any layout of docs/data.md, or an open data set.
+            out: the run's folder; default `runs/<name of data>`.
+            time: seconds that the whole training may take; default 3600.
+            steps: how many training steps, instead of `time`.
+            workers: loader processes. The result does not depend on them.
+            cache_mb: memory for decoded pictures, in MiB, where `data` is a folder.
+            transform: a transform of torchvision v2 for every augmented crop (docs/augmentation.md). Give it again to
+                resume.
+            folds: train this many networks, in `out/fold-1` and so on, each validated on other pictures. They predict
+                together.
+            extend: give a finished run this many more steps.
+            loggers: objects that are told of losses and scores (`atrous.train.loggers.Logger`).
+            classes: a classes.toml, instead of the data set's own.
+            ignore: mask values that count nowhere, besides the data set's own.
+            strategy: "ddp" or "fsdp", for several processes (docs/training.md).
+            console: where progress is printed; default the standard output.
+
+        Returns:
+            The Segmenter itself, trained.
+
+        Raises:
+            DataError: the data cannot be used; names the file.
+            RecipeError: `out` holds a run of another recipe.
+            Interrupted: a stop was asked for; everything is saved.
         """
         console = processes.voice(console or Console())
         if not isinstance(data, DataSet):
@@ -167,13 +200,26 @@ class Segmenter:
         )
 
     def predict(self, images: Any) -> Any:
-        """A Prediction for a path, PIL image or (H, W, C) array; a list of Predictions for a list of them."""
+        """Label an image, or several.
+
+        Args:
+            images: a path, a PIL image or an (H, W[, C]) array in the units of the training images; or a list of them.
+
+        Returns:
+            A `Prediction`; a list of them for a list.
+        """
         return (
             [self.predictor(image) for image in images] if isinstance(images, (list, tuple)) else self.predictor(images)
         )
 
     def evaluate(self, data: Path | str | DataSet, split: str | None = None, **options: Any) -> Evaluation:
-        """Count the predictions over a split: default `test` where there is one, else `val`, else everything."""
+        """Count the predictions over a split of labelled data.
+
+        Args:
+            data: a folder or an open data set with this network's classes.
+            split: "train", "val" or "test"; default "test" where there is one, else "val", else everything.
+            options: of `atrous.evaluate.evaluation.evaluate`: progress, metrics, cluster, block.
+        """
         if not isinstance(data, DataSet):
             data = open_like_run(self.card, data)
         name = choose_split(data, split)
@@ -186,13 +232,36 @@ class Segmenter:
         return self.evaluate(data, split).summary()
 
     def save(self, path: Path | str) -> None:
-        """Write the bundle: one .safetensors file with weights and card."""
+        """Write the bundle: one .safetensors file with weights and card.
+
+        Raises:
+            WeightsError: these are several networks, of a cross-validation.
+        """
         if isinstance(self.model, Ensemble):
             raise WeightsError(f"{path}: the networks of a cross-validation are no single bundle; distil them into one")
         save_bundle(path, self.model, self.card)
 
+    def __repr__(self) -> str:
+        if self._predictor is None:
+            model, *rest = ((key, value) for key, value in self._wishes.items() if key == "model" or value is not None)
+            given = [repr(model[1])] * (model[1] is not None) + [f"{key}={value!r}" for key, value in rest]
+            return f"Segmenter({', '.join([*given, 'not trained'])})"
+        card = self.card
+        encoder = f" on {card.options['encoder']}" if card.options.get("encoder") else ""
+        parts = [f"{card.model}{encoder}", f"{len(card.labels)} classes"]
+        if card.data:
+            parts.append(f"trained on {Path(card.data).name.split(',')[0]}")
+        judged = [split for split in ("test", "val") if (card.metrics.get(split) or {}).get("miou") is not None]
+        parts += [f"mIoU {card.metrics[split]['miou']:.3f} on {split}" for split in judged[:1]]
+        return f"Segmenter({', '.join(parts)})"
+
     @property
     def predictor(self) -> Predictor:
+        """What labels raw images.
+
+        Raises:
+            WeightsError: this Segmenter is not trained yet.
+        """
         if self._predictor is None:
             raise WeightsError("this Segmenter is not trained yet; call .fit(data) or use atrous.load(bundle)")
         return self._predictor
@@ -204,10 +273,12 @@ class Segmenter:
 
     @property
     def card(self) -> Card:
+        """What the bundle says about itself: network, classes, normalisation, recipe, scores, licence."""
         return self.predictor.card
 
     @property
     def labels(self) -> LabelSet:
+        """The classes."""
         return self.card.labels
 
 
@@ -235,7 +306,23 @@ def wishes_of(file: Path, length: bool = True) -> dict[str, Any]:
 
 
 def load(source: Path | str, *, device: str | None = None, **options: Any) -> Segmenter:
-    """A trained Segmenter from whatever holds a network; arguments as of `predict.loading.load_predictor`."""
+    """Open a trained network.
+
+    Args:
+        source: a bundle (.safetensors), a run's folder, that of a cross-validation (all its networks, averaged), the
+            name of published weights (fetched once), or a file of `atrous export` (.onnx, .xml).
+        device: of torch, such as "cpu" or "cuda:1"; default "cuda" where there is one, else "cpu".
+        options: of `atrous.Predictor`: backend, decode, calibration, recall, refine, refine_options, window, ...
+
+    Raises:
+        WeightsError: nothing is there, the run is not finished, or the file cannot be read.
+        ModelError: an option that this source cannot have.
+
+    Example:
+        >>> import atrous
+        >>> atrous.load("camvid-deeplabv3plus-lite0")
+        Segmenter(deeplabv3plus on tf_efficientnet_lite0, 11 classes, trained on CamVid, mIoU 0.681 on test)
+    """
     segmenter = Segmenter()
     segmenter._predictor = load_predictor(source, device=device, **options)
     return segmenter
