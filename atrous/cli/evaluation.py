@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from atrous.cli.options import Block, Classes, Cluster, Decode, Ignore, Json, Refine, RefineOption, Split
+from atrous.cli.options import Block, Classes, Cluster, Decode, Ignore, Json, Refine, RefineOption, Split, Tidy
 from atrous.cli.values import console_of, named_values
 
 
@@ -22,6 +22,10 @@ def evaluate(
     as_tool: Annotated[
         str | None, typer.Option("--as", metavar="TOOL", help="Say what this tool prints, and why it differs.")
     ] = None,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="surface, regions, cldice or categories too; repeat it."),
+    ] = None,
     cluster: Cluster = None,
     block: Block = 1,
     decode: Decode = "argmax",
@@ -31,6 +35,7 @@ def evaluate(
     ] = "none",
     refine: Refine = None,
     refine_option: RefineOption = None,
+    tidy: Tidy = None,
     classes: Classes = None,
     ignore: Ignore = None,
     as_json: Json = False,
@@ -56,11 +61,13 @@ def evaluate(
             calibration=calibration,
             refine=refine,
             refine_options=named_values(refine_option or ()),
+            tidy=tidy or (),
+            measures=metrics or (),
             progress=bar.over,
         )
     result = judged.result
     if as_json:
-        asked = {"decode": decode, "calibration": calibration, "refine": refine}
+        asked = {"decode": decode, "calibration": calibration, "refine": refine, "tidy": tidy or []}
         print(json.dumps({**result.summary(), **asked}, indent=1))
     else:
         print_evaluation(result, console)

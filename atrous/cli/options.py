@@ -26,4 +26,11 @@ Refine = Annotated[
 RefineOption = Annotated[
     list[str] | None, typer.Option(metavar="NAME=VALUE", help="Of the refiner, such as iterations=5; repeat it.")
 ]
+Tidy = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="STEP",
+        help="minimum_size=PIXELS, keep_largest=CLASS or fill_holes=CLASS, for the label map; repeat it.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]

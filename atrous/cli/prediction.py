@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from atrous.cli.options import Decode, Ignore, Refine, RefineOption
+from atrous.cli.options import Decode, Ignore, Refine, RefineOption, Tidy
 from atrous.cli.values import check_targets, conclude, console_of, named_values, numbers, share_of
 
 
@@ -27,6 +27,7 @@ def predict(
     ] = None,
     refine: Refine = None,
     refine_option: RefineOption = None,
+    tidy: Tidy = None,
     overlap: Annotated[float, typer.Option(help="Share of a window that neighbours have in common.")] = 0.25,
     blend: Annotated[str, typer.Option(help="gaussian or uniform: what counts where windows overlap.")] = "gaussian",
     flip: Annotated[bool, typer.Option("--flip", help="Average with the mirrored picture.")] = False,
@@ -68,8 +69,8 @@ def predict(
         "scales": numbers("--scales", scales or "1"),
         "exact": exact,
     }
-    default = (None, 0.25, "gaussian", False, None, False, None, "argmax", None, None)
-    asked = (window, overlap, blend, flip, scales, exact, max_ram, decode, recall, refine)
+    default = (None, 0.25, "gaussian", False, None, False, None, "argmax", None, None, None)
+    asked = (window, overlap, blend, flip, scales, exact, max_ram, decode, recall, refine, tidy)
     plain = backend in ("auto", "onnx") and asked == default and all(one.suffix == ".png" for one in targets.values())
     if plain and suits(model, paths) and takes(model, paths):
         with Bar(console_of(), "predict", len(paths)) as bar:
@@ -87,6 +88,7 @@ def predict(
         recall=recall,
         refine=refine,
         refine_options=named_values(refine_option or ()),
+        tidy=tidy or (),
         max_ram=bytes_of(max_ram) if max_ram else None,
         **wishes,
     )

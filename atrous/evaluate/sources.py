@@ -13,6 +13,7 @@ from atrous.datasets import DataSet, open_dataset
 from atrous.errors import AtrousError, nearest
 from atrous.evaluate.data import choose_split, open_like_run, trained_on
 from atrous.evaluate.evaluation import Evaluation, evaluate, from_folder
+from atrous.evaluate.measures import make_measures
 from atrous.metrics import BoundaryF, BoundaryIoU, Calibration, ErrorKinds, TrimapCurve
 from atrous.metrics.foreign import TOOLS, Foreign
 from atrous.predict import Predictor
@@ -47,6 +48,8 @@ def judge(
     calibration: str = "none",
     refine: str | None = None,
     refine_options: Mapping[str, Any] | None = None,
+    tidy: Sequence[str] = (),
+    measures: Sequence[str] = (),
     progress: Over | None = None,
 ) -> Judged:
     """Evaluate a run, a bundle or a folder of label maps on a split of `data`; pictures stream through, none is kept.
@@ -63,6 +66,8 @@ def judge(
     wishes: dict[str, Any] = {"decode": decode, "calibration": calibration}
     if refine or refine_options:
         wishes |= {"refine": refine, "refine_options": refine_options}
+    if tidy:
+        wishes["tidy"] = tidy
     opened, predictor = _open(source, data, classes, ignore, **wishes)
     name = choose_split(opened, split)
     count, ignored = len(opened.labels), opened.labels.ignore_index
@@ -74,6 +79,7 @@ def judge(
             "trimap": TrimapCurve(count, ignored),
             "errors": ErrorKinds(count, ignored),
         }
+    metrics |= make_measures(measures, opened.labels)
     if as_tool:
         metrics["as"] = Foreign(as_tool, count, ignored)
     asked = _Asked(predictor, Calibration(count, ignored)) if predictor else None
@@ -121,7 +127,7 @@ def _open(
         raise AtrousError(f"{source}: no such run folder, bundle or folder of predictions")
     if wishes != {"decode": "argmax", "calibration": "none"}:
         raise AtrousError(
-            f"{source}: label maps are decided already; --decode, --calibration and --refine need a run "
+            f"{source}: label maps are decided already; --decode, --calibration, --refine and --tidy need a run "
             "(`atrous refine` sharpens folders)"
         )
     return open_dataset(data, classes=classes, ignore=ignore, holdout=0), None

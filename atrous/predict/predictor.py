@@ -1,6 +1,6 @@
 """Raw image in, prediction out: units, normalisation, whole or tiled."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from atrous.predict.prediction import Prediction
 from atrous.predict.windows import Cut, Cutting, blended, blended_scores, exact, exact_scores, mean_scores
 from atrous.predict.windows import choose as choose_cut
 from atrous.refine.named import choose_refinement
+from atrous.refine.tidying import parse_tidying
 from atrous.sample import FULL_SCALE
 
 
@@ -33,7 +34,8 @@ class Predictor:
     fastest that this machine measured (`backends.choice`). decode, calibration, recall: how scores become labels,
     probabilities and sets where `atrous calibrate` fitted it (`decoding.choose`).
     refine: a refiner's name (`refinement.names`), which labels and probabilities then come from, or "tuned" for what
-    `atrous tune-crf` found; refine_options: what it takes besides. Refined images are held as (K, H, W) probabilities.
+    `atrous tune-crf` found; refine_options: what it takes besides. tidy: steps of `refine.tidying`, after all that.
+    Refined images are held as (K, H, W) probabilities.
     cutting: window, overlap, weights, flip, scales, exact, max_ram of `windows.Cutting`; without them images of up to 4
     million pixels go through the network whole, larger ones in blended windows of 1024.
     """
@@ -50,6 +52,7 @@ class Predictor:
         recall: float | None = None,
         refine: str | None = None,
         refine_options: Mapping[str, Any] | None = None,
+        tidy: Sequence[str] = (),
         **cutting: Any,
     ) -> None:
         self.card, self.cutting = card, Cutting(**cutting)
@@ -57,6 +60,7 @@ class Predictor:
         self.refinement = choose_refinement(
             card.refinement, refine, refine_options, dtype=card.dtype, mean=card.mean, std=card.std
         )
+        self.tidying = parse_tidying(tidy, card.labels.names)
         if self.refinement and (decode, recall) != ("argmax", None):
             raise ModelError("refined labels know no other decoding and no recall; ask for one of them")
         self.device, self.backend, self._model = torch.device(device), backend, model
@@ -67,7 +71,11 @@ class Predictor:
         """Predict one image: a path, a PIL image, or an (H, W[, C]) array in the units of the training images."""
         raw = as_array(image)
         prediction = self._plain(raw)
-        return prediction.refined(self.refinement) if self.refinement else prediction
+        if self.refinement:
+            prediction = prediction.refined(self.refinement)
+        for step in self.tidying:
+            prediction.labels = step(prediction.labels)
+        return prediction
 
     def _plain(self, raw: np.ndarray) -> Prediction:
         source = ArraySource(self.pixels(raw))
@@ -91,9 +99,10 @@ class Predictor:
         Memory is bounded: a few strips of the picture, one window high, and the sums of their scores. Refiners and sets
         of classes need the whole picture: ModelError.
         """
-        if self.refinement or self.decoding.thresholds is not None:
+        if self.refinement or self.tidying or self.decoding.thresholds is not None:
             raise ModelError(
-                f"{source.name}: is labelled row by row, which no refiner and no recall can be; leave them off"
+                f"{source.name}: is labelled row by row; a refiner, tidying and a recall "
+                "need the whole picture; leave them out"
             )
         prepared = _Prepared(source, self)
         for top, labels in self._bands(prepared, self.cut(prepared.shape)):
