@@ -28,7 +28,7 @@ class Card:
 
     model, options: the arguments of `create_model`. mean, std: per channel, in the raw units of `dtype` images.
     metrics: e.g. {"val": {"miou": 0.61, ...}}. data: where the training data came from. decoding: what
-    `atrous.evaluate.calibrate.fit` found for it, {} before. refinement: what `evaluate.tune_crf` found, {} before.
+    `evaluate.calibrate` found for it, {} before. refinement: what `evaluate.tune_crf` found, {} before.
     layer: the trainable refiner at the network's end, its name and options (`atrous.models.refined`), {} for none.
     training: of published weights what it took, e.g. {"seconds": 1800.0, "steps": 1206, "seed": 0}. sources: the
     papers and packages behind data and initial weights, as they want to be cited.

@@ -118,13 +118,13 @@ def calibrate(
     as_json: Json = False,
 ) -> None:
     """Fit on held-out pictures how scores become probabilities, labels of the best IoU or Dice, and sets of classes."""
-    from atrous.evaluate.calibrate import calibrate as fit
+    from atrous.evaluate.calibrate import calibrate as fit_decoding
     from atrous.progress import Bar
     from atrous.report import print_calibration
 
     console = console_of(stderr=as_json)
     with Bar(console, "calibrate", 0) as bar:
-        found = fit(run, data, split, recalls=recall or (0.9,), progress=bar.over)
+        found = fit_decoding(run, data, split, recalls=recall or (0.9,), progress=bar.over)
     if as_json:
         print(json.dumps(found, indent=1))
     else:

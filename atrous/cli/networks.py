@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from atrous.cli.options import Json
-from atrous.cli.values import console_of, size
+from atrous.cli.values import console_of, crop_size
 from atrous.errors import AtrousError
 
 
@@ -73,7 +73,7 @@ def bench(
     from atrous.segmenter import load
 
     segmenter = load(model, device="cpu")
-    sizes = [size(text) or (512, 512) for text in shape or ("512",)]
+    sizes = [crop_size(text) or (512, 512) for text in shape or ("512",)]
     peak, rows = time_all(segmenter.model, segmenter.card, sizes, backend, rounds)
     if as_json:
         print(json.dumps({"peak_gflops": peak, "rows": [row.summary() for row in rows]}, indent=1))

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from atrous.cli.options import Classes, Ignore
-from atrous.cli.values import console_of, named_values, seconds, size
+from atrous.cli.values import console_of, crop_size, named_values, seconds
 from atrous.errors import AtrousError
 
 
@@ -73,7 +73,7 @@ def train(
     if tensorboard and folds:
         raise AtrousError("--tensorboard draws one run, --folds makes several; leave one away (each has its log.csv)")
     wishes: dict[str, Any] = {
-        "batch": batch, "crop": size(crop), "lr": lr, "seed": seed, "options": named_values(option or ()) or None,
+        "batch": batch, "crop": crop_size(crop), "lr": lr, "seed": seed, "options": named_values(option or ()) or None,
         "refine": refine, "init": str(init) if init else None, "model": model, "encoder": encoder, "steps": steps,
         "time": seconds(time) if time else None,
         "pretrained": str(encoder_weights) if encoder_weights else pretrained,

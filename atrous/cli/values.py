@@ -24,7 +24,7 @@ def seconds(text: str) -> float:
     return hours * 3600 + minutes * 60 + rest
 
 
-def size(text: str | None) -> tuple[int, int] | None:
+def crop_size(text: str | None) -> tuple[int, int] | None:
     """'320' or '256x512' -> (height, width)."""
     if text is None:
         return None

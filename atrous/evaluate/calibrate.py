@@ -39,12 +39,12 @@ def calibrate(
     data: default what the network was trained on. split: default `val`. Refuses the split that was trained on.
     """
     predictor, opened, name, path = held_out(run, data, split)
-    found = {"split": name, **fit(predictor, opened.splits[name], recalls=recalls, progress=progress)}
+    found = {"split": name, **fit_decoding(predictor, opened.splits[name], recalls=recalls, progress=progress)}
     save_bundle(path, predictor.model, replace(predictor.card, decoding=found))
     return found
 
 
-def fit(
+def fit_decoding(
     predictor: Predictor,
     pairs: Sequence[Sample],
     *,

@@ -33,7 +33,7 @@ VIDEOS = 4
 Candidate = tuple[str, dict[str, Any]]
 
 
-def candidates() -> list[Candidate]:
+def crf_candidates() -> list[Candidate]:
     """Dense CRFs around those of the papers, and graph cuts of four strengths."""
     found: list[Candidate] = [(name, {}) for name in ("deeplab_v1", "deeplab_v2", "crfasrnn", "pydensecrf")]
     for sxy, srgb, weight in product((20, 50), (5, 10, 20), (1, 3)):
@@ -66,7 +66,7 @@ def tune_crf(
         paths = [Path(one) for one in pairs.names]
         videos = recordings(paths, [pairs[index].image for index in range(len(pairs))])
     options: dict[str, Any] = {"block": block or 1, "videos": videos, "progress": progress}
-    found = {"split": name, **search(predictor, pairs, tried or candidates(), **options)}
+    found = {"split": name, **search(predictor, pairs, tried or crf_candidates(), **options)}
     save_bundle(path, predictor.model, replace(predictor.card, refinement=found))
     return found
 

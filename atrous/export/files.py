@@ -5,7 +5,7 @@
     torch-export   NAME.pt2, for `torch.export.load`
 
 Every file takes raw pixels of any batch, height and width, and carries what it needs to be used: classes, colours,
-units, the last resize. The comparison (`check`) is at five sizes, odd ones among them, on what would be written.
+units, the last resize. The comparison (`check_export`) is at five sizes, odd ones among them, on what would be written.
 """
 
 import json
@@ -26,7 +26,7 @@ from atrous.export import runner
 from atrous.files import write_atomically
 from atrous.predict.backends import graph as graphs
 from atrous.predict.backends import onnx, openvino
-from atrous.predict.backends.graph import KEY, Graph, describe, sample, tail_rule, to_program, with_metadata
+from atrous.predict.backends.graph import KEY, Graph, describe_graph, sample, tail_rule, to_program, with_metadata
 from atrous.predict.backends.onnx import kept_onnx
 from atrous.predict.backends.tails import TailRule
 
@@ -42,7 +42,7 @@ Run = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Checked:
+class ExportCheck:
     """What the comparison found. agreement: the lowest share of equal labels; difference: the largest of logits,
     None with labels inside; smallest: the least side that gives the right labels; sizes: what was compared."""
 
@@ -54,7 +54,7 @@ class Checked:
 
 def export_network(
     model: nn.Module, card: Card, out: Path, *, to: str = "onnx", tail: str = "beside", triton: bool = False
-) -> tuple[list[Path], Checked]:
+) -> tuple[list[Path], ExportCheck]:
     """Write the network for another runtime; the files written, the main one first, and what the comparison found.
 
     out: the file, or a name without suffix; with `triton` the folder of a model repository, to which the network is
@@ -71,14 +71,14 @@ def export_network(
     rule = None if graph.inside else tail_rule(graph, card)
     with tempfile.TemporaryDirectory() as folder:
         made, run = BUILDERS[to](graph, card, Path(folder))
-        checked = check(run, graph, card, rule)
-        text = describe(
+        checked = check_export(run, graph, card, rule)
+        text = describe_graph(
             graph, card, rule, smallest=checked.smallest, agreement=checked.agreement, checked=checked.sizes
         )
-        return write(made(text), text, graph, card, out, to, triton), checked
+        return write_export(made(text), text, graph, card, out, to, triton), checked
 
 
-def write(
+def write_export(
     files: dict[str, bytes], text: str, graph: Graph, card: Card, out: Path, to: str, triton: bool = False
 ) -> list[Path]:
     """Put files, by their suffixes, where they belong; whole or not at all, the one that others open last of all."""
@@ -94,7 +94,7 @@ def write(
     return paths
 
 
-def check(run: Run, graph: Graph, card: Card, rule: TailRule | None) -> Checked:
+def check_export(run: Run, graph: Graph, card: Card, rule: TailRule | None) -> ExportCheck:
     """Compare with the network itself; ModelError where fewer than `AGREEMENT` of the labels are equal."""
     worst, difference = 1.0, 0.0
     for size in graph.sizes:
@@ -114,7 +114,7 @@ def check(run: Run, graph: Graph, card: Card, rule: TailRule | None) -> Checked:
                     f"the exported {card.model} labels {share:.3%} of the pixels of a {_by(size)} image as the network "
                     f"does, expected {AGREEMENT:.1%}; nothing was written"
                 )
-    return Checked(
+    return ExportCheck(
         worst, None if graph.inside else difference, _smallest(run, graph, card, rule), [list(s) for s in graph.sizes]
     )
 
@@ -147,7 +147,7 @@ def _smallest(run: Run, graph: Graph, card: Card, rule: TailRule | None) -> int:
 
 
 Made = Callable[[str], dict[str, bytes]]
-"""From the JSON of `describe` to the files that carry it, by their suffixes."""
+"""From the JSON of `describe_graph` to the files that carry it, by their suffixes."""
 
 
 def _onnx(graph: Graph, card: Card, folder: Path) -> tuple[Made, Run]:
@@ -162,7 +162,7 @@ def _openvino(graph: Graph, card: Card, folder: Path) -> tuple[Made, Run]:
 
 
 def openvino_files(network: Any, text: str, folder: Path) -> dict[str, bytes]:
-    """A network of OpenVINO as its two files, the JSON of `describe` in it; folder: for files that come and go."""
+    """A network of OpenVINO as its two files, the JSON of `describe_graph` in it; folder: for temporary files."""
     network.set_rt_info(text, [KEY])
     path = folder / "network.xml"
     openvino.load_openvino().save_model(network, path, compress_to_fp16=False)

@@ -19,11 +19,11 @@ from atrous.bundle import Card
 from atrous.datasets import open_dataset
 from atrous.errors import DataError, MissingExtra, ModelError
 from atrous.evaluate.evaluation import evaluate
-from atrous.export.files import openvino_files, write
+from atrous.export.files import openvino_files, write_export
 from atrous.predict import Predictor
 from atrous.predict.backends import Backend, onnx, openvino
 from atrous.predict.backends.exported import Exported
-from atrous.predict.backends.graph import Graph, describe, tail_rule, with_metadata
+from atrous.predict.backends.graph import Graph, describe_graph, tail_rule, with_metadata
 from atrous.predict.backends.onnx import kept_onnx
 from atrous.sample import Sample
 
@@ -62,7 +62,9 @@ def quantised(
     rule, plain = tail_rule(graph, card), Predictor(model, card)
     step = max(1, len(calibrating) // PICTURES)
     images = [_batch(plain, calibrating[index]) for index in range(0, len(calibrating), step)][:PICTURES]
-    about = json.loads(describe(graph, card, rule, precision="int8", smallest=min(min(i.shape[2:]) for i in images)))
+    about = json.loads(
+        describe_graph(graph, card, rule, precision="int8", smallest=min(min(i.shape[2:]) for i in images))
+    )
     with tempfile.TemporaryDirectory() as folder:
         made, run = (by_nncf if to == "openvino" else by_onnxruntime)(kept_onnx(graph, card), images, Path(folder))
         backend = Exported(f"{to} int8", run, {**about, "smallest": 1})
@@ -75,7 +77,7 @@ def quantised(
             )
         text = json.dumps({**about, "int8": {"miou_float32": before, "miou_int8": after, "split": judged}})
         files = {".onnx": with_metadata(made, text)} if to == "onnx" else openvino_files(made, text, Path(folder))
-        return write(files, text, graph, card, out, to), drop
+        return write_export(files, text, graph, card, out, to), drop
 
 
 def _miou(card: Card, network: Predictor | Backend, samples: Sequence[Sample], split: str) -> float:

@@ -35,7 +35,7 @@ from atrous.plan.memory import Fit, Needs, fit, free_memory
 from atrous.predict.loading import bundle_in, digest
 from atrous.sample import FULL_SCALE
 from atrous.train.recipe import Recipe
-from atrous.train.run import fitting
+from atrous.train.run import fitting_tensors
 from atrous.zoo.fetch import located
 
 DEFAULT_MODEL, DEFAULT_ENCODER = "deeplabv3plus", "tf_efficientnet_lite0"
@@ -250,7 +250,7 @@ def _start(
     more: dict[str, Any] = {key: options.pop(key) for key in ("stride", "channels") if key in options}
     with torch.device("meta"):
         fresh = page_of(create_model(card.model, classes=len(data.labels), **card.options | own))
-    total, fits = len(fresh.state_dict()), fitting(page_of(net), fresh)
+    total, fits = len(fresh.state_dict()), fitting_tensors(page_of(net), fresh)
     new = [name for name in fresh.state_dict() if name not in fits]
     if len(new) == total:
         raise RecipeError(f"{path}: none of its tensors fits {card.model} for {len(data.labels)} classes")

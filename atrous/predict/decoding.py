@@ -35,8 +35,8 @@ class Decoding:
 PLAIN = Decoding()
 
 
-def choose(fitted: dict[str, Any], *, decode: str, calibration: str, recall: float | None) -> Decoding:
-    """What a card's `decoding` (`evaluate.calibrate.fit`) holds for these wishes; ModelError where it holds nothing.
+def choose_decoding(fitted: dict[str, Any], *, decode: str, calibration: str, recall: float | None) -> Decoding:
+    """What a card's `decoding` (`evaluate.calibrate`) holds for these wishes; ModelError where it holds nothing.
 
     decode: a name of DECODES; calibration: a name of CALIBRATIONS; recall: the share of each class to keep, or None.
     """

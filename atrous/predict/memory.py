@@ -35,7 +35,7 @@ def resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-class Needs:
+class PredictionNeeds:
     """What windows of one network take. model: on any device; classes: K; channels, itemsize: of the picture."""
 
     def __init__(self, model: nn.Module, classes: int, channels: int, itemsize: int) -> None:

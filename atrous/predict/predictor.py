@@ -17,11 +17,10 @@ from atrous.inspect.seams import halo as find_halo
 from atrous.io import ArraySource, Source, read_image
 from atrous.ops import Tail, upsample_argmax
 from atrous.predict.backends import Backend, open_backend
-from atrous.predict.decoding import choose
-from atrous.predict.memory import Needs
+from atrous.predict.decoding import choose_decoding
+from atrous.predict.memory import PredictionNeeds
 from atrous.predict.prediction import Prediction
-from atrous.predict.windows import Cut, Cutting, blended, blended_scores, exact, exact_scores, mean_scores
-from atrous.predict.windows import choose as choose_cut
+from atrous.predict.windows import Cut, Cutting, blended, blended_scores, choose_cut, exact, exact_scores, mean_scores
 from atrous.refine.named import choose_refinement
 from atrous.refine.tidying import parse_tidying
 from atrous.sample import FULL_SCALE
@@ -32,7 +31,7 @@ class Predictor:
 
     model: the network, or an exported one (`loading.open_exported`). backend: torch, onnx, openvino, or auto, the
     fastest that this machine measured (`backends.choice`). decode, calibration, recall: how scores become labels,
-    probabilities and sets where `atrous calibrate` fitted it (`decoding.choose`).
+    probabilities and sets where `atrous calibrate` fitted it (`decoding.choose_decoding`).
     refine: a refiner's name (`refinement.names`), which labels and probabilities then come from, or "tuned" for what
     `atrous tune-crf` found; refine_options: what it takes besides. tidy: steps of `refine.tidying`, after all that.
     Refined images are held as (K, H, W) probabilities.
@@ -56,7 +55,7 @@ class Predictor:
         **cutting: Any,
     ) -> None:
         self.card, self.cutting = card, Cutting(**cutting)
-        self.decoding = choose(card.decoding, decode=decode, calibration=calibration, recall=recall)
+        self.decoding = choose_decoding(card.decoding, decode=decode, calibration=calibration, recall=recall)
         self.refinement = choose_refinement(
             card.refinement, refine, refine_options, dtype=card.dtype, mean=card.mean, std=card.std
         )
@@ -129,11 +128,11 @@ class Predictor:
         )
 
     @cached_property
-    def _needs(self) -> Needs | None:
+    def _needs(self) -> PredictionNeeds | None:
         if self.cutting.max_ram is None:
             return None
         itemsize = 1 if self.card.dtype == "uint8" else 4
-        return Needs(self.model, len(self.card.labels), len(self.card.mean), itemsize)
+        return PredictionNeeds(self.model, len(self.card.labels), len(self.card.mean), itemsize)
 
     def _bands(self, source: Source, cut: Cut) -> Iterator[tuple[int, np.ndarray]]:
         wish, offsets = self.cutting, self.decoding.offsets

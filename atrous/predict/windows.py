@@ -17,7 +17,7 @@ from atrous.io import Source, strips
 from atrous.ops import Tail, blend, blend_labels, positions, upsample_argmax
 from atrous.ops.resize import resize
 from atrous.ops.tiles import WEIGHTS
-from atrous.predict.memory import Needs
+from atrous.predict.memory import PredictionNeeds
 
 WHOLE_PIXELS = 4_000_000
 """Images up to this many pixels go through the network whole, larger ones in windows."""
@@ -79,7 +79,7 @@ class Cut:
     window: tuple[int, int]
 
 
-def choose(wish: Cutting, shape: tuple[int, int, int], halo: Halo | None, needs: Needs | None) -> Cut:
+def choose_cut(wish: Cutting, shape: tuple[int, int, int], halo: Halo | None, needs: PredictionNeeds | None) -> Cut:
     """The cut of an image (H, W, C). halo: the network's, where exact tiles are wanted; needs: where memory is limited.
 
     Raises ModelError where a window is too small for the halo, or nothing fits into the memory.

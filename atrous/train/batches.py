@@ -189,7 +189,7 @@ def _form(given: Any) -> str:
     return " and ".join(tensors)
 
 
-def name_of(transform: Transform) -> str:
+def transform_name(transform: Transform) -> str:
     """What a recipe keeps of a transform: its class and settings, or a function's name."""
     if isinstance(transform, torch.nn.Module):
         return " ".join(repr(transform).split())

@@ -27,11 +27,11 @@ from atrous.progress import Bar
 from atrous.train import processes
 from atrous.train.advice import STARVED, Speed, advice, norm_advice
 from atrous.train.autotune import FABRIC_PRECISION, compile_network, compiled, keep_freed_memory, settle
-from atrous.train.batches import Replaced, Transform, batches, name_of
+from atrous.train.batches import Replaced, Transform, batches, transform_name
 from atrous.train.loggers import CsvLines, JsonLines, Logger, Loggers
 from atrous.train.optimizer import make_optimizer, rate_at
 from atrous.train.recipe import Recipe
-from atrous.train.run import Run, build, check_same, known, load_weights, make_card, resume, save
+from atrous.train.run import Run, build, check_same, known, load_weights, make_card, resume, save_run
 from atrous.train.sharding import lay_out, set_up
 from atrous.train.signals import Stop
 from atrous.train.step import MOST_SKIPPED, pictures_of_step, take_step, too_many_skipped
@@ -66,7 +66,7 @@ def train(
     console, began = processes.voice(console or Console(quiet=True)), time.perf_counter()
     keep_freed_memory()
     bundle, saved = folder / BUNDLE, folder / RECIPE
-    draft = draft.model_copy(update={"transform": name_of(transform) if transform else None})
+    draft = draft.model_copy(update={"transform": transform_name(transform) if transform else None})
     fresh = processes.from_first(lambda: not saved.exists())
     if fresh and extend:
         raise RecipeError(f"{folder}: holds no run to extend; train one first")
@@ -96,7 +96,7 @@ def train(
         run.objective.freeze(None)
         run.optimizer = make_optimizer(recipe, run.objective.model)
         run.card = make_card(recipe, data)
-        save(run)  # the initial weights, so that a resumed run needs no download and no random state
+        save_run(run)  # the initial weights, so that a resumed run needs no download and no random state
         if processes.first():
             recipe.save(saved)
     assert recipe.precision is not None
@@ -176,7 +176,7 @@ def loop(
                 validate(run, fabric.device, stop, log, began)
                 module.train()
                 lay_out(run.objective.model, layout, fabric)
-                save(run)
+                save_run(run)
                 saved = time.perf_counter()
                 speed.go_on()
                 continue
@@ -206,7 +206,7 @@ def loop(
             told = processes.everyones((stop.asked, time.perf_counter() - saved > SAVE_EVERY))
             asked = stop.hear(asked for asked, _ in told)  # what comes later waits for the next step: all must agree
             if due or asked or told[0][1]:
-                save(run)
+                save_run(run)
                 saved = time.perf_counter()
             if asked:
                 raise stop.interrupted(

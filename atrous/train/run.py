@@ -33,7 +33,7 @@ from atrous.train.distillation import Teacher, check_teacher
 from atrous.train.objective import Normalise, Objective
 from atrous.train.optimizer import make_optimizer
 from atrous.train.recipe import Recipe
-from atrous.train.sharding import in_shares, share, whole
+from atrous.train.sharding import gathered, in_shares, own_share
 from atrous.zoo.fetch import located
 
 T = TypeVar("T")
@@ -106,10 +106,10 @@ def start_from(model: nn.Module, bundle: Path) -> None:
     if isinstance(net, Refined) and isinstance(model, Refined):
         pairs.append((net.layer, model.layer))
     for theirs, ours in pairs:
-        ours.load_state_dict(fitting(theirs, ours), strict=False)
+        ours.load_state_dict(fitting_tensors(theirs, ours), strict=False)
 
 
-def fitting(net: nn.Module, model: nn.Module) -> dict[str, torch.Tensor]:
+def fitting_tensors(net: nn.Module, model: nn.Module) -> dict[str, torch.Tensor]:
     """The tensors of `net` that `model` has by name and shape."""
     own = {name: tensor.shape for name, tensor in model.state_dict().items()}
     return {name: tensor for name, tensor in net.state_dict().items() if own.get(name) == tensor.shape}
@@ -133,7 +133,7 @@ def moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
     @torch.no_grad()
     def update(averages: list[torch.Tensor], currents: list[torch.Tensor], count: torch.Tensor | int) -> None:
         n = int(count)
-        averages, currents = [share(tensor) for tensor in averages], [share(tensor) for tensor in currents]
+        averages, currents = [own_share(tensor) for tensor in averages], [own_share(tensor) for tensor in currents]
         weight = 1 - min(decay, (1 + n) / (10 + n))
         if averages[0].is_floating_point():
             torch._foreach_lerp_(averages, currents, weight)
@@ -191,7 +191,7 @@ def load_weights(path: Path, run: Run) -> nn.Module:
     return network
 
 
-def save(run: Run) -> None:
+def save_run(run: Run) -> None:
     """Write a checkpoint of the run as it stands; the first process does, all must call it."""
     tensors = {f"model.{name}": tensor for name, tensor in run.objective.model.state_dict().items()}
     averaged = 0
@@ -208,7 +208,7 @@ def save(run: Run) -> None:
         "skipped": run.skipped,
         "bad": run.bad,
     }
-    tensors = {name: whole(tensor) for name, tensor in (tensors | pack_optimizer(run.optimizer)).items()}
+    tensors = {name: gathered(tensor) for name, tensor in (tensors | pack_optimizer(run.optimizer)).items()}
     if processes.first():
         save_checkpoint(run.folder / "checkpoints", tensors, state)
 
@@ -223,7 +223,7 @@ def keep_best(run: Run, result: Evaluation | None) -> None:
         run.best = miou
         metrics = {"val": {**result.summary(), "step": run.step}} if result else {}
         path = run.folder / "checkpoints" / "best.safetensors"
-        tensors = {name: whole(tensor) for name, tensor in run.evaluated.state_dict().items()}
+        tensors = {name: gathered(tensor) for name, tensor in run.evaluated.state_dict().items()}
         if processes.first():
             save_tensors(path, tensors, {"metrics": json.dumps(metrics)})
 

@@ -101,12 +101,12 @@ def alike(buffers: Sequence[torch.Tensor], before: Sequence[torch.Tensor]) -> No
             now.copy_(old + move.view_as(old))
 
 
-def whole(tensor: torch.Tensor) -> torch.Tensor:
+def gathered(tensor: torch.Tensor) -> torch.Tensor:
     """A tensor of which every process may hold a share, in one piece; all must ask at the same line."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def share(tensor: torch.Tensor) -> torch.Tensor:
+def own_share(tensor: torch.Tensor) -> torch.Tensor:
     """What this process holds of a tensor."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
@@ -121,5 +121,5 @@ def in_one_piece(model: nn.Module, build: Callable[[], nn.Module]) -> nn.Module:
     if not in_shares(model):
         return model
     copy = build()
-    copy.load_state_dict({name: whole(tensor) for name, tensor in model.state_dict().items()})
+    copy.load_state_dict({name: gathered(tensor) for name, tensor in model.state_dict().items()})
     return copy

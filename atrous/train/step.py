@@ -16,7 +16,7 @@ from atrous.train import processes
 from atrous.train.batches import keys_of_step
 from atrous.train.optimizer import backward, frozen_at, rate_at, shares_of
 from atrous.train.run import Run
-from atrous.train.sharding import alike, whole
+from atrous.train.sharding import alike, gathered
 
 MOST_SKIPPED = 20
 
@@ -58,7 +58,7 @@ def gradient_norm(fabric: Fabric, module: nn.Module, optimizer: torch.optim.Opti
     else:
         norm = torch.nn.utils.get_total_norm([p.grad for p in module.parameters() if p.grad is not None])
     assert norm is not None
-    return float(whole(norm.detach()))
+    return float(gathered(norm.detach()))
 
 
 def pictures_of_step(run: Run, step: int) -> list[str]:

@@ -13,7 +13,7 @@ from worlds import make_world, picture
 from atrous.bundle import load_bundle
 from atrous.errors import AtrousError, DataError
 from atrous.evaluate import tune_crf
-from atrous.evaluate.tune_crf import candidates, search
+from atrous.evaluate.tune_crf import crf_candidates, search
 from atrous.labels import LabelSet
 from atrous.metrics import ConfusionMatrix
 from atrous.sample import Sample
@@ -133,14 +133,14 @@ def test_counts_are_those_of_the_labels() -> None:
 def test_few_pictures_are_refused_and_candidates_are_known() -> None:
     with pytest.raises(DataError, match="3 pictures cannot be cut into folds"):
         search(predictor(1.0), pairs(3), FEW)
-    names = {name for name, _ in candidates()}
+    names = {name for name, _ in crf_candidates()}
     assert {"deeplab_v2", "pydensecrf", "crf", "graph_cut"} <= names
 
 
 def test_from_the_command_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tune_crf, "candidates", lambda: FEW)
+    monkeypatch.setattr(tune_crf, "crf_candidates", lambda: FEW)
     world, folder = make_world(tmp_path / "world", val=4), tmp_path / "run"
     assert run("train", world, "-o", folder, *SMALL) == 0
     capsys.readouterr()

@@ -16,7 +16,7 @@ from torch import nn
 from atrous import cli
 from atrous.bundle import Card, save_bundle
 from atrous.errors import ModelError, WeightsError
-from atrous.export.files import BUILDERS, check, export_network
+from atrous.export.files import BUILDERS, check_export, export_network
 from atrous.labels import LabelSet
 from atrous.models import create_model
 from atrous.ops import Tail
@@ -206,9 +206,9 @@ def test_a_network_that_differs_is_not_written(tmp_path: Path, monkeypatch: pyte
     graph = Graph(model, card)
     rule = tail_rule(graph, card)
     with torch.no_grad():
-        assert check(lambda x: graph(torch.from_numpy(x)).numpy(), graph, card, rule).agreement == 1
+        assert check_export(lambda x: graph(torch.from_numpy(x)).numpy(), graph, card, rule).agreement == 1
         with pytest.raises(ModelError, match=r"expected 99\.9%; nothing was written"):
-            check(lambda x: graph(torch.from_numpy(x)).numpy()[:, ::-1], graph, card, rule)
+            check_export(lambda x: graph(torch.from_numpy(x)).numpy()[:, ::-1], graph, card, rule)
 
     def other(graph: Graph, card: Card, folder: Path) -> Any:
         return lambda text: {".onnx": b""}, lambda x: np.zeros((len(x), 4, 9, 9), np.float32)

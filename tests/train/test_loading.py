@@ -17,7 +17,7 @@ from atrous.datasets import Pairs, open_dataset
 from atrous.errors import ModelError, RecipeError
 from atrous.plan import draft
 from atrous.train.advice import Speed, advice
-from atrous.train.batches import TrainingSet, augmentation, batches, name_of
+from atrous.train.batches import TrainingSet, augmentation, batches, transform_name
 from atrous.train.loggers import read_log
 from atrous.train.loop import train
 from atrous.train.recipe import Recipe
@@ -139,7 +139,7 @@ def test_a_run_with_a_transform_goes_on_with_the_same_one_only(tmp_path: Path) -
     flip = v2.RandomVerticalFlip(0.5)
     train(made, data, run, transform=flip)
     held = Recipe.load(run / "recipe.toml")
-    assert held.transform == name_of(flip) == "RandomVerticalFlip(p=0.5)"
+    assert held.transform == transform_name(flip) == "RandomVerticalFlip(p=0.5)"
     assert train(made, data, run, transform=v2.RandomVerticalFlip(0.5)) == run / "model.safetensors"
     with pytest.raises(RecipeError, match=r"trained with a transform given from Python, RandomVerticalFlip\(p=0.5\)"):
         train(made, data, run)

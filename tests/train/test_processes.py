@@ -27,7 +27,7 @@ from atrous.train import processes
 from atrous.train.batches import batches, keys_of_step
 from atrous.train.loggers import read_log
 from atrous.train.recipe import Recipe
-from atrous.train.sharding import synchronised, whole
+from atrous.train.sharding import gathered, synchronised
 from atrous.train.signals import Stop
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="gloo between processes, and signals of POSIX")
@@ -174,7 +174,7 @@ def watched(world: Path, run: Path, **options: Any) -> None:
 
     def told(run: Any, *arguments: Any) -> Any:
         found = original(run, *arguments)
-        tensors = {name: whole(tensor) for name, tensor in run.objective.model.state_dict().items()}
+        tensors = {name: gathered(tensor) for name, tensor in run.objective.model.state_dict().items()}
         print("tensors", *(f"{name}={float(tensor.double().sum()):.17g}" for name, tensor in tensors.items()))
         return found
 
@@ -241,14 +241,14 @@ def test_who_is_who(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_batch_is_dealt_out(world: Path, plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs, recipe = open_dataset(world).splits["train"], Recipe.load(plain / "recipe.toml")
-    whole, shares = next(batches(pairs, recipe, 1, 2)), []
+    gathered, shares = next(batches(pairs, recipe, 1, 2)), []
     for rank in range(2):
         for name, value in environment("torchrun", rank, 2, 1).items():
             monkeypatch.setenv(name, value)
         shares.append(next(batches(pairs, recipe, 1, 2)))
     assert [len(share.images) for share in shares] == [2, 2]
-    assert torch.equal(torch.cat([share.images for share in shares]), whole.images)
-    assert torch.equal(torch.cat([share.labels for share in shares]), whole.labels)
+    assert torch.equal(torch.cat([share.images for share in shares]), gathered.images)
+    assert torch.equal(torch.cat([share.labels for share in shares]), gathered.labels)
 
 
 def test_a_ctrl_c_that_torchrun_echoes_is_one() -> None:

@@ -61,7 +61,7 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
 ) -> None:
     world = make_world(tmp_path / "world")
     whole = fit(world, tmp_path / "whole")
-    name = {"step": "take_step", "save": "save", "validate": "validate"}[place]
+    name = {"step": "take_step", "save": "save_run", "validate": "validate"}[place]
     original = getattr(sys.modules["atrous.train.loop"], name)
     for count in (1, 3, 2):
         calls = iter(range(count))

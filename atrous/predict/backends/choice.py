@@ -25,7 +25,7 @@ from atrous.errors import AtrousError
 from atrous.files import write_atomically
 from atrous.ops.resize import Tail
 from atrous.predict.backends import Backend, open_backend
-from atrous.predict.backends.graph import fingerprint, sample
+from atrous.predict.backends.graph import network_fingerprint, sample
 
 GATE, SURE_GATE, MARGIN = 0.995, 0.9999, 0.1
 """Share of equal labels over all pixels, and over those where float32's best logit leads the second by MARGIN."""
@@ -72,7 +72,13 @@ def candidates(device: str = "cpu") -> dict[str, dict[str, Any]]:
 def fastest(model: nn.Module, card: Card, *, device: str = "cpu") -> Backend:
     """The fastest backend that passes the gate, from the cache or measured now; torch where nothing else does."""
     ways = candidates(device)
-    what = [platform.node(), platform.processor(), device, str(torch.get_num_threads()), fingerprint(model, card)]
+    what = [
+        platform.node(),
+        platform.processor(),
+        device,
+        str(torch.get_num_threads()),
+        network_fingerprint(model, card),
+    ]
     what += [f"{package} {_version(package)}" for package in ("torch", "onnxruntime", "openvino")]
     path = Path(user_cache_path("atrous")) / "backends" / f"{sha256('|'.join(what).encode()).hexdigest()[:16]}.json"
     try:

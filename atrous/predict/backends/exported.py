@@ -17,7 +17,7 @@ from atrous.predict.backends.tails import TailRule
 class Exported:
     """A graph that some runtime holds, and what its file says: a backend.
 
-    run: (N, C, H, W) float32 raw pixels -> the graph's output. about: what `graph.describe` wrote.
+    run: (N, C, H, W) float32 raw pixels -> the graph's output. about: what `graph.describe_graph` wrote.
     """
 
     def __init__(self, name: str, run: Callable[[np.ndarray], np.ndarray], about: dict[str, Any]) -> None:

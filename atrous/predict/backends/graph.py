@@ -1,7 +1,7 @@
 """A network and its normalisation as one graph of any size: what ONNX, OpenVINO and torch.export take.
 
 Raw pixels (N, C, H, W), float32 in the units of the training images, go in; logits before the last resize come out
-(tail beside), or labels (tail inside). What a user of the file must know stands in it as JSON (`describe`).
+(tail beside), or labels (tail inside). What a user of the file must know stands in it as JSON (`describe_graph`).
 """
 
 import json
@@ -163,7 +163,7 @@ def tail_rule(graph: Graph, card: Card) -> TailRule:
     return TailRule.of(seen)
 
 
-def describe(graph: Graph, card: Card, rule: TailRule | None, **more: Any) -> str:
+def describe_graph(graph: Graph, card: Card, rule: TailRule | None, **more: Any) -> str:
     """The JSON that an exported file carries: input, output, tail, and the whole card."""
     low, high = (0, FULL_SCALE[card.dtype]) if card.dtype in FULL_SCALE else (None, None)
     return json.dumps({
@@ -250,7 +250,7 @@ def by_program(graph: Graph, card: Card) -> bytes:
     return proto.SerializeToString()
 
 
-def fingerprint(model: nn.Module, card: Card) -> str:
+def network_fingerprint(model: nn.Module, card: Card) -> str:
     """A hash of the network's weights and of what in the card changes its answers."""
     digest = sha256(repr((card.model, card.options, card.layer, card.mean, card.std, card.dtype)).encode())
     for name, tensor in model.state_dict().items():
@@ -260,7 +260,7 @@ def fingerprint(model: nn.Module, card: Card) -> str:
 
 
 def with_metadata(onnx_file: bytes, text: str) -> bytes:
-    """An ONNX file with the JSON of `describe` in it."""
+    """An ONNX file with the JSON of `describe_graph` in it."""
     import onnx
 
     proto = onnx.load_model_from_string(onnx_file)

@@ -20,8 +20,8 @@ from atrous.predict.backends.graph import (
     Graph,
     by_program,
     by_tracing,
-    describe,
-    fingerprint,
+    describe_graph,
+    network_fingerprint,
     sample,
     short,
     tail_rule,
@@ -32,7 +32,7 @@ def from_model(model: nn.Module, card: Card, *, device: str = "cpu", threads: in
     """Export the network in memory and open it; MissingExtra without the [export] extra."""
     load_runtime()
     graph = Graph(model, card)
-    about = json.loads(describe(graph, card, tail_rule(graph, card)))
+    about = json.loads(describe_graph(graph, card, tail_rule(graph, card)))
     return Exported("onnx", session(kept_onnx(graph, card), threads=threads, device=device), about)
 
 
@@ -45,7 +45,7 @@ def from_file(path: Path) -> tuple[Exported, Card]:
 
 def kept_onnx(graph: Graph, card: Card) -> bytes:
     """`to_onnx`, made once and kept in the user's cache: it takes seconds to minutes."""
-    made_by = f"{__version__} {torch.__version__} {graph.inside} {fingerprint(graph.model, card)}"
+    made_by = f"{__version__} {torch.__version__} {graph.inside} {network_fingerprint(graph.model, card)}"
     path = Path(user_cache_path("atrous")) / "exported" / f"{sha256(made_by.encode()).hexdigest()[:24]}.onnx"
     if path.exists():
         return path.read_bytes()

@@ -12,7 +12,7 @@ from torch import nn
 from atrous.bundle import Card
 from atrous.errors import MissingExtra, WeightsError
 from atrous.predict.backends.exported import Exported, read_about
-from atrous.predict.backends.graph import KEY, Graph, describe, tail_rule
+from atrous.predict.backends.graph import KEY, Graph, describe_graph, tail_rule
 from atrous.predict.backends.onnx import kept_onnx
 
 KEPT = 4
@@ -28,7 +28,7 @@ def from_model(
     """
     runtime = load_openvino()
     graph = Graph(model, card)
-    about = json.loads(describe(graph, card, tail_rule(graph, card)))
+    about = json.loads(describe_graph(graph, card, tail_rule(graph, card)))
     network = runtime.Core().read_model(kept_onnx(graph, card))
     name = "openvino" if precision == "fp32" else f"openvino {precision}"
     return Exported(name, compiled(network, threads=threads, precision=precision), about)
