@@ -15,7 +15,7 @@ from atrous.train.run import Run
 
 T = TypeVar("T")
 STARVED = 0.1
-"""Share of the time that the network may wait for pictures before advice is given."""
+"""Share of the time that the network may wait for pictures before training gives advice."""
 
 
 def learning_norms(run: Run) -> int:
@@ -25,22 +25,27 @@ def learning_norms(run: Run) -> int:
 
 
 def norm_advice(run: Run, device: torch.device) -> str:
-    """What to know of batch norms that see few pictures, and what to do about one at a time; '' if nothing."""
+    """A sentence where batch norms see few pictures at a time, with what to do if it is one; else ''."""
     recipe, many = run.recipe, processes.size()
     if (many > 1 and device.type == "cuda") or not (norms := learning_norms(run)):
-        return ""  # on GPUs they see the pictures of all processes
+        return ""  # on GPUs batch norms are synchronised over all processes
     if (seen := recipe.batch // many // recipe.accumulate) > 1:
-        return f"{norms} batch norms see {seen} pictures at a time, of one process each" if many > 1 else ""
+        return f"{norms} batch norms see {seen} pictures at a time: those of one process" if many > 1 else ""
     way = "a smaller accumulate" if recipe.accumulate > 1 else "--batch 2 or more"
     return (
-        f"{norms} batch norms see one picture at a time, and learn each one's own statistics, which prediction does "
-        f"not use: take {way}, or with pretrained weights --set frozen_norms=true"
+        f"{norms} batch norms see one picture at a time and train with its statistics, but prediction uses averages "
+        f"over all: take {way}, or --set frozen_norms=true if the weights are pretrained"
     )
 
 
 class Speed:
-    """Images per second and the share of the time in which the network waits for them, smoothed; and that share over
-    all steps but the first."""
+    """How fast a training is.
+
+    Attributes:
+        rate: images per second, smoothed.
+        waiting: the share of the time in which the network waits for images, smoothed, in 0..1.
+        steps: how many steps were counted.
+    """
 
     def __init__(self) -> None:
         self.rate = self.waiting = 0.0
@@ -52,7 +57,7 @@ class Speed:
         return f"{self.rate:.1f} img/s, waiting {self.waiting:.0%}"
 
     def go_on(self) -> None:
-        """What has passed until now does not count."""
+        """Start the clock anew: the time until now does not count."""
         self._last = time.perf_counter()
 
     def wait_for(self, stream: Iterator[T]) -> T:
@@ -63,7 +68,7 @@ class Speed:
         return item
 
     def count(self, images: int) -> None:
-        """A step with so many images is done."""
+        """Count a finished step of so many images."""
         now = time.perf_counter()
         seconds = max(now - self._last, 1e-9)
         rate, waiting = images / seconds, self._now / seconds
@@ -75,7 +80,7 @@ class Speed:
 
     @property
     def waiting_in_all(self) -> float:
-        """Seconds of waiting in every second of the steps so far."""
+        """The share of the time in which the network waited, over all steps but the first."""
         return self._waited / max(self._seconds, 1e-9)
 
 
@@ -85,6 +90,6 @@ def advice(waiting: float, workers: int, pairs: Pairs) -> str:
     if (held := pairs.held) < 1:
         remedies.append(f"--cache 4GB keeps more of them decoded (now {held:.0%})")
     if workers < (cores := os.cpu_count() or 1):
-        remedies.append(f"--workers {min(max(2, 2 * workers), cores)} loads them beside it")
-    remedies.append("smaller picture files or fewer options of augmentation take less")
+        remedies.append(f"--workers {min(max(2, 2 * workers), cores)} loads them in processes of their own")
+    remedies.append("smaller picture files or fewer augmentations take less time")
     return f"the network waits {waiting:.0%} of the time for pictures: {'; '.join(remedies[:2])}"

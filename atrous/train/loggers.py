@@ -16,19 +16,19 @@ COLUMNS = (
 
 @runtime_checkable
 class Logger(Protocol):
-    """Whatever wants to hear of a run: a class of your own hands it on to W&B, MLflow or anything else.
+    """What is told of a run. Write a class of your own for W&B, MLflow or any other service.
 
-    A run that goes on after step s is told so by `resume(s)`; what it had said of later steps will be said again.
+    A run that resumes after step s calls `resume(s)`; then entries of later steps come again.
     """
 
     def resume(self, step: int) -> None:
-        """The run starts (0) or goes on after this step."""
+        """The run starts (0), or resumes after this step."""
 
     def write(self, **entry: Any) -> None:
-        """One entry: `step`, and numbers and words under the names that docs/training.md lists."""
+        """One entry: `step`, and values under the names that docs/training.md lists."""
 
     def close(self) -> None:
-        """The run is finished, or was stopped."""
+        """The run has finished, or was stopped."""
 
 
 class Loggers:
@@ -54,7 +54,7 @@ class Loggers:
 
 
 class JsonLines:
-    """An append-only log of one JSON object a line; entries after `step` are dropped when a run resumes there."""
+    """A log with one JSON object a line. When a run resumes after `step`, later entries are dropped."""
 
     def __init__(self, path: Path, step: int = 0) -> None:
         self.path = path
@@ -104,7 +104,7 @@ class CsvLines:
 
 
 class TensorBoard:
-    """The numbers for TensorBoard, in `folder`; MissingExtra where it is not installed."""
+    """Curves for TensorBoard, in `folder`. Raises MissingExtra if it is not installed."""
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -115,7 +115,7 @@ class TensorBoard:
         self._writer: Any = None
 
     def resume(self, step: int) -> None:
-        """Open the file; what was written after this step is hidden."""
+        """Open the file. What it holds of later steps is hidden."""
         self._writer = self._open(step + 1 if step else None)
 
     def write(self, **entry: Any) -> None:
@@ -131,7 +131,7 @@ class TensorBoard:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """All whole entries of a log; a line cut off by a crash is left out."""
+    """All entries of a log. A line that a crash cut off is left out."""
     entries = []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:

@@ -1,10 +1,11 @@
-"""The training loop, readable top to bottom.
+"""The training loop, readable from top to bottom.
 
-A run is a folder. `recipe.toml` decides everything and is complete before step 1; the batch of a step is a pure
-function of (seed, step), and so are its dropout masks and learning rate: a run that was killed anywhere and started
-again ends in the same tensors, bit for bit, as one that was not.
+A run is a folder. `recipe.toml` decides everything and is complete before step 1. The batch of a step
+is a pure function of (seed, step), and so are its dropout masks and learning rate. So a run that was
+killed at any point and started again ends in the same tensors, bit for bit, as one that was not.
 
-Started by torchrun or srun the same lines run in several processes, each with its share of every batch (`ranks`).
+Under torchrun or srun the same lines run in several processes, each with its share of every batch
+(`processes`).
 """
 
 import time
@@ -56,12 +57,26 @@ def train(
     strategy: processes.Strategy = "ddp",
     console: Console | None = None,
 ) -> Path:
-    """Train by the recipe in `folder` (from `draft` when it holds none yet); returns the bundle's path.
+    """Train, or resume, the run in `folder`. A finished run is left as it is.
 
-    transform: of torchvision v2, applied to every augmented crop (`batches.transformed`). extend: so many steps more of
-    a run that is finished. loggers: who is told what stands in log.jsonl too. strategy: of several processes.
-    The same call again resumes from the newest whole checkpoint; a finished run is left as it is.
-    Raises Interrupted after saving when a stop was asked for, AtrousError when too many steps have no finite loss.
+    Args:
+        draft: the recipe of a new run. If the folder holds a run, it must agree with that one's recipe.
+        data: the images and masks.
+        folder: where the run is, or will be.
+        workers: loader processes. The weights do not depend on their number.
+        transform: a transform of torchvision v2 for every augmented crop (`batches.transformed`).
+        extend: give a finished run this many more steps.
+        loggers: objects that are told what log.jsonl holds too.
+        strategy: "ddp" or "fsdp", for several processes.
+        console: where to print; default nowhere.
+
+    Returns:
+        The path of the bundle.
+
+    Raises:
+        Interrupted: a stop was asked for; everything is saved.
+        RecipeError: the folder holds a run of another recipe.
+        AtrousError: too many steps had a loss that is not finite.
     """
     console, began = processes.voice(console or Console(quiet=True)), time.perf_counter()
     keep_freed_memory()
@@ -74,9 +89,9 @@ def train(
     check_same(recipe, draft, folder)
     processes.check_batch(recipe.batch, recipe.accumulate)
     if recipe.transform and not transform:
-        raise RecipeError(f"{folder} was trained with a transform given from Python, {recipe.transform}; give it again")
+        raise RecipeError(f"{folder} was trained with a transform from Python, {recipe.transform}; give it again")
     if recipe.patience and "val" not in data.splits:
-        raise RecipeError(f"{data.root}: patience counts validations, but there is no val split; leave patience away")
+        raise RecipeError(f"{data.root}: patience counts validations, but there is no val split; leave out patience")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     run = build(recipe, data, folder, pretrained=fresh and processes.first())  # the others' weights come by `resume`
     if fresh:
@@ -125,13 +140,13 @@ def train(
         finally:
             log.close()
     if run.bad:
-        console.print(f"[yellow]{len(run.bad)} pictures could not be read, others stood in: {', '.join(run.bad)}[/]")
+        console.print(f"[yellow]{len(run.bad)} pictures could not be read and were replaced: {', '.join(run.bad)}[/]")
     return processes.from_first(lambda: finish(run, bundle))
 
 
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """Kernels that give the same bits each time, a warning where torch has none; after it, what was chosen before."""
+    """Use kernels that give the same bits each time; torch warns where it has none. Restores the old choice after."""
     before, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
@@ -141,7 +156,7 @@ def deterministic() -> Iterator[None]:
 
 
 def finish(run: Run, bundle: Path) -> Path:
-    """Write the bundle: the best weights with the card."""
+    """Write the best weights, with their card, as the run's bundle."""
     best = load_weights(run.folder / "checkpoints" / "best.safetensors", run)
     save_bundle(bundle, best, run.card)
     return bundle
@@ -156,7 +171,7 @@ def loop(
     log: Logger,
     transform: Transform | None = None,
 ) -> None:
-    """All steps that are left, with a validation every `validate_every` steps and after the last."""
+    """Take all steps that are left, with a validation every `validate_every` steps and after the last."""
     recipe, steps, every = run.recipe, known(run.recipe.steps), known(run.recipe.validate_every)
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
     lay_out(run.objective.model, layout, fabric)
@@ -204,7 +219,7 @@ def loop(
                 console.print(f"[yellow]{advice(speed.waiting_in_all, workers, pairs)}[/]", highlight=False)
             due = run.step % every == 0 or run.step in (*recipe.ends, steps)
             told = processes.everyones((stop.asked, time.perf_counter() - saved > SAVE_EVERY))
-            asked = stop.hear(asked for asked, _ in told)  # what comes later waits for the next step: all must agree
+            asked = stop.hear(asked for asked, _ in told)  # a later signal waits for the next step: all must agree
             if due or asked or told[0][1]:
                 save_run(run)
                 saved = time.perf_counter()
@@ -213,37 +228,36 @@ def loop(
                     f"stopped after step {run.step} of {steps}, saved in {run.folder}; the same command resumes"
                 )
         if run.step < steps:
-            console.print(f"stopped early after step {run.step}: {run.stale} validations in a row without a better one")
+            console.print(f"stopped early after step {run.step}: {run.stale} validations in a row were not better")
 
 
 def note_bad(run: Run, replaced: Sequence[Replaced], log: Logger, console: Console) -> None:
-    """Log pictures that could not be read any more; DataError when they are more than one in a hundred."""
+    """Log pictures that cannot be read any more; raise DataError if they are more than one in a hundred."""
     for name, instead, why in replaced:
         if name in run.bad:
             continue
         run.bad.append(name)
         log.write(step=run.step + 1, bad_picture=name, instead=instead, why=why)
-        console.print(f"[yellow]{name} could not be read any more, {instead} stands in: {why}[/]", highlight=False)
+        console.print(f"[yellow]{name} cannot be read any more, {instead} replaces it: {why}[/]", highlight=False)
     count = len(run.data.splits["train"])
     if len(run.bad) > max(1, BAD * count):
         raise DataError(
-            f"{run.data.root}: {len(run.bad)} of {count} training pictures could not be read any more, more than one "
-            f"in a hundred: {', '.join(run.bad[:4])}, ...; put them back and give the same command again"
+            f"{run.data.root}: {len(run.bad)} of {count} training pictures cannot be read any more, which is more than "
+            f"one in a hundred: {', '.join(run.bad[:4])}, ...; put them back and give the same command again"
         )
 
 
 def lengthen(run: Run, more: int, bundle: Path) -> Recipe:
-    """Give a finished run so many steps more, unless that is what it is at; its recipe is written anew.
+    """Give a finished run `more` steps, and write its recipe anew. An extension that is under way goes on.
 
-    From where the run had ended it follows the schedule of as many steps as it has then (`optimise.rate_at`).
+    From where the run had ended, it follows the learning rate of a run of the new length (`optimizer.rate_at`).
     """
     recipe, steps = run.recipe, known(run.recipe.steps)
     if not (run.finished and is_of(bundle, recipe)):
         if recipe.ends and steps - recipe.ends[-1] == more:
             return recipe
         raise RecipeError(
-            f"{run.folder}: is at step {run.step} of {steps}; let it finish by the command it was started with, then "
-            "extend it"
+            f"{run.folder}: is at step {run.step} of {steps}; finish it by the command that started it, then extend it"
         )
     longer = {"steps": run.step + more, "extended": (*recipe.extended, (run.step, steps))}
     run.recipe = recipe.model_copy(update=longer)
@@ -254,7 +268,7 @@ def lengthen(run: Run, more: int, bundle: Path) -> Recipe:
 
 
 def is_of(bundle: Path, recipe: Recipe) -> bool:
-    """Whether the bundle is the whole run's: not missing, and not from before an extension."""
+    """Whether the bundle is that of the whole run, not of one before an extension."""
 
     def steps() -> object:
         try:

@@ -1,4 +1,4 @@
-"""Judging a run on the validation split while it trains: mIoU, loss, early stop, pictures to watch."""
+"""Judging a run on the validation split while it trains: mIoU, loss, overlays to watch."""
 
 import copy
 import statistics
@@ -24,13 +24,13 @@ from atrous.train.signals import Stop
 from atrous.visual import beside, overlay
 
 WATCHED, WIDTH = 4, 256
-"""Validation pictures that every validation draws, and the width of each in pixels."""
+"""How many validation pictures are drawn each time, and the width of each in pixels."""
 
 
 def validate(run: Run, device: torch.device, stop: Stop, log: Logger, began: float) -> None:
-    """Judge the weights that would be kept on the validation split, keep them when they are the best so far.
+    """Judge the weights on the validation split, and keep them if they are the best so far.
 
-    Of several processes each judges a share of the pictures; what they counted is then put together in all.
+    Each of several processes judges a share of the pictures; then all put their counts together.
     """
     if "val" not in run.data.splits:
         keep_best(run, None)
@@ -72,16 +72,16 @@ def validate(run: Run, device: torch.device, stop: Stop, log: Logger, began: flo
 
 
 class _Asked(Exception):
-    """A stop was asked for amid a validation."""
+    """A stop was asked for during a validation."""
 
 
 def watched(count: int) -> set[int]:
-    """Which of so many validation pictures are drawn: `WATCHED` of them, evenly spread, always the same."""
+    """The indices of the validation pictures that are drawn: `WATCHED` of `count`, evenly spread, always the same."""
     return {place * count // min(WATCHED, count) for place in range(min(WATCHED, count))}
 
 
 def validation_seconds(run: Run, device: torch.device) -> float:
-    """What one validation will take, from three pictures; of several processes each has its share of all."""
+    """How long one validation will take: the median time of three pictures, times each process's share of them."""
     pairs: Sequence[Sample] = run.data.splits.get("val", [])
     predictor, times = Predictor(copy.deepcopy(run.evaluated), run.card, device=str(device)), []
     for index in range(min(4, len(pairs))):

@@ -128,7 +128,7 @@ WRONG = [v2.Resize((16, 16)), v2.ToDtype(torch.float32, scale=True), lambda imag
 
 @pytest.mark.parametrize("transform", WRONG)
 def test_a_transform_that_changes_size_or_type_is_refused(photos: Path, transform: object) -> None:
-    with pytest.raises(ModelError, match=r"the transform made .* of \(3, 32, 32\) torch.uint8 and \(32, 32\)"):
+    with pytest.raises(ModelError, match=r"the transform turned \(3, 32, 32\) torch.uint8 and \(32, 32\) .* into "):
         TrainingSet(pairs_of(photos), Augment((32, 32)), 0, then=transform)[0, 0]
 
 

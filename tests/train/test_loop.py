@@ -114,7 +114,7 @@ def test_early_stop_is_the_end_and_wants_a_validation(world: Path, tmp_path: Pat
     assert fit(world, tmp_path / "run", **FEATURES["patience"]).stat().st_mtime_ns == before
     data = open_dataset(world)
     del data.splits["val"]
-    with pytest.raises(RecipeError, match="no val split; leave patience away"):
+    with pytest.raises(RecipeError, match="no val split; leave out patience"):
         train(draft(data, patience=2, **SMALL), data, tmp_path / "other")
 
 

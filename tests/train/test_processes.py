@@ -130,7 +130,7 @@ def test_one_process_begins_and_two_go_on(world: Path, plain: Path, tmp_path: Pa
 
 @pytest.mark.parametrize(("fault", "codes", "said"), [
     ("defect", [2, 70], "internal error: RuntimeError: a defect in one process"),
-    ("SIGKILL", [2, -9], "error: another process of this run is gone; the same command goes on"),
+    ("SIGKILL", [2, -9], "error: another process of this run has ended; the same command resumes"),
 ])  # fmt: skip
 def test_one_that_fails_ends_all_and_it_is_said_once(
     world: Path, tmp_path: Path, fault: str, codes: list[int], said: str
@@ -269,7 +269,7 @@ def test_a_batch_that_cannot_be_dealt_out(monkeypatch: pytest.MonkeyPatch) -> No
         processes.check_batch(6, 1)
     with pytest.raises(RecipeError, match=r"take --batch 4$"):
         processes.check_batch(2, 1)
-    with pytest.raises(RecipeError, match="2 pictures, of which accumulate=4 parts cannot be made"):
+    with pytest.raises(RecipeError, match="2 pictures, too few for accumulate=4 parts"):
         processes.check_batch(8, 4)
 
 
