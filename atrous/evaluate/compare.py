@@ -28,12 +28,20 @@ def compare_all(
     block: int = 1,
     progress: Over | None = None,
 ) -> dict[str, Any]:
-    """Judge every source on the same images and compare each with every later one; plain values for JSON.
+    """Judge every source on the same images, and compare each with every later one.
 
-    sources: paths; several seeds of one thing as "a1,a2,a3". data: default what the first run was trained on.
+    Args:
+        sources: runs, bundles or folders of label maps; several seeds of one thing as "a1,a2,a3".
+        data: the labelled data; default what the first run was trained on.
+        split: "train", "val" or "test"; default as in `choose_split`.
+        classes, ignore, cluster, block, progress: as in `atrous.evaluate.sources.judge`.
+
+    Returns:
+        Plain values for JSON: `scores` of each side, and `pairs` with `difference`, `interval`, `p` and
+        `told_apart`.
     """
     if len(sources) < 2:
-        raise AtrousError("nothing to compare: give two runs, bundles or folders of label maps at least")
+        raise AtrousError("nothing to compare: give at least two runs, bundles or folders of label maps")
     sides = [[Path(part) for part in source.split(",") if part] for source in sources]
     data = data or trained_on(sides[0][0])
     results = [
@@ -50,14 +58,14 @@ def compare_all(
 
 
 def check_alike(sources: Sequence[Path], results: Sequence[Evaluation]) -> None:
-    """DataError where one was not judged on the same images and classes as the first."""
+    """Raise DataError where a source was judged on other images or classes than the first."""
     for path, result in zip(sources, results, strict=True):
         if result.names != results[0].names or result.labels.names != results[0].labels.names:
-            raise DataError(f"{path}: was not judged on the same images and classes as {sources[0]}")
+            raise DataError(f"{path}: was judged on other images or classes than {sources[0]}")
 
 
 def compare_results(names: Sequence[str], results: Sequence[Sequence[Evaluation]], *, block: int = 1) -> dict[str, Any]:
-    """Each of the named sides with every later one. results: of each side, per seed, on the same images."""
+    """Compare each side with every later one. results: for each side one evaluation per seed, on the same images."""
     first = results[0][0]
 
     def counts(result: Evaluation) -> np.ndarray:

@@ -13,9 +13,13 @@ from atrous.predict.loading import Kind, is_network, kind_of, load_predictor
 
 
 def open_like_run(card: Card, data: Path | str, *, classes: Path | None = None, ignore: Sequence[int] = ()) -> DataSet:
-    """A data set with a card's classes; the folder it was trained on keeps the share that was held out.
+    """Open a data set with a card's classes. The folder that the network was trained on keeps its held-out share.
 
-    A fold has there the pictures of its own as `val`; of all folds together only `test` is left, the rest was seen.
+    For one fold of a cross-validation, `val` is that fold's pictures. For all folds together only `test`
+    is left, as each other picture was seen by some network.
+
+    Raises:
+        DataError: `classes` names other classes than the card, or every picture was seen.
     """
     same = bool(card.recipe) and Path(card.recipe["data"]).resolve() == Path(data).resolve()
     labels = LabelSet.from_toml(classes) if classes else card.labels
@@ -33,15 +37,15 @@ def open_like_run(card: Card, data: Path | str, *, classes: Path | None = None, 
         unseen = {name: pairs for name, pairs in opened.splits.items() if name == "test"}
         if not unseen:
             raise DataError(
-                f"{data}: every picture was seen by some of the {folds} networks; the honest score, each picture by "
-                "the one that had not seen it, is in the run's metrics.json; judge on other data"
+                f"{data}: some of the {folds} networks saw every picture; the honest score, each picture judged by "
+                "the network that did not see it, is in the run's metrics.json; judge on other data"
             )
         return dataclasses.replace(opened, splits=unseen)
     return opened
 
 
 def choose_split(data: DataSet, split: str | None) -> str:
-    """The split asked for, or `test`, else `val`, else whatever is there; DataError names those that exist."""
+    """The split that is asked for; by default "test", else "val", else the first. DataError where it does not exist."""
     if split is not None and split not in data.splits:
         raise DataError(f"{data.root}: has no split {split!r}; it has {', '.join(data.splits)}")
     return split or next((name for name in ("test", "val") if name in data.splits), next(iter(data.splits)))

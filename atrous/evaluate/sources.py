@@ -24,7 +24,11 @@ from atrous.sample import Sample
 
 @dataclass(frozen=True)
 class Judged:
-    """What was judged: its evaluation, the data, and what predicts again. card: None for a folder of label maps."""
+    """What was judged: its evaluation, the data, and a function that predicts again.
+
+    Attributes:
+        card: the network's card; None for a folder of label maps.
+    """
 
     source: Path
     result: Evaluation
@@ -52,17 +56,31 @@ def judge(
     measures: Sequence[str] = (),
     progress: Over | None = None,
 ) -> Judged:
-    """Evaluate a run, a bundle or a folder of label maps on a split of `data`; pictures stream through, none is kept.
+    """Evaluate a network or a folder of label maps on a split of `data`. Pictures stream through; none is kept.
 
-    full: boundary scores and kinds of errors too, and calibration where a network gives probabilities. as_tool: a name
-    of `TOOLS`, whose number comes with a reason. cluster: a regular expression; what it finds in an image's name is
-    what the image is one of. block: neighbours drawn together by the bootstrap; not with clusters. decode, calibration:
-    of `atrous.Predictor`, for what `atrous calibrate` fitted; refine, refine_options too.
+    Args:
+        source: whatever `atrous.load` takes, or a folder of any tool's label maps.
+        data: the labelled data.
+        split: "train", "val" or "test"; default "test" where there is one, else "val", else everything.
+        classes: a classes.toml; it must name the network's classes.
+        ignore: mask values that count nowhere, besides the data set's own.
+        full: add boundary scores, kinds of errors and, where there are probabilities, calibration.
+        as_tool: a name of `TOOLS`; adds the number that this tool would print, and why it differs.
+        cluster: a regular expression. What it finds in an image's name is the image's video or patient,
+            which the bootstrap draws as a whole.
+        block: how many neighbouring images the bootstrap draws together; not with `cluster`.
+        decode, calibration, refine, refine_options, tidy: of `atrous.Predictor`.
+        measures: names of `atrous.evaluate.measures.MEASURES` to add.
+        progress: see `atrous.progress.Over`.
+
+    Raises:
+        AtrousError: the source is nothing that can be judged, or options contradict each other.
+        DataError: the data cannot be used; names the file.
     """
     if as_tool is not None and as_tool not in TOOLS:
         raise AtrousError(f"--as {as_tool}: unknown tool; {nearest(as_tool, list(TOOLS))}")
     if cluster and block > 1:
-        raise AtrousError("--cluster and --block were both given; draw whole clusters, or runs of neighbours")
+        raise AtrousError("--cluster and --block were both given; give one of them")
     wishes: dict[str, Any] = {"decode": decode, "calibration": calibration}
     if refine or refine_options:
         wishes |= {"refine": refine, "refine_options": refine_options}
@@ -119,7 +137,7 @@ class _Asked:
 def _open(
     source: Path, data: Path, classes: Path | None, ignore: Sequence[int], **wishes: Any
 ) -> tuple[DataSet, Predictor | None]:
-    """The data with the classes that apply, and the network where the source is one."""
+    """The data, with the classes that apply, and the network if the source is one."""
     if is_network(source):
         predictor = load_predictor(source, **wishes)
         return open_like_run(predictor.card, data, classes=classes, ignore=ignore), predictor
@@ -127,38 +145,44 @@ def _open(
         raise AtrousError(f"{source}: no such run folder, bundle or folder of predictions")
     if wishes != {"decode": "argmax", "calibration": "none"}:
         raise AtrousError(
-            f"{source}: label maps are decided already; --decode, --calibration, --refine and --tidy need a run "
+            f"{source}: holds label maps; --decode, --calibration, --refine and --tidy need a network "
             "(`atrous refine` sharpens folders)"
         )
     return open_dataset(data, classes=classes, ignore=ignore, holdout=0), None
 
 
 def held_out(run: Path, data: Path | None, split: str | None) -> tuple[Predictor, DataSet, str, Path]:
-    """A network, data with its classes, the split to fit something on (default `val`), and the bundle to keep it in.
+    """What is needed to fit something to a network: the network, the data, the split's name, and the bundle to write.
 
-    data: default what the network was trained on. Refuses the split that was trained on.
+    Args:
+        run: a run's folder, or a bundle.
+        data: the labelled data; default what the network was trained on.
+        split: default "val".
+
+    Raises:
+        AtrousError: the source has no bundle that can be written, or it was trained on this split.
     """
     kind = kind_of(run)
     if kind is Kind.PUBLISHED:
         raise AtrousError(
-            f"{run}: weights with a name are not changed; keep a copy, `atrous.load({str(run)!r}).save(FILE)` in "
-            "Python, and give that"
+            f"{run}: published weights are not changed; make a copy, `atrous.load({str(run)!r}).save(FILE)` in "
+            "Python, and give that file"
         )
     if kind is Kind.FOLDS:
-        raise AtrousError(f"{run}: its networks answer together, there is no bundle to keep this in; give one fold")
+        raise AtrousError(f"{run}: holds several networks, and no bundle to write this into; give one fold")
     origin = data or trained_on(run)
     predictor = load_predictor(run)
     opened = open_like_run(predictor.card, origin)
     name = choose_split(opened, split or ("val" if "val" in opened.splits else None))
     if name == "train" and origin.resolve() == Path(predictor.card.data).resolve():
         raise AtrousError(
-            "the network has seen the pictures of `train`, where its scores are too sure; give another --split"
+            "the network was trained on the pictures of `train`, so its scores there are too sure; give another --split"
         )
     return predictor, opened, name, bundle_in(run)
 
 
 def _finder(pattern: str) -> Callable[[str], str]:
-    """Image name -> what the pattern's first group, or all of it, finds there; an error names the image it misses."""
+    """A function: image name -> what the pattern's first group, or the whole pattern, finds there."""
     try:
         compiled = re.compile(pattern)
     except re.error as error:
@@ -167,7 +191,7 @@ def _finder(pattern: str) -> Callable[[str], str]:
     def find(name: str) -> str:
         match = compiled.search(name)
         if match is None:
-            raise AtrousError(f"--cluster {pattern}: finds nothing in the image name {name!r}")
+            raise AtrousError(f"--cluster {pattern}: does not match the image name {name!r}; change the expression")
         return str(match[1] if compiled.groups else match[0])
 
     return find

@@ -108,7 +108,7 @@ def main_ok(arguments: list[str]) -> None:
 
 def test_what_cannot_be(run: tuple[Path, Path], tmp_path: Path) -> None:
     folder, _ = run
-    with pytest.raises(AtrousError, match="has seen the pictures of `train`"):
+    with pytest.raises(AtrousError, match="was trained on the pictures of `train`"):
         calibrate(folder, split="train")
     with pytest.raises(AtrousError, match="--recall 90: expected a share between 0 and 1"):
         calibrate(folder, recalls=(90,))

@@ -162,5 +162,5 @@ def test_from_the_command_line(
     picture_of = next((world / "test" / "images").iterdir())
     assert run("predict", picture_of, "--model", folder, "-o", tmp_path / "out", "--refine", "crf") == 0
     assert (tmp_path / "out" / picture_of.name).exists()
-    with pytest.raises(AtrousError, match="has seen the pictures"):
+    with pytest.raises(AtrousError, match="was trained on the pictures"):
         tune_crf.tune_crf(folder, world, "train")

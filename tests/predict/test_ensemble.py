@@ -118,5 +118,5 @@ def test_without_pictures_of_its_own_an_ensemble_has_no_score(tmp_path: Path) ->
         recipe = {"fold": (fold, 2), "data": str(world)}
         card = Card("unet", options, open_dataset(world).labels, *NORMS[0], recipe=recipe, data=str(world))
         save_bundle(tmp_path / "run" / f"fold-{fold}" / "model.safetensors", card.build(), card)
-    with pytest.raises(DataError, match=r"every picture was seen by some of the 2 networks; .* metrics.json"):
+    with pytest.raises(DataError, match=r"some of the 2 networks saw every picture; .* metrics.json"):
         atrous.load(tmp_path / "run").score(world)

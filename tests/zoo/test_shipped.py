@@ -111,7 +111,7 @@ def test_the_name_is_known_to_every_command(
     assert run("compare", NAME, trained, "--data", world, "--json") == 0
     assert run("inspect", NAME, "--json", "--no-measure") == 0
     assert run("calibrate", NAME, "--data", world) == 2
-    assert f"{NAME}: weights with a name are not changed" in capsys.readouterr().err
+    assert f"{NAME}: published weights are not changed" in capsys.readouterr().err
 
 
 @pytest.mark.slow
