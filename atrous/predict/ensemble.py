@@ -12,11 +12,16 @@ from atrous.errors import WeightsError
 
 
 class Ensemble(nn.Module):
-    """Image (N, C, H, W), normalised as for the first network -> logits (N, K, H, W) whose probabilities are the mean.
+    """Several networks as one: the mean of their probabilities, as logits (N, K, H, W).
 
-    norms: (mean, std) of each network, per channel, in raw units; an image is put into each one's own. Of exclusive
-    classes the logits are the logarithm of the mean of softmax probabilities, of overlapping ones the logit of the mean
-    of sigmoids.
+    It takes an image (N, C, H, W) that is normalised as for the first network, and normalises it anew for
+    each of the others. The logits are the logarithm of the mean softmax; of overlapping classes the logit
+    of the mean sigmoid.
+
+    Args:
+        models: the networks.
+        norms: (mean, std) of each, per channel, in raw units.
+        exclusive: whether the classes exclude each other.
     """
 
     def __init__(
@@ -45,7 +50,7 @@ class Ensemble(nn.Module):
         return mean.log() if self.exclusive else mean.clamp(max=1 - 1e-7).logit()
 
     def logits_at_stride(self, image: torch.Tensor) -> None:
-        """None: probabilities are averaged at the image's own size."""
+        """None: probabilities are averaged at the image's size, so there are no logits at a stride."""
 
 
 def load_folds(bundles: Sequence[Path]) -> tuple[nn.Module, Card]:

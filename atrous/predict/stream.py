@@ -1,7 +1,7 @@
 """Files to label maps: the next picture is decoded and the last one written while the network runs.
 
-One thread reads and one writes, each at most one picture ahead of or behind the network, in the order of the files. A
-picture that fails is named and the others are done.
+One thread reads one picture ahead, one thread writes behind, in the order of the files. A picture that
+fails is named, and the others are done.
 """
 
 from collections import deque
@@ -20,7 +20,7 @@ from atrous.predict.video import label_video
 from atrous.visual import overlay
 
 OVERLAY = 4096
-"""Longest side, in pixels, of the overlay of a picture that is labelled by rows: every n-th pixel of it."""
+"""Longest side, in pixels, of the overlay of a picture that is labelled by rows. It shows every n-th pixel."""
 
 Progress = Callable[[Iterable[Path], int], Iterable[Path]]
 
@@ -34,10 +34,18 @@ def predict_files(
     progress: Progress | None = None,
     say: Callable[[str], None] = print,
 ) -> tuple[int, list[str]]:
-    """OUT/<stem>.png and OUT/overlays/<stem>.jpg of each picture; how many were done, and what failed, in sentences.
+    """Label files: write OUT/<stem>.png and OUT/overlays/<stem>.jpg of each picture.
 
-    GeoTIFF, Zarr and video keep their kind: .tif, .zarr, and .mkv with an overlay in .mp4. Where the predictor keeps
-    a recall, OUT/uncertain/<stem>.png too. smooth: of a video, see `label_video`; say: takes what is measured there.
+    GeoTIFF, Zarr and video keep their kind: .tif, .zarr, and .mkv with an overlay in .mp4. If the
+    predictor keeps a recall, OUT/uncertain/<stem>.png is written too.
+
+    Args:
+        smooth: for videos, see `label_video`.
+        progress: see `atrous.progress.Over`.
+        say: prints what is measured of a video.
+
+    Returns:
+        How many files were done, and a sentence for each that failed.
     """
     failed: dict[Path, str] = {}
     with _Writer(failed) as writer:
@@ -59,7 +67,7 @@ def predict_files(
 
 
 def _ahead(paths: Sequence[Path], progress: Progress | None) -> Iterator[tuple[Path, Source | BaseException | None]]:
-    """Each path with its picture, its error, or None for a video; the next one is opened while this one is in use."""
+    """Yields each path with its picture, its error, or None for a video. The next one is opened meanwhile."""
 
     def read(path: Path) -> Source | BaseException | None:
         try:
@@ -79,7 +87,7 @@ def _ahead(paths: Sequence[Path], progress: Progress | None) -> Iterator[tuple[P
 
 
 class _Writer:
-    """One thread that writes, in order; at most two pieces of work wait for it. path: whose work comes now."""
+    """One thread that writes in order. At most two jobs wait for it. path: the file that new jobs belong to."""
 
     def __init__(self, failed: dict[Path, str]) -> None:
         self._pool, self.failed, self.path = ThreadPoolExecutor(1), failed, Path()
@@ -92,12 +100,12 @@ class _Writer:
         self._pool.shutdown(cancel_futures=kind is not None)
 
     def do(self, job: Callable[..., Any], *arguments: Any) -> None:
-        """Have this done after all that waits."""
+        """Queue a job."""
         self.finish(2)
         self._waiting.append((self.path, self._pool.submit(job, *arguments)))
 
     def finish(self, most: int = 0) -> None:
-        """Until no more than so many pieces wait; what went wrong is noted as the failure of its picture."""
+        """Wait until at most `most` jobs are left. A job's error is kept as the failure of its file."""
         while len(self._waiting) > most:
             path, job = self._waiting.popleft()
             try:
@@ -121,7 +129,7 @@ def _whole(predictor: Predictor, source: ArraySource, out: Path, writer: _Writer
 
 
 def _by_rows(predictor: Predictor, source: Source, out: Path, writer: _Writer) -> None:
-    """Rows are written as they are finished; the overlay is of every n-th pixel."""
+    """Write rows as they are finished, and an overlay of every n-th pixel."""
     seen, classes = _Overview(source), []
     with LabelWriter(target_of(Path(source.name), out), source, predictor.card.labels) as target:
         try:
@@ -137,7 +145,7 @@ def _by_rows(predictor: Predictor, source: Source, out: Path, writer: _Writer) -
 
 
 class _Overview:
-    """A source that keeps every n-th pixel of what is read from it, for the overlay."""
+    """A source that keeps every n-th pixel that is read from it, for the overlay."""
 
     held = False
 

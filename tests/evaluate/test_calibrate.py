@@ -110,7 +110,7 @@ def test_what_cannot_be(run: tuple[Path, Path], tmp_path: Path) -> None:
     folder, _ = run
     with pytest.raises(AtrousError, match="was trained on the pictures of `train`"):
         calibrate(folder, split="train")
-    with pytest.raises(AtrousError, match="--recall 90: expected a share between 0 and 1"):
+    with pytest.raises(AtrousError, match="--recall 90: must be between 0 and 1"):
         calibrate(folder, recalls=(90,))
     with pytest.raises(DataError, match="nowhere: "):
         calibrate(folder, tmp_path / "nowhere")

@@ -231,7 +231,7 @@ def test_smoothing_lessens_flicker(tmp_path: Path) -> None:
     plain = label_video(predictor(), tmp_path / "a.mkv", tmp_path / "one")
     smooth = label_video(predictor(), tmp_path / "a.mkv", tmp_path / "two", 0.8)
     assert 0 < smooth.changed < 0.7 * plain.changed
-    with pytest.raises(ModelError, match="expected a share"):
+    with pytest.raises(ModelError, match=r"must be in \[0, 1\)"):
         label_video(predictor(), tmp_path / "a.mkv", tmp_path / "two", 1.0)
     with pytest.raises(ModelError, match="through the network whole"):
         label_video(predictor(window=16), tmp_path / "a.mkv", tmp_path / "two", 0.5)

@@ -1,8 +1,8 @@
-"""What runs the network: one way in and out, whatever computes inside.
+"""What runs a network: torch, ONNX Runtime or OpenVINO, all called in the same way.
 
-A backend takes raw pixels in the units of the training images and gives the logits before the network's last resize,
-with that resize: `Tail`, which the predictor does together with the argmax. ONNX Runtime and OpenVINO are imported when
-a backend of theirs is opened, and not before.
+A backend takes raw pixels in the units of the training images. It gives the logits before the network's
+last resize, and that resize (`Tail`), which the predictor fuses with the argmax. ONNX Runtime and
+OpenVINO are imported only when one of their backends is opened.
 """
 
 from importlib import import_module
@@ -21,7 +21,7 @@ BACKENDS = ("torch", "onnx", "openvino")
 
 @runtime_checkable
 class Backend(Protocol):
-    """A network that is ready to run. name: of BACKENDS, with what is special about it, such as `torch bf16`."""
+    """A network that is ready to run. name: one of BACKENDS, and what is special about it, such as `torch bf16`."""
 
     name: str
 
@@ -30,9 +30,11 @@ class Backend(Protocol):
 
 
 def open_backend(name: str, model: nn.Module, card: Card, **options: Any) -> Backend:
-    """The backend of that name for a network and its card; `auto` is what this machine measured as fastest.
+    """Open a backend for a network.
 
-    options: of the backend's own `from_model`, such as device, precision, threads.
+    Args:
+        name: one of BACKENDS, or "auto" for the fastest one measured on this machine.
+        options: of the backend's `from_model`, such as device, precision, threads.
     """
     if name == "auto":
         from atrous.predict.backends.choice import fastest
