@@ -136,7 +136,7 @@ def test_amounts_of_memory() -> None:
 @pytest.mark.parametrize(
     "wish, said",
     [
-        ({"overlap": 1.0}, "expected a share"),
+        ({"overlap": 1.0}, r"must be in \[0, 1\)"),
         ({"weights": "gausian"}, "did you mean 'gaussian'"),
         ({"scales": (0.0,)}, "expected one or more factors"),
     ],
