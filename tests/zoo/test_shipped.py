@@ -25,7 +25,7 @@ from atrous.zoo.cards import describe_weights, weights_of
 from atrous.zoo.shipped import FOLDER, LARGEST, shipped
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "recipes"))
+sys.path.insert(0, str(ROOT / "scripts"))
 
 import publish  # noqa: E402
 
