@@ -673,12 +673,12 @@ def inspect(
     from atrous.inspect import inspect_model, print_inspection, write_plots
     from atrous.models import create_model
     from atrous.train.loggers import Bar
-    from atrous.zoo.fetch import names
+    from atrous.zoo.fetch import published_names
 
     given = {"encoder": encoder, "classes": classes, "in_channels": channels}
     wishes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     title = " ".join([model, *(f"{key}={value}" for key, value in wishes.items())])
-    if Path(model).exists() or model.endswith(".safetensors") or model in names():
+    if Path(model).exists() or model.endswith(".safetensors") or model in published_names():
         from atrous.segmenter import load
 
         if wishes:
@@ -705,11 +705,11 @@ def inspect(
 def models(as_json: Json = False) -> None:
     """List the networks: name, parameters with 21 classes, what it is; and the weights that `predict` knows by name."""
     from atrous.models import describe_models
-    from atrous.zoo.cards import describe_weights, weights_of
+    from atrous.zoo.cards import describe_weights, weights_for_network
 
     rows = describe_models()
     if as_json:
-        print(json.dumps([{**row, "weights": weights_of(row["name"])} for row in rows], indent=1))
+        print(json.dumps([{**row, "weights": weights_for_network(row["name"])} for row in rows], indent=1))
         return
     for row in rows:
         print(f"{row['name']:<14} {row['parameters'] / 1e6:7.2f} M  {row['encoder'] or '-':<10} {row['summary']}")

@@ -20,7 +20,7 @@ from atrous.ops.stats import compare as paired
 from atrous.predict.ensemble import folds_in
 from atrous.sample import Sample
 from atrous.segmenter import Segmenter, choose_split, load, open_like_run
-from atrous.zoo.fetch import names
+from atrous.zoo.fetch import published_names
 
 Progress = Callable[[Iterable[int], int], Iterable[int]]
 
@@ -247,7 +247,7 @@ def trained_on(source: Path) -> Path:
 
 def _is_named(source: Path) -> bool:
     """Whether it is the name of weights, and no file or folder."""
-    return not source.exists() and str(source) in names()
+    return not source.exists() and str(source) in published_names()
 
 
 def _is_run(source: Path) -> bool:
