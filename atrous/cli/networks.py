@@ -142,11 +142,11 @@ def inspect(
 def models(as_json: Json = False) -> None:
     """List the networks: name, parameters with 21 classes, what it is; and the weights that `predict` knows by name."""
     from atrous.models import describe_models
-    from atrous.zoo.cards import describe_weights, weights_of
+    from atrous.zoo.cards import describe_weights, weights_for_network
 
     rows = describe_models()
     if as_json:
-        print(json.dumps([{**row, "weights": weights_of(row["name"])} for row in rows], indent=1))
+        print(json.dumps([{**row, "weights": weights_for_network(row["name"])} for row in rows], indent=1))
         return
     for row in rows:
         print(f"{row['name']:<14} {row['parameters'] / 1e6:7.2f} M  {row['encoder'] or '-':<10} {row['summary']}")

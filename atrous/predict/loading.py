@@ -60,9 +60,9 @@ def kind_of(source: Path | str) -> Kind:
         return Kind.BUNDLE  # where it does not exist, opening it says so
     if path.exists():
         return Kind.EXPORTED if path.suffix in EXPORTED else Kind.FILE
-    from atrous.zoo.fetch import names
+    from atrous.zoo.fetch import published_names
 
-    return Kind.PUBLISHED if str(source) in names() else Kind.NOTHING
+    return Kind.PUBLISHED if str(source) in published_names() else Kind.NOTHING
 
 
 def is_network(source: Path | str) -> bool:

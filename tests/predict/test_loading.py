@@ -14,7 +14,7 @@ import atrous
 from atrous.bundle import save_bundle
 from atrous.errors import WeightsError
 from atrous.predict.loading import BUNDLE, RECIPE, Kind, bundle_in, digest, is_network, kind_of, load_predictor
-from atrous.zoo.fetch import names
+from atrous.zoo.fetch import published_names
 
 
 def touch(*paths: Path) -> None:
@@ -41,16 +41,16 @@ def test_every_kind(tmp_path: Path) -> None:
         tmp_path / "gone": Kind.NOTHING,
     }
     assert {path: kind_of(path) for path in expected} == expected
-    assert kind_of(names()[0]) is Kind.PUBLISHED
+    assert kind_of(published_names()[0]) is Kind.PUBLISHED
     assert [is_network(path) for path in (run, unfinished, folds, maps, tmp_path / "gone")] == [1, 1, 1, 0, 0]
 
 
 def test_a_path_goes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / names()[0]).mkdir()
-    assert kind_of(names()[0]) is Kind.FOLDER
+    (tmp_path / published_names()[0]).mkdir()
+    assert kind_of(published_names()[0]) is Kind.FOLDER
     with pytest.raises(WeightsError, match=r"holds no model\.safetensors"):
-        load_predictor(names()[0])
+        load_predictor(published_names()[0])
 
 
 def test_the_bundle_of_a_run_comes_before_its_folds(tmp_path: Path) -> None:

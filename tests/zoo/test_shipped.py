@@ -21,11 +21,11 @@ from atrous.cli import main
 from atrous.errors import AtrousError, WeightsError
 from atrous.labels import CAMVID11
 from atrous.zoo import shipped as shipping
-from atrous.zoo.cards import describe_weights, weights_of
+from atrous.zoo.cards import describe_weights, weights_for_network
 from atrous.zoo.shipped import FOLDER, LARGEST, shipped
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "recipes"))
+sys.path.insert(0, str(ROOT / "scripts"))
 
 import publish  # noqa: E402
 
@@ -136,7 +136,7 @@ def test_models_lists_what_is_there(named: Path, place: Path, capsys: pytest.Cap
     line = describe_weights()[0]
     assert line.startswith(f"{NAME:<37}   3 classes  mIoU {score['miou']:.3f} ({score['interval'][0]:.3f} to ")
     assert "non-commercial" in line
-    assert weights_of("unet")[0] == NAME
+    assert weights_for_network("unet")[0] == NAME
     named.unlink()
     assert shipped() == {}
     assert not any(NAME in line for line in describe_weights())
@@ -150,7 +150,7 @@ def test_without_the_files_a_name_is_one_sentence(
     assert run("predict", tmp_path / "photo.png", "--model", NAME) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {NAME}: no such bundle or run folder, nor the name of published weights;")
-    assert line.endswith(f"this installation came without the weights that belong into {place}")
+    assert line.endswith(f"this installation came without the weights that belong in {place}")
     with pytest.raises(WeightsError, match="came without the weights"):
         atrous.load(NAME)
 
