@@ -65,7 +65,7 @@ def root(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; every failure is one sentence on stderr, a traceback only with --debug."""
+    """Run the command line. A failure is one sentence on stderr; --debug shows the traceback."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-"""What a full disk says, or a share of it that is used up."""
+"""The error numbers of a full disk, or of a quota that is used up."""
 
 
 def explain(error: BaseException) -> int:
@@ -86,7 +86,7 @@ def explain(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         print("stopped", file=sys.stderr)
         return 130
-    if isinstance(error, Elsewhere):  # said by the process of the run that it was in
+    if isinstance(error, Elsewhere):  # the process that failed first has said why
         return error.cause.code if isinstance(error.cause, Interrupted) else 2
     if isinstance(error, Interrupted):
         print(error, file=sys.stderr)

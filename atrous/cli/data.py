@@ -17,18 +17,18 @@ def check(
     write: Annotated[
         Path | None, typer.Option(metavar="OUT", help="Write a mended copy: plain pairs, masks as class indices.")
     ] = None,
-    to: Annotated[str | None, typer.Option(metavar="pairs", help="Convert to plain pairs, into -o OUT.")] = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="New folder for --to pairs.")] = None,
+    to: Annotated[str | None, typer.Option(metavar="pairs", help="Convert to images/ and masks/ in -o OUT.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="A new folder, for --to pairs.")] = None,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a page with pictures, such as data-report.html.")
+        Path | None, typer.Option(metavar="FILE", help="Write an HTML page with pictures, such as data-report.html.")
     ] = None,
     classes: Classes = None,
     ignore: Ignore = None,
     as_json: Json = False,
 ) -> None:
-    """Look at every image and mask of a data set: what is wrong, and what to do. Nothing is changed in place.
+    """Check every image and mask of a data set: what is wrong, and what to do about it. DATA is never changed.
 
-    Exit code 1 where there is an error, or where --write left a pair out.
+    Exit code 1 if there is an error, or if --write left a pair out.
     """
     from atrous.doctor import describe, examine, mend, write_page
     from atrous.progress import Bar
@@ -80,16 +80,16 @@ def plan(
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any field of the recipe; repeat it.")
     ] = None,
-    memory: Annotated[str, typer.Option(metavar="SIZE", help="Of the GPU that volumes are planned for.")] = "8GB",
+    memory: Annotated[str, typer.Option(metavar="SIZE", help="Memory of the GPU, for plans of volumes.")] = "8GB",
     measure: Annotated[
-        bool, typer.Option("--measure/--no-measure", help="Take some steps, to say how many fit the time.")
+        bool, typer.Option("--measure/--no-measure", help="Time a few steps, to say how many fit the time.")
     ] = True,
     pretrained: Annotated[bool | None, typer.Option("--pretrained/--no-pretrained", help="As in train.")] = None,
     classes: Classes = None,
     ignore: Ignore = None,
     as_json: Json = False,
 ) -> None:
-    """Say what a data set is and how it would be trained: a recipe, each line of it with its reason."""
+    """Describe a data set, and plan its training: a recipe, with the reason for each line."""
     from atrous.plan import plan as plan_for
     from atrous.plan.document import describe
     from atrous.predict.memory import bytes_of
@@ -116,6 +116,8 @@ def plan(
             print(line)
     if out is not None:
         if found.recipe_file is None:
-            raise AtrousError(f"{out}: a plan for volumes is no recipe that training takes; --json prints it")
+            raise AtrousError(
+                f"{out}: training takes no plans for volumes yet; leave out -o, and give --json to print it"
+            )
         found.recipe_file.save(out)
         print(f"wrote {out}: atrous train {data} --recipe {out}", file=sys.stderr)

@@ -12,7 +12,7 @@ from atrous.cli.values import console_of, named_values
 
 def evaluate(
     source: Annotated[
-        Path, typer.Argument(help="Run folder, bundle, a name of `atrous models`, or folder of any tool's label maps.")
+        Path, typer.Argument(help="Run folder, bundle, a name of `atrous models`, or a folder of label maps.")
     ],
     data: Annotated[Path, typer.Argument(help="Folder with images/ and masks/.")],
     split: Split = None,
@@ -20,7 +20,8 @@ def evaluate(
         bool, typer.Option("--full", help="Boundary scores, kinds of errors and calibration too (slower).")
     ] = False,
     as_tool: Annotated[
-        str | None, typer.Option("--as", metavar="TOOL", help="Say what this tool prints, and why it differs.")
+        str | None,
+        typer.Option("--as", metavar="TOOL", help="Also say what this tool would print, and why it differs."),
     ] = None,
     metrics: Annotated[
         list[str] | None,
@@ -31,7 +32,7 @@ def evaluate(
     decode: Decode = "argmax",
     calibration: Annotated[
         str,
-        typer.Option(metavar="KIND", help="none; or temperature, vector: probabilities as `atrous calibrate` fitted."),
+        typer.Option(metavar="KIND", help="none; or temperature or vector, as `atrous calibrate` fitted them."),
     ] = "none",
     refine: Refine = None,
     refine_option: RefineOption = None,
@@ -40,7 +41,7 @@ def evaluate(
     ignore: Ignore = None,
     as_json: Json = False,
 ) -> None:
-    """Measure mIoU of a run, a bundle or a folder of predictions; the split and the policy are printed beside it."""
+    """Measure the mIoU of a run, a bundle or a folder of label maps, with its interval, split and policy."""
     from atrous.evaluate.sources import judge
     from atrous.progress import Bar
     from atrous.report import print_evaluation
@@ -85,7 +86,7 @@ def compare(
     ignore: Ignore = None,
     as_json: Json = False,
 ) -> None:
-    """Say which is better on the same images and whether that is more than chance: paired bootstrap, permutations."""
+    """Say which one is better on the same images, and whether that is more than chance (paired bootstrap)."""
     from atrous.evaluate.compare import compare_all
     from atrous.progress import Bar
     from atrous.report import print_comparisons
@@ -113,11 +114,11 @@ def calibrate(
     data: Annotated[Path | None, typer.Option(help="The data; default what the run was trained on.")] = None,
     split: Annotated[str | None, typer.Option(help="What to fit on; default val.")] = None,
     recall: Annotated[
-        list[float] | None, typer.Option(help="Share of each class that the sets keep; may be repeated; default 0.9.")
+        list[float] | None, typer.Option(help="Share of each class that sets of classes keep; repeat it; default 0.9.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Fit on held-out pictures how scores become probabilities, labels of the best IoU or Dice, and sets of classes."""
+    """Fit, on held-out pictures, how scores become probabilities, labels for the best IoU or Dice, and sets."""
     from atrous.evaluate.calibrate import calibrate as fit_decoding
     from atrous.progress import Bar
     from atrous.report import print_calibration
@@ -137,11 +138,11 @@ def tune(
     split: Annotated[str | None, typer.Option(help="What to search on; default val.")] = None,
     block: Annotated[
         int | None,
-        typer.Option(min=1, help="Draw runs of so many neighbours; default: pictures, or whole videos."),
+        typer.Option(min=1, help="Draw this many neighbours together; default: single pictures, or whole videos."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Search on held-out pictures for a CRF or graph cut that sharpens this model; it may say to leave it off."""
+    """Search, on held-out pictures, for a CRF or graph cut that helps this model. It may say: leave it off."""
     from atrous.evaluate.tune_crf import tune_crf
     from atrous.progress import Bar
     from atrous.report import print_tuning
@@ -163,14 +164,14 @@ def report(
     split: Split = None,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", metavar="FILE", help="Default RUN/report.html; of several comparison.html."),
+        typer.Option("-o", "--out", metavar="FILE", help="Default RUN/report.html; for several comparison.html."),
     ] = None,
     cluster: Cluster = None,
     block: Block = 1,
     classes: Classes = None,
     ignore: Ignore = None,
 ) -> None:
-    """Write one HTML page of one or several runs: scores, intervals, errors, boundaries, calibration, cases."""
+    """Write one HTML page about one or several runs: scores, intervals, errors, boundaries, calibration, cases."""
     from atrous.progress import Bar
     from atrous.report.write import report_all
 

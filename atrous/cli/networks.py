@@ -17,12 +17,12 @@ def export(
     to: Annotated[str, typer.Option(help="onnx, openvino or torch-export.")] = "onnx",
     tail: Annotated[str, typer.Option(help="beside: the file gives logits; inside: it gives labels.")] = "beside",
     int8: Annotated[
-        Path | None, typer.Option(metavar="DATA", help="Quantise to 8 bits on this data's pictures; mIoU is measured.")
+        Path | None, typer.Option(metavar="DATA", help="Quantise to 8 bits with this data, and measure the mIoU.")
     ] = None,
     max_drop: Annotated[float, typer.Option(help="The most mIoU, from 0 to 1, that 8 bits may cost.")] = 0.005,
-    triton: Annotated[bool, typer.Option("--triton", help="Write a model repository of Triton's.")] = False,
+    triton: Annotated[bool, typer.Option("--triton", help="Write a Triton model repository.")] = False,
 ) -> None:
-    """Write a network for ONNX Runtime, OpenVINO or torch.export: any size, checked against the network first."""
+    """Export a network to ONNX, OpenVINO or torch.export, for images of any size; its answers are compared first."""
     from atrous.export.files import export_network
     from atrous.export.int8 import quantised
     from atrous.segmenter import load
@@ -49,7 +49,7 @@ def import_(
         str | None, typer.Option(metavar="NAME", help="The toolkit's name of the encoder, unless --model holds it.")
     ] = None,
 ) -> None:
-    """Turn another toolkit's weights into a bundle that gives the same logits; every tensor must fit."""
+    """Turn another toolkit's weights into a bundle with the same logits. Every tensor must fit."""
     from atrous.zoo.importer import import_weights
 
     card = import_weights(path, source, model, encoder, classes, out)
@@ -65,10 +65,10 @@ def bench(
         list[str] | None, typer.Option("--size", metavar="SIZE", help="HEIGHTxWIDTH or one side; repeat it.")
     ] = None,
     backend: Annotated[list[str] | None, typer.Option(help="torch, onnx, openvino; default all; repeat it.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Each backend runs so often, in turn.")] = 7,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each backend runs, in turn.")] = 7,
     as_json: Json = False,
 ) -> None:
-    """Time a network on every backend, beside what this machine can do at best and how far the labels agree."""
+    """Time a network on every backend, with this machine's best rate and how far the labels agree."""
     from atrous.predict.backends.bench import bench as time_all
     from atrous.segmenter import load
 
@@ -94,20 +94,20 @@ def inspect(
     model: Annotated[str, typer.Argument(help="A network or weights of `atrous models`, a run folder or a bundle.")],
     encoder: Annotated[str | None, typer.Option(help="Any timm encoder; default the model's own.")] = None,
     shape: Annotated[
-        tuple[int, int] | None, typer.Option("--size", metavar="H W", help="Of the image; default 512 512.")
+        tuple[int, int] | None, typer.Option("--size", metavar="H W", help="The image's size; default 512 512.")
     ] = None,
-    depth: Annotated[int | None, typer.Option(help="Of the volume, for networks on volumes; default 64.")] = None,
-    classes: Annotated[int | None, typer.Option(help="Default 21.")] = None,
-    channels: Annotated[int | None, typer.Option(help="Of the image; default 3.")] = None,
+    depth: Annotated[int | None, typer.Option(help="The volume's depth, for 3-D networks; default 64.")] = None,
+    classes: Annotated[int | None, typer.Option(help="How many classes; default 21.")] = None,
+    channels: Annotated[int | None, typer.Option(help="The image's channels; default 3.")] = None,
     measure: Annotated[
-        bool, typer.Option("--measure/--no-measure", help="Measure receptive fields too, by gradients in float64.")
+        bool, typer.Option("--measure/--no-measure", help="Also measure receptive fields, by gradients in float64.")
     ] = True,
     plot: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write receptive_field.png and architecture.svg there.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what a network is: stages, receptive fields, costs, sizes, and whether tiles can equal the whole image."""
+    """Describe a network: stages, receptive fields, costs, sizes, and whether tiles can equal the whole image."""
     from atrous.inspect import inspect_model, print_inspection, write_plots
     from atrous.models import create_model
     from atrous.predict.loading import is_network
@@ -120,7 +120,7 @@ def inspect(
         from atrous.segmenter import load
 
         if wishes:
-            raise AtrousError(f"{model} holds its own network; leave out --{next(iter(wishes)).replace('in_', '')}")
+            raise AtrousError(f"{model} is a trained network; leave out --{next(iter(wishes)).replace('in_', '')}")
         network = load(model).model
     else:
         network = create_model(model, **wishes)

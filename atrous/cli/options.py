@@ -5,26 +5,26 @@ from typing import Annotated
 
 import typer
 
-Ignore = Annotated[list[int] | None, typer.Option("--ignore", help="Mask value that counts nowhere; may be repeated.")]
+Ignore = Annotated[list[int] | None, typer.Option("--ignore", help="A mask value that counts nowhere; repeat it.")]
 Classes = Annotated[Path | None, typer.Option("--classes", help="A classes.toml that names the classes.")]
-Split = Annotated[str | None, typer.Option(help="train, val or test; default test, else val, else all.")]
+Split = Annotated[str | None, typer.Option(help="train, val or test; default test, else val, else everything.")]
 Cluster = Annotated[
     str | None,
-    typer.Option(metavar="REGEX", help="What it finds in an image's name is its video or patient, drawn as a whole."),
+    typer.Option(metavar="REGEX", help="Finds the video or patient in an image's name; the bootstrap draws it whole."),
 ]
-Block = Annotated[int, typer.Option(min=1, help="Frames of a video in order: draw runs of so many neighbours.")]
+Block = Annotated[int, typer.Option(min=1, help="For frames of a video: draw this many neighbours together.")]
 Decode = Annotated[
-    str, typer.Option(metavar="RULE", help="argmax; or iou, dice: labels by what `atrous calibrate` fitted for them.")
+    str, typer.Option(metavar="RULE", help="argmax; or iou or dice: labels as `atrous calibrate` fitted them.")
 ]
 Refine = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Sharpen by crf, deeplab_v2, graph_cut, guided_filter, ...; tuned: as `atrous tune-crf` found.",
+        help="Refine by crf, deeplab_v2, graph_cut, guided_filter, ...; tuned: what `atrous tune-crf` found.",
     ),
 ]
 RefineOption = Annotated[
-    list[str] | None, typer.Option(metavar="NAME=VALUE", help="Of the refiner, such as iterations=5; repeat it.")
+    list[str] | None, typer.Option(metavar="NAME=VALUE", help="A refiner's option, such as iterations=5; repeat it.")
 ]
 Tidy = Annotated[
     list[str] | None,

@@ -19,30 +19,30 @@ def predict(
     window: Annotated[int | None, typer.Option(min=0, help="Side of the windows; 0: whole; default by size.")] = None,
     decode: Decode = "argmax",
     backend: Annotated[
-        str, typer.Option(help="torch, onnx, openvino; auto: the fastest on this machine that gives torch's labels.")
+        str, typer.Option(help="torch, onnx, openvino; auto: the fastest here whose labels agree with torch's.")
     ] = "auto",
     recall: Annotated[
         float | None,
-        typer.Option(help="Write OUT/uncertain/<stem>.png too: white where to abstain to keep this recall."),
+        typer.Option(help="Also write OUT/uncertain/<stem>.png: white where no label keeps this recall."),
     ] = None,
     refine: Refine = None,
     refine_option: RefineOption = None,
     tidy: Tidy = None,
-    overlap: Annotated[float, typer.Option(help="Share of a window that neighbours have in common.")] = 0.25,
-    blend: Annotated[str, typer.Option(help="gaussian or uniform: what counts where windows overlap.")] = "gaussian",
+    overlap: Annotated[float, typer.Option(help="Share of a window that it shares with its neighbour.")] = 0.25,
+    blend: Annotated[str, typer.Option(help="gaussian or uniform: weights where windows overlap.")] = "gaussian",
     flip: Annotated[bool, typer.Option("--flip", help="Average with the mirrored picture.")] = False,
     scales: Annotated[str | None, typer.Option(metavar="LIST", help="Average over these sizes: 0.75,1,1.25.")] = None,
     exact: Annotated[
-        bool, typer.Option("--exact", help="Tiles whose labels are those of the whole picture, or the reason why not.")
+        bool, typer.Option("--exact", help="Use tiles whose labels equal the whole picture's, or say why none do.")
     ] = False,
     max_ram: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Choose windows so that the process holds no more: 2GB.")
+        str | None, typer.Option(metavar="SIZE", help="Choose windows so that the process stays below this: 2GB.")
     ] = None,
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="The I-th of N equal shares of the pictures, from 1 on.")
     ] = None,
     smooth: Annotated[
-        float, typer.Option(help="Of a video: share of the frames before in a frame's scores, 0 to less than 1.")
+        float, typer.Option(help="For videos: weight of the earlier frames in a frame's scores, in [0, 1).")
     ] = 0.0,
 ) -> None:
     """Label pictures: OUT/<stem>.png (index PNG with palette) and OUT/overlays/<stem>.jpg, sizes kept.
@@ -59,7 +59,7 @@ def predict(
     paths = share_of(paths, shard)
     targets = {path: targets[path] for path in paths}
     if not there("rasterio") and (mapped := [path for path in paths if is_mapped(path)]):
-        print(f"note: {mapped[0]} and its like lose their place on the map; `pip install 'atrous[geo]'` keeps it",
+        print(f"note: {mapped[0]} and others lose their map coordinates; `pip install 'atrous[geo]'` keeps them",
               file=sys.stderr)  # fmt: skip
     wishes: dict[str, Any] = {
         "window": window,
@@ -104,18 +104,18 @@ def predict(
 
 def refine(
     source: Annotated[
-        Path, typer.Argument(metavar="PROBS_OR_MASKS", help="Folder of (K, H, W) .npy/.npz or of label maps.")
+        Path, typer.Argument(metavar="PROBS_OR_MASKS", help="A folder of (K, H, W) .npy/.npz files, or of label maps.")
     ],
-    images: Annotated[Path, typer.Argument(help="Folder of the images they belong to, by their names.")],
+    images: Annotated[Path, typer.Argument(help="The folder of their images, with the same names.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Output folder.")] = Path("refined"),
     crf: Annotated[
         str, typer.Option(metavar="NAME", help="A preset of the dense CRF, graph_cut, icm, guided_filter, ...")
     ] = "crf",
     option: RefineOption = None,
-    certainty: Annotated[float, typer.Option(help="How far label maps are believed, between 0 and 1.")] = 0.7,
+    certainty: Annotated[float, typer.Option(help="How much label maps are believed, between 0 and 1.")] = 0.7,
     ignore: Ignore = None,
 ) -> None:
-    """Sharpen probabilities or label maps of any tool by their images' colours: OUT/<stem>.png."""
+    """Refine probabilities or label maps of any tool by their images' colours; write OUT/<stem>.png."""
     from atrous.predict.refine_folder import refine_folder
     from atrous.progress import Bar
 

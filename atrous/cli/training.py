@@ -19,8 +19,8 @@ def train(
     time: Annotated[str | None, typer.Option(help="Time for the whole training: 30m, 2h; default 60m.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Images per step; default 4, on a GPU 8.")] = None,
     crop: Annotated[str | None, typer.Option(help="Crop as HEIGHTxWIDTH or one side; default from the images.")] = None,
-    lr: Annotated[float | None, typer.Option(min=0, help="Peak learning rate; default 0.001.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random; default 0.")] = None,
+    lr: Annotated[float | None, typer.Option(min=0, help="Highest learning rate; default 0.001.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of all random numbers; default 0.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Loader processes; the result does not depend on them.")] = 0,
     cache: Annotated[str, typer.Option(metavar="SIZE", help="Memory for decoded pictures.")] = "1GiB",
     setting: Annotated[
@@ -32,33 +32,36 @@ def train(
     pretrained: Annotated[
         bool | None,
         typer.Option(
-            "--pretrained/--no-pretrained", help="Insist on ImageNet weights, or do without; default: if to be had."
+            "--pretrained/--no-pretrained", help="Require ImageNet weights, or use none; default: if available."
         ),
     ] = None,
     encoder_weights: Annotated[Path | None, typer.Option(help="A local file of encoder weights.")] = None,
     option: Annotated[
-        list[str] | None, typer.Option(help="Of the model's page, as NAME=VALUE: stride=8, skips=[16,8]; repeat it.")
+        list[str] | None, typer.Option(help="An option of the model, as NAME=VALUE: stride=8, aux=true; repeat it.")
     ] = None,
     init: Annotated[
         Path | None, typer.Option(metavar="BUNDLE", help="Start from a trained network: a run, a bundle or a name.")
     ] = None,
     refine: Annotated[
-        str | None, typer.Option(metavar="LAYER", help="A CRF that learns, as the last layer: crfrnn or convcrf.")
+        str | None, typer.Option(metavar="LAYER", help="Train a CRF as the last layer: crfrnn or convcrf.")
     ] = None,
     distil: Annotated[
-        Path | None, typer.Option(metavar="BUNDLE", help="Learn from the answers of a trained network too.")
+        Path | None, typer.Option(metavar="BUNDLE", help="Learn also from a trained network's answers.")
     ] = None,
     extend: Annotated[int | None, typer.Option(min=1, metavar="N", help="Give a finished run N steps more.")] = None,
     folds: Annotated[
         int | None, typer.Option(min=2, metavar="K", help="Train K networks, each validated on 1/K of the pictures.")
     ] = None,
     strategy: Annotated[
-        str, typer.Option(metavar="NAME", help="Under torchrun or srun: ddp, or fsdp, which deals out the weights too.")
+        str, typer.Option(metavar="NAME", help="Under torchrun or srun: ddp, or fsdp, which shards the weights too.")
     ] = "ddp",
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Curves in RUN/tensorboard too.")] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write curves to RUN/tensorboard too.")] = False,
     recipe: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Of `atrous plan -o FILE` or of recipes/; other options go before it."),
+        typer.Option(
+            metavar="FILE",
+            help="A recipe, whole or in part (`atrous plan -o FILE`, recipes/*.toml). Other options override it.",
+        ),
     ] = None,
 ) -> None:
     """Train on a folder of images and masks. The same command again resumes; Ctrl-C saves."""
@@ -71,7 +74,7 @@ def train(
     if steps is not None and time is not None:
         raise AtrousError("--steps and --time were both given; give one of them")
     if tensorboard and folds:
-        raise AtrousError("--tensorboard draws one run, --folds makes several; leave one away (each has its log.csv)")
+        raise AtrousError("--tensorboard is for one run, --folds makes several; leave out one (each has its log.csv)")
     wishes: dict[str, Any] = {
         "batch": batch, "crop": crop_size(crop), "lr": lr, "seed": seed, "options": named_values(option or ()) or None,
         "refine": refine, "init": str(init) if init else None, "model": model, "encoder": encoder, "steps": steps,

@@ -1,4 +1,4 @@
-"""What is typed, as values: times, sizes, numbers, NAME=VALUE; and what a verb says at its end."""
+"""Typed words as values: times, sizes, numbers, NAME=VALUE. And what a verb says at its end."""
 
 import re
 import sys
@@ -35,7 +35,7 @@ def crop_size(text: str | None) -> tuple[int, int] | None:
 
 
 def numbers(option: str, text: str) -> tuple[float, ...]:
-    """'0.75,1,1.25' -> the numbers."""
+    """'0.75,1,1.25' -> (0.75, 1.0, 1.25)."""
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
@@ -43,7 +43,7 @@ def numbers(option: str, text: str) -> tuple[float, ...]:
 
 
 def named_values(texts: Sequence[str], example: str = "option stride=8") -> dict[str, Any]:
-    """NAME=VALUE, ... as a dict; a value is one of TOML, and plain words need no quotes."""
+    """Texts NAME=VALUE as a dict. Values are written as in TOML, but plain words need no quotes."""
     options = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -57,7 +57,7 @@ def named_values(texts: Sequence[str], example: str = "option stride=8") -> dict
 
 
 def share_of(paths: Sequence[Path], text: str | None) -> list[Path]:
-    """The i-th of n equal shares, for `i/n` with i from 1 on: every n-th path. None: all."""
+    """Every n-th path from the i-th on, for the text "i/n" with i from 1; all paths for None."""
     if text is None:
         return list(paths)
     match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
@@ -80,7 +80,7 @@ def check_targets(targets: dict[Path, Path]) -> None:
 
 
 def conclude(done: int, failed: Sequence[str], out: Path) -> None:
-    """Name what failed and say what was done; exit code 1 where some did, 2 where all did."""
+    """Name what failed, and say what was done. Exit code 1 if some pictures failed, 2 if all did."""
     for sentence in failed:
         print(f"failed: {sentence}", file=sys.stderr)
     print(f"{done} of {done + len(failed)} label maps in {out}")

@@ -72,7 +72,7 @@ def test_a_bundle_holds_its_own_network(tmp_path: Path, capsys: pytest.CaptureFi
         assert (found["classes"], found["channels"]) == (2, 4)
         assert found["reach"]["largest"] == [191, 191]
     assert run("inspect", tmp_path, "--classes", "3") == 2
-    assert "holds its own network; leave out --classes" in capsys.readouterr().err
+    assert "is a trained network; leave out --classes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments, words", [
