@@ -117,7 +117,9 @@ def measured(recipe: Recipe, data: DataSet, say: Callable[[str], None]) -> Recip
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with TemporaryDirectory() as folder:
         run = build(recipe, data, Path(folder), pretrained=False)
-        seconds = validation_seconds(run, device) if recipe.steps is None else 0.0
+        seconds = (
+            0.0 if recipe.steps else validation_seconds(run.evaluated, run.card, run.data.splits.get("val", []), device)
+        )
         return settle(recipe, run.objective, data.splits["train"], device=device, workers=0, began=began,
                       validation=seconds, say=say)  # fmt: skip
 

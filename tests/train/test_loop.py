@@ -192,7 +192,7 @@ def test_only_a_finished_run_is_extended_and_an_old_bundle_is_not_its_end(
         patch.setattr("atrous.train.loop.loop", die)
         with pytest.raises(Killed):
             fit(world, run, steps=4)
-    with pytest.raises(RecipeError, match="is at step 0 of 4; let it finish"):
+    with pytest.raises(RecipeError, match="is at step 0 of 4; finish it"):
         fit(world, run, extend=5)
     bundle = fit(world, run, steps=4)
     with monkeypatch.context() as patch:
