@@ -12,7 +12,6 @@ from atrous.plan.rules import (
     MAX_CROP,
     again,
     class_weights,
-    crop_for,
     draft,
     fingerprint,
 )
@@ -24,7 +23,6 @@ __all__ = [
     "Plan",
     "again",
     "class_weights",
-    "crop_for",
     "draft",
     "fingerprint",
     "plan",

@@ -30,7 +30,7 @@ from atrous.doctor.findings import share
 from atrous.errors import DataError, ModelError, RecipeError, WeightsError, nearest
 from atrous.models import MODELS, create_model
 from atrous.models.refined import page_of
-from atrous.plan.facts import KINDS, SIZES, UP, Facts, facts_of
+from atrous.plan.facts import KINDS, UP, Facts, facts_of
 from atrous.plan.memory import Fit, Needs, fit, free_memory
 from atrous.predict.ensemble import digest
 from atrous.sample import FULL_SCALE
@@ -259,16 +259,8 @@ def _start(
     return card, {**more, "options": options}
 
 
-def crop_for(data: DataSet) -> tuple[int, int]:
-    """Height and width of training crops: the median image rounded up to 32, at most 320."""
-    train = data.splits["train"]
-    sizes = [train.size(index) for index in range(0, len(train), max(1, len(train) // SIZES))]
-    height, width = (min(MAX_CROP, int(np.ceil(side / 32)) * 32) for side in np.median(sizes, axis=0))
-    return height, width
-
-
 def crop_of(facts: Facts) -> Choice:
-    """`crop_for` with its reason."""
+    """Height and width of training crops: the median picture rounded up to 32, at most MAX_CROP; with its reason."""
     height, width = (min(MAX_CROP, int(np.ceil(side / 32)) * 32) for side in facts.median)
     whole = height < MAX_CROP and width < MAX_CROP
     return Choice((height, width), "the median picture, rounded up to 32" if whole else
