@@ -1,8 +1,12 @@
-"""Writing files so that a crash leaves the old one or the new one, never half."""
+"""Writing files: a crash leaves the old file or the new one, never half of it; and the text of a TOML file."""
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+import tomli_w
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -30,3 +34,9 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def toml_text(document: Mapping[str, Any]) -> str:
+    """Plain data as TOML, each array on one line, so that `crop = [320, 320]` can be read and changed by hand."""
+    text = tomli_w.dumps(document, indent=0)  # it escapes newlines in strings: those that are left belong to arrays
+    return text.replace("[\n", "[").replace(",\n]", "]").replace(",\n", ", ")

@@ -3,7 +3,6 @@
 `RUN/recipe.toml` is written before step 1 and only read afterwards, so that the same command resumes the same run.
 """
 
-import json
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from atrous.errors import RecipeError, nearest
-from atrous.files import write_atomically
+from atrous.files import toml_text, write_atomically
 from atrous.losses import parse_loss
 
 Positive = Field(gt=0)
@@ -122,7 +121,12 @@ class Recipe(BaseModel):
     def _further(cls, options: dict[str, Any]) -> dict[str, Any]:
         if taken := sorted({"classes", "encoder", "in_channels", "pretrained"} & set(options)):
             raise ValueError(f"{taken[0]!r} is not for options; the recipe has a key of its own for it")
-        return options
+        given = {key: value for key, value in options.items() if value is not None}  # TOML has no word for None
+        try:
+            toml_text(given)
+        except TypeError as error:
+            raise ValueError(f"{error}; give numbers, texts, true or false, lists and tables of them") from error
+        return given
 
     @model_validator(mode="after")
     def _one_mix(self) -> "Recipe":
@@ -152,11 +156,11 @@ class Recipe(BaseModel):
 
     def save(self, path: Path | str) -> None:
         """Write the recipe as TOML, atomically."""
-        lines = ["# atrous recipe: written before step 1, only read on resume."]
-        entries = {key: value for key, value in self.model_dump().items() if value is not None and key != "options"}
-        entries |= {f"options.{json.dumps(key)}": value for key, value in self.options.items()}
-        lines += [f"{key} = {_toml(value)}" for key, value in entries.items()]
-        write_atomically(Path(path), ("\n".join(lines) + "\n").encode())
+        entries = {key: value for key, value in self.model_dump(exclude={"options"}).items() if value is not None}
+        if self.options:
+            entries["options"] = self.options  # a table, which ends a TOML file
+        text = "# atrous recipe: written before step 1, only read on resume.\n" + toml_text(entries)
+        write_atomically(Path(path), text.encode())
 
     @classmethod
     def load(cls, path: Path | str) -> "Recipe":
@@ -194,15 +198,3 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read as TOML ({error})") from error
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, (tuple, list)):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    return repr(float(value)) if isinstance(value, float) else str(value)

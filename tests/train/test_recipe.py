@@ -24,6 +24,59 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, data: str, lr: flo
     assert Recipe.load(path) == recipe
 
 
+@settings(max_examples=60)
+@given(
+    options=st.dictionaries(
+        st.text(alphabet=st.characters(codec="utf-8"), min_size=1).filter(
+            lambda key: key not in ("classes", "encoder", "in_channels", "pretrained")
+        ),
+        st.recursive(
+            st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(codec="utf-8")),
+            lambda inside: (
+                st.lists(inside, max_size=3) | st.dictionaries(st.sampled_from("ab c.\n"), inside, max_size=3)
+            ),
+            max_leaves=8,
+        ),
+        max_size=4,
+    )
+)
+def test_options_of_any_kind_come_back(tmp_path_factory: pytest.TempPathFactory, options: dict[str, object]) -> None:
+    path = tmp_path_factory.mktemp("options") / "recipe.toml"
+    recipe = Recipe(**SMALL, options=options)
+    recipe.save(path)
+    assert Recipe.load(path) == recipe
+    assert Recipe.load(path).options == options
+
+
+def test_a_file_of_before_is_read_as_it_was(tmp_path: Path) -> None:
+    """The form in which 0.1 wrote recipes: options line by line, tables in braces."""
+    path = tmp_path / "recipe.toml"
+    Recipe(**SMALL).save(path)
+    path.write_text(
+        path.read_text() + 'options."skips" = [16, 8]\noptions."base_options" = {"width" = 3, "aux" = false}\n'
+        'init = "r\\u00e9sum\\u00e9 \\u007f.safetensors"\nchannels = [8, 4]\n'
+    )
+    recipe = Recipe.load(path)
+    assert recipe.options == {"skips": [16, 8], "base_options": {"width": 3, "aux": False}}
+    assert (recipe.init, recipe.channels) == ("résumé \x7f.safetensors", (8, 4))
+
+
+def test_lists_stand_on_one_line_and_options_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    Recipe(**SMALL, options={"name": "[\n1,\n]", "skips": [16, [8, 4]]}).save(path)
+    lines = path.read_text().splitlines()
+    assert lines[0] == "# atrous recipe: written before step 1, only read on resume."
+    assert {"crop = [32, 64]", "mean = [0.1, 2.0, 3.0]"} <= set(lines)
+    assert lines[-3:] == ["[options]", r'name = "[\n1,\n]"', "skips = [16, [8, 4]]"]
+
+
+def test_options_that_no_file_can_hold_are_refused() -> None:
+    assert Recipe(**SMALL, options={"aux": None, "width": 2}).options == {"width": 2}
+    for value in ([None], {"a": None}, object(), 1j):
+        with pytest.raises(RecipeError, match=r"wishes: key 'options' does not fit a recipe.*numbers, texts"):
+            Recipe.checked("wishes", **SMALL, options={"width": value})
+
+
 def test_unknown_key_offers_the_nearest(tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
     Recipe(**SMALL).save(path)
