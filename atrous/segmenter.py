@@ -28,15 +28,9 @@ from atrous.train import processes
 from atrous.train.batches import Transform
 from atrous.train.loggers import Logger
 from atrous.train.loop import train
-from atrous.train.recipe import Recipe
+from atrous.train.recipe import FROM_DATA, Recipe
 from atrous.zoo.fetch import located
 from atrous.zoo.shipped import absence
-
-FROM_DATA = {
-    "atrous", "data", "fingerprint", "train_images", "val_images", "in_channels", "weights", "dtype", "mean", "std",
-    "transform", "fold", "extended", "distil_digest",
-}  # fmt: skip
-"""Fields of a recipe that nobody chooses by name."""
 
 MOST_WARNINGS = 5
 """Of the data that are printed before a training."""

@@ -98,3 +98,29 @@ def test_options_are_no_second_place_for_a_key() -> None:
     assert recipe.model_options() == {"in_channels": 3, "encoder": "resnet18", "stride": 8}
     with pytest.raises(RecipeError, match="'encoder' is not for options"):
         Recipe.checked("wishes", **{**SMALL, "options": {"encoder": "resnet18"}})
+
+
+@pytest.mark.parametrize("wrong, told", [
+    ({"flip": 3}, r"wishes: key 'flip' does not fit a recipe; Input should be less than or equal to 1, got 3$"),
+    ({"channels": [8, 0]}, r"wishes: key 'channels\.1' does not fit .* greater than 0, got 0$"),
+    ({"aux_weight": [0.4, -1]}, r"wishes: key 'aux_weight(\.1)?' does not fit"),
+    ({"compile": "maybe"}, r"wishes: key 'compile' does not fit .*got 'maybe'$"),
+    ({"lr": float("nan")}, r"key 'lr' does not fit"),
+    ({"elastic": float("inf")}, r"key 'elastic' does not fit .* finite number, got inf$"),
+    ({"scale": (2, 1)}, r"key 'scale' does not fit a recipe; the smaller factor comes first, got \[2.0, 1.0\]"),
+    ({"fold": (4, 3)}, r"key 'fold' does not fit a recipe; there is no fold 4 of 3; .* from 1 to 3"),
+    ({"options": {"encoder": "resnet18"}}, r"key 'options' does not fit a recipe; 'encoder' is not for options"),
+    ({"cutmix": 0.6, "mosaic": 0.6}, r"^wishes: cutmix=0.6 and mosaic=0.6 .* at most 1$"),
+    ({"accumulate": 3}, r"^wishes: accumulate=3 parts cannot be made of batch=2 images$"),
+    ({"freeze_steps": 3}, r"^wishes: freeze_steps without freeze"),
+])  # fmt: skip
+def test_a_value_out_of_bounds_is_one_sentence(wrong: dict[str, object], told: str) -> None:
+    with pytest.raises(RecipeError, match=told) as error:
+        Recipe.checked("wishes", **{**SMALL, **wrong})
+    assert "Value error" not in str(error.value)
+
+
+def test_an_empty_list_of_class_weights_is_a_decision(tmp_path: Path) -> None:
+    path = tmp_path / "part.toml"
+    path.write_text("class_weights = []\nscale = [1, 1]\nseed = 18446744073709551615\n")
+    assert Recipe.decided(path) == {"class_weights": (), "scale": (1.0, 1.0), "seed": 2**64 - 1}
