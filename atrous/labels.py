@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 
 from atrous.errors import DataError
+from atrous.files import toml_text
 
 Colour = tuple[int, int, int]
 
@@ -142,16 +143,14 @@ class LabelSet:
 
     def to_toml(self) -> str:
         """The text of a `classes.toml` that `from_toml` reads."""
-        mode = "" if self.mode == "exclusive" else f'mode = "{self.mode}"\n'
-        return "\n".join(
-            [
-                f"ignore = {list(self.ignore)}\n{mode}",
-                *(
-                    f"[[class]]\nname = {_quoted(name)}\nvalue = {value}\ncolor = {list(colour)}\n"
-                    for name, value, colour in zip(self.names, self.values, self.colours, strict=True)
-                ),
-            ]
-        )
+        document: dict[str, Any] = {"ignore": self.ignore}
+        if self.mode != "exclusive":
+            document["mode"] = self.mode
+        document["class"] = [
+            {"name": name, "value": value, "color": colour}
+            for name, value, colour in zip(self.names, self.values, self.colours, strict=True)
+        ]
+        return toml_text(document)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a bundle's card."""
@@ -189,12 +188,6 @@ class LabelSet:
                 "with name, value and color"
             ) from error
         return cls(names, colours, values, ignore, mode)
-
-
-def _quoted(text: str) -> str:
-    """A basic string of TOML: quotation marks, backslashes and control characters are escaped."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(sign if sign.isprintable() else f"\\U{ord(sign):08X}" for sign in escaped) + '"'
 
 
 def _ranges(values: tuple[int, ...]) -> str:

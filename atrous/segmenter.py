@@ -27,13 +27,7 @@ from atrous.train import processes
 from atrous.train.batches import Transform
 from atrous.train.loggers import Logger
 from atrous.train.loop import train
-from atrous.train.recipe import Recipe
-
-FROM_DATA = {
-    "atrous", "data", "fingerprint", "train_images", "val_images", "in_channels", "weights", "dtype", "mean", "std",
-    "transform", "fold", "extended", "distil_digest",
-}  # fmt: skip
-"""Fields of a recipe that nobody chooses by name."""
+from atrous.train.recipe import FROM_DATA, Recipe
 
 MOST_WARNINGS = 5
 """Of the data that are printed before a training."""

@@ -70,7 +70,9 @@ def check(
 
 
 def plan(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of images or volumes and their labels.")],
+    data: Annotated[
+        Path | None, typer.Argument(metavar="DATA", help="Folder of images or volumes and their labels.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="FILE", help="Write the recipe, for `atrous train --recipe`.")
     ] = None,
@@ -87,9 +89,19 @@ def plan(
     pretrained: Annotated[bool | None, typer.Option("--pretrained/--no-pretrained", help="As in train.")] = None,
     classes: Classes = None,
     ignore: Ignore = None,
+    fields: Annotated[
+        bool, typer.Option("--fields", help="List all fields of a recipe; with --json as a schema for editors.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Describe a data set, and plan its training: a recipe, with the reason for each line."""
+    if fields:
+        from atrous.plan.fields import field_lines, recipe_schema
+
+        print(json.dumps(recipe_schema(), indent=1) if as_json else "\n".join(field_lines()))
+        return
+    if data is None:
+        raise AtrousError("plan: DATA is missing; give the folder of images and their labels")
     from atrous.plan import plan as plan_for
     from atrous.plan.document import describe
     from atrous.predict.memory import bytes_of

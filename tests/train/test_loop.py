@@ -126,6 +126,12 @@ def test_parts_of_a_batch_end_in_the_weights_of_the_whole(world: Path, tmp_path:
         assert max(float((one[name] - other[name]).abs().max()) for name in one) < 1e-5
 
 
+def test_without_class_weights_a_batch_may_pass_in_parts(world: Path, tmp_path: Path) -> None:
+    bare = fit(world, tmp_path / "bare", class_weights=(), accumulate=2, batch=2, steps=2)
+    alike = fit(world, tmp_path / "alike", class_weights=(1.0, 1.0, 1.0), accumulate=2, batch=2, steps=2)
+    assert same_tensors(bare, alike)
+
+
 @pytest.fixture
 def poison(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some training batches, always the same ones, hold a value that is not a number."""
