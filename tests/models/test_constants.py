@@ -1,13 +1,16 @@
-"""Constants of training that no parity test sees: what a page drops, and how its layers start. Two tables with sources.
+"""Constants of training that no parity test sees, with their sources: what a page drops, and how its layers start.
 
-Both are measured on networks that were built, in the order in which their layers run, and never by a layer's name.
+Both are measured on networks that were built, in the order in which their layers run, and never by a layer's name. A
+third table holds the numbers of recipes, optimisers and losses.
 """
 
+import inspect
 import math
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from forms import FOREIGN_SMALL, SMALL, sized
@@ -16,8 +19,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 
+from atrous.losses import OHEM, RMI, BorderCrossEntropy, ClDice, Focal, Overlap, Tversky, make_loss
 from atrous.models import MODELS, create_model
 from atrous.models.foreign import FOREIGN
+from atrous.plan.facts import Facts
+from atrous.plan.rules import choose
+from atrous.train.objective import Objective
+from atrous.train.optimizer import make_optimizer, rate_at
+from atrous.train.recipe import Recipe
+from atrous.train.step import MOST_SKIPPED
 
 CLASSES = 7
 """As no other layer of the small networks is wide."""
@@ -352,3 +362,97 @@ def test_mixed_transformers_convolutions_start_by_their_outputs() -> None:
     values = torch.cat([m.weight.detach().flatten() for m in depthwise])
     assert float(values.std()) == pytest.approx(math.sqrt(2 / 9), rel=0.05)
     assert all(not m.bias.any() for m in depthwise)
+
+
+# -------------------------------------------------------------------------------------------------------- numbers
+
+
+class Number(NamedTuple):
+    name: str
+    found: Callable[[], Any]
+    value: Any
+    source: str
+
+
+def field(name: str) -> Callable[[], Any]:
+    return lambda: Recipe.model_fields[name].default
+
+
+def default(thing: Any, name: str) -> Callable[[], Any]:
+    return lambda: inspect.signature(thing).parameters[name].default
+
+
+def chosen() -> dict[str, Any]:
+    """What a plan chooses for photos on a machine without a GPU."""
+    facts = Facts(9, 3, "uint8", ((400, 100),), np.array([8_000_000, 8_000_000, 500_000]), equal=False, up=None)
+    return {key: choice.value for key, choice in choose(facts).items()}
+
+
+def group_of(kind: str, key: str) -> Callable[[], Any]:
+    model = nn.Conv2d(3, 2, 1)
+    return lambda: make_optimizer(recipe(optimizer=kind), model).param_groups[0][key]
+
+
+def recipe(**fields: Any) -> Recipe:
+    known = {"atrous": "0", "data": "d", "fingerprint": "f", "train_images": 1, "model": "unet", "in_channels": 3,
+             "mean": (0,), "std": (1,), "crop": (8, 8), "lr": 1.0, "batch": 4, "steps": 100}  # fmt: skip
+    return Recipe(**(known | fields))
+
+
+OWN = "our own: measured on short runs"
+
+NUMBERS = [
+    Number("auxiliary weight of a recipe", field("aux_weight"), 0.4, "Zhao et al. 2017, section 5.2; mmsegmentation"),
+    Number("auxiliary weight of Objective", default(Objective, "aux_weight"), 0.4, "the same"),
+    Number("loss", field("loss"), "ce", "every paper of the line"),
+    Number("smoothing of labels", field("smoothing"), 0.0, "no paper of the line smooths"),
+    Number("optimizer", field("optimizer"), "adamw", OWN),
+    Number("weight decay", field("weight_decay"), 0.01, "Xie et al. 2021; Loshchilov & Hutter 2019: torch's own"),
+    Number("rate of a refiner", field("refine_lr"), 10.0, OWN),
+    Number("decay of layers", field("layer_decay"), 1.0, "off"),
+    Number("norm of a gradient", field("clip"), 1.0, OWN),
+    Number("schedule", field("schedule"), "poly", "Chen et al. 2018, section 4.1.2"),
+    Number("power", field("power"), 0.9, "Chen et al. 2018, section 4.1.2"),
+    Number("temperature of a teacher", field("distil_temperature"), 2.0, OWN),
+    Number("weight of a teacher", field("distil_weight"), 1.0, OWN),
+    Number("momentum of SGD", group_of("sgd", "momentum"), 0.9, "Chen et al. 2017, Zhao et al. 2017"),
+    Number("Nesterov", group_of("sgd", "nesterov"), True, "Isensee et al. 2021; torchvision and semseg have it off"),
+    Number("betas of AdamW", group_of("adamw", "betas"), (0.9, 0.999), "Xie et al. 2021, mmsegmentation's config"),
+    Number("eps of AdamW", group_of("adamw", "eps"), 1e-8, "torch's own"),
+    Number("one cycle's first rate", lambda: rate_at(recipe(schedule="one_cycle", warmup=30), 0), 1 / 25,
+           "torch's OneCycleLR: div_factor"),
+    Number("one cycle's last rate", lambda: rate_at(recipe(schedule="one_cycle", warmup=30), 99), 1 / 25e4,
+           "torch's OneCycleLR: final_div_factor"),
+    Number("planned rate", lambda: chosen()["lr"], 1e-3, OWN),
+    Number("planned rate of the encoder", lambda: chosen()["encoder_lr"], 0.5, OWN),
+    Number("planned average", lambda: chosen()["ema"], 0.998, OWN),
+    Number("planned batch", lambda: chosen()["batch"], 4, OWN),
+    Number("planned crop", lambda: chosen()["crop"], (320, 128), OWN),
+    Number("planned zoom", lambda: chosen()["scale"], (2 / 3, 3 / 2), OWN),
+    Number("planned class weights", lambda: chosen()["class_weights"], (1.0, 1.0, 2.0), "our own: fourth root"),
+    Number("OHEM's threshold", default(OHEM, "threshold"), 0.7, "mmsegmentation: OHEMPixelSampler"),
+    Number("OHEM's least share", default(OHEM, "least"), 1 / 16, "CoinCheung/BiSeNet: numel / 16"),
+    Number("focal gamma", default(Focal, "gamma"), 2.0, "Lin et al. 2017, section 4"),
+    Number("focal alpha", default(Focal, "alpha"), None, "class weights do its work"),
+    Number("Tversky's false alarms", default(Tversky, "alpha"), 0.3, "Salehi et al. 2017, section 2.2"),
+    Number("Tversky's misses", default(Tversky, "beta"), 0.7, "Salehi et al. 2017, section 2.2"),
+    Number("focal Tversky", lambda: make_loss("focal_tversky").gamma, 4 / 3, "Abraham & Khan 2019, section 2.2"),
+    Number("Dice's smoothing", default(Overlap, "smooth"), 0.0, "absent classes are left out instead"),
+    Number("Dice's denominators", default(Overlap, "squared"), False, "nnU-Net; V-Net squares"),
+    Number("Dice over", default(Overlap, "region"), "batch", "nnU-Net: batch_dice"),
+    Number("weight of a border", default(BorderCrossEntropy, "border"), 10.0, "Ronneberger et al. 2015, section 3"),
+    Number("width of a border", default(BorderCrossEntropy, "sigma"), 5.0, "Ronneberger et al. 2015, section 3"),
+    Number("RMI's window", default(RMI, "side"), 3, "Zhao et al. 2019, section 4.1"),
+    Number("RMI's cells", default(RMI, "stride"), 4, "ZJULearning/RMI: rmi_pool_size"),
+    Number("RMI's eps", default(RMI, "eps"), 5e-4, "ZJULearning/RMI: _POS_ALPHA"),
+    Number("clDice's erosions", default(ClDice, "iterations"), 3, "jocpae/clDice: iter_"),
+    Number("clDice's smoothing", default(ClDice, "smooth"), 1.0, "jocpae/clDice: smooth"),
+    Number("skipped steps of a run", lambda: MOST_SKIPPED, 20, OWN),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", NUMBERS, ids=lambda row: row.name)
+def test_a_number(row: Number, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    found = row.found()
+    assert found == (pytest.approx(row.value, rel=1e-6) if isinstance(row.value, float) else row.value), row.source
