@@ -1,16 +1,20 @@
 import json
+from importlib import import_module
+from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from brightness import predictor
+from torch.utils.flop_counter import FlopCounterMode
 
 from atrous import cli
 from atrous.bundle import Card, save_bundle
 from atrous.models import create_model
 from atrous.predict.backends import open_backend
-from atrous.predict.backends.bench import bench, peak_rate
+from atrous.predict.backends.bench import bench
 
 
 def test_rows_add_up(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -63,5 +67,13 @@ def test_a_backend_that_fails_without_a_word_is_a_row_too(monkeypatch: pytest.Mo
     assert {row.backend: row.note for row in rows} == {"onnx": "RuntimeError", "torch": ""}
 
 
-def test_the_peak_is_a_rate() -> None:
-    assert 0.1 < peak_rate(0.05) < 1e6
+def test_the_peak_is_the_work_of_a_try_over_the_time_of_the_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock is ours: three tries of 4, 2 and 3 ms, then the time is over."""
+    tries = [(0.0, 0.0, 0.004), (0.004, 0.005, 0.007), (0.007, 0.008, 0.011)]  # asked whether to go on, start, end
+    clock = iter([0.0, *chain(*tries), 1.0])
+    module = import_module("atrous.predict.backends.bench")
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    with FlopCounterMode(display=False) as counter:
+        rate = module.peak_rate(0.05)
+    assert rate == pytest.approx(counter.get_total_flops() / len(tries) / 0.002 / 1e9)
+    assert next(clock, None) is None
