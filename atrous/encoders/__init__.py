@@ -2,7 +2,7 @@
 
 from atrous.encoders.build import PYRAMID, encoder, restrided, shallow
 from atrous.encoders.cut import stages
-from atrous.encoders.features import Encoder
+from atrous.encoders.features import Encoder, last_of_each_stride
 from atrous.encoders.weights import has_packaged_weights, pretrained_state
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Encoder",
     "encoder",
     "has_packaged_weights",
+    "last_of_each_stride",
     "pretrained_state",
     "restrided",
     "shallow",

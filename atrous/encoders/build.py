@@ -94,12 +94,7 @@ def shallow(encoder_: Encoder, stride: int) -> Encoder:
 
     Raises ModelError where it has no features at that stride, or is no chain that could be cut.
     """
-    if stride not in encoder_.strides:
-        raise ModelError(
-            f"encoder {encoder_.name!r} has features at strides {encoder_.strides} and none at {stride}; "
-            "use one of these strides, or another encoder"
-        )
-    end_at(encoder_.net, encoder_.name, encoder_.strides.index(stride))
+    end_at(encoder_.net, encoder_.name, encoder_.index_at(stride))
     few = Encoder(encoder_.net, encoder_.name, encoder_.in_channels, encoder_.form)
     return few.train(encoder_.training)
 

@@ -1,5 +1,6 @@
 """An encoder: any network that gives features, as image -> tuple of features, shallow first, at any image size."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,6 +14,11 @@ from atrous.layers.norm import safe_norms
 
 _SIZES: dict[tuple[Any, ...], tuple[int, int]] = {}
 """(least side, grid) of the encoders that this process has measured."""
+
+
+def last_of_each_stride(strides: Sequence[int]) -> dict[int, int]:
+    """For each stride the index of its last features, fine first."""
+    return {stride: index for index, stride in sorted(enumerate(strides), key=lambda entry: entry[1])}
 
 
 class Encoder(nn.Module):
@@ -51,15 +57,29 @@ class Encoder(nn.Module):
             features = [feature[:, :, :h, :w] for feature, (h, w) in zip(features, sides, strict=True)]
         return tuple(features)
 
+    def index_at(self, stride: int) -> int:
+        """Index of the first features at `stride`; ModelError where there are none."""
+        if stride not in self.strides:
+            raise self._lacks(f"some at {stride}")
+        return self.strides.index(stride)
+
     def levels(self) -> tuple[int, ...]:
-        """Indices of the last features of each stride from 4 on, fine first; ModelError when there is no stride 4."""
-        last = {stride: index for index, stride in enumerate(self.strides) if stride >= 4}
+        """Indices of the last features of each stride from 4 on, fine first; ModelError where there are none at 4."""
+        last = {stride: index for stride, index in last_of_each_stride(self.strides).items() if stride >= 4}
         if 4 not in last:
-            raise ModelError(
-                f"encoder {self.name!r} has features at strides {self.strides}, the model needs some at 4 and beyond; "
-                "use another encoder, such as 'resnet50'"
-            )
-        return tuple(last[stride] for stride in sorted(last))
+            raise self._lacks("some at 4 and beyond")
+        return tuple(last.values())
+
+    def skips(self) -> dict[int, int]:
+        """For each stride finer than the deepest the index of its last features, deep first."""
+        *finer, _ = last_of_each_stride(self.strides).items()
+        return dict(reversed(finer))
+
+    def _lacks(self, what: str) -> ModelError:
+        return ModelError(
+            f"encoder {self.name!r} has features at strides {self.strides}, the model needs {what}; "
+            "use another encoder, such as 'resnet50'"
+        )
 
     def _missing(self, side: int) -> int:
         """Pixels to add to a side: up to the least size, and on to the grid."""

@@ -54,9 +54,7 @@ class AttentionUNet(nn.Module):
     def __init__(self, encoder: encoders.Encoder, classes: int, channels: Sequence[int], *, aux: bool = False) -> None:
         super().__init__()
         self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
-        deepest = encoder.strides[-1]
-        last = {stride: index for index, stride in enumerate(encoder.strides) if stride < deepest}
-        self.skips = sorted(last.values(), reverse=True)  # the last features of each stride, deep first
+        self.skips = list(encoder.skips().values())  # deep first
         if len(channels) < len(self.skips):
             raise ModelError(
                 f"encoder {encoder.name!r} has {len(self.skips)} skips and the decoder {len(channels)} widths "

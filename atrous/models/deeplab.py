@@ -127,13 +127,8 @@ class DeepLabV3Plus(nn.Module):
         self, encoder: encoders.Encoder, classes: int, rates: Sequence[int], *, dropout: float, aux: bool = False
     ) -> None:
         super().__init__()
-        if 4 not in encoder.strides:
-            raise ModelError(
-                f"encoder {encoder.name!r} has features at strides {encoder.strides}, deeplabv3plus needs some at 4; "
-                "use another encoder, such as 'resnet50', or deeplabv3"
-            )
         self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
-        self.low_index = encoder.strides.index(4)
+        self.low_index = encoder.index_at(4)
         self.aspp = ASPP(encoder.channels[-1], rates, separable=True, dropout=dropout)
         self.low = conv_bn_relu(encoder.channels[self.low_index], 48, 1)
         self.head = nn.Sequential(separable_conv(256 + 48, 256), separable_conv(256, 256), nn.Conv2d(256, classes, 1))

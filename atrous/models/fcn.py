@@ -132,13 +132,13 @@ class FCN(nn.Module):
         super().__init__()
         self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
         self.head = fcn_head(encoder.channels[-1], classes, dropout)
-        last = {stride: index for index, stride in enumerate(encoder.strides) if stride < encoder.strides[-1]}
-        if missing := [stride for stride in skips if stride not in last]:
+        held = encoder.skips()
+        if missing := [stride for stride in skips if stride not in held]:
             raise ModelError(
                 f"encoder {encoder.name!r} has no skip at stride {missing[0]!r}; its features before the last are at "
-                f"strides {', '.join(map(str, last)) or 'none'}"
+                f"strides {', '.join(map(str, sorted(held))) or 'none'}"
             )
-        self.indices = [last[stride] for stride in sorted(set(skips), reverse=True)]  # deep first
+        self.indices = [held[stride] for stride in sorted(set(skips), reverse=True)]  # deep first
         self.scores = nn.ModuleList(_score(encoder.channels[index], classes) for index in self.indices)
         self.aux = fcn_head(encoder.channels[-2], classes) if aux else None
         safe_norms(self)

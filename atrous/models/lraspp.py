@@ -26,13 +26,8 @@ class LRASPP(nn.Module):
 
     def __init__(self, encoder: encoders.Encoder, classes: int, width: int) -> None:
         super().__init__()
-        if 8 not in encoder.strides:
-            raise ModelError(
-                f"encoder {encoder.name!r} has features at strides {encoder.strides}, lraspp needs some at 8; "
-                "use another encoder, such as 'mobilenetv3_large_100'"
-            )
         self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
-        self.low_index, deep = encoder.strides.index(8), encoder.channels[-1]
+        self.low_index, deep = encoder.index_at(8), encoder.channels[-1]
         self.features = conv_bn_relu(deep, width, 1)
         self.gate = nn.Conv2d(deep, width, 1, bias=False)
         self.low_score = nn.Conv2d(encoder.channels[self.low_index], classes, 1)

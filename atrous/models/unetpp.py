@@ -58,8 +58,7 @@ class UNetPlusPlus(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
-        last = {stride: index for index, stride in enumerate(encoder.strides)}
-        self.levels = [last[stride] for stride in sorted(last)]  # the last features of each stride, the finest first
+        self.levels = list(encoders.last_of_each_stride(encoder.strides).values())
         self.depth = len(self.levels) - 1
         if len(channels) < max(1, self.depth):
             raise ModelError(
