@@ -104,12 +104,16 @@ class Watch:
 
 
 def stage_modules(model: nn.Module, within: bool = False) -> Iterator[nn.Module]:
-    """The modules whose calls are stages; within: of an encoder, whose sequences of sequences are opened too."""
-    for child in model.children():
+    """The modules whose calls are stages; within: of an encoder, whose sequences of sequences are opened too.
+
+    A model may name further containers among its parts in `opened`.
+    """
+    for name, child in model.named_children():
         inner = list(child.children())
         nested = within and len(inner) > 1 and all(isinstance(one, nn.Sequential) for one in (child, *inner))
         encoder = any(hasattr(child, sign) for sign in ("strides", "feature_info"))
-        if isinstance(child, OPENED) or nested or encoder or hasattr(child, "logits_at_stride"):
+        opened = isinstance(child, OPENED) or name in getattr(model, "opened", ())
+        if opened or nested or encoder or hasattr(child, "logits_at_stride"):
             yield from stage_modules(child, within or encoder)
         else:
             yield child

@@ -94,4 +94,4 @@ def test_unet3d_sees_92_or_100_voxels() -> None:
 
 @pytest.mark.parametrize("fc6, pixels", [("largefov", 419), ("7x7", 419), ("4x4", 323)])
 def test_deeplab_v1_sees_419_pixels_at_fc6_and_16_more_by_its_average_pool(fc6: str, pixels: int) -> None:
-    assert fields("deeplabv1", fc6=fc6)["field"] == (pixels + 16, pixels + 16)
+    assert fields("deeplabv1", fc6=fc6)["head.field"] == (pixels + 16, pixels + 16)

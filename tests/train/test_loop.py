@@ -180,7 +180,7 @@ def test_a_finished_run_is_extended_and_that_resumes_too(
     recipe = Recipe.load(tmp_path / "whole" / "recipe.toml")
     assert (recipe.steps, recipe.extended) == (11, ((6, 6),))
     assert load_bundle(whole)[1].recipe["steps"] == 11
-    assert not torch.equal(load_file(whole)["head.weight"], short["head.weight"])
+    assert not torch.equal(load_file(whole)["head.score.weight"], short["head.score.weight"])
     assert same_tensors(killed(monkeypatch, lambda: fit(world, tmp_path / "killed", extend=5), (2,)), whole)
     before = whole.stat().st_mtime_ns
     assert fit(world, tmp_path / "whole", steps=6).stat().st_mtime_ns == before  # the command of before
