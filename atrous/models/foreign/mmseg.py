@@ -16,7 +16,7 @@ beside this torch, so no logits were ever compared.
 Axes: N images, C channels, H x W pixels, s the stride of the head's map, K classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -164,84 +164,50 @@ class SegFormerHead(nn.Module):
         return self.fusion_conv(torch.cat(maps, 1))  # (N, width, H/4, W/4)
 
 
-def mmseg_fcn(
-    classes: int = 21,
-    encoder: str = "resnet50c",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    *,
-    channels: int = 512,
-    align_corners: bool = False,
-    aux: bool = False,
-) -> MMSeg:
-    """mmsegmentation's FCN at stride 8: 47,134,069 parameters on resnet50c with 21 classes."""
-    net = encoders.encoder(encoder, in_channels=in_channels, stride=8, pretrained=pretrained)
-    head = FCNHead(net.channels[-1], channels)
-    return MMSeg(net, head, channels, classes, align_corners=align_corners, aux=aux)
+Head = Callable[[encoders.Encoder, int, bool], nn.Module]
+"""(encoder, channels, align_corners) -> a decode head."""
 
 
-def mmseg_pspnet(
-    classes: int = 21,
-    encoder: str = "resnet50c",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    *,
-    channels: int = 512,
-    align_corners: bool = False,
-    aux: bool = False,
-) -> MMSeg:
-    """mmsegmentation's PSPNet at stride 8: 46,611,829 parameters on resnet50c with 21 classes."""
-    net = encoders.encoder(encoder, in_channels=in_channels, stride=8, pretrained=pretrained)
-    head = PSPHead(net.channels[-1], channels, align_corners)
-    return MMSeg(net, head, channels, classes, align_corners=align_corners, aux=aux)
+def _on_resnet(name: str, title: str, stride: int, parameters: int, head: Head) -> Callable[..., MMSeg]:
+    """The builder `name`: a head on an encoder of `stride`; parameters: with every default."""
+
+    def build(
+        classes: int = 21,
+        encoder: str = "resnet50c",
+        in_channels: int = 3,
+        pretrained: bool | str | Path = False,
+        *,
+        channels: int = 512,
+        align_corners: bool = False,
+        aux: bool = False,
+    ) -> MMSeg:
+        net = encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained)
+        decode_head = head(net, channels, align_corners)
+        return MMSeg(net, decode_head, channels, classes, align_corners=align_corners, aux=aux)
+
+    build.__name__ = build.__qualname__ = name
+    build.__doc__ = (
+        f"mmsegmentation's {title} at stride {stride}: {parameters:,} parameters on resnet50c with 21 classes."
+    )
+    return build
 
 
-def mmseg_deeplabv3(
-    classes: int = 21,
-    encoder: str = "resnet50c",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    *,
-    channels: int = 512,
-    align_corners: bool = False,
-    aux: bool = False,
-) -> MMSeg:
-    """mmsegmentation's DeepLab v3 at stride 8: 65,749,365 parameters on resnet50c with 21 classes."""
-    net = encoders.encoder(encoder, in_channels=in_channels, stride=8, pretrained=pretrained)
-    head = ASPPHead(net.channels[-1], channels, 0, align_corners)
-    return MMSeg(net, head, channels, classes, align_corners=align_corners, aux=aux)
-
-
-def mmseg_deeplabv3plus(
-    classes: int = 21,
-    encoder: str = "resnet50c",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    *,
-    channels: int = 512,
-    align_corners: bool = False,
-    aux: bool = False,
-) -> MMSeg:
-    """mmsegmentation's DeepLab v3+ at stride 8: 41,226,213 parameters on resnet50c with 21 classes."""
-    net = encoders.encoder(encoder, in_channels=in_channels, stride=8, pretrained=pretrained)
-    head = ASPPHead(net.channels[-1], channels, net.channels[net.levels()[0]], align_corners)
-    return MMSeg(net, head, channels, classes, align_corners=align_corners, aux=aux)
-
-
-def mmseg_upernet(
-    classes: int = 21,
-    encoder: str = "resnet50c",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    *,
-    channels: int = 512,
-    align_corners: bool = False,
-    aux: bool = False,
-) -> MMSeg:
-    """mmsegmentation's UPerNet at stride 32: 64,051,573 parameters on resnet50c with 21 classes."""
-    net = encoders.encoder(encoder, in_channels=in_channels, pretrained=pretrained)
-    head = UPerHead([net.channels[index] for index in net.levels()], channels, align_corners)
-    return MMSeg(net, head, channels, classes, align_corners=align_corners, aux=aux)
+mmseg_fcn = _on_resnet("mmseg_fcn", "FCN", 8, 47_134_069, lambda net, width, corners: FCNHead(net.channels[-1], width))
+mmseg_pspnet = _on_resnet(
+    "mmseg_pspnet", "PSPNet", 8, 46_611_829, lambda net, width, corners: PSPHead(net.channels[-1], width, corners)
+)
+mmseg_deeplabv3 = _on_resnet(
+    "mmseg_deeplabv3", "DeepLab v3", 8, 65_749_365,
+    lambda net, width, corners: ASPPHead(net.channels[-1], width, 0, corners),
+)  # fmt: skip
+mmseg_deeplabv3plus = _on_resnet(
+    "mmseg_deeplabv3plus", "DeepLab v3+", 8, 41_226_213,
+    lambda net, width, corners: ASPPHead(net.channels[-1], width, net.channels[net.levels()[0]], corners),
+)  # fmt: skip
+mmseg_upernet = _on_resnet(
+    "mmseg_upernet", "UPerNet", 32, 64_051_573,
+    lambda net, width, corners: UPerHead([net.channels[index] for index in net.levels()], width, corners),
+)  # fmt: skip
 
 
 def mmseg_segformer(
