@@ -134,7 +134,7 @@ class ASPPHead(nn.Module):
 
 
 class UPerHead(nn.Module):
-    """PSPNet's head on the last features, laterals summed top-down, a 3x3 each, fused at stride 4."""
+    """PSPNet's head on the last features, laterals summed top-down, 3x3s, fused at stride 4."""
 
     def __init__(self, channels: Sequence[int], width: int, align_corners: bool) -> None:
         super().__init__()
