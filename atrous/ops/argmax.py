@@ -1,34 +1,51 @@
-"""Labels straight from low-resolution logits: linear upsampling and argmax in one pass, no (K, H, W) tensor.
+"""Labels straight from low-resolution logits: resizing and argmax in one pass, no (K, H, W) tensor.
 
-Each output row needs two rows of logits, lerped once into a band (K, w). Where the width is a whole multiple of w, all
-pixels of one phase x mod scale share their two weights, so that eight neighbouring cells are lerped and compared as one
-vector, class by class (`_by_phase`). Any other width, and corners that are aligned, take eight classes as one vector,
-pixel by pixel (`_by_pixel`). Ties go to the lowest class. On other devices than the CPU plain torch does the same, a
-band of classes at a time.
+A label map has a byte a pixel, full-size logits have 4 K. Writing and reading those takes most of
+the time of `interpolate(...).argmax(1)`, so they are never made: `argmax_kernels` computes each row
+from the two rows of logits around it. On devices other than the CPU torch does the same, a few
+classes at a time. Of equal logits the lowest class wins.
 """
 
 import numpy as np
 import torch
 
-from atrous.ops.argmax_kernels import _all_by_phase, _all_by_pixel, _by_phase, _by_pixel
+from atrous.ops.argmax_kernels import SLOTS, Phases, Taps, all_by_phase, all_by_pixel, by_phase, by_pixel
 from atrous.ops.openmp import split_rows
 from atrous.ops.resize import resize
 from atrous.ops.vectors import WIDTH, padded
 
 BAND = 48_000
-"""Numbers of a band that stay in the second cache."""
+"""Numbers of a band (one row of all classes) that stay in the second cache."""
 
 Crop = tuple[int, int, int, int]
+"""(top, left, height, width), in pixels of the resized logits."""
 
 
 def upsample_argmax(
     logits: torch.Tensor, size: tuple[int, ...], *, align_corners: bool = False, crop: Crop | None = None
 ) -> torch.Tensor:
-    """The class of every pixel of linearly resized logits: (N, K, h, w) -> (N, H, W) uint8 (uint16 when K > 256).
+    """The class of every pixel of linearly resized logits.
 
-    size: (H, W) of the resized logits; crop: (top, left, height, width) of the part wanted, counted in resized pixels.
-    Volumes, (N, K, d, h, w) and (D, H, W), are resized trilinearly -> (N, D, H, W); they take no crop.
-    Equals `interpolate(logits, size, mode="bilinear", align_corners=...).argmax(1)` apart from ties at rounding.
+    Equals `interpolate(logits, size, mode="bilinear", align_corners=...).argmax(1)`, apart from
+    ties at rounding.
+
+    Args:
+        logits: (N, K, h, w), any floating type and device; or (N, K, d, h, w) of volumes.
+        size: (H, W) in pixels that logits are resized to; (D, H, W) of volumes, trilinearly.
+        align_corners: as in torch; False everywhere but for networks trained otherwise.
+        crop: (top, left, height, width) of the part that is wanted, in pixels of the resized
+            logits. Not for volumes.
+
+    Returns:
+        (N, H, W) or (N, D, H, W), uint8, uint16 when K > 256; with a crop (N, height, width).
+
+    Raises:
+        ValueError: an axis is empty, the numbers of axes differ, or the crop leaves the picture.
+
+    Example:
+        >>> import torch
+        >>> upsample_argmax(torch.tensor([[[[0.0, 1]], [[1, 0]]]]), (1, 4))
+        tensor([[[1, 1, 0, 0]]], dtype=torch.uint8)
     """
     return _upsample(logits, size, align_corners, crop, confident=False)[0]
 
@@ -36,7 +53,23 @@ def upsample_argmax(
 def upsample_confidence(
     logits: torch.Tensor, size: tuple[int, ...], *, align_corners: bool = False, crop: Crop | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The labels of `upsample_argmax`, and the probability of each, its softmax in 0..1, float32 of the same shape."""
+    """The labels of `upsample_argmax`, and how probable each is.
+
+    Args:
+        logits, size, align_corners, crop: as for `upsample_argmax`.
+
+    Returns:
+        The labels, and the softmax of each pixel's label, in 1/K..1, float32 of the same shape.
+
+    Raises:
+        ValueError: as `upsample_argmax`.
+
+    Example:
+        >>> import torch
+        >>> labels, confidence = upsample_confidence(torch.tensor([[[[0.0]], [[2.0]]]]), (1, 2))
+        >>> labels.tolist(), [round(p, 3) for p in confidence[0, 0].tolist()]
+        ([[[1, 1]]], [0.881, 0.881])
+    """
     return _upsample(logits, size, align_corners, crop, confident=True)
 
 
@@ -48,9 +81,24 @@ def upsample_threshold(
     align_corners: bool = False,
     crop: Crop | None = None,
 ) -> torch.Tensor:
-    """Where the sigmoid of linearly resized logits is over `threshold`: (N, K, h, w) -> (N, K, H, W) bool, multilabel.
+    """Masks of multilabel logits: where the sigmoid of linearly resized logits is over a threshold.
 
-    threshold: in 0..1, or (K,) of them. One class at a time: no (K, H, W) tensor of floats.
+    Classes are resized one at a time: there is no (K, H, W) tensor of floats.
+
+    Args:
+        logits, size, align_corners, crop: as for `upsample_argmax`.
+        threshold: probability in 0..1, one number or (K,) of them.
+
+    Returns:
+        (N, K, H, W) or (N, K, D, H, W) bool.
+
+    Raises:
+        ValueError: as `upsample_argmax`.
+
+    Example:
+        >>> import torch
+        >>> upsample_threshold(torch.tensor([[[[-1.0, 1]]]]), (1, 4), 0.3)
+        tensor([[[[False,  True,  True,  True]]]])
     """
     _check(logits, size, crop)
     levels = torch.as_tensor(threshold, dtype=torch.float32).logit().expand(logits.shape[1]).to(logits.device)
@@ -64,6 +112,7 @@ def upsample_threshold(
 def _upsample(
     logits: torch.Tensor, size: tuple[int, ...], align_corners: bool, crop: Crop | None, confident: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
+    """Labels and their probabilities; these are empty unless `confident`."""
     _check(logits, size, crop)
     dtype = torch.uint8 if logits.shape[1] <= 256 else torch.uint16
     if logits.device.type != "cpu":
@@ -76,8 +125,8 @@ def _upsample(
         if one.ndim == 3:
             _plane(one, (size[0], size[1]), align_corners, crop, label, sure)
             continue
-        below, above, weights = _taps(one.shape[1], size[0], align_corners, 0, size[0])
-        for z, (a, b, t) in enumerate(zip(below, above, weights, strict=True)):
+        # A trilinear resize is a bilinear one of lerped planes.
+        for z, (a, b, t) in enumerate(zip(*_taps(one.shape[1], size[0], align_corners, 0, size[0]), strict=True)):
             slab = one[:, a] + t * (one[:, b] - one[:, a])  # (K, h, w)
             _plane(slab, (size[1], size[2]), align_corners, None, label[z], sure[z] if confident else sure)
     return torch.from_numpy(labels), torch.from_numpy(confidence)
@@ -94,7 +143,10 @@ def _check(logits: torch.Tensor, size: tuple[int, ...], crop: Crop | None) -> No
         return
     top, left, height, width = crop
     if axes != 2 or min(crop) < 0 or top + height > size[0] or left + width > size[1]:
-        raise ValueError(f"crop {crop} leaves the resized logits of size {tuple(size)}")
+        raise ValueError(
+            f"crop {crop} does not fit resized logits of size {tuple(size)}; expected (top, left, height, width) "
+            "inside them, and two axes"
+        )
 
 
 def _shape(size: tuple[int, ...], crop: Crop | None) -> tuple[int, ...]:
@@ -113,46 +165,51 @@ def _plane(
     labels: np.ndarray,
     confidence: np.ndarray,
 ) -> None:
-    """(K, h, w) -> labels (H, W), and their probabilities where `confidence` is not empty, both written in place."""
+    """(K, h, w) -> labels, and their probabilities unless `confidence` is empty; both in place."""
     classes, h, w = logits.shape
     top, left, height, width = crop or (0, 0, *size)
     rows = _taps(h, size[0], align_corners, top, height)
     if size[1] % w == 0 and not align_corners:
-        offsets, weights, places = _phases(size[1] // w)
+        # A tile is as wide as the cache allows, in whole vectors, and never wider than the logits.
         tile = max(WIDTH, min(padded(w), BAND // classes // WIDTH * WIDTH))
-        source = np.ascontiguousarray(logits)
-        split_rows(_by_phase, _all_by_phase, source, *rows, offsets, weights, places, tile, left, labels, confidence)
+        source, phases = np.ascontiguousarray(logits), _phases(size[1] // w)
+        split_rows(height, by_phase, all_by_phase, source, rows, phases, tile, left, labels, confidence)
     else:
         source = np.full((h, w, padded(classes)), np.finfo(np.float32).min, np.float32)
         source[:, :, :classes] = logits.transpose(1, 2, 0)
         columns = _taps(w, size[1], align_corners, left, width)
-        split_rows(_by_pixel, _all_by_pixel, source, *rows, *columns, labels, confidence)
+        split_rows(height, by_pixel, all_by_pixel, source, rows, columns, labels, confidence)
 
 
-def _taps(n: int, size: int, align_corners: bool, start: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per output position: lower and upper source index and the weight of the upper one, in torch's convention."""
+def _taps(n: int, size: int, align_corners: bool, start: int, count: int) -> Taps:
+    """Positions start..start + count - 1 of `size` that n cells are resized to, by torch's convention.
+
+    In float32 and in torch's order of operations: another rounding would move labels at ties.
+    """
     index = np.arange(start, start + count, dtype=np.float32)
     if align_corners:
         centre = index * np.float32((n - 1) / (size - 1) if size > 1 else 0)
     else:
         centre = np.maximum((index + np.float32(0.5)) * np.float32(n / size) - np.float32(0.5), 0)
     low = np.minimum(centre.astype(np.int64), n - 1)
-    return low, np.minimum(low + 1, n - 1), (centre - low).astype(np.float32)
+    return Taps(low, np.minimum(low + 1, n - 1), (centre - low).astype(np.float32))
 
 
-def _phases(scale: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per slot: whether it lerps from the cell before (0) or its own (1) on, by how much; and the slot of each phase.
+def _phases(scale: int) -> Phases:
+    """The slots of a whole scale: first the phases left of a cell's centre, then the others.
 
-    Slots come in pairs that start at the same cell, and in fours; a phase fills two of them where it stays alone.
+    The kernel works on four slots at a time, two and two of which start at the same cell. So the
+    last phase of a side that has an odd number of them fills two slots, and slots are repeated
+    until there are whole fours: computing a phase twice is cheaper than asking whether to.
     """
     positions = (np.arange(scale) + 0.5) / scale
     slots: list[int] = []
     for side in (np.flatnonzero(positions < 0.5), np.flatnonzero(positions >= 0.5)):
         slots += [*side, *side[len(side) - len(side) % 2 :]]
-    slots += slots[: -len(slots) % 4]
+    slots += slots[: -len(slots) % SLOTS]
     places = np.array([slots.index(phase) for phase in range(scale)])
-    offsets = (positions[slots] >= 0.5).astype(np.uint64)
-    return offsets, (positions[slots] + 0.5 - offsets).astype(np.float32), places
+    starts = (positions[slots] >= 0.5).astype(np.uint64)
+    return Phases(starts, (positions[slots] + 0.5 - starts).astype(np.float32), places)
 
 
 def _by_classes(
@@ -163,7 +220,7 @@ def _by_classes(
     confident: bool,
     budget: int = 1 << 26,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same in plain torch on any device, a band of classes at a time: at most `budget` values exist at once."""
+    """The same in torch on any device, some classes at a time: at most `budget` numbers at once."""
     step = max(1, budget // int(np.prod(size)))
     best = label = total = None
     for first in range(0, logits.shape[1], step):

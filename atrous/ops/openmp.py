@@ -1,4 +1,8 @@
-"""Rows of a picture divided among threads: torch's own where numba shares OpenMP with it, else a team of ours."""
+"""Rows of a picture divided among threads: torch's own, or a team of ours where numba lacks OpenMP.
+
+A network has just run when these kernels start, and torch's threads are still awake from it. More
+threads beside them would share the cores and make both slower.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,23 +13,31 @@ import torch
 
 from atrous.ops.threads import Team, available
 
-try:  # torch's own threads, still awake from the network; others would share the cores with them
+try:
     from numba.np.ufunc import omppool  # type: ignore[attr-defined]  # noqa: F401
 
     OPENMP = True
     numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]  # type: ignore[attr-defined]
-except ImportError:  # numba's own layer aborts the process under concurrent calls
+except ImportError:  # numba's own layer aborts the process when two threads call it at once
     OPENMP = False
 
 
-def split_rows(kernel: Callable[..., None], parallel: Callable[..., None], *arguments: Any) -> None:
-    """The kernel on equal parts of the rows, one a thread: as many as torch has."""
-    threads, height = torch.get_num_threads(), len(arguments[1])
+def split_rows(rows: int, kernel: Callable[..., None], parallel: Callable[..., None], *arguments: Any) -> None:
+    """Run a kernel on `rows` rows, in equal parts, with as many threads as torch has.
+
+    Args:
+        rows: number of rows.
+        kernel: called as kernel(*arguments, first, last); for the team of threads.
+        parallel: called as parallel(*arguments, bounds), a `prange` over the same kernel; for OpenMP.
+        arguments: what both get first.
+    """
+    threads = torch.get_num_threads()
     if not OPENMP:
         with Team(min(available(), threads)) as team:
-            team.split(height, kernel, *arguments)
+            team.split(rows, kernel, *arguments)
         return
     numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
-    parallel(*arguments, np.linspace(0, height, min(threads, height) + 1).astype(np.int64))
-    if torch.get_num_threads() != threads:  # numba's first launch sets OpenMP's count, which is torch's too
+    parallel(*arguments, np.linspace(0, rows, min(threads, rows) + 1).astype(np.int64))
+    # Numba's first launch sets OpenMP's number of threads, which is torch's too.
+    if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
