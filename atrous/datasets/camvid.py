@@ -18,9 +18,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from atrous.datasets import layout
+from atrous.datasets import plain_pairs
 from atrous.datasets.colours import distinct, values_of
-from atrous.datasets.tree import SPLITS, Readers, Source, folders_in, image_file, size_of_file, some_picture
+from atrous.datasets.folder import SPLITS, Readers, Source, folders_in, image_file, size_of_file, some_picture
 from atrous.errors import DataError
 from atrous.labels import CAMVID11, Colour, LabelSet
 
@@ -70,7 +70,7 @@ def read(root: Path) -> Source:
     """The pairs of each split; in the colour form, masks are translated."""
     source = Source("camvid", recognise(root) or "", root, {})
     for split, (images, masks) in _folders(root).items():
-        matching = layout.match(images, masks)
+        matching = plain_pairs.match(images, masks)
         source.splits[split] = matching.pairs
         source.lone_images.extend(matching.lone_images)
         source.lone_masks.extend(matching.lone_masks)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from atrous.datasets.tree import SPLITS, Pair, Readers, Source, image_file, mask_file, size_of_file
+from atrous.datasets.folder import SPLITS, Pair, Readers, Source, image_file, mask_file, size_of_file
 from atrous.errors import DataError
 from atrous.io import is_picture
 from atrous.labels import CITYSCAPES19

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from atrous.datasets.tree import Pair, Source, mask_file
+from atrous.datasets.folder import Pair, Source, mask_file
 from atrous.errors import DataError
 from atrous.io import mask_palette
 from atrous.labels import LabelSet

@@ -18,8 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from atrous.datasets import shapes
-from atrous.datasets.rle import decode_counts, runs_of
-from atrous.datasets.tree import (
+from atrous.datasets.folder import (
     Pair,
     Readers,
     Source,
@@ -30,6 +29,7 @@ from atrous.datasets.tree import (
     size_of_file,
     split_of,
 )
+from atrous.datasets.rle import decode_counts, runs_of
 from atrous.errors import DataError
 from atrous.labels import LabelSet
 

@@ -10,7 +10,7 @@ Source: github.com/nightrome/cocostuff, README and labels.txt. Eleven of the 182
 
 from pathlib import Path
 
-from atrous.datasets.tree import Pair, Source, folders_in, split_of
+from atrous.datasets.folder import Pair, Source, folders_in, split_of
 from atrous.io.paths import pictures_below
 from atrous.labels import LabelSet
 

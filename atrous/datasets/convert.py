@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from atrous.datasets.classes import Progress, find_classes
-from atrous.datasets.tree import Pair, Source, image_file, mask_file
+from atrous.datasets.folder import Pair, Source, image_file, mask_file
 from atrous.errors import DataError
 from atrous.io import is_mapped, is_picture, write_values
 from atrous.labels import LabelSet

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from atrous.datasets.colours import distinct, values_of
-from atrous.datasets.tree import Pair, Readers, Source, image_file, size_of_file, split_of
+from atrous.datasets.folder import Pair, Readers, Source, image_file, size_of_file, split_of
 from atrous.errors import DataError
 from atrous.io.paths import pictures_below
 from atrous.labels import Colour, LabelSet

@@ -10,8 +10,8 @@ The test images have no labels and are left out. nnU-Net v1's copies (`liver_1_0
 
 from pathlib import Path
 
+from atrous.datasets.folder import Pair, Readers, Source, load_json
 from atrous.datasets.nnunet import FIRST, Channels, labels_of, mask_of
-from atrous.datasets.tree import Pair, Readers, Source, load_json
 from atrous.errors import DataError
 from atrous.io.volumes import VOLUME_SUFFIXES, is_volume
 

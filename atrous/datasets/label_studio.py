@@ -16,9 +16,9 @@ from urllib.parse import parse_qs, unquote, urlparse
 
 import numpy as np
 
+from atrous.datasets.folder import Pair, Readers, Source, checked_size, image_file, load_json, size_of_file
 from atrous.datasets.rle import decode_brush
 from atrous.datasets.shapes import fill, points_of
-from atrous.datasets.tree import Pair, Readers, Source, checked_size, image_file, load_json, size_of_file
 from atrous.errors import DataError
 from atrous.io import IMAGE_SUFFIXES, image_size
 from atrous.io.paths import pictures_below

@@ -20,9 +20,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from atrous.datasets import layout
-from atrous.datasets.shapes import is_outside
-from atrous.datasets.tree import (
+from atrous.datasets import plain_pairs
+from atrous.datasets.folder import (
     SPLITS,
     Pair,
     Readers,
@@ -33,6 +32,7 @@ from atrous.datasets.tree import (
     load_json,
     size_of_file,
 )
+from atrous.datasets.shapes import is_outside
 from atrous.errors import DataError, nearest
 from atrous.io import IMAGE_SUFFIXES, image_size, is_picture
 from atrous.io.paths import files_below, pictures_below
@@ -106,7 +106,7 @@ def _paste(packed: str, points: list[tuple[float, ...]], height: int, width: int
 def recognise(root: Path) -> str | None:
     """A JSON file of shapes in the folder or one below it, where there are no masks already."""
     file = next(filter(None, map(_some_json, _folders(root).values())), None)
-    if file is None or not _is_labelme(file) or layout.has_masks(root):
+    if file is None or not _is_labelme(file) or plain_pairs.has_masks(root):
         return None
     return f"{file.relative_to(root)} holds shapes as labelme writes them"
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from atrous.datasets.tree import Pair, Readers, Source, load_json, mask_file
+from atrous.datasets.folder import Pair, Readers, Source, load_json, mask_file
 from atrous.errors import DataError
 from atrous.io import IMAGE_SUFFIXES, image_size, read_image
 from atrous.io.volumes import is_volume, read_labels, read_volume, volume_size

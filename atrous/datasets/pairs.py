@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from atrous.datasets.classes import Progress, find_classes
-from atrous.datasets.source import open_source
-from atrous.datasets.tree import FILES, Pair, Readers, image_file
+from atrous.datasets.folder import FILES, Pair, Readers, image_file
+from atrous.datasets.layouts import open_source
 from atrous.errors import DataError
 from atrous.io.images import read_reduced
 from atrous.labels import LabelSet
@@ -230,7 +230,7 @@ def open_dataset(
     progress: Progress | None = None,
     cache_mb: float = 1024,
 ) -> DataSet:
-    """Open a folder of one of the layouts (`datasets.source`; `find_classes` has how its classes are found).
+    """Open a folder of one of the layouts (`datasets.layouts`; `find_classes` has how its classes are found).
 
     labels: the classes, where they are known (those of a trained model); nothing is looked for then.
     holdout: where there is no `val`, this share of the training pairs becomes it: those whose stems have the smallest

@@ -10,7 +10,7 @@ Source: docs.roboflow.com, export formats.
 import csv
 from pathlib import Path
 
-from atrous.datasets.tree import SPLITS, Pair, Source, folders_in
+from atrous.datasets.folder import SPLITS, Pair, Source, folders_in
 from atrous.errors import DataError
 from atrous.io.paths import pictures_below
 from atrous.labels import LabelSet

@@ -13,7 +13,7 @@ there is no train.txt.
 import re
 from pathlib import Path
 
-from atrous.datasets.tree import Pair, Source
+from atrous.datasets.folder import Pair, Source
 from atrous.errors import DataError
 from atrous.io.paths import pictures_below
 from atrous.labels import VOC21, LabelSet

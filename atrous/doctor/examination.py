@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from atrous.datasets.classes import without
+from atrous.datasets.folder import Pair, Source
+from atrous.datasets.layouts import open_source
 from atrous.datasets.pairs import hold_out
-from atrous.datasets.source import open_source
-from atrous.datasets.tree import Pair, Source
 from atrous.doctor.balance import class_counts, find_empty, find_imbalance
 from atrous.doctor.copies import find_copies
 from atrous.doctor.findings import Finding, in_order

@@ -8,7 +8,7 @@ from zlib import crc32
 import cv2
 import numpy as np
 
-from atrous.datasets.tree import Pair, Source, image_file, mask_file
+from atrous.datasets.folder import Pair, Source, image_file, mask_file
 from atrous.doctor.colours import Colours, colours_of
 from atrous.doctor.fit import Fit, fit_of
 from atrous.errors import DataError

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from atrous.datasets.convert import convert
-from atrous.datasets.tree import Pair, Readers, Source
+from atrous.datasets.folder import Pair, Readers, Source
 from atrous.doctor.cures import Cure, Grey
 from atrous.doctor.examination import Examination, Progress
 from atrous.errors import DataError

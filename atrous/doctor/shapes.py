@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
-from atrous.datasets.tree import Source
+from atrous.datasets.folder import Source
 from atrous.doctor.cures import Grey, Orient, Resize
 from atrous.doctor.findings import Finding, number
 from atrous.doctor.look import Look

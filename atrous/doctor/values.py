@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from atrous.datasets.classes import gap_free, without
-from atrous.datasets.tree import Source, mask_file
+from atrous.datasets.folder import Source, mask_file
 from atrous.doctor.cures import exchange
 from atrous.doctor.findings import Severity, number
 from atrous.doctor.look import Look

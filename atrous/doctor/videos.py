@@ -13,8 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from atrous.datasets.layout import IMAGE_FOLDERS
-from atrous.datasets.tree import SPLITS
+from atrous.datasets.folder import SPLITS
+from atrous.datasets.plain_pairs import IMAGE_FOLDERS
 from atrous.doctor.copies import BY_HASH, unit
 from atrous.doctor.findings import Finding
 from atrous.doctor.look import Look

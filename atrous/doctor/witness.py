@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from atrous.datasets.tree import Pair
+from atrous.datasets.folder import Pair
 from atrous.doctor.balance import find_empty, find_imbalance
 from atrous.doctor.copies import find_copies
 from atrous.doctor.findings import Finding, in_order

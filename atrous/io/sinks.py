@@ -12,7 +12,7 @@ import numpy as np
 
 from atrous.errors import DataError
 from atrous.io.paths import VIDEO_SUFFIXES, is_zarr
-from atrous.io.sources import Source, is_mapped, need, there
+from atrous.io.pictures import Source, is_mapped, need, there
 from atrous.labels import LabelSet
 
 BLOCK = 256

@@ -7,7 +7,7 @@ import numpy as np
 
 from atrous.errors import DataError
 from atrous.io.images import damage_as_data_error, open_file
-from atrous.io.sources import need
+from atrous.io.pictures import need
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from atrous.datasets.classes import Progress
-from atrous.datasets.tree import Pair, Source, load_json
+from atrous.datasets.folder import Pair, Source, load_json
 from atrous.errors import DataError
 from atrous.io.volumes import volume_spacing
 

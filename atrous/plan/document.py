@@ -12,7 +12,7 @@ import torch
 
 from atrous.datasets import DataSet, open_dataset, open_source
 from atrous.datasets.classes import Progress
-from atrous.datasets.tree import Source
+from atrous.datasets.folder import Source
 from atrous.models import MODELS
 from atrous.plan.cases import cases_of, channel_names
 from atrous.plan.medical import plan_volumes

@@ -1,6 +1,6 @@
 """What a layout makes of a folder: pairs of images and labels by split, and how their values are read.
 
-A layout is one file of this package with two functions, `recognise(root)` and `read(root)`; `datasets.source` has the
+A layout is one file of this package with two functions, `recognise(root)` and `read(root)`; `datasets.layouts` has the
 list of them.
 """
 

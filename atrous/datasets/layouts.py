@@ -17,12 +17,12 @@ from atrous.datasets import (
     geotiff,
     label_studio,
     labelme,
-    layout,
     nnunet,
+    plain_pairs,
     roboflow,
     voc,
 )
-from atrous.datasets.tree import Layout, Pair, Source
+from atrous.datasets.folder import Layout, Pair, Source
 from atrous.errors import DataError
 from atrous.io import no_such_path
 
@@ -42,7 +42,7 @@ LAYOUTS: dict[str, Layout] = {
     "label_studio": Layout(label_studio.recognise, label_studio.read, label_studio.LACKS),
     "labelme": Layout(labelme.recognise, labelme.read, labelme.LACKS),
     "geotiff": Layout(geotiff.recognise, geotiff.read, geotiff.LACKS),
-    "pairs": Layout(layout.recognise, layout.read, layout.EXPECTED),
+    "pairs": Layout(plain_pairs.recognise, plain_pairs.read, plain_pairs.EXPECTED),
 }
 ORDER = ("train", "val", "test")
 
@@ -57,7 +57,7 @@ def open_source(root: Path | str) -> Source:
     if not root.exists():
         raise no_such_path(root)
     if not root.is_dir():
-        raise DataError(f"{root}: a file where a folder is expected; give the folder that holds {layout.EXPECTED}")
+        raise DataError(f"{root}: a file where a folder is expected; give the folder that holds {plain_pairs.EXPECTED}")
     for form in LAYOUTS.values():
         if form.recognise(root):
             source = form.read(root)
@@ -77,9 +77,9 @@ def find_pairs(root: Path | str) -> dict[str, list[Pair]]:
 def _no_layout(root: Path) -> DataError:
     names = sorted(child.name for child in root.iterdir() if not child.name.startswith("."))
     if not names:
-        return DataError(f"{root}: an empty folder; expected {layout.EXPECTED}")
-    if parent := layout.whole(root):
+        return DataError(f"{root}: an empty folder; expected {plain_pairs.EXPECTED}")
+    if parent := plain_pairs.whole(root):
         return DataError(f"{root}: one half of a data set; give the folder that holds both, {parent}")
     shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
     others = "".join(f"; {name}: {form.lacks}" for name, form in LAYOUTS.items() if name != "pairs")
-    return DataError(f"{root}: no images and masks here (it holds {shown}); expected {layout.EXPECTED}{others}")
+    return DataError(f"{root}: no images and masks here (it holds {shown}); expected {plain_pairs.EXPECTED}{others}")

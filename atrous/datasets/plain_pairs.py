@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from atrous.datasets.tree import SPLITS, Pair, Source, folders_in, some_picture
+from atrous.datasets.folder import SPLITS, Pair, Source, folders_in, some_picture
 from atrous.errors import DataError
 from atrous.io.paths import pictures_below
 

@@ -9,7 +9,7 @@ from make_layouts import MAKERS
 
 from atrous.datasets import LAYOUTS, open_dataset, open_source
 from atrous.datasets.convert import convert, names
-from atrous.datasets.tree import Pair
+from atrous.datasets.folder import Pair
 from atrous.errors import DataError
 from atrous.io import read_mask
 from atrous.labels import ADE150, CAMVID11, CITYSCAPES19, VOC21, LabelSet

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from atrous.errors import DataError
-from atrous.io import ArraySource, LabelWriter, open_source, read_image, read_mask, sources, strips, target_of
+from atrous.io import ArraySource, LabelWriter, open_source, pictures, read_image, read_mask, strips, target_of
 from atrous.io.tiff import decode_rows, read_tags
 from atrous.labels import LabelSet
 
@@ -39,7 +39,7 @@ def test_rows_of_a_tiff_are_those_of_the_whole(
     pixels = RNG.integers(0, np.iinfo(dtype).max, (53, 45, 3), dtype)
     stored = pixels.transpose(2, 0, 1) if form.get("planarconfig") else pixels
     tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", **form)
-    monkeypatch.setattr(sources, "HELD_PIXELS", 100)
+    monkeypatch.setattr(pictures, "HELD_PIXELS", 100)
     source = open_source(tmp_path / "a.tif")
     assert not isinstance(source, ArraySource)
     assert source.shape == (53, 45, 3)
@@ -54,7 +54,7 @@ def test_a_large_tiff_of_the_other_byte_order_is_one_sentence(tmp_path: Path) ->
 
 
 def test_grey_tiff_and_arrays_by_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "HELD_PIXELS", 100)
+    monkeypatch.setattr(pictures, "HELD_PIXELS", 100)
     pixels = RNG.integers(0, 255, (40, 31), np.uint8)
     tifffile.imwrite(tmp_path / "grey.tif", pixels, compression="zlib", rowsperstrip=8)
     np.save(tmp_path / "a.npy", pixels.astype(np.float64))
@@ -84,7 +84,7 @@ def test_no_row_is_read_twice_and_strips_overlap(tmp_path: Path) -> None:
 
 
 def test_a_tiff_that_is_cut_short_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "HELD_PIXELS", 100)
+    monkeypatch.setattr(pictures, "HELD_PIXELS", 100)
     for name, form in (("raw.tif", {}), ("packed.tif", {"compression": "zlib", "rowsperstrip": 8})):
         pixels = RNG.integers(0, 255, (64, 64, 3), np.uint8)
         tifffile.imwrite(tmp_path / name, pixels, photometric="rgb", **form)
