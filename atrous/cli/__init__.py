@@ -113,10 +113,10 @@ def check(
         from atrous.datasets.convert import convert
 
         with Bar(console, "convert", 0) as bar:
-            convert(found.source, out, bar.at, labels=found.labels if classes else None)
+            convert(found.folder, out, bar.at, labels=found.labels if classes else None)
         document["converted"] = str(out)
         if not as_json:
-            print(f"wrote {out}: {len(found.looks)} pairs from the layout {found.source.layout}")
+            print(f"wrote {out}: {len(found.looks)} pairs from the layout {found.folder.layout}")
     if as_json:
         print(json.dumps(document, indent=1))
     if failed:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from atrous.datasets import plain_pairs
-from atrous.datasets.folder import Source, some_picture
+from atrous.datasets.folder import Folder, some_picture
 from atrous.labels import ADE150
 
 LACKS = "images/training/ADE_train_*.jpg and annotations/training/"
@@ -30,7 +30,7 @@ def recognise(root: Path) -> str | None:
     return None
 
 
-def read(root: Path) -> Source:
+def read(root: Path) -> Folder:
     """Plain pairs with ADE20K's classes."""
     note = "mask value 0 is `other` and ignored, 1..150 are the classes"
     plain = plain_pairs.read(root)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from atrous.datasets import plain_pairs
 from atrous.datasets.colours import distinct, values_of
-from atrous.datasets.folder import SPLITS, Readers, Source, folders_in, image_file, size_of_file, some_picture
+from atrous.datasets.folder import SPLITS, Folder, Readers, folders_in, image_file, size_of_file, some_picture
 from atrous.errors import DataError
 from atrous.labels import CAMVID11, Colour, LabelSet
 
@@ -66,20 +66,20 @@ def recognise(root: Path) -> str | None:
     return f"{images.name}/ and {masks.name}/ are those of CamVid" if masks.name == "LabeledApproved_full" else None
 
 
-def read(root: Path) -> Source:
+def read(root: Path) -> Folder:
     """The pairs of each split; in the colour form, masks are translated."""
-    source = Source("camvid", recognise(root) or "", root, {})
+    folder = Folder("camvid", recognise(root) or "", root, {})
     for split, (images, masks) in _folders(root).items():
         matching = plain_pairs.match(images, masks)
-        source.splits[split] = matching.pairs
-        source.lone_images.extend(matching.lone_images)
-        source.lone_masks.extend(matching.lone_masks)
-        source.doubles.extend(matching.doubles)
+        folder.splits[split] = matching.pairs
+        folder.lone_images.extend(matching.lone_images)
+        folder.lone_masks.extend(matching.lone_masks)
+        folder.doubles.extend(matching.doubles)
     if next(iter(_folders(root).values()))[1].name.endswith("annot"):
-        return replace(source, labels=CAMVID11)
+        return replace(folder, labels=CAMVID11)
     labels, table, note = classes_of(_table(root))
     readers = Readers(image_file, partial(values_of, table=table), size_of_file)
-    return replace(source, labels=labels, readers=readers, notes=[note])
+    return replace(folder, labels=labels, readers=readers, notes=[note])
 
 
 def classes_of(file: Path | None) -> tuple[LabelSet, dict[Colour, int], str]:

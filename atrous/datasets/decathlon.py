@@ -10,7 +10,7 @@ The test images have no labels and are left out. nnU-Net v1's copies (`liver_1_0
 
 from pathlib import Path
 
-from atrous.datasets.folder import Pair, Readers, Source, load_json
+from atrous.datasets.folder import Folder, Pair, Readers, load_json
 from atrous.datasets.nnunet import FIRST, Channels, labels_of, mask_of
 from atrous.errors import DataError
 from atrous.io.volumes import VOLUME_SUFFIXES, is_volume
@@ -27,7 +27,7 @@ def recognise(root: Path) -> str | None:
     return None
 
 
-def read(root: Path) -> Source:
+def read(root: Path) -> Folder:
     """The listed pairs; files that are missing are faults."""
     file = root / "dataset.json"
     content = load_json(file)
@@ -44,7 +44,7 @@ def read(root: Path) -> Source:
             pairs.append(Pair(image, mask))
     ending = next((end for end in VOLUME_SUFFIXES if pairs and pairs[0].image.name.endswith(end)), "")
     channels = Channels(ending)
-    return Source(
+    return Folder(
         "decathlon", recognise(root) or "", root, {"all": sorted(pairs, key=lambda pair: pair.image)}, labels, notes,
         faults, dimensions=3 if not pairs or is_volume(pairs[0].mask) else 2,
         readers=Readers(channels.image, mask_of, channels.size),  # type: ignore[arg-type]

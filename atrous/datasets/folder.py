@@ -43,11 +43,11 @@ class Layout(NamedTuple):
     """One form of a data set on disk.
 
     recognise: a folder -> one sentence on why it has this form, or None; looks at few files. read: a folder of this
-    form -> a Source; DataError where it cannot be understood. lacks: what a folder of this form has to hold.
+    form -> a Folder; DataError where it cannot be understood. lacks: what a folder of this form has to hold.
     """
 
     recognise: Callable[[Path], str | None]
-    read: Callable[[Path], "Source"]
+    read: Callable[[Path], "Folder"]
     lacks: str
 
 
@@ -79,7 +79,7 @@ FILES = Readers(image_file, mask_file, size_of_file)
 
 
 @dataclass(frozen=True)
-class Source:
+class Folder:
     """A folder that was understood; nothing in it has been judged yet.
 
     layout: name of the layout; why: one sentence on how it was recognised.

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from atrous.datasets import plain_pairs
-from atrous.datasets.folder import Source
+from atrous.datasets.folder import Folder
 from atrous.io import is_mapped
 
 LACKS = "plain pairs whose images are GeoTIFF"
@@ -24,6 +24,6 @@ def recognise(root: Path) -> str | None:
     return f"{plain_pairs.recognise(root)}, and {image.name} is a GeoTIFF"
 
 
-def read(root: Path) -> Source:
+def read(root: Path) -> Folder:
     """See `plain_pairs.read`."""
     return replace(plain_pairs.read(root), layout="geotiff", why=recognise(root) or "")

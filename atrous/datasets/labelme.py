@@ -23,9 +23,9 @@ from PIL import Image, ImageDraw
 from atrous.datasets import plain_pairs
 from atrous.datasets.folder import (
     SPLITS,
+    Folder,
     Pair,
     Readers,
-    Source,
     checked_size,
     folders_in,
     image_file,
@@ -111,24 +111,24 @@ def recognise(root: Path) -> str | None:
     return f"{file.relative_to(root)} holds shapes as labelme writes them"
 
 
-def read(root: Path) -> Source:
+def read(root: Path) -> Folder:
     """Each JSON file with its image; unknown labels and shapes are faults."""
-    source = Source("labelme", recognise(root) or "", root, {})
+    folder = Folder("labelme", recognise(root) or "", root, {})
     listed = _listed(root)
     seen: set[str] = set()
-    for split, folder in _folders(root).items():
-        pairs = source.splits.setdefault(split, [])
-        images = set(pictures_below(folder))
-        for file in map(Path, sorted(files_below(folder, (".json",)))):
+    for split, part in _folders(root).items():
+        pairs = folder.splits.setdefault(split, [])
+        images = set(pictures_below(part))
+        for file in map(Path, sorted(files_below(part, (".json",)))):
             content = load_json(file)
             image = _image(file, content)
-            seen |= check(source, file, content, listed)
+            seen |= check(folder, file, content, listed)
             if image is None:
-                source.lone_masks.append(file)
+                folder.lone_masks.append(file)
             else:
                 pairs.append(Pair(image, file))
         if alone := len(images - {pair.image for pair in pairs}):
-            source.notes.append(f"{split}: {alone} images without a .json were not annotated and are left out")
+            folder.notes.append(f"{split}: {alone} images without a .json were not annotated and are left out")
         pairs.sort(key=lambda pair: pair.image)
     names = [name for name in listed or sorted(seen) if name != IGNORE and name.lower() not in BACKGROUND]
     if len(names) != len(set(names)) or not names:
@@ -137,10 +137,10 @@ def read(root: Path) -> Source:
     values = {name: value for value, name in enumerate(labels.names)}
     values |= dict.fromkeys([name for name in seen if name.lower() in BACKGROUND], 0) | {IGNORE: labels.ignore[0]}
     painter = Painter(values, np.uint8 if len(labels) < 256 else np.uint16)
-    return replace(source, labels=labels, readers=Readers(image_file, painter, size_of_file))
+    return replace(folder, labels=labels, readers=Readers(image_file, painter, size_of_file))
 
 
-def check(source: Source, file: Path, content: Any, listed: list[str] | None) -> set[str]:
+def check(folder: Folder, file: Path, content: Any, listed: list[str] | None) -> set[str]:
     """The names in a file; what is wrong with its shapes becomes a fault."""
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
         raise DataError(f"{file}: no labelme file; expected an object with `shapes`, move it away")
@@ -151,18 +151,18 @@ def check(source: Source, file: Path, content: Any, listed: list[str] | None) ->
             kind, points = shape.get("shape_type") or "polygon", np.asarray(shape["points"], float).reshape(-1, 2)
             name = str(shape["label"])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            source.faults.append((file, f"shape {number} has no label or points ({error}); draw it again"))
+            folder.faults.append((file, f"shape {number} has no label or points ({error}); draw it again"))
             continue
         names.add(name)
         if kind not in POINTS:
-            source.faults.append((file, f"shape {number} is a {kind!r}, {nearest(kind, list(POINTS))}; draw it anew"))
+            folder.faults.append((file, f"shape {number} is a {kind!r}, {nearest(kind, list(POINTS))}; draw it anew"))
         elif len(points) < POINTS[kind]:
-            source.faults.append((file, f"shape {number} ({name}) is a {kind} of {len(points)} points; draw it again"))
+            folder.faults.append((file, f"shape {number} ({name}) is a {kind} of {len(points)} points; draw it again"))
         elif height and width and is_outside(points, height, width):
-            source.faults.append((file, f"shape {number} ({name}) lies outside of the image; draw it again"))
+            folder.faults.append((file, f"shape {number} ({name}) lies outside of the image; draw it again"))
         if listed and name != IGNORE and name.lower() not in BACKGROUND and name not in listed:
             sentence = f"shape {number} has the label {name!r}, {nearest(name, listed)}"
-            source.faults.append((file, f"{sentence}; correct it or add it to labels.txt"))
+            folder.faults.append((file, f"{sentence}; correct it or add it to labels.txt"))
     return names
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from atrous.datasets.folder import SPLITS, Pair, Source, folders_in, some_picture
+from atrous.datasets.folder import SPLITS, Folder, Pair, folders_in, some_picture
 from atrous.errors import DataError
 from atrous.io.paths import pictures_below
 
@@ -46,23 +46,23 @@ def recognise(root: Path) -> str | None:
     return None
 
 
-def read(root: Path) -> Source:
+def read(root: Path) -> Folder:
     """The pairs below `root` by split: `train`, `val`, `test`, or `all` where there are no splits; sorted by file name.
 
     Raises DataError for splits that are incomplete or claimed twice, and for a folder without any image or mask.
     """
-    source = Source("pairs", recognise(root) or "", root, {})
+    folder = Folder("pairs", recognise(root) or "", root, {})
     for split, (images, masks) in find_folders(root).items():
         matching = match(images, masks)
         if not matching.pairs and not matching.lone_images:
             raise DataError(f"{images}: no images in this folder; expected {EXPECTED}")
         if not matching.pairs and not matching.lone_masks:
             raise DataError(f"{masks}: no masks in this folder; expected {EXPECTED}")
-        source.splits[split] = matching.pairs
-        source.lone_images.extend(matching.lone_images)
-        source.lone_masks.extend(matching.lone_masks)
-        source.doubles.extend(matching.doubles)
-    return source
+        folder.splits[split] = matching.pairs
+        folder.lone_images.extend(matching.lone_images)
+        folder.lone_masks.extend(matching.lone_masks)
+        folder.doubles.extend(matching.doubles)
+    return folder
 
 
 def find_folders(root: Path) -> dict[str, tuple[Path, Path]]:

@@ -8,7 +8,7 @@ from zlib import crc32
 import cv2
 import numpy as np
 
-from atrous.datasets.folder import Pair, Source, image_file, mask_file
+from atrous.datasets.folder import Folder, Pair, image_file, mask_file
 from atrous.doctor.colours import Colours, colours_of
 from atrous.doctor.fit import Fit, fit_of
 from atrous.errors import DataError
@@ -73,20 +73,20 @@ class Look:
     unturned: Fit | None = None
 
 
-def look_at(source: Source, split: str, pair: Pair) -> Look:
+def look_at(folder: Folder, split: str, pair: Pair) -> Look:
     """Read a pair and say what is there. A fault is an entry, never an error."""
-    image, image_fault = attempt(lambda: source.read_image(pair), pair.image)
-    mask, mask_fault = attempt(lambda: source.read_mask(pair), pair.mask)
-    own, kind = source.readers.mask is mask_file, "unreadable"
+    image, image_fault = attempt(lambda: folder.read_image(pair), pair.image)
+    mask, mask_fault = attempt(lambda: folder.read_mask(pair), pair.mask)
+    own, kind = folder.readers.mask is mask_file, "unreadable"
     if mask is None and pair.mask.suffix.lower() in IMAGE_SUFFIXES:
         stored, again = attempt(lambda: read_stored(pair.mask), pair.mask)
         if own:
             mask, mask_fault = stored, again
         elif stored is not None:
             kind = "colour_mask" if stored.ndim == 3 and stored.shape[2] == 3 else "value_out_of_range"
-    turn = orientation(pair.image) if image is not None and source.readers.image is image_file else 1
+    turn = orientation(pair.image) if image is not None and folder.readers.image is image_file else 1
     lossy = own and mask is not None and is_jpeg(pair.mask)
-    seen = see(pair, split, image, mask, turn, lossy=lossy, volume=source.dimensions > 2)
+    seen = see(pair, split, image, mask, turn, lossy=lossy, volume=folder.dimensions > 2)
     return replace(seen, image_fault=image_fault, mask_fault=mask_fault, mask_kind=kind)
 
 

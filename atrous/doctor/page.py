@@ -83,16 +83,16 @@ def _context(examination: Examination) -> dict[str, Any]:
 
 def panes(look: Look, examination: Examination) -> list[Pane]:
     """The image, its mask in colours, and the one over the other, as far as they can be read."""
-    source, made = examination.source, list[Pane]()
+    folder, made = examination.folder, list[Pane]()
     try:
-        picture = to_rgb8(read(source.read_image, look))
+        picture = to_rgb8(read(folder.read_image, look))
         made.append(Pane(_uri(picture, False), f"image {look.pair.image.name}"))
     except DataError:
         picture = None
     place = next(k for k, one in enumerate(examination.looks) if one is look)
     shape = (0, 0) if picture is None else picture.shape[:2]
     try:
-        values = cured(source, look.pair, examination.reading.cures[place], shape)
+        values = cured(folder, look.pair, examination.reading.cures[place], shape)
         colours = in_colours(values, examination.labels)
     except DataError:
         return made

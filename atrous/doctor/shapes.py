@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
-from atrous.datasets.folder import Source
+from atrous.datasets.folder import Folder
 from atrous.doctor.cures import Grey, Orient, Resize
 from atrous.doctor.findings import Finding, number
 from atrous.doctor.look import Look
@@ -16,10 +16,10 @@ SCALED = 1.1
 """Factor between the sizes of mask and image from which on the mask was scaled, rather than cut."""
 
 
-def find_missing(source: Source) -> Iterator[Finding]:
+def find_missing(folder: Folder) -> Iterator[Finding]:
     """missing_mask, missing_image, near_duplicate of names, and what the layout itself found wrong."""
-    there, lone = [path.stem for path in source.lone_masks], [path.stem for path in source.lone_images]
-    for path in source.lone_images:
+    there, lone = [path.stem for path in folder.lone_masks], [path.stem for path in folder.lone_images]
+    for path in folder.lone_images:
         near = _near(path.stem, there)
         yield Finding(
             "missing_mask",
@@ -28,7 +28,7 @@ def find_missing(source: Source) -> Iterator[Finding]:
             "no mask of this name" + (f"; {near!r} has no image" if near else ""),
             f"rename the mask {near!r} to {path.stem!r}" if near else "add its mask, or move the image away",
         )
-    for path in source.lone_masks:
+    for path in folder.lone_masks:
         near = _near(path.stem, lone)
         yield Finding(
             "missing_image",
@@ -37,7 +37,7 @@ def find_missing(source: Source) -> Iterator[Finding]:
             "no image of this name" + (f"; {near!r} has no mask" if near else ""),
             f"rename it to {near!r}" if near else "add its image, or move the mask away",
         )
-    for first, second in source.doubles:
+    for first, second in folder.doubles:
         yield Finding(
             "near_duplicate",
             "error",
@@ -46,7 +46,7 @@ def find_missing(source: Source) -> Iterator[Finding]:
             "keep one of the two files",
             count=2,
         )
-    for path, sentence in source.faults:
+    for path, sentence in folder.faults:
         kind = "unreadable" if path.exists() else "missing_image"
         detail, _, remedy = sentence.rpartition("; ")
         yield Finding(kind, "error", (path,), detail or sentence, remedy or "correct the data set")

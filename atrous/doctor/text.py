@@ -13,16 +13,16 @@ MARKS = {"error": "x", "warning": "!", "note": "-"}
 
 def describe(examination: Examination) -> Iterator[str]:
     """Layout, images, classes, findings, and a last line that counts them."""
-    root, source = examination.root, examination.source
-    splits = ", ".join(f"{len(pairs):,} {split}" for split, pairs in source.splits.items())
-    yield f"layout   {source.layout}: {source.why}"
+    root, folder = examination.root, examination.folder
+    splits = ", ".join(f"{len(pairs):,} {split}" for split, pairs in folder.splits.items())
+    yield f"layout   {folder.layout}: {folder.why}"
     yield f"pairs    {len(examination.looks):,} ({splits})"
     for kind in image_kinds(examination.looks):
         low, high = ("x".join(map(str, kind[key])) for key in ("smallest", "largest"))
         sizes = low if low == high else f"{low} to {high}"
         channels = f"{number(kind['channels'], 'channel')} of {kind['dtype']}"
         yield f"images   {number(kind['images'], 'image')} {sizes}, {channels}"
-    yield from (f"note     {note}" for note in source.notes)
+    yield from (f"note     {note}" for note in folder.notes)
     yield from _classes(examination)
     shown: dict[tuple[str, str], int] = {}
     for finding in examination.findings:

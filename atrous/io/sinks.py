@@ -12,7 +12,7 @@ import numpy as np
 
 from atrous.errors import DataError
 from atrous.io.paths import VIDEO_SUFFIXES, is_zarr
-from atrous.io.pictures import Source, is_mapped, need, there
+from atrous.io.pictures import Picture, is_mapped, need, there
 from atrous.labels import LabelSet
 
 BLOCK = 256
@@ -68,7 +68,7 @@ class PngSink:
 
 
 class GeoSink:
-    """A tiled, compressed GeoTIFF at the place of its source."""
+    """A tiled, compressed GeoTIFF at the place of its picture."""
 
     def __init__(
         self, path: Path, size: tuple[int, int], labels: LabelSet, dtype: np.dtype, profile: dict[str, Any]
@@ -129,15 +129,15 @@ class ZarrSink:
 class LabelWriter:
     """Class indices (rows, W) from the top on -> the file `target`, which appears when the `with` block ends well."""
 
-    def __init__(self, target: Path, source: Source, labels: LabelSet) -> None:
+    def __init__(self, target: Path, picture: Picture, labels: LabelSet) -> None:
         self.target, self.labels = target, labels
         self._temporary = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
         target.parent.mkdir(parents=True, exist_ok=True)
-        size = source.shape[:2]
+        size = picture.shape[:2]
         values = labels.to_values(np.zeros((1, 1), labels.dtype))
         try:
             if target.suffix == ".tif":
-                profile = getattr(source, "profile", {})
+                profile = getattr(picture, "profile", {})
                 self._sink: Sink = GeoSink(self._temporary, size, labels, values.dtype, profile)
             elif target.suffix == ".zarr":
                 self._sink = ZarrSink(self._temporary, size, labels, values.dtype)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from atrous.datasets.classes import Progress
-from atrous.datasets.folder import Pair, Source, load_json
+from atrous.datasets.folder import Folder, Pair, load_json
 from atrous.errors import DataError
 from atrous.io.volumes import volume_spacing
 
@@ -48,7 +48,7 @@ class Intensities:
     """The percentile 99.5."""
 
 
-def cases_of(source: Source, progress: Progress | None = None) -> tuple[list[Case], list[Intensities]]:
+def cases_of(source: Folder, progress: Progress | None = None) -> tuple[list[Case], list[Intensities]]:
     """Every volume of the training split and the intensities per channel; each is read once, nothing but the draws is
     kept of it."""
     pairs = source.splits.get("train") or source.pairs
@@ -91,7 +91,7 @@ def intensities(values: np.ndarray) -> Intensities:
     return Intensities(*(float(number) for number in numbers))
 
 
-def channel_names(source: Source) -> list[str]:
+def channel_names(source: Folder) -> list[str]:
     """`CT`, `T1`, ... as dataset.json has them."""
     content = load_json(source.root / "dataset.json")
     named = content.get("channel_names") or content.get("modality") or {"0": "image"}

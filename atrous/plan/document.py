@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from atrous.datasets import DataSet, open_dataset, open_source
+from atrous.datasets import DataSet, open_dataset, read_folder
 from atrous.datasets.classes import Progress
-from atrous.datasets.folder import Source
+from atrous.datasets.folder import Folder
 from atrous.models import MODELS
 from atrous.plan.cases import cases_of, channel_names
 from atrous.plan.medical import plan_volumes
@@ -57,7 +57,7 @@ def plan(
     memory: bytes of the GPU that a plan for volumes is made for. wishes: as `draft` takes them. Raises DataError for a
     folder that training would refuse.
     """
-    source = open_source(root)
+    source = read_folder(root)
     if source.dimensions > 2:
         source.refuse_incomplete()
         return volume_plan(source, memory, progress)
@@ -122,7 +122,7 @@ def measured(recipe: Recipe, data: DataSet, say: Callable[[str], None]) -> Recip
                       validation=seconds, say=say)  # fmt: skip
 
 
-def volume_plan(source: Source, memory: float, progress: Progress | None) -> Plan:
+def volume_plan(source: Folder, memory: float, progress: Progress | None) -> Plan:
     """`plan` of volumes: nnU-Net's, which nothing here trains on as yet."""
     cases, intensities = cases_of(source, progress)
     names = channel_names(source)

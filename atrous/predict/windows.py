@@ -13,7 +13,7 @@ import torch
 
 from atrous.errors import ModelError, nearest
 from atrous.inspect.seams import Halo
-from atrous.io import Source, strips
+from atrous.io import Picture, strips
 from atrous.ops import Tail, blend, blend_labels, positions, upsample_argmax
 from atrous.ops.resize import resize
 from atrous.ops.tiles import WEIGHTS
@@ -140,7 +140,7 @@ def mean_scores(network: Network, pixels: np.ndarray, flip: bool, scales: tuple[
 
 
 def blended(
-    scores: Scores, source: Source, window: tuple[int, int], overlap: float, weights: str, offsets: np.ndarray | None
+    scores: Scores, source: Picture, window: tuple[int, int], overlap: float, weights: str, offsets: np.ndarray | None
 ) -> Iterator[tuple[int, np.ndarray]]:
     """(top, labels (rows, W)) of finished rows; `offsets` are added to the mean scores."""
     size = source.shape[:2]
@@ -148,14 +148,14 @@ def blended(
 
 
 def blended_scores(
-    scores: Scores, source: Source, window: tuple[int, int], overlap: float, weights: str
+    scores: Scores, source: Picture, window: tuple[int, int], overlap: float, weights: str
 ) -> Iterator[tuple[int, np.ndarray]]:
     """The same, mean scores (K, rows, W) instead of labels."""
     return blend(_reader(scores, source, window, overlap), source.shape[:2], window, overlap, weights)
 
 
 def exact(
-    network: Network, source: Source, window: tuple[int, int], halo: Halo, offsets: np.ndarray | None
+    network: Network, source: Picture, window: tuple[int, int], halo: Halo, offsets: np.ndarray | None
 ) -> Iterator[tuple[int, np.ndarray]]:
     """(top, labels (rows, W)) from tiles whose logits are those of the whole; a tile has at most `window` pixels."""
     rows, columns = (_cores(source.shape[axis], window[axis], halo, axis) for axis in (0, 1))
@@ -174,7 +174,7 @@ def exact(
 
 
 def exact_scores(
-    network: Network, source: Source, window: tuple[int, int], halo: Halo
+    network: Network, source: Picture, window: tuple[int, int], halo: Halo
 ) -> Iterator[tuple[int, np.ndarray]]:
     """The same, logits (K, rows, W) instead of labels."""
     rows, columns = (_cores(source.shape[axis], window[axis], halo, axis) for axis in (0, 1))
@@ -190,7 +190,7 @@ def exact_scores(
 
 
 def _reader(
-    scores: Scores, source: Source, window: tuple[int, int], overlap: float
+    scores: Scores, source: Picture, window: tuple[int, int], overlap: float
 ) -> Callable[[int, int, int, int], np.ndarray]:
     """What `blend` calls for a window: the strip of its row of windows is read ahead."""
     height = min(source.shape[0], window[0])

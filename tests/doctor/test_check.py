@@ -105,7 +105,7 @@ def test_every_kind_is_on_the_page_of_the_manual() -> None:
 def test_published_layouts_have_no_error_and_lack_classes_alone(tmp_path: Path, make: Callable[[Path], Masks]) -> None:
     make(tmp_path / "data")
     found = examine(tmp_path / "data")
-    assert found.source.layout == make.__name__
+    assert found.folder.layout == make.__name__
     assert [(finding.severity, finding.kind) for finding in found.findings] == [("warning", "absent_class")]
 
 

@@ -143,14 +143,14 @@ def test_reading_and_writing_go_on_beside_the_network_in_order(tmp_path: Path, m
         write_image(path, np.full((4, 5, 3), 60 * place, np.uint8))
     read = [threading.Event() for _ in paths]
     written: list[str] = []
-    opened = stream.open_source
+    opened = stream.open_picture
 
     def open_and_tell(path: Path) -> object:
         found = opened(path)
         read[int(path.stem)].set()
         return found
 
-    monkeypatch.setattr(stream, "open_source", open_and_tell)
+    monkeypatch.setattr(stream, "open_picture", open_and_tell)
     thing = predictor()
     run = thing._logits
 
