@@ -38,7 +38,7 @@ def read(root: Path) -> Folder:
     """The pairs of each split, with the 19 classes of trainIds."""
     labels = _labels(root)
     assert labels is not None
-    readers = Readers(image_file, mask_of, size_of_file)
+    readers = Readers(image_file, train_ids_of, size_of_file)
     folder = Folder("cityscapes", recognise(root) or "", root, {}, CITYSCAPES19, readers=readers)
     for images in sorted((root / "leftImg8bit").iterdir()):
         if split := SPLITS.get(images.name.lower()):
@@ -46,13 +46,13 @@ def read(root: Path) -> Folder:
     if not folder.splits:
         raise DataError(f"{root / 'leftImg8bit'}: no folder train, val or test in it; expected {LACKS}")
     test = folder.splits.get("test")
-    if test and (mask_of(test[0]) > 18).all():
+    if test and (train_ids_of(test[0]) > 18).all():
         del folder.splits["test"]
         folder.notes.append("the test split has no labels (they are not published), it is left out")
     return folder
 
 
-def mask_of(pair: Pair) -> np.ndarray:
+def train_ids_of(pair: Pair) -> np.ndarray:
     """trainIds (H, W), of a file of trainIds or of ids."""
     values = mask_file(pair)
     return values if pair.mask.stem.endswith("TrainIds") or values.dtype != np.uint8 else TRAIN_IDS[values]

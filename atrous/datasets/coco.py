@@ -52,7 +52,7 @@ class Shape(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Painter:
+class ObjectPainter:
     """Paints the labels of a pair from the size and the shapes that its annotations have; values below 65536."""
 
     records: dict[Pair, tuple[int, int, list[Shape]]]
@@ -86,7 +86,7 @@ def read(root: Path) -> Folder:
     names = _categories(parsed)
     labels = LabelSet(tuple(names.values()), ignore=(255,) if len(names) < 256 else (65535,))
     value_of = {id: value for value, id in enumerate(names)}
-    painter = Painter({}, np.uint8 if len(names) < 256 else np.uint16)
+    painter = ObjectPainter({}, np.uint8 if len(names) < 256 else np.uint16)
     for file, content in parsed.items():
         split = split_of(file.stem) or (split_of(file.parent.name) if file.parent != root else None) or "all"
         _pair(folder, split, file, content, value_of, painter)
@@ -170,7 +170,12 @@ def _categories(parsed: dict[Path, dict[str, list[Any]]]) -> dict[int, str]:
 
 
 def _pair(
-    folder: Folder, split: str, file: Path, content: dict[str, list[Any]], value_of: dict[int, int], painter: Painter
+    folder: Folder,
+    split: str,
+    file: Path,
+    content: dict[str, list[Any]],
+    value_of: dict[int, int],
+    painter: ObjectPainter,
 ) -> None:
     """Add the pairs of one file, with their shapes; what does not fit together becomes a fault."""
     finder = Finder(folder.root, file, content["images"])

@@ -22,7 +22,7 @@ from atrous.io import is_mapped, is_picture, write_values
 from atrous.labels import LabelSet
 
 
-def convert(
+def write_pairs(
     folder: Folder, out: Path | str, progress: Progress | None = None, *, labels: LabelSet | None = None
 ) -> Path:
     """Write `folder` as plain pairs to the new folder `out` and return it; a run that is cut off leaves nothing behind.
@@ -58,7 +58,7 @@ def _write(folder: Folder, labels: LabelSet, out: Path, progress: Progress | Non
         target = out if split == "all" else out / split
         for part in ("images", "masks"):
             (target / part).mkdir(parents=True, exist_ok=True)
-        jobs += [(pair, target, name) for pair, name in zip(pairs, names(pairs), strict=True)]
+        jobs += [(pair, target, name) for pair, name in zip(pairs, distinct_names(pairs), strict=True)]
     with ThreadPoolExecutor() as pool:
         try:
             for done, _ in enumerate(pool.map(lambda job: _write_pair(folder, labels, *job), jobs), start=1):
@@ -80,7 +80,7 @@ def _write_pair(folder: Folder, labels: LabelSet, pair: Pair, target: Path, name
         write_values(target / "masks" / f"{name}.png", folder.read_mask(pair), labels)
 
 
-def names(pairs: Sequence[Pair]) -> list[str]:
+def distinct_names(pairs: Sequence[Pair]) -> list[str]:
     """A name for each pair: its image's stem, with as many of its folders in front as tell it from the others; the
     ending behind it where even that does not."""
     images = [pair.image for pair in pairs]

@@ -11,7 +11,7 @@ The test images have no labels and are left out. nnU-Net v1's copies (`liver_1_0
 from pathlib import Path
 
 from atrous.datasets.folder import Folder, Pair, Readers, load_json
-from atrous.datasets.nnunet import FIRST, Channels, labels_of, mask_of
+from atrous.datasets.nnunet import FIRST, Channels, case_mask, labels_from_json
 from atrous.errors import DataError
 from atrous.io.volumes import VOLUME_SUFFIXES, is_volume
 
@@ -31,7 +31,7 @@ def read(root: Path) -> Folder:
     """The listed pairs; files that are missing are faults."""
     file = root / "dataset.json"
     content = load_json(file)
-    labels, notes = labels_of(content, file)
+    labels, notes = labels_from_json(content, file)
     pairs, faults = [], []
     for entry in content["training"]:
         if not isinstance(entry, dict) or not {"image", "label"} <= set(entry):
@@ -47,7 +47,7 @@ def read(root: Path) -> Folder:
     return Folder(
         "decathlon", recognise(root) or "", root, {"all": sorted(pairs, key=lambda pair: pair.image)}, labels, notes,
         faults, dimensions=3 if not pairs or is_volume(pairs[0].mask) else 2,
-        readers=Readers(channels.image, mask_of, channels.size),  # type: ignore[arg-type]
+        readers=Readers(channels.image, case_mask, channels.size),  # type: ignore[arg-type]
     )  # fmt: skip
 
 

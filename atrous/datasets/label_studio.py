@@ -30,7 +30,7 @@ SHAPES = ("rle", "points", "radiusX", "width")
 
 
 @dataclass(frozen=True)
-class Painter:
+class ResultPainter:
     """Paints the results of a pair. records: its results with their class values."""
 
     records: dict[Pair, list[tuple[dict[str, Any], int]]]
@@ -39,17 +39,17 @@ class Painter:
     def __call__(self, pair: Pair) -> np.ndarray:
         """(H, W) class values; DataError naming the result that cannot be painted."""
         results = self.records[pair]
-        height, width = size_of(results, pair)
+        height, width = _size(results, pair)
         values: np.ndarray = np.zeros((height, width), self.dtype)
         for result, value in results:
             try:
-                values[paint(result["value"], height, width)] = value
+                values[paint_result(result["value"], height, width)] = value
             except Exception as error:  # damaged numbers provoke anything
                 raise DataError(f"{pair.where}: result {result.get('id')!r}: {error}; export it again") from error
         return values
 
 
-def paint(value: dict[str, Any], height: int, width: int) -> np.ndarray:
+def paint_result(value: dict[str, Any], height: int, width: int) -> np.ndarray:
     """The value of a result -> bool (H, W); raises anything for a damaged one."""
     if "rle" in value:
         return decode_brush(value["rle"], height, width)
@@ -107,11 +107,11 @@ def read(root: Path) -> Folder:
     labels = LabelSet(("background", *names), ignore=(255,) if len(names) < 255 else (65535,))
     value_of = {name: value for value, name in enumerate(labels.names)}
     drawn = {pair: [(result, value_of[name]) for result, name in found] for pair, found in records.items()}
-    painter = Painter(drawn, np.uint8 if len(labels) < 256 else np.uint16)
+    painter = ResultPainter(drawn, np.uint8 if len(labels) < 256 else np.uint16)
     return replace(folder, labels=labels, readers=Readers(image_file, painter, size_of_file))
 
 
-def size_of(results: list[tuple[dict[str, Any], int]], pair: Pair) -> tuple[int, int]:
+def _size(results: list[tuple[dict[str, Any], int]], pair: Pair) -> tuple[int, int]:
     """(H, W) as the results state it, else that of the image."""
     for result, _ in results:
         if "original_height" in result:

@@ -47,7 +47,7 @@ POINTS = {"polygon": 3, "oriented_rectangle": 4, "rectangle": 2, "circle": 2, "l
 
 
 @dataclass(frozen=True)
-class Painter:
+class ShapePainter:
     """Paints the shapes of a JSON file. values: name -> value."""
 
     values: dict[str, int]
@@ -56,19 +56,19 @@ class Painter:
     def __call__(self, pair: Pair) -> np.ndarray:
         """(H, W) class values; DataError naming the shape that cannot be painted."""
         content = load_json(pair.mask)
-        height, width = size_of(content, pair)
+        height, width = _size(content, pair)
         values: np.ndarray = np.zeros((height, width), self.dtype)
         for number, shape in enumerate(content["shapes"]):
             if shape["label"] not in self.values:
                 raise DataError(f"{pair.mask}: shape {number} has a new label {shape['label']!r}; open the set again")
             try:
-                values[paint(shape, height, width)] = self.values[shape["label"]]
+                values[paint_shape(shape, height, width)] = self.values[shape["label"]]
             except Exception as error:  # damaged points and pictures provoke anything
                 raise DataError(f"{pair.mask}: shape {number} ({shape['label']}): {error}; draw it again") from error
         return values
 
 
-def paint(shape: dict[str, Any], height: int, width: int) -> np.ndarray:
+def paint_shape(shape: dict[str, Any], height: int, width: int) -> np.ndarray:
     """A shape -> bool (H, W), as labelme paints it; raises anything for a damaged one."""
     kind, points = shape.get("shape_type") or "polygon", [tuple(map(float, point)) for point in shape["points"]]
     if kind == "mask":
@@ -122,7 +122,7 @@ def read(root: Path) -> Folder:
         for file in map(Path, sorted(files_below(part, (".json",)))):
             content = load_json(file)
             image = _image(file, content)
-            seen |= check(folder, file, content, listed)
+            seen |= _names_in(folder, file, content, listed)
             if image is None:
                 folder.lone_masks.append(file)
             else:
@@ -136,11 +136,11 @@ def read(root: Path) -> Folder:
     labels = LabelSet(("background", *names), ignore=(255,) if len(names) < 255 else (65535,))
     values = {name: value for value, name in enumerate(labels.names)}
     values |= dict.fromkeys([name for name in seen if name.lower() in BACKGROUND], 0) | {IGNORE: labels.ignore[0]}
-    painter = Painter(values, np.uint8 if len(labels) < 256 else np.uint16)
+    painter = ShapePainter(values, np.uint8 if len(labels) < 256 else np.uint16)
     return replace(folder, labels=labels, readers=Readers(image_file, painter, size_of_file))
 
 
-def check(folder: Folder, file: Path, content: Any, listed: list[str] | None) -> set[str]:
+def _names_in(folder: Folder, file: Path, content: Any, listed: list[str] | None) -> set[str]:
     """The names in a file; what is wrong with its shapes becomes a fault."""
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
         raise DataError(f"{file}: no labelme file; expected an object with `shapes`, move it away")
@@ -166,7 +166,7 @@ def check(folder: Folder, file: Path, content: Any, listed: list[str] | None) ->
     return names
 
 
-def size_of(content: dict[str, Any], pair: Pair) -> tuple[int, int]:
+def _size(content: dict[str, Any], pair: Pair) -> tuple[int, int]:
     """(H, W) as the file states it, else that of the image."""
     if content.get("imageHeight") and content.get("imageWidth"):
         return checked_size(content["imageHeight"], content["imageWidth"], pair.where)

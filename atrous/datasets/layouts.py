@@ -78,7 +78,7 @@ def _no_layout(root: Path) -> DataError:
     names = sorted(child.name for child in root.iterdir() if not child.name.startswith("."))
     if not names:
         return DataError(f"{root}: an empty folder; expected {plain_pairs.EXPECTED}")
-    if parent := plain_pairs.whole(root):
+    if parent := plain_pairs.folder_above(root):
         return DataError(f"{root}: one half of a data set; give the folder that holds both, {parent}")
     shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
     others = "".join(f"; {name}: {form.lacks}" for name, form in LAYOUTS.items() if name != "pairs")

@@ -55,7 +55,7 @@ class Channels:
         return *sizes[0][:-1], sum(size[-1] for size in sizes)
 
 
-def mask_of(pair: Pair) -> np.ndarray:
+def case_mask(pair: Pair) -> np.ndarray:
     """(H, W), or (D, H, W) of a volume."""
     return read_labels(pair.mask) if is_volume(pair.mask) else mask_file(pair)
 
@@ -76,8 +76,8 @@ def read(root: Path) -> Folder:
     volumes = is_volume(Path(f"case{ending}"))
     if not volumes and not ending.lower().endswith(IMAGE_SUFFIXES):
         raise DataError(f"{root / 'dataset.json'}: file_ending {ending!r}; expected a picture's or a volume's")
-    labels, notes = labels_of(content, root / "dataset.json")
-    readers = Readers(channels.image, mask_of, channels.size)  # type: ignore[arg-type]
+    labels, notes = labels_from_json(content, root / "dataset.json")
+    readers = Readers(channels.image, case_mask, channels.size)  # type: ignore[arg-type]
     folder = Folder(
         "nnunet", recognise(root) or "", root, {}, labels, notes, dimensions=3 if volumes else 2, readers=readers
     )
@@ -88,7 +88,7 @@ def read(root: Path) -> Folder:
     return folder
 
 
-def labels_of(content: dict[str, Any], file: Path) -> tuple[LabelSet | None, list[str]]:
+def labels_from_json(content: dict[str, Any], file: Path) -> tuple[LabelSet | None, list[str]]:
     """The classes of `labels`, {name: value} or, in older files, {value: name}; None where there are regions."""
     found = content["labels"]
     try:

@@ -99,7 +99,7 @@ def some_image(root: Path) -> Path | None:
     return next((image for images, _ in _halves(root) if (image := some_picture(images))), None)
 
 
-def whole(root: Path) -> Path | None:
+def folder_above(root: Path) -> Path | None:
     """The folder above, where `root` is one half of its data set."""
     return root.parent if root.name.lower() in IMAGE_FOLDERS + MASK_FOLDERS and _both(root.parent) else None
 

@@ -37,7 +37,7 @@ def read(root: Path) -> Folder:
     assert painted is not None
     images = {path.stem: path for path in pictures_below(root / "JPEGImages")}
     masks = {path.stem: path for path in pictures_below(painted)}
-    folder = Folder("voc", recognise(root) or "", root, {}, labels_of(root, list(masks)))
+    folder = Folder("voc", recognise(root) or "", root, {}, _labels_of(root, list(masks)))
     lists = root / "ImageSets" / "Segmentation"
     for split, candidates in LISTS.items():
         file = next((path for name in candidates if (path := lists / f"{name}.txt").is_file()), None)
@@ -50,7 +50,7 @@ def read(root: Path) -> Folder:
     return folder
 
 
-def labels_of(root: Path, names: list[str]) -> LabelSet | None:
+def _labels_of(root: Path, names: list[str]) -> LabelSet | None:
     """class_names.txt, else VOC's classes where the names are VOC's, else None."""
     file = root / "class_names.txt"
     if file.is_file():

@@ -19,10 +19,10 @@ from atrous.datasets.pairs import hold_out
 from atrous.doctor.balance import class_counts, find_empty, find_imbalance
 from atrous.doctor.copies import find_copies
 from atrous.doctor.findings import Finding, in_order
-from atrous.doctor.look import Look, look_at
-from atrous.doctor.reading import Reading, mask_of
+from atrous.doctor.look import PairLook, look_at
+from atrous.doctor.reading import Reading, file_of_mask
 from atrous.doctor.shapes import find_missing, find_sizes, find_unreadable
-from atrous.doctor.suspicion import Suspect, rank, suspicious
+from atrous.doctor.suspicion import Suspect, find_suspicious, rank_masks
 from atrous.doctor.twins import find_twins
 from atrous.doctor.values import read_values
 from atrous.doctor.videos import find_videos
@@ -52,7 +52,7 @@ class Examination:
     ranked: list[Suspect] = field(default_factory=list)
 
     @property
-    def looks(self) -> Sequence[Look]:
+    def looks(self) -> Sequence[PairLook]:
         return self.reading.looks
 
     @property
@@ -97,13 +97,13 @@ class Examination:
             "counts": self.counts(),
             "findings": [finding.summary() for finding in self.findings],
             "ranked": [
-                {"file": str(mask_of(self.looks[one.place])), "score": round(one.score, 2), "reason": one.reason}
+                {"file": str(file_of_mask(self.looks[one.place])), "score": round(one.score, 2), "reason": one.reason}
                 for one in self.ranked[:MOST_RANKED]
             ],
         }
 
 
-def examine(
+def examine_dataset(
     root: Path | str, *, classes: Path | None = None, ignore: Sequence[int] = (), progress: Progress | None = None
 ) -> Examination:
     """Look at every pair of a folder once and say what is wrong with it.
@@ -115,16 +115,18 @@ def examine(
     folder = read_folder(root)
     given = named_classes(folder, classes, ignore)
     pairs = [(split, pair) for split, found in folder.splits.items() for pair in found]
-    looks = list[Look]()
+    looks = list[PairLook]()
     with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as pool:
         for seen in pool.map(partial(_one, folder), pairs):
             looks.append(seen)
             if progress:
                 progress(len(looks), len(pairs))
-    return judge(folder, looks, given, ignore)
+    return examine_looks(folder, looks, given, ignore)
 
 
-def judge(folder: Folder, looks: Sequence[Look], given: LabelSet | None, ignore: Sequence[int] = ()) -> Examination:
+def examine_looks(
+    folder: Folder, looks: Sequence[PairLook], given: LabelSet | None, ignore: Sequence[int] = ()
+) -> Examination:
     """What follows from the looks. given: the classes, where somebody named them."""
     findings = [*find_missing(folder), *find_unreadable(looks)]
     reading = read_values(folder, looks, given, ignore)
@@ -134,8 +136,8 @@ def judge(folder: Folder, looks: Sequence[Look], given: LabelSet | None, ignore:
     labels, ranked = reading.labels, list[Suspect]()
     if labels is not None:
         findings += [*find_imbalance(reading, labels, sides, folder.root), *find_empty(reading, labels)]
-        ranked = rank(reading)
-        findings += suspicious(reading, ranked)
+        ranked = rank_masks(reading)
+        findings += find_suspicious(reading, ranked)
     return Examination(folder.root, folder, reading, labels, sides, in_order(findings), ranked)
 
 
@@ -148,7 +150,7 @@ def named_classes(folder: Folder, classes: Path | None, ignore: Sequence[int]) -
     return None if labels is None else without(labels, ignore)
 
 
-def training_sides(folder: Folder, looks: Sequence[Look]) -> list[str]:
+def training_sides(folder: Folder, looks: Sequence[PairLook]) -> list[str]:
     """The split of each look; without `val`, those that training would hold out are `val`."""
     whole = "train" if "train" in folder.splits else "all"
     if "val" in folder.splits or len(folder.splits.get(whole, ())) < 2:
@@ -161,7 +163,7 @@ def training_sides(folder: Folder, looks: Sequence[Look]) -> list[str]:
     ]
 
 
-def image_kinds(looks: Sequence[Look]) -> list[dict[str, Any]]:
+def image_kinds(looks: Sequence[PairLook]) -> list[dict[str, Any]]:
     """Channels and types of the images, the commonest first, each with its range of sizes."""
     kinds: dict[tuple[int, str], list[tuple[int, ...]]] = {}
     for look in looks:
@@ -179,5 +181,5 @@ def image_kinds(looks: Sequence[Look]) -> list[dict[str, Any]]:
     ]
 
 
-def _one(folder: Folder, place: tuple[str, Pair]) -> Look:
+def _one(folder: Folder, place: tuple[str, Pair]) -> PairLook:
     return look_at(folder, *place)

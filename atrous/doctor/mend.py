@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from atrous.datasets.convert import convert
+from atrous.datasets.convert import write_pairs
 from atrous.datasets.folder import Folder, Pair, Readers
 from atrous.doctor.cures import Cure, Grey
 from atrous.doctor.examination import Examination, Progress
@@ -64,7 +64,7 @@ def mend(examination: Examination, out: Path | str, progress: Progress | None = 
             folder, splits=dict(splits), labels=None, notes=[], faults=[], lone_images=[], lone_masks=[], doubles=[],
             readers=readers,
         )  # fmt: skip
-        convert(copy, out, progress, labels=written)
+        write_pairs(copy, out, progress, labels=written)
     return Mended(Path(out), len(cures), sum(bool(own) for own in cures.values()), sorted(left.items()))
 
 

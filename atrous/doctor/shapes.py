@@ -6,9 +6,9 @@ from difflib import get_close_matches
 
 from atrous.datasets.folder import Folder
 from atrous.doctor.cures import Grey, Orient, Resize
-from atrous.doctor.findings import Finding, number
-from atrous.doctor.look import Look
-from atrous.doctor.reading import Reading, mask_of
+from atrous.doctor.findings import Finding, counted
+from atrous.doctor.look import PairLook
+from atrous.doctor.reading import Reading, file_of_mask
 
 CLEARLY = 0.3
 """By how much the edges of a mask must fit better before it is said to be turned, as `doctor.fit` measures it."""
@@ -52,12 +52,12 @@ def find_missing(folder: Folder) -> Iterator[Finding]:
         yield Finding(kind, "error", (path,), detail or sentence, remedy or "correct the data set")
 
 
-def find_unreadable(looks: Sequence[Look]) -> Iterator[Finding]:
+def find_unreadable(looks: Sequence[PairLook]) -> Iterator[Finding]:
     """unreadable; colour_mask or value_out_of_range where the mask is whole, but not as its layout wants it."""
     for look in looks:
         image, mask = (
             (look.image_fault, "unreadable", look.pair.image),
-            (look.mask_fault, look.mask_kind, mask_of(look)),
+            (look.mask_fault, look.mask_kind, file_of_mask(look)),
         )
         for fault, kind, path in image, mask:
             if fault:
@@ -98,14 +98,14 @@ def _size(reading: Reading, place: int) -> Finding | None:
     hint = ": it lies on its side" if mask == image[::-1] else ""
     reading.counts[place] = None
     return Finding(
-        "size_mismatch", "error", (mask_of(look), look.pair.image), sizes + hint,
+        "size_mismatch", "error", (file_of_mask(look), look.pair.image), sizes + hint,
         "find the mask that was drawn on this image; nothing can be resized safely",
     )  # fmt: skip
 
 
 def _cured(reading: Reading, place: int, cure: Orient | Resize, severity: str, detail: str, remedy: str) -> Finding:
     reading.cures[place].append(cure)
-    files = (mask_of(reading.looks[place]), reading.looks[place].pair.image)
+    files = (file_of_mask(reading.looks[place]), reading.looks[place].pair.image)
     return Finding("size_mismatch", severity, files, detail, remedy, cure=cure)  # type: ignore[arg-type]
 
 
@@ -126,7 +126,7 @@ def _odd_images(reading: Reading) -> Iterator[Finding]:
             "size_mismatch",
             "error",
             (look.pair.image,),
-            f"{number(own, 'channel')} of {look.image.dtype}, while {most} images have {channels} of {dtype}",
+            f"{counted(own, 'channel')} of {look.image.dtype}, while {most} images have {channels} of {dtype}",
             "repeat its grey in every channel: --write OUT does" if grey else "convert it as the others are",
             cure=cure,
         )

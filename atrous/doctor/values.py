@@ -12,8 +12,8 @@ from itertools import pairwise
 from atrous.datasets.classes import gap_free, without
 from atrous.datasets.folder import Folder, mask_file
 from atrous.doctor.cures import exchange
-from atrous.doctor.findings import Severity, number
-from atrous.doctor.look import Look
+from atrous.doctor.findings import Severity, counted
+from atrous.doctor.look import PairLook
 from atrous.doctor.painted import find_painted, find_smeared
 from atrous.doctor.reading import VOID, Reading
 from atrous.errors import DataError
@@ -26,7 +26,9 @@ MOST_VALUES = 64
 """Values of one mask from which on they are no classes: numbers of instances, or a grey photo."""
 
 
-def read_values(folder: Folder, looks: Sequence[Look], given: LabelSet | None, ignore: Sequence[int] = ()) -> Reading:
+def read_values(
+    folder: Folder, looks: Sequence[PairLook], given: LabelSet | None, ignore: Sequence[int] = ()
+) -> Reading:
     """Tell the classes, those of `given` or the ones found, and report every mask that does not have them."""
     counts = [dict(look.mask.values) if look.mask else None for look in looks]
     reading = Reading(looks, counts, [[] for _ in looks], given)
@@ -47,7 +49,7 @@ def _no_numbers(reading: Reading) -> None:
             value, pixels = look.mask.stray
             reading.counts[k] = None
             reading.report(
-                "value_out_of_range", "error", [k], f"value {value:g} in {number(pixels, 'pixel')}",
+                "value_out_of_range", "error", [k], f"value {value:g} in {counted(pixels, 'pixel')}",
                 "expected whole numbers 0..65535; give the ignored pixels a value such as 255",
                 value=int(value) if value == value and abs(value) < 2**53 and value == int(value) else None,
                 count=pixels,
@@ -192,7 +194,7 @@ def _stray(reading: Reading, value: int, expected: str) -> None:
     cure = exchange({value: reading.void}) if few else None
     reading.report(
         "value_out_of_range", "error", places,
-        f"value {value} in {number(pixels, 'pixel')} of {number(len(places), 'mask')}: {expected}",
+        f"value {value} in {counted(pixels, 'pixel')} of {counted(len(places), 'mask')}: {expected}",
         f"correct the mask, add the class to a classes.toml or pass --ignore {value}"
         + ("; --write OUT ignores these pixels" if cure else ""),
         value=value, count=pixels, cure=cure,

@@ -16,7 +16,7 @@ from atrous.io.images import (
     read_bytes,
     read_header,
 )
-from atrous.io.paths import save
+from atrous.io.paths import save_bytes
 from atrous.io.png import decode_bytes
 from atrous.labels import Colour, LabelSet
 
@@ -83,7 +83,7 @@ def write_values(path: Path | str, values: np.ndarray, labels: LabelSet) -> None
         picture.putpalette(palette.tobytes())
     stream = BytesIO()
     picture.save(stream, "PNG")
-    save(path, stream.getvalue())
+    save_bytes(path, stream.getvalue())
 
 
 def _unscaled(values: np.ndarray, data: bytes, kind: str) -> np.ndarray:

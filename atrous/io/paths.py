@@ -93,7 +93,7 @@ def no_such_path(path: Path | str) -> DataError:
     return DataError(f"{path}: no such file or folder; {advice}")
 
 
-def save(path: Path | str, data: bytes) -> None:
+def save_bytes(path: Path | str, data: bytes) -> None:
     """Write a file whole or not at all; DataError where the disk is full or the folder cannot be written."""
     try:
         write_atomically(Path(path), data)

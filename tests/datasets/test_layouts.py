@@ -8,7 +8,7 @@ import pytest
 from make_layouts import MAKERS
 
 from atrous.datasets import LAYOUTS, open_dataset, read_folder
-from atrous.datasets.convert import convert, names
+from atrous.datasets.convert import distinct_names, write_pairs
 from atrous.datasets.folder import Pair
 from atrous.errors import DataError
 from atrous.io import read_mask
@@ -39,7 +39,7 @@ def test_conversion_changes_no_pixel(tmp_path: Path, made: str) -> None:
     expected = MAKERS[made][1](tmp_path / "data")
     folder = read_folder(tmp_path / "data")
     calls: list[tuple[int, int]] = []
-    out = convert(folder, tmp_path / "new" / "out", lambda done, total: calls.append((done, total)))
+    out = write_pairs(folder, tmp_path / "new" / "out", lambda done, total: calls.append((done, total)))
     assert calls[-1] == (len(expected), len(expected))
     assert [path.name for path in out.parent.iterdir()] == ["out"], "scraps of the conversion are left"
     plain = read_folder(out)
@@ -64,7 +64,7 @@ def test_conversion_changes_no_pixel(tmp_path: Path, made: str) -> None:
         for sample in samples:
             np.testing.assert_array_equal(by_stem[sample.path.stem].mask, sample.mask)
     with pytest.raises(DataError, match=r"out: is there already; give the name of a new folder"):
-        convert(folder, out)
+        write_pairs(folder, out)
 
 
 @pytest.mark.parametrize("made", MAKERS)
@@ -153,7 +153,7 @@ def test_a_conversion_that_fails_leaves_nothing(tmp_path: Path) -> None:
     mask = folder.pairs[1].mask
     mask.write_bytes(mask.read_bytes()[:-20])
     with pytest.raises(DataError, match=mask.name):
-        convert(folder, tmp_path / "out")
+        write_pairs(folder, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
@@ -168,12 +168,12 @@ def test_a_conversion_that_fails_leaves_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_names_stay_apart(images: list[str], expected: list[str]) -> None:
-    assert names([Pair(Path(image), Path("m")) for image in images]) == expected
+    assert distinct_names([Pair(Path(image), Path("m")) for image in images]) == expected
 
 
 def test_geotiff_masks_keep_their_place(tmp_path: Path) -> None:
     MAKERS["geotiff"][1](tmp_path / "data")
-    out = convert(read_folder(tmp_path / "data"), tmp_path / "out")
+    out = write_pairs(read_folder(tmp_path / "data"), tmp_path / "out")
     for mask in (tmp_path / "data" / "masks").iterdir():
         assert (out / "masks" / mask.name).read_bytes() == mask.read_bytes()
 
@@ -182,7 +182,7 @@ def test_masks_of_a_conversion_have_the_palette(tmp_path: Path) -> None:
     from PIL import Image
 
     MAKERS["cvat"][1](tmp_path / "data")
-    out = convert(read_folder(tmp_path / "data"), tmp_path / "out")
+    out = write_pairs(read_folder(tmp_path / "data"), tmp_path / "out")
     with Image.open(out / "masks" / "a.png") as picture:
         assert picture.mode == "P"
         assert picture.getpalette()[:9] == [0, 0, 0, 250, 50, 83, 42, 125, 209]

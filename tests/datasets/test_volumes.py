@@ -9,7 +9,7 @@ import pytest
 from make_layouts import SIZE, Masks, decathlon, nnunet_volumes, write_nifti
 
 from atrous.datasets import open_dataset, read_folder
-from atrous.datasets.convert import convert
+from atrous.datasets.convert import write_pairs
 from atrous.errors import DataError, MissingExtra
 from atrous.io.volumes import read_labels, read_volume, volume_size
 from atrous.labels import LabelSet
@@ -52,7 +52,7 @@ def test_training_and_conversion_say_what_is_not_there_yet(
     with pytest.raises(DataError, match=r"data: volumes \(dataset.json .*\); training takes two-dimensional images"):
         open_dataset(tmp_path / "data")
     with pytest.raises(DataError, match=r"data: volumes \(dataset.json .*\); plain pairs hold two-dimensional images"):
-        convert(read_folder(tmp_path / "data"), tmp_path / "out")
+        write_pairs(read_folder(tmp_path / "data"), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
