@@ -70,11 +70,7 @@ def read(root: Path) -> Folder:
     """The pairs of each split; in the colour form, masks are translated."""
     folder = Folder("camvid", recognise(root) or "", root, {})
     for split, (images, masks) in _folders(root).items():
-        matching = plain_pairs.match(images, masks)
-        folder.splits[split] = matching.pairs
-        folder.lone_images.extend(matching.lone_images)
-        folder.lone_masks.extend(matching.lone_masks)
-        folder.doubles.extend(matching.doubles)
+        plain_pairs.match(images, masks).add_to(folder, split)
     if next(iter(_folders(root).values()))[1].name.endswith("annot"):
         return replace(folder, labels=CAMVID11)
     labels, table, note = classes_of(_table(root))
@@ -89,7 +85,7 @@ def classes_of(file: Path | None) -> tuple[LabelSet, dict[Colour, int], str]:
         table = {colour: value for value, group in enumerate(GROUPS.values()) for colour in group.values()}
         return CAMVID11, table, "CamVid's 32 colours are grouped into the 11 classes of the SegNet paper, void is 11"
     kept = {name: colour for name, colour in names.items() if name.lower() not in VOID}
-    labels = LabelSet(tuple(kept), tuple(kept.values()), ignore=(255,) if len(kept) < 256 else (65535,))
+    labels = LabelSet.numbered(kept, kept.values())
     table = {colour: index for index, colour in enumerate(kept.values())}
     table |= {colour: labels.ignore[0] for name, colour in names.items() if name not in kept}
     return labels, table, f"{len(labels)} classes from {file}"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import count, takewhile
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from atrous.datasets.folder import Folder, Pair, mask_file
@@ -31,8 +32,7 @@ def find_classes(
     found; they stop being classes. Raises DataError for an unusable file, fewer than two classes, a stray value.
     """
     root = folder.root
-    if classes is None:
-        classes = next((file for place in (root, root.parent) if (file := place / "classes.toml").is_file()), None)
+    classes = classes or classes_file(root)
     if classes is not None:
         labels = without(LabelSet.from_toml(classes), ignore)
         where, notes = str(classes), [f"{len(labels)} classes from {classes}"]
@@ -48,6 +48,11 @@ def find_classes(
             f"{where}: {len(labels)} class; expected at least 2, list them in a classes.toml (--classes FILE)"
         )
     return labels, notes
+
+
+def classes_file(root: Path) -> Path | None:
+    """The classes.toml of a data folder, which may lie beside it too."""
+    return next((file for place in (root, root.parent) if (file := place / "classes.toml").is_file()), None)
 
 
 def without(labels: LabelSet, ignore: Sequence[int]) -> LabelSet:
@@ -111,18 +116,22 @@ def count_values(
 ) -> list[dict[int, int]]:
     """Value -> pixels that have it, for the mask of each pair; raises the DataError of the first that cannot be
     read."""
-
-    def histogram(pair: Pair) -> dict[int, int]:
-        pixels = np.bincount(read(pair).ravel())
-        return {int(value): int(pixels[value]) for value in np.flatnonzero(pixels)}
-
     counts = []
     with ThreadPoolExecutor() as pool:
-        for done, found in enumerate(pool.map(histogram, pairs), start=1):
+        for done, found in enumerate(pool.map(lambda pair: histogram(read(pair)), pairs), start=1):
             counts.append(found)
             if progress:
                 progress(done, len(pairs))
     return counts
+
+
+def histogram(values: np.ndarray) -> dict[int, int]:
+    """Value -> pixels, of uint8 or uint16."""
+    if values.dtype == np.uint8 and 0 < values.size < 2**24:  # OpenCV is faster, but counts in float32
+        pixels = cv2.calcHist([values.reshape(1, -1)], [0], None, [256], [0, 256]).reshape(-1).astype(np.int64)
+    else:
+        pixels = np.bincount(values.reshape(-1))
+    return {int(value): int(pixels[value]) for value in np.flatnonzero(pixels)}
 
 
 def _stray_value(masks: Sequence[Path], counts: Sequence[dict[int, int]], value: int, run: Sequence[int]) -> DataError:

@@ -56,7 +56,7 @@ class ObjectPainter:
     """Paints the labels of a pair from the size and the shapes that its annotations have; values below 65536."""
 
     records: dict[Pair, tuple[int, int, list[Shape]]]
-    dtype: type
+    dtype: np.dtype[Any]
 
     def __call__(self, pair: Pair) -> np.ndarray:
         """(H, W) class values; DataError naming the annotation that cannot be painted."""
@@ -84,9 +84,9 @@ def read(root: Path) -> Folder:
     folder = Folder("coco", recognise(root) or "", root, {})
     parsed = {file: _parse(file) for file in _files(root)}
     names = _categories(parsed)
-    labels = LabelSet(tuple(names.values()), ignore=(255,) if len(names) < 256 else (65535,))
+    labels = LabelSet.numbered(names.values())
     value_of = {id: value for value, id in enumerate(names)}
-    painter = ObjectPainter({}, np.uint8 if len(names) < 256 else np.uint16)
+    painter = ObjectPainter({}, labels.dtype)
     for file, content in parsed.items():
         split = split_of(file.stem) or (split_of(file.parent.name) if file.parent != root else None) or "all"
         _pair(folder, split, file, content, value_of, painter)

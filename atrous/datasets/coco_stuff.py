@@ -10,7 +10,7 @@ Source: github.com/nightrome/cocostuff, README and labels.txt. Eleven of the 182
 
 from pathlib import Path
 
-from atrous.datasets.folder import Folder, Pair, folders_in, split_of
+from atrous.datasets.folder import Folder, folders_in, split_of
 from atrous.io.paths import pictures_below
 from atrous.labels import LabelSet
 
@@ -65,9 +65,7 @@ def read(root: Path) -> Folder:
         masks = {path.stem.removesuffix(ending): path for path in sorted(maps.glob(f"*{ending}.png"))}
         if not ending:
             masks = {stem: path for stem, path in masks.items() if not stem.endswith(TRAIN_IDS)}
-        folder.splits[split] = [Pair(image, masks[stem]) for stem, image in pictures.items() if stem in masks]
-        folder.lone_images.extend(image for stem, image in pictures.items() if stem not in masks)
-        folder.lone_masks.extend(mask for stem, mask in masks.items() if stem not in pictures)
+        folder.add_named(split, [*pictures, *masks], pictures, masks, root)
     return folder
 
 

@@ -19,6 +19,7 @@ from atrous.datasets.classes import Progress, find_classes
 from atrous.datasets.folder import Folder, Pair, image_file, mask_file
 from atrous.errors import DataError
 from atrous.io import is_mapped, is_picture, write_values
+from atrous.io.paths import cannot_write
 from atrous.labels import LabelSet
 
 
@@ -48,7 +49,7 @@ def write_pairs(
             (built / "classes.toml").write_text(labels.to_toml(), encoding="utf-8")
             built.rename(out)
     except OSError as error:
-        raise DataError(f"{out}: cannot be written ({error.strerror or error}); choose another place") from error
+        raise cannot_write(out, error) from error
     return out
 
 

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from atrous.datasets.colours import distinct, values_of
-from atrous.datasets.folder import Folder, Pair, Readers, image_file, size_of_file, split_of
+from atrous.datasets.folder import Folder, Readers, image_file, size_of_file, split_of
 from atrous.errors import DataError
 from atrous.io.paths import pictures_below
 from atrous.labels import Colour, LabelSet
@@ -30,7 +30,7 @@ def recognise(root: Path) -> str | None:
 def read(root: Path) -> Folder:
     """The pairs of each list, by path below the folders."""
     names = read_labelmap(root / "labelmap.txt")
-    labels = LabelSet(tuple(names), tuple(names.values()), ignore=(255,) if len(names) < 256 else (65535,))
+    labels = LabelSet.numbered(names, names.values())
     table = {colour: index for index, colour in enumerate(names.values())}
     readers = Readers(image_file, partial(values_of, table=table), size_of_file)
     folder = Folder("cvat", recognise(root) or "", root, {}, labels, readers=readers)
@@ -41,9 +41,9 @@ def read(root: Path) -> Folder:
     lists = sorted((root / "ImageSets" / "Segmentation").glob("*.txt"))
     for file in lists:
         listed = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-        _pair(folder, split_of(file.stem) or "all", file, listed, images, masks)
+        folder.add_named(split_of(file.stem) or "all", sorted(listed), images, masks, file)
     if not lists:
-        _pair(folder, "all", root, sorted(set(images) | set(masks)), images, masks)
+        folder.add_named("all", sorted(set(images) | set(masks)), images, masks, root)
     return folder
 
 
@@ -66,19 +66,3 @@ def read_labelmap(file: Path) -> dict[str, Colour]:
 
 def _by_name(folder: Path) -> dict[str, Path]:
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in pictures_below(folder)}
-
-
-def _pair(
-    folder: Folder, split: str, file: Path, listed: list[str], images: dict[str, Path], masks: dict[str, Path]
-) -> None:
-    pairs = folder.splits.setdefault(split, [])
-    for name in sorted(dict.fromkeys(listed)):
-        image, mask = images.get(name), masks.get(name)
-        if image and mask:
-            pairs.append(Pair(image, mask))
-        elif image:
-            folder.lone_images.append(image)
-        elif mask:
-            folder.lone_masks.append(mask)
-        else:
-            folder.faults.append((file, f"names {name!r}, of which there is neither image nor mask; strike it out"))

@@ -6,7 +6,7 @@ list of them.
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -108,6 +108,23 @@ class Folder:
     def pairs(self) -> list[Pair]:
         """The pairs of all splits."""
         return [pair for pairs in self.splits.values() for pair in pairs]
+
+    def add_named(
+        self, split: str, names: Iterable[str], images: Mapping[str, Path], masks: Mapping[str, Path], file: Path
+    ) -> None:
+        """Add a split: the pair of each name; a name with one half alone is a lone file, without both a fault of the
+        `file` that has it."""
+        pairs = self.splits.setdefault(split, [])
+        for name in dict.fromkeys(names):
+            image, mask = images.get(name), masks.get(name)
+            if image and mask:
+                pairs.append(Pair(image, mask))
+            elif image:
+                self.lone_images.append(image)
+            elif mask:
+                self.lone_masks.append(mask)
+            else:
+                self.faults.append((file, f"names {name!r}, of which there is neither image nor mask; strike it out"))
 
     def read_mask(self, pair: Pair) -> np.ndarray:
         """(H, W) uint8 or uint16: the values that `labels.values` and `labels.ignore` name, as they are found.

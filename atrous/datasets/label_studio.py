@@ -34,7 +34,7 @@ class ResultPainter:
     """Paints the results of a pair. records: its results with their class values."""
 
     records: dict[Pair, list[tuple[dict[str, Any], int]]]
-    dtype: type
+    dtype: np.dtype[Any]
 
     def __call__(self, pair: Pair) -> np.ndarray:
         """(H, W) class values; DataError naming the result that cannot be painted."""
@@ -104,10 +104,10 @@ def read(root: Path) -> Folder:
     names = sorted({name for found in records.values() for _, name in found} - {"background"})
     if not names and not folder.faults:
         raise DataError(f"{file}: no brush, polygon, ellipse or rectangle with a label; segmentation needs them")
-    labels = LabelSet(("background", *names), ignore=(255,) if len(names) < 255 else (65535,))
+    labels = LabelSet.numbered(["background", *names])
     value_of = {name: value for value, name in enumerate(labels.names)}
     drawn = {pair: [(result, value_of[name]) for result, name in found] for pair, found in records.items()}
-    painter = ResultPainter(drawn, np.uint8 if len(labels) < 256 else np.uint16)
+    painter = ResultPainter(drawn, labels.dtype)
     return replace(folder, labels=labels, readers=Readers(image_file, painter, size_of_file))
 
 

@@ -51,7 +51,7 @@ class ShapePainter:
     """Paints the shapes of a JSON file. values: name -> value."""
 
     values: dict[str, int]
-    dtype: type
+    dtype: np.dtype[Any]
 
     def __call__(self, pair: Pair) -> np.ndarray:
         """(H, W) class values; DataError naming the shape that cannot be painted."""
@@ -133,10 +133,10 @@ def read(root: Path) -> Folder:
     names = [name for name in listed or sorted(seen) if name != IGNORE and name.lower() not in BACKGROUND]
     if len(names) != len(set(names)) or not names:
         raise DataError(f"{root}: {len(names)} labels; expected at least one besides the background, each once")
-    labels = LabelSet(("background", *names), ignore=(255,) if len(names) < 255 else (65535,))
+    labels = LabelSet.numbered(["background", *names])
     values = {name: value for value, name in enumerate(labels.names)}
     values |= dict.fromkeys([name for name in seen if name.lower() in BACKGROUND], 0) | {IGNORE: labels.ignore[0]}
-    painter = ShapePainter(values, np.uint8 if len(labels) < 256 else np.uint16)
+    painter = ShapePainter(values, labels.dtype)
     return replace(folder, labels=labels, readers=Readers(image_file, painter, size_of_file))
 
 

@@ -35,6 +35,13 @@ class Matching:
     lone_masks: list[Path] = field(default_factory=list)
     doubles: list[tuple[Path, Path]] = field(default_factory=list)
 
+    def add_to(self, folder: Folder, split: str) -> None:
+        """Make this a split of a folder."""
+        folder.splits[split] = self.pairs
+        folder.lone_images.extend(self.lone_images)
+        folder.lone_masks.extend(self.lone_masks)
+        folder.doubles.extend(self.doubles)
+
 
 def recognise(root: Path) -> str | None:
     """A folder of images beside one of masks: here, or in each split's folder."""
@@ -58,10 +65,7 @@ def read(root: Path) -> Folder:
             raise DataError(f"{images}: no images in this folder; expected {EXPECTED}")
         if not matching.pairs and not matching.lone_masks:
             raise DataError(f"{masks}: no masks in this folder; expected {EXPECTED}")
-        folder.splits[split] = matching.pairs
-        folder.lone_images.extend(matching.lone_images)
-        folder.lone_masks.extend(matching.lone_masks)
-        folder.doubles.extend(matching.doubles)
+        matching.add_to(folder, split)
     return folder
 
 

@@ -10,7 +10,7 @@ Source: docs.roboflow.com, export formats.
 import csv
 from pathlib import Path
 
-from atrous.datasets.folder import SPLITS, Folder, Pair, folders_in
+from atrous.datasets.folder import SPLITS, Folder, folders_in
 from atrous.errors import DataError
 from atrous.io.paths import pictures_below
 from atrous.labels import LabelSet
@@ -46,9 +46,7 @@ def read(root: Path) -> Folder:
         pictures = pictures_below(part)
         masks = {path.stem.removesuffix(MASK): path for path in pictures if path.name.endswith(f"{MASK}.png")}
         images = {path.stem: path for path in pictures if not path.name.endswith(f"{MASK}.png")}
-        folder.splits[split] = [Pair(image, masks[stem]) for stem, image in images.items() if stem in masks]
-        folder.lone_images.extend(image for stem, image in images.items() if stem not in masks)
-        folder.lone_masks.extend(mask for stem, mask in masks.items() if stem not in images)
+        folder.add_named(split, [*images, *masks], images, masks, root)
     return folder
 
 

@@ -13,7 +13,7 @@ there is no train.txt.
 import re
 from pathlib import Path
 
-from atrous.datasets.folder import Folder, Pair
+from atrous.datasets.folder import Folder
 from atrous.errors import DataError
 from atrous.io.paths import pictures_below
 from atrous.labels import VOC21, LabelSet
@@ -41,10 +41,15 @@ def read(root: Path) -> Folder:
     lists = root / "ImageSets" / "Segmentation"
     for split, candidates in LISTS.items():
         file = next((path for name in candidates if (path := lists / f"{name}.txt").is_file()), None)
-        if file is not None:
-            _pair(folder, split, file, images, masks)
+        if file is None:
+            continue
+        names = [line.split()[0] for line in file.read_text().splitlines() if line.strip()]
+        if split == "test" and not any(name in masks for name in names):
+            folder.notes.append("no name of test.txt has a mask (VOC's are not published): the split is left out")
+            continue
+        folder.add_named(split, sorted(names), images, masks, file)
     if not folder.splits:
-        _pair(folder, "all", None, images, masks)
+        folder.add_named("all", sorted(masks), images, masks, lists)
     if folder.labels is VOC21:
         folder.notes.append("the 21 classes of PASCAL VOC, since the images have its names")
     return folder
@@ -66,22 +71,3 @@ def _masks(root: Path) -> Path | None:
     """SBD's masks before VOC's; labelme2voc of before 2024 called them SegmentationClassPNG."""
     names = ("SegmentationClassAug", "SegmentationClassPNG", "SegmentationClass")
     return next((folder for name in names if (folder := root / name).is_dir()), None)
-
-
-def _pair(folder: Folder, split: str, file: Path | None, images: dict[str, Path], masks: dict[str, Path]) -> None:
-    """Add a split: the names in its list, or every name that has a mask."""
-    names = [line.split()[0] for line in file.read_text().splitlines() if line.strip()] if file else sorted(masks)
-    if split == "test" and not any(name in masks for name in names):
-        folder.notes.append("no name of test.txt has a mask (VOC's are not published): the split is left out")
-        return
-    folder.splits[split] = []
-    for name in sorted(dict.fromkeys(names)):
-        image, mask = images.get(name), masks.get(name)
-        if image and mask:
-            folder.splits[split].append(Pair(image, mask))
-        elif image:
-            folder.lone_images.append(image)
-        elif mask:
-            folder.lone_masks.append(mask)
-        elif file:
-            folder.faults.append((file, f"names {name!r}, of which there is neither image nor mask; strike it out"))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from atrous.datasets.classes import without
+from atrous.datasets.classes import classes_file, without
 from atrous.datasets.folder import Folder, Pair
 from atrous.datasets.layouts import read_folder
 from atrous.datasets.pairs import hold_out
@@ -143,9 +143,7 @@ def examine_looks(
 
 def named_classes(folder: Folder, classes: Path | None, ignore: Sequence[int]) -> LabelSet | None:
     """The classes that a file or the layout names, None where neither does."""
-    if classes is None:
-        places = (folder.root, folder.root.parent)
-        classes = next((file for place in places if (file := place / "classes.toml").is_file()), None)
+    classes = classes or classes_file(folder.root)
     labels = LabelSet.from_toml(classes) if classes is not None else folder.labels
     return None if labels is None else without(labels, ignore)
 

@@ -8,12 +8,14 @@ from zlib import crc32
 import cv2
 import numpy as np
 
+from atrous.datasets.classes import histogram
 from atrous.datasets.folder import Folder, Pair, image_file, mask_file
 from atrous.doctor.colours import Colours, colours_of
-from atrous.doctor.fit import EdgeFit, edge_fit
+from atrous.doctor.fit import EdgeFit, edge_fit, shrink_to
 from atrous.errors import DataError
 from atrous.io import IMAGE_SUFFIXES, read_stored
 from atrous.io.images import damage_as_data_error, open_file, orient, read_header
+from atrous.io.masks import fits_mask
 from atrous.visual import to_rgb8
 
 CELLS = 32
@@ -148,21 +150,11 @@ def whole_numbers(mask: np.ndarray) -> tuple[np.ndarray, tuple[float, int] | Non
     flat = mask.reshape(-1)
     if flat.dtype in (np.uint8, np.uint16):
         return flat, None
-    with np.errstate(invalid="ignore"):
-        good = np.isfinite(flat) & (flat == np.floor(flat)) & (flat >= 0) & (flat <= 65535)
+    good = fits_mask(flat)
     if good.all():
         return flat.astype(np.uint16), None
     bad = flat[~good]
     return flat[good].astype(np.uint16), (float(bad[0]), len(bad))
-
-
-def histogram(values: np.ndarray) -> dict[int, int]:
-    """Value -> pixels, of uint8 or uint16."""
-    if values.dtype == np.uint8 and 0 < values.size < 2**24:  # OpenCV counts in float32
-        pixels = cv2.calcHist([values.reshape(1, -1)], [0], None, [256], [0, 256]).reshape(-1).astype(np.int64)
-    else:
-        pixels = np.bincount(values.reshape(-1))
-    return {int(value): int(pixels[value]) for value in np.flatnonzero(pixels)}
 
 
 def cells_of(rgb: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -189,8 +181,7 @@ def shrink(image: np.ndarray, side: int) -> np.ndarray:
 
 def shrink_nearest(mask: np.ndarray, side: int = CELLS) -> np.ndarray:
     """(side, side) or (side, side, C): the values at the centres of the cells."""
-    rows, columns = ((np.arange(side) * 2 + 1) * n // (2 * side) for n in mask.shape[:2])
-    return mask[rows[:, None], columns]
+    return shrink_to(mask, side, side)
 
 
 def same_channels(mask: np.ndarray) -> bool:

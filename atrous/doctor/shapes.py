@@ -18,25 +18,21 @@ SCALED = 1.1
 
 def find_missing(folder: Folder) -> Iterator[Finding]:
     """missing_mask, missing_image, near_duplicate of names, and what the layout itself found wrong."""
-    there, lone = [path.stem for path in folder.lone_masks], [path.stem for path in folder.lone_images]
-    for path in folder.lone_images:
-        near = _near(path.stem, there)
-        yield Finding(
-            "missing_mask",
-            "error",
-            (path,),
-            "no mask of this name" + (f"; {near!r} has no image" if near else ""),
-            f"rename the mask {near!r} to {path.stem!r}" if near else "add its mask, or move the image away",
-        )
-    for path in folder.lone_masks:
-        near = _near(path.stem, lone)
-        yield Finding(
-            "missing_image",
-            "error",
-            (path,),
-            "no image of this name" + (f"; {near!r} has no mask" if near else ""),
-            f"rename it to {near!r}" if near else "add its image, or move the mask away",
-        )
+    for own, paths, lacking, others in (
+        ("image", folder.lone_images, "mask", folder.lone_masks),
+        ("mask", folder.lone_masks, "image", folder.lone_images),
+    ):
+        stems = [path.stem for path in others]
+        for path in paths:
+            near = _near(path.stem, stems)
+            mask, image = (near, path.stem) if own == "image" else (path.stem, near)
+            yield Finding(
+                f"missing_{lacking}",
+                "error",
+                (path,),
+                f"there is no {lacking} of this name" + (f"; {near!r} has no {own}" if near else ""),
+                f"rename the mask {mask!r} to {image!r}" if near else f"add its {lacking}, or move the {own} away",
+            )
     for first, second in folder.doubles:
         yield Finding(
             "near_duplicate",

@@ -10,8 +10,7 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
-from atrous.errors import DataError
-from atrous.io.paths import VIDEO_SUFFIXES, is_zarr
+from atrous.io.paths import VIDEO_SUFFIXES, cannot_write, is_zarr
 from atrous.io.pictures import Picture, is_mapped, need, there
 from atrous.labels import LabelSet
 
@@ -144,14 +143,14 @@ class LabelWriter:
             else:
                 self._sink = PngSink(self._temporary, size, labels, values.dtype)
         except OSError as error:
-            raise _unwritable(target, error) from error
+            raise cannot_write(target, error) from error
 
     def write(self, indices: np.ndarray) -> None:
         """The next rows."""
         try:
             self._sink.write(self.labels.to_values(indices))
         except OSError as error:
-            raise _unwritable(self.target, error) from error
+            raise cannot_write(self.target, error) from error
 
     def __enter__(self) -> "LabelWriter":
         return self
@@ -164,7 +163,7 @@ class LabelWriter:
                 self._temporary.replace(self.target)
         except OSError as broken:
             if kind is None:
-                raise _unwritable(self.target, broken) from broken
+                raise cannot_write(self.target, broken) from broken
         finally:
             _remove(self._temporary)
 
@@ -179,11 +178,6 @@ def target_of(path: Path, folder: Path) -> Path:
     elif is_mapped(path) and there("rasterio"):
         suffix = ".tif"
     return folder / f"{path.stem}{suffix}"
-
-
-def _unwritable(path: Path, error: Any) -> DataError:
-    reason = getattr(error, "strerror", None) or str(error)
-    return DataError(f"{path}: cannot be written ({reason}); free space or choose another place")
 
 
 def _remove(path: Path) -> None:
