@@ -4,6 +4,7 @@ Inside atrous a class is its index 0..K-1; files keep the data set's own values.
 """
 
 import tomllib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -85,6 +86,12 @@ class LabelSet:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @classmethod
+    def numbered(cls, names: Iterable[str], colours: Iterable[Colour] = ()) -> "LabelSet":
+        """Exclusive classes with the values 0..K-1; 255 is ignored, or 65535 with more than 255 classes."""
+        names = tuple(names)
+        return cls(names, tuple(colours), ignore=(255,) if len(names) <= 255 else (65535,))
 
     @property
     def ignore_index(self) -> int:

@@ -11,7 +11,7 @@ from torch import nn
 from atrous.bundle import Card, load_bundle, save_bundle
 from atrous.datasets import DataSet, open_dataset
 from atrous.datasets.folds import fold_of
-from atrous.doctor import Witness, line
+from atrous.doctor import Witness, finding_line
 from atrous.errors import DataError, ModelError, RecipeError, WeightsError, nearest
 from atrous.evaluate.data import choose_split, open_like_run
 from atrous.evaluate.evaluation import Evaluation, evaluate, pooled
@@ -285,7 +285,7 @@ def _verify(data: DataSet, console: Console) -> None:
         raise DataError(f"{error}; `atrous check {data.root}` names every fault with its remedy") from error
     warnings = witness.warnings()
     for finding in warnings[:MOST_WARNINGS]:
-        console.print(line(finding, data.root), markup=False, highlight=False)
+        console.print(finding_line(finding, data.root), markup=False, highlight=False)
     if len(warnings) > MOST_WARNINGS:
         console.print(f"{len(warnings) - MOST_WARNINGS} more warnings: atrous check {data.root}", markup=False)
 

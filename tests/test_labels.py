@@ -40,6 +40,13 @@ def test_more_than_255_classes_are_16_bit() -> None:
     np.testing.assert_array_equal(labels.to_values(labels.to_indices(mask)), mask)
 
 
+@pytest.mark.parametrize("count, ignored", [(2, 255), (255, 255), (256, 65535), (300, 65535)])
+def test_numbered_classes_ignore_a_value_that_is_none_of_theirs(count: int, ignored: int) -> None:
+    labels = LabelSet.numbered(f"c{k}" for k in range(count))
+    assert labels.values == tuple(range(count))
+    assert labels.ignore == (labels.ignore_index,) == (ignored,)
+
+
 @pytest.mark.parametrize("count", [254, 255, 256])
 def test_many_classes_and_strays(count: int) -> None:
     """254 classes leave room for "ignored" and "stray" in a byte, 255 for one of them, 256 for neither."""

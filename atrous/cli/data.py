@@ -30,17 +30,17 @@ def check(
 
     Exit code 1 if there is an error, or if --write left a pair out.
     """
-    from atrous.doctor import describe, examine, mend, write_page
+    from atrous.doctor import describe_examination, examine_dataset, mend, write_page
     from atrous.progress import Bar
 
     if to not in (None, "pairs") or (to is None) != (out is None):
         raise AtrousError("to convert a data set give both: --to pairs -o OUT, where OUT is a new folder")
     console = console_of(stderr=True)
     with Bar(console, "check", 0) as bar:
-        found = examine(data, classes=classes, ignore=ignore or (), progress=bar.at)
+        found = examine_dataset(data, classes=classes, ignore=ignore or (), progress=bar.at)
     failed, document = bool(found.errors), found.summary()
     if not as_json:
-        for line in describe(found):
+        for line in describe_examination(found):
             print(line)
     if html is not None:
         write_page(html, found)
@@ -56,13 +56,13 @@ def check(
             for file, why in mended.left_out:
                 print(f"left out: {file}: {why}")
     if out is not None:
-        from atrous.datasets.convert import convert
+        from atrous.datasets.convert import write_pairs
 
         with Bar(console, "convert", 0) as bar:
-            convert(found.source, out, bar.at, labels=found.labels if classes else None)
+            write_pairs(found.folder, out, bar.at, labels=found.labels if classes else None)
         document["converted"] = str(out)
         if not as_json:
-            print(f"wrote {out}: {len(found.looks)} pairs from the layout {found.source.layout}")
+            print(f"wrote {out}: {len(found.looks)} pairs from the layout {found.folder.layout}")
     if as_json:
         print(json.dumps(document, indent=1))
     if failed:

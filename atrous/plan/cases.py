@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from atrous.datasets.classes import Progress
-from atrous.datasets.tree import Pair, Source, load_json
+from atrous.datasets.folder import Folder, Pair, load_json
 from atrous.errors import DataError
 from atrous.io.volumes import volume_spacing
 
@@ -53,7 +53,7 @@ class Intensities:
     """Percentile 99.5."""
 
 
-def cases_of(source: Source, progress: Progress | None = None) -> tuple[list[Case], list[Intensities]]:
+def cases_of(source: Folder, progress: Progress | None = None) -> tuple[list[Case], list[Intensities]]:
     """Read each training volume once: its case, and each channel's intensities over all of them.
 
     Raises:
@@ -99,7 +99,7 @@ def intensities(values: np.ndarray) -> Intensities:
     return Intensities(*(float(number) for number in numbers))
 
 
-def channel_names(source: Source) -> list[str]:
+def channel_names(source: Folder) -> list[str]:
     """The names of the channels in dataset.json, such as `CT` or `T1`, in order."""
     content = load_json(source.root / "dataset.json")
     named = content.get("channel_names") or content.get("modality") or {"0": "image"}

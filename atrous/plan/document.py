@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from atrous.datasets import DataSet, open_dataset, open_source
+from atrous.datasets import DataSet, open_dataset, read_folder
 from atrous.datasets.classes import Progress
-from atrous.datasets.tree import Source
+from atrous.datasets.folder import Folder
 from atrous.models import MODELS
 from atrous.plan.cases import cases_of, channel_names
 from atrous.plan.medical import plan_volumes
@@ -79,7 +79,7 @@ def plan(
         >>> plan("data/", measure=False, time=1800.0).recipe["crop"]    # doctest: +SKIP
         [320, 320]
     """
-    source = open_source(root)
+    source = read_folder(root)
     if source.dimensions > 2:
         source.refuse_incomplete()
         return volume_plan(source, memory, progress)
@@ -147,7 +147,7 @@ def measured(recipe: Recipe, data: DataSet, say: Callable[[str], None]) -> Recip
                       validation=seconds, say=say)  # fmt: skip
 
 
-def volume_plan(source: Source, memory: float, progress: Progress | None) -> Plan:
+def volume_plan(source: Folder, memory: float, progress: Progress | None) -> Plan:
     """`plan` for volumes, by the rules of nnU-Net; atrous does not train on volumes yet."""
     cases, intensities = cases_of(source, progress)
     names = channel_names(source)

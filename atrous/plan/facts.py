@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from atrous.datasets import DataSet, Pairs
-from atrous.doctor.look import CELLS, shrink_nearest
+from atrous.doctor.look import CELLS, same_channels, shrink_nearest
 from atrous.sample import Sample
 
 Kind = Literal["photos", "grey", "bands", "deep"]
@@ -113,11 +113,6 @@ def facts_of(data: DataSet) -> Facts:
 def spread(count: int, most: int) -> list[int]:
     """At most `most` of the indices 0 .. count - 1, evenly spaced."""
     return [int(index) for index in np.unique(np.linspace(0, count - 1, min(most, count)).round())]
-
-
-def same_channels(image: np.ndarray) -> bool:
-    """Whether all channels of an image (H, W, C) are equal."""
-    return bool((image[..., 1:] == image[..., :1]).all())
 
 
 def agreement(pairs: Pairs, axis: int) -> float:

@@ -30,7 +30,7 @@ from atrous import __version__
 from atrous.bundle import Card, load_bundle
 from atrous.datasets import DataSet, channel_statistics
 from atrous.doctor.balance import RARE
-from atrous.doctor.findings import share
+from atrous.doctor.findings import as_percent
 from atrous.errors import DataError, ModelError, RecipeError, WeightsError, nearest
 from atrous.models import MODELS, create_model
 from atrous.models.refined import page_of
@@ -200,8 +200,8 @@ def choices_for_images(facts: Facts) -> dict[str, Choice]:
         chosen |= {key: Choice(0.0, told) for key in ("brightness", "contrast")}
     shares = facts.shares[facts.shares > 0]
     if len(shares) and shares.min() < RARE:
-        chosen["loss"] = Choice("ce + dice", f"the rarest class has {share(shares.min())} of the pixels: Dice counts "
-                                "the overlap of each class, however small the class is")  # fmt: skip
+        chosen["loss"] = Choice("ce + dice", f"the rarest class has {as_percent(shares.min())} of the pixels: Dice "
+                                "counts the overlap of each class, however small the class is")  # fmt: skip
     return chosen
 
 
@@ -305,7 +305,9 @@ def crop_of(facts: Facts) -> Choice:
 def weights_of(facts: Facts) -> Choice:
     """The class weights."""
     present = facts.shares[facts.shares > 0]
-    spread = f"shares run from {share(present.min())} to {share(present.max())}" if len(present) else "no pixels"
+    spread = (
+        f"shares run from {as_percent(present.min())} to {as_percent(present.max())}" if len(present) else "no pixels"
+    )
     return Choice(class_weights(facts.frequencies),
                   f"{spread}: the fourth root of median / share helps rare classes, costs others little")  # fmt: skip
 
