@@ -18,8 +18,8 @@ from atrous.labels import LabelSet
 from atrous.metrics.confusion import scores
 from atrous.metrics.errors import KINDS
 from atrous.report import charts, tables
-from atrous.report.findings import Finding
 from atrous.report.pictures import Case, panes
+from atrous.report.remarks import Finding
 from atrous.visual import KIND_COLOURS, data_uri
 
 PICTURE_SIZE, PICTURE_BYTES = 1600, 1_000_000

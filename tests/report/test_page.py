@@ -13,9 +13,9 @@ from atrous.errors import DataError
 from atrous.labels import LabelSet
 from atrous.metrics import BoundaryF, BoundaryIoU, Calibration, ErrorKinds, TrimapCurve, scores
 from atrous.report import Case, Report, Run, write_report
-from atrous.report.findings import Finding
 from atrous.report.page import MOST_CASES, PICTURE_BYTES, grouped, number, percent
 from atrous.report.pictures import CASE_BYTES
+from atrous.report.remarks import Finding
 
 LABELS = LabelSet(("sky", "<script>alert(1)</script>", 'a "quoted" & rare'), ((10, 120, 240), (90, 20, 60), (255,) * 3))
 MATRIX = np.array([[812345, 2040, 0], [1033, 4711, 0], [0, 0, 0]], np.int64)

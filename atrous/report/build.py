@@ -16,9 +16,9 @@ from safetensors import safe_open
 from atrous.bundle import Card
 from atrous.datasets import Pairs
 from atrous.evaluate.evaluation import Evaluation
-from atrous.report.findings import data_findings
 from atrous.report.page import MOST_CASES, Report, Run, write_report
 from atrous.report.pictures import Case
+from atrous.report.remarks import data_findings
 from atrous.sample import Sample
 from atrous.train.loggers import read_log
 from atrous.train.recipe import Recipe

@@ -9,7 +9,7 @@ from atrous.bundle import Card, save_tensors
 from atrous.evaluate.evaluation import Evaluation, evaluate
 from atrous.labels import LabelSet
 from atrous.report import Shown, make_report, report_run, train_command
-from atrous.report.run import choose_cases, facts
+from atrous.report.build import choose_cases, facts
 from atrous.sample import Sample
 
 LABELS = LabelSet(("ground", "disc"))

@@ -7,8 +7,8 @@ from worlds import make_world
 from atrous.datasets import open_dataset
 from atrous.evaluate.evaluation import Evaluation
 from atrous.labels import LabelSet
-from atrous.report import findings
-from atrous.report.findings import Finding, data_findings
+from atrous.report import remarks
+from atrous.report.remarks import Finding, data_findings
 
 LABELS = LabelSet(("ground", "disc", "bar"))
 
@@ -74,7 +74,7 @@ def test_a_class_that_was_never_trained_on_is_a_warning(world: Path, monkeypatch
     assert data_findings(one, splits)[0] == Finding(
         "warning", "Without a true pixel in train, so that it was never learnt: ghost"
     )
-    monkeypatch.setattr(findings, "MOST_MASKS", 2)
+    monkeypatch.setattr(remarks, "MOST_MASKS", 2)
     some = [found for found in data_findings(one, splits) if "ghost" in found.text]
     assert Finding("note", "Without a true pixel in one mask in 2 of train: ghost") in some
     assert all(found.severity == "note" for found in some), "what was not read in full is no proof"
