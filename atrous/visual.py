@@ -11,7 +11,8 @@ from atrous.labels import LabelSet
 
 WRONG = (214, 39, 40)
 KIND_COLOURS = ((86, 180, 233), (213, 94, 0), (0, 114, 178), (0, 0, 0))
-"""Of the kinds of errors in the order of `atrous.metrics.errors.KINDS`: of Okabe and Ito's eight the four that stay
+"""Of the kinds of errors in the order of `atrous.metrics.errors.ERROR_KINDS`:
+of Okabe and Ito's eight the four that stay
 furthest from one another, and from the greys of an error map, under simulated colour blindness of each sort."""
 ROWS = 25
 """Classes in one column of a legend."""

@@ -19,7 +19,7 @@ from scipy import ndimage
 from atrous.metrics.boundary import _check, _mean, _same
 from atrous.ops.distance import distance_to_other
 
-KINDS = ("boundary", "missed", "invented", "confusion")
+ERROR_KINDS = ("boundary", "missed", "invented", "confusion")
 BOUNDARY, MISSED, INVENTED, CONFUSION = range(4)
 RIGHT, IGNORED = 254, 255
 
@@ -34,13 +34,13 @@ class ErrorKinds:
 
     def __init__(self, classes: int, ignore: int = 255, width: float | None = None, found: float = 0.1) -> None:
         self.classes, self.ignore, self.width, self.found = classes, ignore, width, found
-        self.lacking = np.zeros((len(KINDS), classes), np.int64)
-        self.excess = np.zeros((len(KINDS), classes), np.int64)
+        self.lacking = np.zeros((len(ERROR_KINDS), classes), np.int64)
+        self.excess = np.zeros((len(ERROR_KINDS), classes), np.int64)
         self.hit = np.zeros(classes, np.int64)
 
     def update(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
-        """Add one picture; returns (H, W) uint8: the kind of each wrong pixel as index into KINDS (as seen from the
-        true class, or `invented` where the predicted class's region is), 254 where right, 255 where ignored."""
+        """Add one picture; returns (H, W) uint8: the kind of each wrong pixel as index into ERROR_KINDS (as seen from
+        the true class, or `invented` where the predicted class's region is), 254 where right, 255 where ignored."""
         _check(prediction, target)
         valid = target != self.ignore
         wrong = valid & (prediction != target)
@@ -82,7 +82,7 @@ class ErrorKinds:
         with np.errstate(invalid="ignore", divide="ignore"):
             iou = np.where(union > 0, self.hit / union, np.nan)
             share, oracle = {}, {}
-            for index, kind in enumerate(KINDS):
+            for index, kind in enumerate(ERROR_KINDS):
                 lacking, excess = self.lacking[index], self.excess[index]
                 share[kind] = np.where(union > 0, (lacking + excess) / union, np.nan)
                 mended = np.where(union > excess, (self.hit + lacking) / (union - excess), np.nan)

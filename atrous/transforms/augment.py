@@ -14,7 +14,7 @@ import numpy as np
 from atrous.errors import ModelError
 from atrous.sample import Sample
 from atrous.transforms.elastic import displacements
-from atrous.transforms.look import Look, change_look, colour_matrix
+from atrous.transforms.look import CropLook, change_look, colour_matrix
 from atrous.transforms.warp import Move, crop_matrix, draw_span, move_image, move_mask
 
 RANGES: dict[str, tuple[float, float]] = {
@@ -88,7 +88,7 @@ class Augment:
         move, look = self.draw((sample.image.shape[0], sample.image.shape[1]), rng)
         return self.apply(sample, move, look, rng)
 
-    def draw(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[Move, Look]:
+    def draw(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[Move, CropLook]:
         """What will happen to an image of `size` (height, width) pixels, but for the noise of each pixel."""
         u = rng.random(DRAWS)  # always as many, in one order: switching one change off leaves the others as they were
         either = 2 * u - 1
@@ -102,7 +102,7 @@ class Augment:
         matrix = crop_matrix(self.crop, zoom, spans, mirror, turn, lean)
         moved = displacements(self.crop, rng, sigma=self.elastic) if self.elastic else None
         saturation, angle = 1 + self.saturation * either[8], radians(self.hue * either[9])
-        look = Look(
+        look = CropLook(
             brightness=1 + self.brightness * either[6],
             contrast=1 + self.contrast * either[7],
             colour=colour_matrix(saturation, angle) if saturation != 1 or angle else None,
@@ -113,7 +113,7 @@ class Augment:
         )
         return Move(self.crop, zoom, *spans, mirror, straight, matrix, moved), look
 
-    def apply(self, sample: Sample, move: Move, look: Look, rng: np.random.Generator, *, shrunk: int = 1) -> Sample:
+    def apply(self, sample: Sample, move: Move, look: CropLook, rng: np.random.Generator, *, shrunk: int = 1) -> Sample:
         """Do what was drawn. shrunk: the image was read at 1 / shrunk of its size (rounded up), the mask was not."""
         if self.jpeg < 100 and (sample.image.dtype != np.uint8 or sample.image.shape[2] not in (1, 3)):
             raise ModelError(

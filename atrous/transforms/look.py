@@ -12,7 +12,7 @@ from atrous.sample import FULL_SCALE
 from atrous.transforms.warp import by_fours
 
 
-class Look(NamedTuple):
+class CropLook(NamedTuple):
     """brightness, contrast: factors. colour: RGB -> RGB, 3 x 3, or None. gamma: an exponent. blur: a standard deviation
     in pixels. noise: a standard deviation, as a share of white. jpeg: a quality; 100 is no packing."""
 
@@ -25,7 +25,7 @@ class Look(NamedTuple):
     jpeg: int
 
 
-def change_look(image: np.ndarray, look: Look, rng: np.random.Generator) -> np.ndarray:
+def change_look(image: np.ndarray, look: CropLook, rng: np.random.Generator) -> np.ndarray:
     """(H, W, C) -> the same shape and type; rng: the noise of each pixel."""
     image = _recolour(image, look)
     if look.blur:
@@ -50,12 +50,12 @@ def white(dtype: np.dtype) -> float:
     return FULL_SCALE.get(str(dtype), 1.0)
 
 
-def within(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def to_range(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """float32 values in a type's range; whole numbers are rounded and clipped."""
     return np.clip(np.rint(values), 0, white(dtype)).astype(dtype) if dtype.kind == "u" else values
 
 
-def _recolour(image: np.ndarray, look: Look) -> np.ndarray:
+def _recolour(image: np.ndarray, look: CropLook) -> np.ndarray:
     """Brightness and contrast are one straight line per value, saturation and hue one matrix: together one pass."""
     means = _means(image) if look.contrast != 1 else np.zeros(image.shape[2])
     colour = look.colour if image.shape[2] == 3 else None
@@ -68,11 +68,11 @@ def _recolour(image: np.ndarray, look: Look) -> np.ndarray:
     if (gain, offset, look.gamma) == (1, 0, 1):
         return image
     if image.dtype == np.uint8:
-        table = within(_bent(np.arange(256, dtype=np.float32) * gain + offset, look.gamma, 0, 255), image.dtype)
+        table = to_range(_bent(np.arange(256, dtype=np.float32) * gain + offset, look.gamma, 0, 255), image.dtype)
         return cv2.LUT(image, table).reshape(image.shape)
     values = image.astype(np.float32) * np.float32(gain) + np.float32(offset)
     ends = (0, white(image.dtype)) if image.dtype.kind == "u" else (float(values.min()), float(values.max()))
-    return within(_bent(values, look.gamma, *ends), image.dtype)
+    return to_range(_bent(values, look.gamma, *ends), image.dtype)
 
 
 def _bent(values: np.ndarray, gamma: float, low: float, high: float) -> np.ndarray:
@@ -105,7 +105,7 @@ def _sixteen_bits(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarra
 
 def _noisy(image: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
     if image.dtype != np.uint8:
-        return within(image + grain(image.shape, deviation, rng), image.dtype)
+        return to_range(image + grain(image.shape, deviation, rng), image.dtype)
     whole = np.rint(_normal_quantiles() * deviation).clip(-255, 255).astype(np.int16)  # rounding first is the same here
     return cv2.add(image, whole[_sixteen_bits(image.shape, rng)], dtype=cv2.CV_8U).reshape(image.shape)
 

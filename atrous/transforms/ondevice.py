@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from atrous.errors import DataError, ModelError
 from atrous.transforms.augment import Augment
-from atrous.transforms.look import Look, grain
+from atrous.transforms.look import CropLook, grain
 from atrous.transforms.warp import Move
 
 
@@ -67,7 +67,7 @@ def _nearest(labels: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
 
 
 def _relook(
-    pixels: torch.Tensor, looks: Sequence[Look], generators: Sequence[np.random.Generator], dtype: torch.dtype
+    pixels: torch.Tensor, looks: Sequence[CropLook], generators: Sequence[np.random.Generator], dtype: torch.dtype
 ) -> torch.Tensor:
     """`look.change_look` on (N, C, h, w) floats that stand for values of `dtype`."""
 

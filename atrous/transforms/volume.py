@@ -10,7 +10,7 @@ from torch.nn import functional
 from atrous.errors import DataError, ModelError
 from atrous.ops.resize import resize
 
-DRAWS = 20
+VOLUME_DRAWS = 20
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class VolumeAugment:
             raise DataError(f"image {tuple(image.shape)}, labels {shape}; expected (C, D, H, W) and (D, H, W)")
         if labels is not None and (labels.is_floating_point() or labels.is_complex()):
             raise DataError(f"labels of type {labels.dtype}; expected whole numbers")
-        u = rng.random(DRAWS)
+        u = rng.random(VOLUME_DRAWS)
         places = self._places(image, u, rng, np.asarray(spacing, float), centre)
         changed = self._recolour(_read(image.float(), places), u, rng)
         return changed, None if labels is None else _nearest(labels, places, ignore)
