@@ -15,7 +15,7 @@ from atrous.cli import main
 from atrous.errors import ModelError
 from atrous.inspect import inspect_model
 from atrous.inspect.drawing import architecture
-from atrous.inspect.picture import scene, within
+from atrous.inspect.picture import box_holding, scene
 from atrous.inspect.text import amount, sides_text
 from atrous.labels import LabelSet
 from atrous.models import create_model
@@ -160,8 +160,8 @@ def test_the_scene_has_any_size_and_is_always_the_same() -> None:
 def test_where_half_of_the_heat_is() -> None:
     heat = torch.zeros(21, 31)
     heat[10, 15], heat[8, 15], heat[10, 25] = 2.0, 2.0, 3.0
-    assert within(heat, (10, 15), 0.5) == ((8, 12), (13, 17))
-    assert within(heat, (10, 15), 1.0) == ((0, 20), (5, 25))
+    assert box_holding(heat, (10, 15), 0.5) == ((8, 12), (13, 17))
+    assert box_holding(heat, (10, 15), 1.0) == ((0, 20), (5, 25))
 
 
 def test_amounts_and_sides() -> None:
