@@ -45,12 +45,14 @@ _SUBPACKAGES = ("errors", "inspect", "labels", "losses", "metrics", "models", "o
 __all__ = ["__version__", *sorted(_HOME), *_SUBPACKAGES]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    if name in _SUBPACKAGES:
-        return import_module(f"atrous.{name}")
-    raise AttributeError(f"module 'atrous' has no attribute {name!r}")
+if not TYPE_CHECKING:  # else every name would exist for mypy
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOME:
+            return getattr(import_module(_HOME[name]), name)
+        if name in _SUBPACKAGES:
+            return import_module(f"atrous.{name}")
+        raise AttributeError(f"module 'atrous' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -1,10 +1,12 @@
 """The facade: fit, predict, score, save, load."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack, overload
 
+import numpy as np
+from PIL.Image import Image
 from rich.console import Console
 from torch import nn
 
@@ -19,14 +21,17 @@ from atrous.files import write_atomically
 from atrous.labels import LabelSet
 from atrous.models import list_models
 from atrous.plan import again, draft, fingerprint
-from atrous.predict import Predictor
+from atrous.predict import Prediction, Predictor
 from atrous.predict.ensemble import Ensemble
 from atrous.predict.loading import default_device, folds_in, load_network, load_predictor
+from atrous.predict.predictor import PredictorOptions
+from atrous.progress import Over
 from atrous.report import report_run
 from atrous.train import processes
 from atrous.train.batches import Transform
 from atrous.train.loggers import Logger
 from atrous.train.loop import train
+from atrous.train.options import RecipeOptions
 from atrous.train.recipe import FROM_DATA, Recipe
 
 MOST_WARNINGS = 5
@@ -53,7 +58,11 @@ class Segmenter:
     """
 
     def __init__(
-        self, model: str | None = None, encoder: str | None = None, pretrained: bool | str | None = None, **wishes: Any
+        self,
+        model: str | None = None,
+        encoder: str | None = None,
+        pretrained: bool | str | None = None,
+        **wishes: Unpack[RecipeOptions],
     ) -> None:
         if model is not None and model not in list_models():
             raise ModelError(f"unknown model {model!r}; {nearest(model, list_models())}")
@@ -193,7 +202,11 @@ class Segmenter:
             highlight=False,
         )
 
-    def predict(self, images: Any) -> Any:
+    @overload
+    def predict(self, images: Image | np.ndarray | Path | str) -> Prediction: ...
+    @overload
+    def predict(self, images: list[Any] | tuple[Any, ...]) -> list[Prediction]: ...
+    def predict(self, images: Any) -> Prediction | list[Prediction]:
         """Label an image, or several.
 
         Args:
@@ -206,19 +219,35 @@ class Segmenter:
             [self.predictor(image) for image in images] if isinstance(images, (list, tuple)) else self.predictor(images)
         )
 
-    def evaluate(self, data: Path | str | DataSet, split: str | None = None, **options: Any) -> Evaluation:
+    def evaluate(
+        self,
+        data: Path | str | DataSet,
+        split: str | None = None,
+        *,
+        progress: Over | None = None,
+        metrics: Mapping[str, Any] | None = None,
+        cluster: Callable[[str], str] | None = None,
+        block: int = 1,
+    ) -> Evaluation:
         """Count the predictions over a split of labelled data.
 
         Args:
             data: a folder or an open data set with this network's classes.
             split: "train", "val" or "test"; default "test" where there is one, else "val", else everything.
-            options: of `atrous.evaluate.evaluation.evaluate`: progress, metrics, cluster, block.
+            progress, metrics, cluster, block: as in `atrous.evaluate.evaluation.evaluate`.
         """
         if not isinstance(data, DataSet):
             data = open_like_run(self.card, data)
         name = choose_split(data, split)
         return evaluate(
-            lambda sample: self.predictor.labels(sample.image), data.splits[name], self.labels, name, **options
+            lambda sample: self.predictor.labels(sample.image),
+            data.splits[name],
+            self.labels,
+            name,
+            progress=progress,
+            metrics=metrics,
+            cluster=cluster,
+            block=block,
         )
 
     def score(self, data: Path | str | DataSet, split: str | None = None) -> dict[str, Any]:
@@ -299,7 +328,7 @@ def wishes_of(file: Path, length: bool = True) -> dict[str, Any]:
     return values | {"pretrained": {"random": False, "pretrained": True}.get(weights, weights)} if weights else values
 
 
-def load(source: Path | str, *, device: str | None = None, **options: Any) -> Segmenter:
+def load(source: Path | str, *, device: str | None = None, **options: Unpack[PredictorOptions]) -> Segmenter:
     """Open a trained network.
 
     Args:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from torch import nn
 
 from atrous.bundle import Card
-from atrous.errors import DataError, ModelError
+from atrous.errors import DataError, ModelError, nearest
 from atrous.inspect.seams import Halo
 from atrous.inspect.seams import halo as find_halo
 from atrous.io import ArrayPicture, Picture, read_image
@@ -20,10 +20,32 @@ from atrous.predict.backends import Backend, open_backend
 from atrous.predict.decoding import choose_decoding
 from atrous.predict.memory import PredictionNeeds
 from atrous.predict.prediction import Prediction
-from atrous.predict.windows import Cut, Cutting, blended, blended_scores, choose_cut, exact, exact_scores, mean_scores
+from atrous.predict.windows import (
+    Cut,
+    Cutting,
+    CuttingOptions,
+    blended,
+    blended_scores,
+    choose_cut,
+    exact,
+    exact_scores,
+    mean_scores,
+)
 from atrous.refine.named import choose_refinement
 from atrous.refine.tidying import parse_tidying
 from atrous.sample import FULL_SCALE
+
+
+class PredictorOptions(CuttingOptions, total=False):
+    """The options of `Predictor`, for signatures that hand them on: a test keeps the two equal."""
+
+    backend: str
+    decode: str
+    calibration: str
+    recall: float | None
+    refine: str | None
+    refine_options: Mapping[str, Any] | None
+    tidy: Sequence[str]
 
 
 class Predictor:
@@ -62,8 +84,11 @@ class Predictor:
         refine: str | None = None,
         refine_options: Mapping[str, Any] | None = None,
         tidy: Sequence[str] = (),
-        **cutting: Any,
+        **cutting: Unpack[CuttingOptions],
     ) -> None:
+        if unknown := [name for name in cutting if name not in Cutting.__dataclass_fields__]:
+            known = [*PredictorOptions.__annotations__, "device"]
+            raise ModelError(f"a predictor has no option {unknown[0]!r}; {nearest(unknown[0], known)}")
         self.card, self.cutting = card, Cutting(**cutting)
         self.decoding = choose_decoding(card.decoding, decode=decode, calibration=calibration, recall=recall)
         self.refinement = choose_refinement(

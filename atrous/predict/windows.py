@@ -7,6 +7,7 @@ carry the halo that the network's receptive field proves sufficient (`atrous.ins
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -30,6 +31,18 @@ Network = Callable[[np.ndarray], tuple[torch.Tensor, Tail]]
 """Pixels (H, W, C) -> logits (1, K, h, w) and the resize to (H, W)."""
 Scores = Callable[[np.ndarray], np.ndarray]
 """Pixels (H, W, C) -> (K, H, W) float32."""
+
+
+class CuttingOptions(TypedDict, total=False):
+    """The fields of `Cutting`, for signatures: a test keeps the two equal."""
+
+    window: int | None
+    overlap: float
+    weights: str
+    flip: bool
+    scales: tuple[float, ...]
+    exact: bool
+    max_ram: int | None
 
 
 @dataclass(frozen=True)
