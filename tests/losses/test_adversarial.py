@@ -106,7 +106,7 @@ def test_both_steps_reduce_their_losses() -> None:
     other = torch.optim.Adam(net.parameters(), 0.01)
 
     def step(optimizer: torch.optim.Optimizer, segmenter: bool) -> list[float]:
-        """One step of a side; before it: the segmenter's loss, its second term, the other's loss."""
+        """A step of a side; before it the segmenter's loss, its second term, the other's loss."""
         logits = model(image)
         fooled, judged = net.segmenter_loss(image, logits, labels), net.discriminator_loss(image, logits, labels)
         whole = cross_entropy(logits, labels) + fooled
