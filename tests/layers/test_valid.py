@@ -1,4 +1,4 @@
-"""Overlap-tile: tiles at multiples of the grid are the whole image, others are not; volumes are mirrored as images."""
+"""Overlap-tile: tiles at multiples of the grid equal the whole image; volumes are mirrored too."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_no_tile_is_run_for_what_is_there_already(side: int, tiles: int) -> None
 
 @torch.no_grad()
 def test_tiles_side_by_side_are_not_the_whole() -> None:
-    """388 pixels apart, as the figure shows them, the pools of a tile see other pixels than those of the image."""
+    """Tiles 388 pixels apart, as in the figure, pool other pixels than the whole image does."""
     torch.manual_seed(0)
     model, x = unet2015(2, 1, width=2).eval().double(), torch.randn(1, 1, 188, 588, dtype=torch.float64)
     whole = model.valid(x)
