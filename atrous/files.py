@@ -1,4 +1,4 @@
-"""Writing files: a crash leaves the old file or the new one, never half of it; and the text of a TOML file."""
+"""Writing files: a crash leaves the old one or the new one, never half; and the text of TOML."""
 
 import os
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ import tomli_w
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write all of a file or nothing: a temporary file beside it, fsync, rename, fsync of the folder.
+    """Write a whole file or nothing: temporary file beside it, fsync, rename, fsync of the folder.
 
     An OSError, such as of a full disk, has the path of the file.
     """
@@ -37,6 +37,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def toml_text(document: Mapping[str, Any]) -> str:
-    """Plain data as TOML, each array on one line, so that `crop = [320, 320]` can be read and changed by hand."""
-    text = tomli_w.dumps(document, indent=0)  # it escapes newlines in strings: those that are left belong to arrays
+    """Plain data as TOML, each array on one line so that it can be read and changed by hand."""
+    text = tomli_w.dumps(document, indent=0)
+    # Strings hold no raw newline (it is escaped): each one inside a value belongs to an array.
     return text.replace("[\n", "[").replace(",\n]", "]").replace(",\n", ", ")

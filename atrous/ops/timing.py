@@ -1,8 +1,9 @@
 """Measure once: calls that are timed in turn, and results that the user's cache keeps.
 
-What a machine does fastest is measured the same way everywhere: in one process, all candidates in turn, by their
-median. The result is kept as CACHE/KIND/HASH.json, where HASH stands for everything that the result depends on, so that
-the next run on this machine takes the same choice without measuring.
+What a machine does fastest is measured the same way everywhere: in one process, all candidates in
+turn, by their median. The result is kept as CACHE/KIND/HASH.json, where HASH stands for everything
+that the result depends on, so that the next run on this machine takes the same choice without
+measuring.
 """
 
 import json
@@ -33,8 +34,8 @@ def interleaved(
 ) -> dict[Name, float]:
     """Time calls in turn: each round calls every one of them once.
 
-    A machine that slows down meanwhile slows all of them alike, so that their order stays right. Work that was sent to
-    a GPU is waited for.
+    A machine that slows down meanwhile slows all of them alike, so that their order stays right.
+    Work that was sent to a GPU is waited for.
 
     Args:
         calls: what to time, by name.
@@ -46,9 +47,8 @@ def interleaved(
         Seconds of each call, by its name.
 
     Example:
-        >>> seconds = interleaved({"sum": lambda: sum(range(9)), "loop": lambda: [i for i in range(9)]}, rounds=5)
-        >>> sorted(seconds)
-        ['loop', 'sum']
+        >>> seconds = interleaved({"sum": lambda: sum(range(9)), "loop": lambda: [i for i in
+        range(9)]}, rounds=5) >>> sorted(seconds) ['loop', 'sum']
     """
     taken: dict[Name, list[float]] = {name: [] for name in calls}
     for turn in range(warm_up + rounds):
@@ -63,7 +63,7 @@ def interleaved(
 
 
 def this_machine(device: torch.device | str) -> list[str]:
-    """What tells machines apart whose measurements may differ: host, processor, device, number of threads."""
+    """What tells machines apart: host, processor, device and number of threads."""
     return [platform.node(), platform.processor(), str(device), str(torch.get_num_threads())]
 
 
@@ -73,13 +73,15 @@ def remembered(
     measure: Callable[[], dict[str, Any]],
     usable: Callable[[dict[str, Any]], bool] = lambda kept: True,
 ) -> dict[str, Any]:
-    """The result of `measure`, from the user's cache if it was measured before with the same `what`.
+    """The result of `measure`, from the user's cache if it was kept there for the same `what`.
 
     Args:
         kind: name of the folder in the cache.
-        what: everything that the result depends on, such as `this_machine(device)`, network, shape, versions.
+        what: everything that the result depends on, such as `this_machine(device)`, network, shape,
+            versions.
         measure: is called if nothing usable is kept; returns plain data for JSON.
-        usable: says whether a kept result still holds. KeyError, TypeError, ValueError and AtrousError count as no.
+        usable: says whether a kept result still holds. KeyError, TypeError, ValueError and
+            AtrousError count as no.
 
     Returns:
         The result; a file that cannot be read is measured anew and replaced.

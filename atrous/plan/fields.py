@@ -1,6 +1,7 @@
-"""What a recipe may hold: each field with its values, its default and what it does, for people and for editors.
+"""What a recipe may hold: each field with its values, its default and what it does.
 
-All of it is read from `Recipe`: types and bounds, defaults, descriptions. docs/recipe.md is made by `field_tables`.
+All of it is read from `Recipe`: types and bounds, defaults, descriptions. docs/recipe.md is made by
+`field_tables`.
 """
 
 import json
@@ -26,7 +27,7 @@ PLANNED = {
     "model", "encoder", "weights", "crop", "scale", "vflip", "loss", "class_weights", "lr", "encoder_lr", "ema",
     "batch", "accumulate", "time",
 }  # fmt: skip
-"""Fields that the plan decides for every data set, so that their defaults in `Recipe` are never seen."""
+"""Fields that the plan always decides, so that their defaults in `Recipe` are never seen."""
 
 OPEN, BY_PLAN, BY_TRAINING = "open", "planned", "by training"
 
@@ -41,7 +42,14 @@ LETTER = "x in a description is the value of the field."
 
 
 class FieldRow(NamedTuple):
-    """A field of a recipe. values: what it takes, such as "number 0 to 1". default: as TOML, or of `LEGEND`."""
+    """A field of a recipe.
+
+    Attributes:
+        name: its key.
+        values: what it takes, in words, such as "number 0 to 1".
+        default: as TOML, or a word of `LEGEND`.
+        description: one to three sentences.
+    """
 
     name: str
     values: str
@@ -60,7 +68,7 @@ def field_rows() -> dict[str, list[FieldRow]]:
 
 
 def field_lines() -> list[str]:
-    """The list that `atrous plan --fields` prints, as wide as the terminal, from 60 to 100 characters."""
+    """The list that `atrous plan --fields` prints, as wide as the terminal (at most 100)."""
     width = min(100, max(60, get_terminal_size().columns))
     lines = [f"default {word}: {meaning}" for word, meaning in LEGEND.items()] + [LETTER]
     for topic, rows in field_rows().items():
@@ -89,7 +97,8 @@ def field_tables() -> str:
 def recipe_schema() -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of a recipe or a part of one, for editors of TOML.
 
-    No field is required, since what a file leaves open the plan decides; and there is no null, which TOML lacks.
+    No field is required, since what a file leaves open the plan decides; and there is no null,
+    which TOML lacks.
     """
     schema = Recipe.model_json_schema()
     properties = {}

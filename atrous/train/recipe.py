@@ -1,7 +1,8 @@
 """A recipe: everything that decides a training run, as one TOML file without inheritance.
 
-`RUN/recipe.toml` is written before step 1 and only read afterwards, so that the same command resumes the same run.
-Each field carries its description: `atrous plan --fields`, docs/recipe.md and the JSON schema are made from them.
+`RUN/recipe.toml` is written before step 1 and only read afterwards, so that the same command
+resumes the same run. Each field carries its description: `atrous plan --fields`, docs/recipe.md and
+the JSON schema are made from them.
 """
 
 import tomllib
@@ -278,7 +279,7 @@ class Recipe(BaseModel):
     def _further(cls, options: dict[str, Any]) -> dict[str, Any]:
         if taken := sorted({"classes", "encoder", "in_channels", "pretrained"} & set(options)):
             raise ValueError(f"{taken[0]!r} is not for options; the recipe has a key of its own for it")
-        given = {key: value for key, value in options.items() if value is not None}  # TOML has no word for None
+        given = {key: value for key, value in options.items() if value is not None}  # TOML lacks None
         try:
             toml_text(given)
         except TypeError as error:
@@ -340,14 +341,14 @@ class Recipe(BaseModel):
         """Read a complete recipe.
 
         Raises:
-            RecipeError: the file cannot be read; a key is missing, unknown (it offers the nearest) or
-                out of bounds.
+            RecipeError: the file cannot be read; a key is missing, unknown (it offers the nearest)
+                or out of bounds.
         """
         return cls.checked(str(path), **_read(Path(path)))
 
     @classmethod
     def decided(cls, path: Path | str) -> dict[str, Any]:
-        """Read a part of a recipe: the fields that the file decides, each checked as in a complete one.
+        """Read a part of a recipe: the fields that the file decides, each of them checked.
 
         Raises:
             RecipeError: as `load`, but no field has to be there.

@@ -22,7 +22,7 @@ from atrous.plan.fields import (
     recipe_schema,
     values_of,
 )  # fmt: skip
-from atrous.plan.rules import DEFAULT_ENCODER, DEFAULT_MODEL, choose
+from atrous.plan.rules import DEFAULT_ENCODER, DEFAULT_MODEL, choices_for_images
 from atrous.train.recipe import ANY, FROM_DATA, Recipe
 from atrous.zoo.shipped import shipped
 
@@ -56,14 +56,14 @@ def test_topics_begin_at_fields_and_hold_all_in_order() -> None:
 
 
 def test_what_the_plan_decides_is_said_to_be_planned() -> None:
-    decided = set(choose(facts()))
+    decided = set(choices_for_images(facts()))
     assert decided | {"accumulate", "model", "encoder", "weights", "time"} == PLANNED
     for name in {*PLANNED} - {"weights", "accumulate"}:
         assert "The plan takes " in DESCRIBED[name], name
 
 
 def test_what_the_plan_is_said_to_take_it_takes() -> None:
-    found = {name: choice.value for name, choice in choose(facts()).items()}
+    found = {name: choice.value for name, choice in choices_for_images(facts()).items()}
     for name in ("lr", "encoder_lr", "ema"):
         said = DESCRIBED[name].split("The plan takes ")[1].split(". ")[0].rstrip(".")
         assert float(said) == found[name], name
@@ -71,10 +71,10 @@ def test_what_the_plan_is_said_to_take_it_takes() -> None:
     assert f"The plan takes {DEFAULT_ENCODER}." in DESCRIBED["encoder"]
     assert found["scale"] == (2 / 3, 3 / 2)
     assert "The plan takes 2/3 to 3/2" in DESCRIBED["scale"]
-    assert choose(facts(channels=5))["scale"].value == (1.0, 1.0)
+    assert choices_for_images(facts(channels=5))["scale"].value == (1.0, 1.0)
     assert 'takes "ce", and "ce + dice" if a class is rare' in " ".join(DESCRIBED["loss"].split())
     rare = facts(channels=1, frequencies=np.array([10_000, 1]))
-    assert (found["loss"], choose(rare)["loss"].value) == ("ce", "ce + dice")
+    assert (found["loss"], choices_for_images(rare)["loss"].value) == ("ce", "ce + dice")
     assert found["batch"] in (4, 8)
 
 
