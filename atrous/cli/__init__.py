@@ -125,7 +125,9 @@ def check(
 
 @app.command()
 def plan(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of images or volumes and their labels.")],
+    data: Annotated[
+        Path | None, typer.Argument(metavar="DATA", help="Folder of images or volumes and their labels.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="FILE", help="Write the recipe, for `atrous train --recipe`.")
     ] = None,
@@ -142,11 +144,21 @@ def plan(
     pretrained: Annotated[bool | None, typer.Option("--pretrained/--no-pretrained", help="As in train.")] = None,
     classes: Classes = None,
     ignore: Ignore = None,
+    fields: Annotated[
+        bool, typer.Option("--fields", help="List what a recipe may hold; with --json as a schema for editors.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Say what a data set is and how it would be trained: a recipe, each line of it with its reason."""
+    if fields:
+        from atrous.plan.fields import field_lines, recipe_schema
+
+        print(json.dumps(recipe_schema(), indent=1) if as_json else "\n".join(field_lines()))
+        return
+    if data is None:
+        raise AtrousError("plan: DATA is missing; give the folder of images and their labels")
     from atrous.plan import plan as plan_for
-    from atrous.plan.document import describe
+    from atrous.plan.document import plan_lines
     from atrous.predict.memory import bytes_of
     from atrous.train.loggers import Bar
 
@@ -167,7 +179,7 @@ def plan(
     if as_json:
         print(json.dumps(found.summary(), indent=1))
     else:
-        for line in describe(found):
+        for line in plan_lines(found):
             print(line)
     if out is not None:
         if found.recipe_file is None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import run
 
 from atrous.bundle import load_card
 from atrous.plan.facts import Facts
@@ -174,3 +175,12 @@ def test_lines_and_tables_hold_every_field(monkeypatch: pytest.MonkeyPatch) -> N
         assert isinstance(row, FieldRow)
         assert row.description in flat, row.name
         assert f"| `{row.name}` | {row.values} | " in page
+
+
+def test_the_command_lists_them_without_data(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("plan", "--fields") == 0
+    assert capsys.readouterr().out.splitlines() == field_lines()
+    assert run("plan", "--fields", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == recipe_schema()
+    assert run("plan") == 2
+    assert "DATA is missing" in capsys.readouterr().err
