@@ -13,7 +13,7 @@ from atrous.cli import app
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "docs"))
 
-from tables import PARITY, README, ZOO, with_parity, with_tables, with_weights  # noqa: E402
+from tables import PARITY, README, RECIPE, ZOO, with_fields, with_parity, with_tables, with_weights  # noqa: E402
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -23,6 +23,7 @@ def test_the_tables_are_those_of_the_code() -> None:
     assert with_tables(text) == text, "run `make docs`"
     assert with_parity(PARITY.read_text()) == PARITY.read_text(), "run `make docs`"
     assert with_weights(ZOO.read_text()) == ZOO.read_text(), "run `make docs`"
+    assert with_fields(RECIPE.read_text()) == RECIPE.read_text(), "run `make docs`"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
