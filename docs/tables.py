@@ -1,6 +1,7 @@
-"""Write the tables made from the code, the shipped weights, `docs/results.toml` and `docs/parity.json` (`make docs`).
+"""Write the tables in README and docs that come from code, weights and measurements.
 
-`docs/parity.json` is what the tests measured when they were last run by `make parity`.
+Sources are the code, the shipped weights, `docs/results.toml` and `docs/parity.json`, which holds
+what the tests measured in the last `make parity`.
 """
 
 import json
@@ -21,7 +22,7 @@ PARITY_BEGIN, PARITY_END = "<!-- parity: made by `make parity docs` -->", "<!-- 
 
 
 def models_table() -> str:
-    """One row a model: name, what it is, parameters with 21 classes, what we measured."""
+    """One row for each model: name, what it is, parameters with 21 classes, measured results."""
     measured: dict[str, list[str]] = {}
     for result in tomllib.loads((HERE / "results.toml").read_text()).get("result", []):
         how = [result[key] for key in ("encoder", "time") if key in result]
@@ -41,7 +42,7 @@ def models_table() -> str:
 
 
 def parity_table() -> str:
-    """One row a network and a reference: the largest difference of logits, and the parameters of both."""
+    """One row for each model and reference: largest difference of logits, parameters of both."""
     lines = ["| model | reference | max difference | parameters, ours / reference |", "|---|---|---|---|"]
     for row in json.loads((HERE / "parity.json").read_text()).values():
         difference = f"{row['difference']:.1e}" if "difference" in row else "-"
@@ -51,7 +52,7 @@ def parity_table() -> str:
 
 
 def weights_table() -> str:
-    """One row for each of the weights that come with the package, from its card."""
+    """One row for each of the weights that come with the package, from their cards."""
     if not shipped():
         return "None yet."
     lines = [
@@ -76,34 +77,34 @@ def weights_table() -> str:
 
 
 def fields_tables() -> str:
-    """What stands for a default, then one table a topic of the recipe's fields."""
+    """The words that stand for a default, then the fields of a recipe, one table for each topic."""
     words = "\n".join(f"- default *{word}*: {meaning}" for word, meaning in LEGEND.items())
     return f"{words}\n- {LETTER}\n\n{field_tables()}"
 
 
 def between(text: str, begin: str, table: str, end: str) -> str:
-    """A page's text with what stands between two marks replaced."""
+    """The text of a page, with a new table between two marks."""
     before, rest = text.split(begin)
     return f"{before}{begin}\n{table}\n{end}{rest.split(end)[1]}"
 
 
 def with_tables(text: str) -> str:
-    """README's text with its tables made anew."""
+    """The text of README with new tables."""
     return between(text, BEGIN, models_table(), END)
 
 
 def with_weights(text: str) -> str:
-    """docs/zoo.md's text with its table of the package's own weights made anew."""
+    """The text of docs/zoo.md with a new table of the package's own weights."""
     return between(text, ZOO_BEGIN, weights_table(), ZOO_END)
 
 
 def with_fields(text: str) -> str:
-    """docs/recipe.md's text with its tables made anew."""
+    """The text of docs/recipe.md with new tables."""
     return between(text, FIELDS_BEGIN, fields_tables(), FIELDS_END)
 
 
 def with_parity(text: str) -> str:
-    """docs/parity.md's text with its table made anew."""
+    """The text of docs/parity.md with a new table."""
     return between(text, PARITY_BEGIN, parity_table(), PARITY_END)
 
 
