@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -200,7 +199,7 @@ def inspect_model(
             stage.extra.get("multiply_adds", 0),
             kept.get(stage.number, 0),
             4 * int(np.prod(stage.shape)),
-            _stride(stage.extra.get("field"), stage.shape, size),
+            _stride((stage.extra.get("field"), wide.extra.get("field")), stage.shape, size),
             _reach(wide.extra.get("field"), settled),
             checks.get(stage.number),
         )
@@ -328,11 +327,18 @@ def _reach(one: Field | None, settled: Walked) -> Reach:
     return Reach(one.sides, one.sides, at_least=True)
 
 
-def _stride(one: Field | None, shape: Sequence[int], size: Sequence[int]) -> tuple[float, ...]:
-    """Pixels of the image per element of a map, along each axis."""
-    jumps: Sequence[Fraction | None] = one.jump if one else [None] * len(size)
+def _stride(fields: Sequence[Field | None], shape: Sequence[int], size: Sequence[int]) -> tuple[float, ...]:
+    """Pixels of the image per element of a map, along each axis.
+
+    fields: of the map in images of several sizes. One that covers the whole image along an axis has
+    lost track of its steps; if all do, the sides of image and map tell.
+    """
     sides = shape[2:] if len(shape) == len(size) + 2 else [1] * len(size)
-    return tuple(float(j) if j else side / max(own, 1) for j, own, side in zip(jumps, sides, size, strict=True))
+    strides = []
+    for axis, (own, side) in enumerate(zip(sides, size, strict=True)):
+        steps = (one.jump[axis] for one in fields if one and one.dims(axis))
+        strides.append(float(next((step for step in steps if step), 0) or side / max(own, 1)))
+    return tuple(strides)
 
 
 def _coarsest(walked: Walked) -> float:

@@ -90,6 +90,15 @@ def test_mistakes_are_one_sentence(arguments: list[str], words: str, capsys: pyt
     assert words in error
 
 
+def test_strides_are_right_where_fields_fill_the_image() -> None:
+    found = inspect_model(build("unet", {"encoder": "test_resnet"}), (64, 96), measure=False)
+    assert [row.stride for row in found.stages] == [(s, s) for s in (2, 4, 4, 8, 16, 32, 16, 8, 4, 2, 2)]
+    whole = inspect_model(build("pspnet", {}), (64, 96), measure=False)  # reads the whole image at any size
+    rows = [row for row in whole.stages if len(row.shape) == 4 and row.shape[2] >= 8]
+    assert len(rows) > 3
+    assert [row.stride for row in rows] == [(64 / row.shape[2], 96 / row.shape[3]) for row in rows]
+
+
 def test_volumes_have_three_sides(capsys: pytest.CaptureFixture[str]) -> None:
     model = build("vnet", {"left": (1, 1, 1), "right": (1, 1)})
     found = inspect_model(model, (8, 16, 24), measure=False)
