@@ -40,8 +40,8 @@ bench: $(STAMP)           ## speed, interleaved, ratios: every row of docs/perfo
 
 parity: $(STAMP)          ## compare with the originals, for docs/parity.md (minutes; needs the [bench] extra)
 	$(BIN)/python -c 'import dynamic_network_architectures, segmentation_models_pytorch, transformers'
-	rm -f docs/parity.json
-	ATROUS_PARITY=docs/parity.json $(BIN)/python -m pytest -m 'slow or not slow' --timeout 3600 tests/models/test_parity.py \
+	rm -f docs/records/parity.json
+	ATROUS_PARITY=docs/records/parity.json $(BIN)/python -m pytest -m 'slow or not slow' --timeout 3600 tests/models/test_parity.py \
 	  tests/models/test_counts.py tests/models/test_deeplab.py tests/models/test_unetpp.py tests/models/test_unet3d.py \
 	  tests/models/test_vnet.py tests/models/test_nnunet.py tests/zoo/convert
 

@@ -1,6 +1,6 @@
-"""Write the tables made from the code, the shipped weights, `docs/results.toml` and `docs/parity.json` (`make docs`).
+"""Write the tables made from the code, the shipped weights and the records (`make docs`).
 
-`docs/parity.json` is what the tests measured when they were last run by `make parity`.
+`docs/records/parity.json` is what the tests measured when they were last run by `make parity`.
 """
 
 import json
@@ -12,6 +12,7 @@ from atrous.models import describe_models
 from atrous.zoo.shipped import shipped
 
 HERE = Path(__file__).parent
+RECORDS = HERE / "records"
 README, PARITY, ZOO = HERE.parent / "README.md", HERE / "parity.md", HERE / "zoo.md"
 BEGIN, END = "<!-- models: made by `make docs` -->", "<!-- end of models -->"
 ZOO_BEGIN, ZOO_END = "<!-- weights: made by `make docs` -->", "<!-- end of weights -->"
@@ -21,7 +22,7 @@ PARITY_BEGIN, PARITY_END = "<!-- parity: made by `make parity docs` -->", "<!-- 
 def models_table() -> str:
     """One row a model: name, what it is, parameters with 21 classes, what we measured."""
     measured: dict[str, list[str]] = {}
-    for result in tomllib.loads((HERE / "results.toml").read_text()).get("result", []):
+    for result in tomllib.loads((RECORDS / "results.toml").read_text()).get("result", []):
         how = [result[key] for key in ("encoder", "time") if key in result]
         text = f"{result['miou']:.3f} on {result['data']} ({', '.join(how)})"
         measured.setdefault(result["model"], []).append(text)
@@ -41,7 +42,7 @@ def models_table() -> str:
 def parity_table() -> str:
     """One row a network and a reference: the largest difference of logits, and the parameters of both."""
     lines = ["| model | reference | max difference | parameters, ours / reference |", "|---|---|---|---|"]
-    for row in json.loads((HERE / "parity.json").read_text()).values():
+    for row in json.loads((RECORDS / "parity.json").read_text()).values():
         difference = f"{row['difference']:.1e}" if "difference" in row else "-"
         counts = " / ".join(f"{count:,}" for count in row.get("parameters", [])) or "-"
         lines.append(f"| {row['model']} | {row['reference']} | {difference} | {counts} |")
