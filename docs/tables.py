@@ -1,9 +1,11 @@
-"""Write the tables made from the code, the shipped weights and the records (`make docs`).
+"""Write the tables of docs/models/README.md, docs/parity.md and docs/zoo.md (`make docs`).
 
-`docs/records/parity.json` is what the tests measured when they were last run by `make parity`.
+They are made from the code, the shipped weights, `docs/records/results.toml` and `docs/records/parity.json`. The last
+holds what the tests measured when `make parity` was last run.
 """
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -13,27 +15,37 @@ from atrous.zoo.shipped import shipped
 
 HERE = Path(__file__).parent
 RECORDS = HERE / "records"
-README, PARITY, ZOO = HERE.parent / "README.md", HERE / "parity.md", HERE / "zoo.md"
+MODELS, PARITY, ZOO = HERE / "models" / "README.md", HERE / "parity.md", HERE / "zoo.md"
 BEGIN, END = "<!-- models: made by `make docs` -->", "<!-- end of models -->"
 ZOO_BEGIN, ZOO_END = "<!-- weights: made by `make docs` -->", "<!-- end of weights -->"
 PARITY_BEGIN, PARITY_END = "<!-- parity: made by `make parity docs` -->", "<!-- end of parity -->"
 
 
 def models_table() -> str:
-    """One row a model: name, what it is, parameters with 21 classes, what we measured."""
+    """One row a model: name, code, what it is, parameters with 21 classes, what we measured."""
     measured: dict[str, list[str]] = {}
     for result in tomllib.loads((RECORDS / "results.toml").read_text()).get("result", []):
         how = [result[key] for key in ("encoder", "time") if key in result]
         text = f"{result['miou']:.3f} on {result['data']} ({', '.join(how)})"
         measured.setdefault(result["model"], []).append(text)
-    lines = ["| model | what it is | parameters, 21 classes | measured test mIoU |", "|---|---|---|---|"]
+    documented = {
+        code: page.name
+        for page in sorted(MODELS.parent.glob("*.md"))
+        for code in re.findall(r"(\w+\.py)`", page.read_text())
+    }  # each page names the files it is about
+    lines = [
+        "| model | code | what it is | parameters, 21 classes | measured here, test mIoU |",
+        "|---|---|---|---|---|",
+    ]
     for row in describe_models():
         encoder = f" ({row['encoder']})" if row["encoder"] else ""
+        code = Path(row["page"]).name
         cells = (
-            f"[`{row['name']}`]({row['page']})",
+            f"[`{row['name']}`]({documented[code]})",
+            f"[{code}](../../{row['page']})",
             row["summary"].rstrip("."),
             f"{row['parameters']:,}{encoder}",
-            "; ".join(measured.get(row["name"], [])) or "not trained here yet",
+            "; ".join(measured.get(row["name"], [])) or "–",
         )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -80,8 +92,8 @@ def between(text: str, begin: str, table: str, end: str) -> str:
     return f"{before}{begin}\n{table}\n{end}{rest.split(end)[1]}"
 
 
-def with_tables(text: str) -> str:
-    """README's text with its tables made anew."""
+def with_models(text: str) -> str:
+    """docs/models/README.md's text with its table made anew."""
     return between(text, BEGIN, models_table(), END)
 
 
@@ -96,6 +108,6 @@ def with_parity(text: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(with_tables(README.read_text()))
+    MODELS.write_text(with_models(MODELS.read_text()))
     PARITY.write_text(with_parity(PARITY.read_text()))
     ZOO.write_text(with_weights(ZOO.read_text()))
