@@ -54,8 +54,8 @@ bench: $(STAMP_PEERS)     ## speed, interleaved, ratios: every row of docs/perfo
 	$(BIN_PEERS)/python benchmarks/predict.py --cold
 
 parity: $(STAMP_PEERS)    ## compare with the originals, for docs/parity.md; then every other test with a peer (minutes)
-	rm -f docs/parity.json
-	ATROUS_PARITY=docs/parity.json $(BIN_PEERS)/python -m pytest -rs -m 'slow or not slow' --timeout 3600 \
+	rm -f docs/records/parity.json
+	ATROUS_PARITY=docs/records/parity.json $(BIN_PEERS)/python -m pytest -rs -m 'slow or not slow' --timeout 3600 \
 	  tests/models/test_parity.py tests/models/test_counts.py tests/models/test_deeplab.py tests/models/test_unetpp.py \
 	  tests/models/test_unet3d.py tests/models/test_vnet.py tests/models/test_nnunet.py tests/zoo/convert
 	$(BIN_PEERS)/python -m pytest -rs -m 'slow or not slow' --timeout 3600 tests/models/test_upernet.py \
