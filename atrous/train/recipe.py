@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from atrous.errors import RecipeError, nearest
 from atrous.files import write_atomically
 from atrous.losses import parse_loss
+from atrous.models.former import options_today
 
 Positive = Field(gt=0)
 
@@ -191,9 +192,12 @@ ANY: dict[str, Any] = {
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read as TOML ({error})") from error
+    if "atrous" in values and isinstance(values.get("options"), dict):  # a run's, perhaps of 0.1
+        values["options"] = options_today(str(values.get("model")), values["options"])
+    return values
 
 
 def _toml(value: Any) -> str:
