@@ -1,17 +1,19 @@
 """The facade: fit, predict, score, save, load."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack, overload
 
+import numpy as np
+from PIL.Image import Image
 from rich.console import Console
 from torch import nn
 
 from atrous.bundle import Card, load_bundle, save_bundle
 from atrous.datasets import DataSet, open_dataset
 from atrous.datasets.folds import fold_of
-from atrous.doctor import Witness, line
+from atrous.doctor import Witness, finding_line
 from atrous.errors import DataError, ModelError, RecipeError, WeightsError, nearest
 from atrous.evaluate.data import choose_split, open_like_run
 from atrous.evaluate.evaluation import Evaluation, evaluate, pooled
@@ -19,21 +21,18 @@ from atrous.files import write_atomically
 from atrous.labels import LabelSet
 from atrous.models import list_models
 from atrous.plan import again, draft, fingerprint
-from atrous.predict import Predictor
+from atrous.predict import Prediction, Predictor
 from atrous.predict.ensemble import Ensemble
 from atrous.predict.loading import default_device, folds_in, load_network, load_predictor
+from atrous.predict.predictor import PredictorOptions
+from atrous.progress import Over
 from atrous.report import report_run
 from atrous.train import processes
 from atrous.train.batches import Transform
 from atrous.train.loggers import Logger
 from atrous.train.loop import train
-from atrous.train.recipe import Recipe
-
-FROM_DATA = {
-    "atrous", "data", "fingerprint", "train_images", "val_images", "in_channels", "weights", "dtype", "mean", "std",
-    "transform", "fold", "extended", "distil_digest",
-}  # fmt: skip
-"""Fields of a recipe that nobody chooses by name."""
+from atrous.train.options import RecipeOptions
+from atrous.train.recipe import FROM_DATA, Recipe
 
 MOST_WARNINGS = 5
 """Of the data that are printed before a training."""
@@ -59,7 +58,11 @@ class Segmenter:
     """
 
     def __init__(
-        self, model: str | None = None, encoder: str | None = None, pretrained: bool | str | None = None, **wishes: Any
+        self,
+        model: str | None = None,
+        encoder: str | None = None,
+        pretrained: bool | str | None = None,
+        **wishes: Unpack[RecipeOptions],
     ) -> None:
         if model is not None and model not in list_models():
             raise ModelError(f"unknown model {model!r}; {nearest(model, list_models())}")
@@ -199,7 +202,11 @@ class Segmenter:
             highlight=False,
         )
 
-    def predict(self, images: Any) -> Any:
+    @overload
+    def predict(self, images: Image | np.ndarray | Path | str) -> Prediction: ...
+    @overload
+    def predict(self, images: list[Any] | tuple[Any, ...]) -> list[Prediction]: ...
+    def predict(self, images: Any) -> Prediction | list[Prediction]:
         """Label an image, or several.
 
         Args:
@@ -212,19 +219,35 @@ class Segmenter:
             [self.predictor(image) for image in images] if isinstance(images, (list, tuple)) else self.predictor(images)
         )
 
-    def evaluate(self, data: Path | str | DataSet, split: str | None = None, **options: Any) -> Evaluation:
+    def evaluate(
+        self,
+        data: Path | str | DataSet,
+        split: str | None = None,
+        *,
+        progress: Over | None = None,
+        metrics: Mapping[str, Any] | None = None,
+        cluster: Callable[[str], str] | None = None,
+        block: int = 1,
+    ) -> Evaluation:
         """Count the predictions over a split of labelled data.
 
         Args:
             data: a folder or an open data set with this network's classes.
             split: "train", "val" or "test"; default "test" where there is one, else "val", else everything.
-            options: of `atrous.evaluate.evaluation.evaluate`: progress, metrics, cluster, block.
+            progress, metrics, cluster, block: as in `atrous.evaluate.evaluation.evaluate`.
         """
         if not isinstance(data, DataSet):
             data = open_like_run(self.card, data)
         name = choose_split(data, split)
         return evaluate(
-            lambda sample: self.predictor.labels(sample.image), data.splits[name], self.labels, name, **options
+            lambda sample: self.predictor.labels(sample.image),
+            data.splits[name],
+            self.labels,
+            name,
+            progress=progress,
+            metrics=metrics,
+            cluster=cluster,
+            block=block,
         )
 
     def score(self, data: Path | str | DataSet, split: str | None = None) -> dict[str, Any]:
@@ -291,7 +314,7 @@ def _verify(data: DataSet, console: Console) -> None:
         raise DataError(f"{error}; `atrous check {data.root}` names every fault with its remedy") from error
     warnings = witness.warnings()
     for finding in warnings[:MOST_WARNINGS]:
-        console.print(line(finding, data.root), markup=False, highlight=False)
+        console.print(finding_line(finding, data.root), markup=False, highlight=False)
     if len(warnings) > MOST_WARNINGS:
         console.print(f"{len(warnings) - MOST_WARNINGS} more warnings: atrous check {data.root}", markup=False)
 
@@ -305,7 +328,7 @@ def wishes_of(file: Path, length: bool = True) -> dict[str, Any]:
     return values | {"pretrained": {"random": False, "pretrained": True}.get(weights, weights)} if weights else values
 
 
-def load(source: Path | str, *, device: str | None = None, **options: Any) -> Segmenter:
+def load(source: Path | str, *, device: str | None = None, **options: Unpack[PredictorOptions]) -> Segmenter:
     """Open a trained network.
 
     Args:

@@ -1,4 +1,4 @@
-"""Write the tables of docs/models/README.md, docs/parity.md and docs/zoo.md (`make docs`).
+"""Write the tables of docs/models/README.md, recipe.md, parity.md and zoo.md (`make docs`).
 
 They are made from the code, the shipped weights, `docs/records/results.toml` and `docs/records/parity.json`. The last
 holds what the tests measured when `make parity` was last run.
@@ -11,13 +11,15 @@ from pathlib import Path
 
 from atrous.bundle import load_card
 from atrous.models import describe_models
+from atrous.plan.fields import LEGEND, LETTER, field_tables
 from atrous.zoo.shipped import shipped
 
 HERE = Path(__file__).parent
 RECORDS = HERE / "records"
-MODELS, PARITY, ZOO = HERE / "models" / "README.md", HERE / "parity.md", HERE / "zoo.md"
+MODELS, PARITY, ZOO, RECIPE = HERE / "models" / "README.md", HERE / "parity.md", HERE / "zoo.md", HERE / "recipe.md"
 BEGIN, END = "<!-- models: made by `make docs` -->", "<!-- end of models -->"
 ZOO_BEGIN, ZOO_END = "<!-- weights: made by `make docs` -->", "<!-- end of weights -->"
+FIELDS_BEGIN, FIELDS_END = "<!-- fields: made by `make docs` -->", "<!-- end of fields -->"
 PARITY_BEGIN, PARITY_END = "<!-- parity: made by `make parity docs` -->", "<!-- end of parity -->"
 
 
@@ -86,6 +88,12 @@ def weights_table() -> str:
     return "\n".join(lines)
 
 
+def fields_tables() -> str:
+    """What stands for a default, then one table a topic of the recipe's fields."""
+    words = "\n".join(f"- default *{word}*: {meaning}" for word, meaning in LEGEND.items())
+    return f"{words}\n- {LETTER}\n\n{field_tables()}"
+
+
 def between(text: str, begin: str, table: str, end: str) -> str:
     """A page's text with what stands between two marks replaced."""
     before, rest = text.split(begin)
@@ -102,6 +110,11 @@ def with_weights(text: str) -> str:
     return between(text, ZOO_BEGIN, weights_table(), ZOO_END)
 
 
+def with_fields(text: str) -> str:
+    """docs/recipe.md's text with its tables made anew."""
+    return between(text, FIELDS_BEGIN, fields_tables(), FIELDS_END)
+
+
 def with_parity(text: str) -> str:
     """docs/parity.md's text with its table made anew."""
     return between(text, PARITY_BEGIN, parity_table(), PARITY_END)
@@ -111,3 +124,4 @@ if __name__ == "__main__":
     MODELS.write_text(with_models(MODELS.read_text()))
     PARITY.write_text(with_parity(PARITY.read_text()))
     ZOO.write_text(with_weights(ZOO.read_text()))
+    RECIPE.write_text(with_fields(RECIPE.read_text()))

@@ -29,6 +29,7 @@ FLOOR = {unit: number for number, units in enumerate(FLOORS) for unit in units}
 
 ALLOWED = {
     ("labels", "errors"): "vocabulary: every message is an AtrousError",
+    ("labels", "files"): "vocabulary: classes.toml is written as every TOML file is",
 }
 
 

@@ -15,7 +15,16 @@ from atrous.cli import app
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "docs"))
 
-from tables import MODELS, PARITY, ZOO, with_models, with_parity, with_weights  # noqa: E402
+from tables import (  # noqa: E402
+    MODELS,
+    PARITY,
+    RECIPE,
+    ZOO,
+    with_fields,
+    with_models,
+    with_parity,
+    with_weights,
+)
 
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -25,6 +34,7 @@ def test_the_tables_are_those_of_the_code() -> None:
     assert with_models(MODELS.read_text()) == MODELS.read_text(), "run `make docs`"
     assert with_parity(PARITY.read_text()) == PARITY.read_text(), "run `make docs`"
     assert with_weights(ZOO.read_text()) == ZOO.read_text(), "run `make docs`"
+    assert with_fields(RECIPE.read_text()) == RECIPE.read_text(), "run `make docs`"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
@@ -52,7 +62,7 @@ def test_commands_and_code_are_real(page: Path) -> None:
 
 def parse(command: Any, line: str) -> None:
     """As the command line does, without running it: unknown options, missing ones and values that do not fit fail."""
-    words = ["1" if word == "N" else word for word in shlex.split(line, comments=True)]
+    words = ["1" if word == "N" else word for word in shlex.split(line.split(" > ")[0], comments=True)]
     if "--help" not in words:
         try:
             command.make_context(words[1], words[2:])

@@ -30,17 +30,17 @@ def check(
 
     Exit code 1 if there is an error, or if --write left a pair out.
     """
-    from atrous.doctor import describe, examine, mend, write_page
+    from atrous.doctor import describe_examination, examine_dataset, mend, write_page
     from atrous.progress import Bar
 
     if to not in (None, "pairs") or (to is None) != (out is None):
         raise AtrousError("to convert a data set give both: --to pairs -o OUT, where OUT is a new folder")
     console = console_of(stderr=True)
     with Bar(console, "check", 0) as bar:
-        found = examine(data, classes=classes, ignore=ignore or (), progress=bar.at)
+        found = examine_dataset(data, classes=classes, ignore=ignore or (), progress=bar.at)
     failed, document = bool(found.errors), found.summary()
     if not as_json:
-        for line in describe(found):
+        for line in describe_examination(found):
             print(line)
     if html is not None:
         write_page(html, found)
@@ -56,13 +56,13 @@ def check(
             for file, why in mended.left_out:
                 print(f"left out: {file}: {why}")
     if out is not None:
-        from atrous.datasets.convert import convert
+        from atrous.datasets.convert import write_pairs
 
         with Bar(console, "convert", 0) as bar:
-            convert(found.source, out, bar.at, labels=found.labels if classes else None)
+            write_pairs(found.folder, out, bar.at, labels=found.labels if classes else None)
         document["converted"] = str(out)
         if not as_json:
-            print(f"wrote {out}: {len(found.looks)} pairs from the layout {found.source.layout}")
+            print(f"wrote {out}: {len(found.looks)} pairs from the layout {found.folder.layout}")
     if as_json:
         print(json.dumps(document, indent=1))
     if failed:
@@ -70,7 +70,9 @@ def check(
 
 
 def plan(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of images or volumes and their labels.")],
+    data: Annotated[
+        Path | None, typer.Argument(metavar="DATA", help="Folder of images or volumes and their labels.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="FILE", help="Write the recipe, for `atrous train --recipe`.")
     ] = None,
@@ -87,9 +89,19 @@ def plan(
     pretrained: Annotated[bool | None, typer.Option("--pretrained/--no-pretrained", help="As in train.")] = None,
     classes: Classes = None,
     ignore: Ignore = None,
+    fields: Annotated[
+        bool, typer.Option("--fields", help="List all fields of a recipe; with --json as a schema for editors.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Describe a data set, and plan its training: a recipe, with the reason for each line."""
+    if fields:
+        from atrous.plan.fields import field_lines, recipe_schema
+
+        print(json.dumps(recipe_schema(), indent=1) if as_json else "\n".join(field_lines()))
+        return
+    if data is None:
+        raise AtrousError("plan: DATA is missing; give the folder of images and their labels")
     from atrous.plan import plan as plan_for
     from atrous.plan.document import describe
     from atrous.predict.memory import bytes_of

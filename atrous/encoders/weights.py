@@ -71,7 +71,7 @@ def pretrained_state(name: str, source: bool | str | Path) -> State:
     if name in mit.MIT:
         if source is True:
             raise WeightsError(
-                f"there is no download of pretrained weights for encoder {name!r}; give a file of Hugging Face's "
+                f"the pretrained weights of encoder {name!r} cannot be downloaded; give a file of Hugging Face's "
                 f"nvidia/{name.replace('_', '-')} with --encoder-weights FILE, or start from random weights with "
                 "pretrained off"
             )

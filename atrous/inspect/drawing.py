@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from html import escape
 from math import log2
 
-from atrous.inspect.inspection import Inspection, Row
+from atrous.inspect.inspection import Inspection, StageRow
 from atrous.inspect.text import amount, sides_text
 
 COLOURS = ("#4878a8", "#d8873a", "#5f9e6e", "#8b6bb1", "#b55d60", "#4b9da3", "#857a5c")
@@ -23,7 +23,7 @@ LIST = 17
 
 
 @dataclass(frozen=True)
-class Box:
+class StageBox:
     """A stage on the page: centre, half sides, colour."""
 
     x: float
@@ -62,7 +62,7 @@ def architecture(found: Inspection, title: str) -> str:
     return "\n".join([*(part for part in parts if part), "</svg>", ""])
 
 
-def _boxes(found: Inspection) -> list[Box]:
+def _boxes(found: Inspection) -> list[StageBox]:
     """Of the image, the stages and the logits, in this order: box i is stage i - 1."""
     axes = len(found.size)
     maps = [(found.channels, found.size[-1], 1.0)]
@@ -79,16 +79,16 @@ def _boxes(found: Inspection) -> list[Box]:
         part = name.split(".")[0].split(" ")[0]
         colour = COLOURS[groups.index(part) % len(COLOURS)] if part in groups else "#9aa0a6"
         x += half
-        boxes.append(Box(x, 92 + ROW * level, half, tall, colour, level))
+        boxes.append(StageBox(x, 92 + ROW * level, half, tall, colour, level))
         x += half + GAP
     used = sorted({box.level for box in boxes})  # levels that nothing is on take no room
     return [
-        Box(b.x, 92 + ROW * used.index(b.level), b.half_width, b.half_height, b.colour, used.index(b.level))
+        StageBox(b.x, 92 + ROW * used.index(b.level), b.half_width, b.half_height, b.colour, used.index(b.level))
         for b in boxes
     ]
 
 
-def _box(found: Inspection, number: int, box: Box) -> list[str]:
+def _box(found: Inspection, number: int, box: StageBox) -> list[str]:
     stage = number - 1
     channels, label = found.channels, "image"
     if 0 <= stage < len(found.stages):
@@ -109,7 +109,7 @@ def _box(found: Inspection, number: int, box: Box) -> list[str]:
     ]
 
 
-def _arrows(found: Inspection, boxes: Sequence[Box]) -> list[str]:
+def _arrows(found: Inspection, boxes: Sequence[StageBox]) -> list[str]:
     """Neighbours by a short arrow; over others in a straight line where the way is free, else in a bow above them."""
     arrows = []
     for source, target in found.edges:
@@ -150,5 +150,5 @@ def _listing(found: Inspection) -> list[tuple[str, tuple[str, ...], str]]:
     return rows
 
 
-def _side(row: Row, axes: int) -> int:
+def _side(row: StageRow, axes: int) -> int:
     return row.shape[-1] if len(row.shape) == axes + 2 else 1

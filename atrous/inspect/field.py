@@ -240,32 +240,34 @@ def join(fields: Sequence[Field], shape: Sequence[int]) -> Field:
     )
 
 
-def windows(side: int, out: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> np.ndarray:
+def window_taps(side: int, out: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> np.ndarray:
     """Taps (kernel, out) of a convolution or pool along a side: i reads i stride - padding + j dilation."""
     reads = np.arange(out) * stride - padding + np.arange(kernel)[:, None] * dilation
     return np.where((reads >= 0) & (reads < side), reads, -1)
 
 
-def spread(side: int, out: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> np.ndarray:
+def transposed_taps(
+    side: int, out: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1
+) -> np.ndarray:
     """Taps (kernel, out) of a transposed convolution: j writes to i where i = j stride - padding + k dilation."""
     moved = np.arange(out) + padding - np.arange(kernel)[:, None] * dilation
     return np.where((moved % stride == 0) & (moved >= 0) & (moved < side * stride), moved // stride, -1)
 
 
-def bins(side: int, out: int) -> np.ndarray:
+def bin_taps(side: int, out: int) -> np.ndarray:
     """Taps (k, out) of adaptive pooling: bin i reads from floor(i side / out) up to ceil((i + 1) side / out)."""
     first, end = np.arange(out) * side // out, -(-(np.arange(out) + 1) * side // out)
     reads = first + np.arange((end - first).max())[:, None]
     return np.where(reads < end, reads, -1)
 
 
-def nearest(side: int, step: Fraction, out: int, exact: bool) -> np.ndarray:
+def nearest_taps(side: int, step: Fraction, out: int, exact: bool) -> np.ndarray:
     """Taps (1, out) of nearest interpolation by `step` source elements; exact: at the centre of the new element."""
     at = (2 * np.arange(out) + 1) * step.numerator // (2 * step.denominator)
     return np.minimum(at if exact else np.arange(out) * step.numerator // step.denominator, side - 1)[None]
 
 
-def linear(side: int, step: Fraction, out: int, align_corners: bool, cubic: bool = False) -> np.ndarray:
+def linear_taps(side: int, step: Fraction, out: int, align_corners: bool, cubic: bool = False) -> np.ndarray:
     """Taps (2 or 4, out) of linear or cubic interpolation; a tap whose weight is exactly zero is none."""
     i, (top, bottom) = np.arange(out), step.as_integer_ratio()
     up, down = (

@@ -12,13 +12,13 @@ from torch import nn
 from atrous.errors import ModelError
 from atrous.inspect.field import Field
 from atrous.inspect.measured import OUTPUT, Interval, Measured
-from atrous.inspect.seams import Halo, NoHalo, axes_of, barred, halo, has_room, sentence, settle, span
+from atrous.inspect.seams import Halo, NoHalo, barred, halo, has_room, image_axes, sentence, settled_walk, span
 from atrous.inspect.stages import Watch
 from atrous.inspect.walk import Walked, no_weights, run, walk
 
-Progress = Callable[[Iterable[int], int], Iterable[int]]
+_Progress = Callable[[Iterable[int], int], Iterable[int]]
 
-SIZE = {2: (512, 512), 3: (64, 128, 128)}
+DEFAULT_SIZE = {2: (512, 512), 3: (64, 128, 128)}
 """The image that costs are told for, unless another is wished; by the number of axes."""
 
 TRIED = (1, 2, 7, 33, 97)
@@ -44,7 +44,7 @@ class Reach:
 
 
 @dataclass(frozen=True)
-class Checked:
+class FieldCheck:
     """A field, measured along every axis on a long and narrow image, beside what theory says for that very place.
 
     lengths: of the images. measured, theory: first and last pixel per axis.
@@ -61,7 +61,7 @@ class Checked:
 
 
 @dataclass(frozen=True)
-class Row:
+class StageRow:
     """A stage: its output (N, C, ...), parameters, multiply-adds, bytes kept for the backward pass, bytes of its
     output, pixels per element, field."""
 
@@ -74,7 +74,7 @@ class Row:
     bytes: int
     stride: tuple[float, ...]
     reach: Reach
-    checked: Checked | None
+    checked: FieldCheck | None
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,9 @@ class Inspection:
     logits_stride: float
     refused: dict[int, str]
     reach: Reach
-    checked: Checked | None
+    checked: FieldCheck | None
     halo: Halo | NoHalo
-    stages: tuple[Row, ...]
+    stages: tuple[StageRow, ...]
     between: dict[str, int]
     edges: tuple[tuple[int, int], ...]
 
@@ -117,7 +117,7 @@ class Inspection:
 
 
 def inspect_model(
-    model: nn.Module, size: Sequence[int] | None = None, *, measure: bool = True, progress: Progress | None = None
+    model: nn.Module, size: Sequence[int] | None = None, *, measure: bool = True, progress: _Progress | None = None
 ) -> Inspection:
     """Inspect a network of MODELS in evaluation mode; the model is left as it is.
 
@@ -126,11 +126,11 @@ def inspect_model(
     """
     size = _checked(model, size)
     shape = (1, int(model.in_channels), *size)  # type: ignore[arg-type]
-    walked, settled, refused = walk(model, shape), settle(model), _refused(model)
+    walked, settled, refused = walk(model, shape), settled_walk(model), _refused(model)
     kept, kept_between = kept_for_backward(model, shape)
     checks = _measure(model, size, settled, progress) if measure else {}
     rows = tuple(
-        Row(
+        StageRow(
             stage.name,
             stage.kind,
             stage.shape,
@@ -192,8 +192,8 @@ def kept_for_backward(model: nn.Module, shape: Sequence[int]) -> tuple[dict[int,
 
 
 def _checked(model: nn.Module, size: Sequence[int] | None) -> tuple[int, ...]:
-    axes = axes_of(model)
-    size = SIZE[axes] if size is None else tuple(size)
+    axes = image_axes(model)
+    size = DEFAULT_SIZE[axes] if size is None else tuple(size)
     if len(size) != axes or any(not isinstance(side, int) or isinstance(side, bool) or side < 1 for side in size):
         wanted = "height and width" if axes == 2 else "depth, height and width"
         raise ModelError(f"size {' x '.join(map(str, size))} is no size of an image; give its {wanted}, 1 or more each")
@@ -205,13 +205,15 @@ def _refused(model: nn.Module) -> dict[int, str]:
     with no_weights(model) as state, torch.no_grad():
         for side in TRIED:
             try:
-                run(model, state, torch.empty((1, channels, *(side,) * axes_of(model)), device="meta"))
+                run(model, state, torch.empty((1, channels, *(side,) * image_axes(model)), device="meta"))
             except ModelError as error:
                 refused[side] = str(error)
     return refused
 
 
-def _measure(model: nn.Module, size: Sequence[int], settled: Walked, progress: Progress | None) -> dict[int, Checked]:
+def _measure(
+    model: nn.Module, size: Sequence[int], settled: Walked, progress: _Progress | None
+) -> dict[int, FieldCheck]:
     """Every stage and the logits: along each axis the widest field on a long and narrow image, and its measurement."""
     if any(parameter.device.type == "meta" for parameter in model.parameters()):
         raise ModelError("a network without values (on the meta device) cannot be measured; build it on the CPU")
@@ -229,7 +231,7 @@ def _measure(model: nn.Module, size: Sequence[int], settled: Walked, progress: P
                 read = measured.place(number, one.places(), place)
                 found.setdefault(number, []).append((length, read[axis], one.interval(place, axis)))
     return {
-        number: Checked(*(tuple(part) for part in zip(*per_axis, strict=True))) for number, per_axis in found.items()
+        number: FieldCheck(*(tuple(part) for part in zip(*per_axis, strict=True))) for number, per_axis in found.items()
     }
 
 

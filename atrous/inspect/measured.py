@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from atrous.inspect.stages import Stage, Watch
+from atrous.inspect.stages import StageCall, Watch
 from atrous.inspect.walk import run
 
 Interval = tuple[int, int]
@@ -36,7 +36,7 @@ class Measured:
 
     def __init__(self, model: nn.Module, shape: Sequence[int], *, scale: float = SCALE, seed: int = 0) -> None:
         self.sides = tuple(shape[2:])
-        self.stages: list[Stage] = []
+        self.stages: list[StageCall] = []
         self._given: dict[int, torch.Tensor] = {}
         generator = torch.Generator().manual_seed(seed)
         self._image = torch.rand(tuple(shape), generator=generator, dtype=torch.float64).add_(0.5).requires_grad_()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from atrous.inspect.inspection import LONGEST, Inspection, axes_of
+from atrous.inspect.inspection import LONGEST, Inspection, image_axes
 from atrous.inspect.measured import OUTPUT, Interval, Measured, extent
 from atrous.inspect.walk import walk
 
@@ -26,13 +26,13 @@ def receptive_field(model: nn.Module, found: Inspection) -> np.ndarray:
     The image is that of the inspection, 512 pixels a side at most, since the network runs in float64. Below it what the
     frames are: the box that theory gives, the box of all that counts at all, and where half of the gradient lies.
     """
-    axes = axes_of(model)
+    axes = image_axes(model)
     sides = [min(side, LONGEST if axes == 2 else 96) for side in found.size]
     shape = (1, int(model.in_channels), *sides)  # type: ignore[arg-type]
     theory, place = walk(model, shape).output, [side // 2 for side in sides]
     heat = Measured(model, shape, scale=1).heat(OUTPUT, theory.places(), place)
     box, seen = [theory.interval(place, axis) for axis in range(axes)], extent(heat)
-    half = within(heat, place, 0.5)
+    half = box_holding(heat, place, 0.5)
     picture = _heated(scene(*sides[-2:]), heat[place[0]] if axes == 3 else heat)
     scale = max(1, round(640 / max(sides[-2:])))
     picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
@@ -43,7 +43,7 @@ def receptive_field(model: nn.Module, found: Inspection) -> np.ndarray:
     return _legend(picture, _lines(found, sides, box, seen, half))
 
 
-def within(heat: torch.Tensor, place: Sequence[int], share: float) -> tuple[Interval, ...]:
+def box_holding(heat: torch.Tensor, place: Sequence[int], share: float) -> tuple[Interval, ...]:
     """The smallest box, grown evenly around a place and cut by the image, that holds a share of the heat."""
     total, low, high = float(heat.sum()), 0, max(heat.shape)
     while low < high:

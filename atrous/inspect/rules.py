@@ -13,7 +13,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from atrous.inspect.field import Field, Note, Pool, bins, join, linear, nearest, spread, windows
+from atrous.inspect.field import (
+    Field,
+    Note,
+    Pool,
+    bin_taps,
+    join,
+    linear_taps,
+    nearest_taps,
+    transposed_taps,
+    window_taps,
+)
 
 Fields = Field | None | Sequence[Field | None]
 
@@ -112,7 +122,7 @@ def _convolution(call: Call) -> Fields:
     for number, out in enumerate(sides):
         kernel = call["weight"].shape[2 + number]
         stride, padding, dilation = (_at(call[key], number) for key in ("stride", "padding", "dilation"))
-        taps, step = (spread, Fraction(1, stride)) if call["transposed"] else (windows, Fraction(stride))
+        taps, step = (transposed_taps, Fraction(1, stride)) if call["transposed"] else (window_taps, Fraction(stride))
         x = x.gather(2 + number, taps(x.shape[2 + number], out, kernel, stride, padding, dilation), step)
     return replace(x, shape=(batch, channels, *sides))
 
@@ -142,7 +152,7 @@ def _pool(call: Call) -> Fields:
     pool = Pool(x.shape[first:], call.shapes()[0][first:], kernel, stride, padding)
     for number, out in enumerate(call.shapes()[0][first:]):
         dilation = _at(call.arguments.get("dilation", 1), number)
-        taps = windows(x.shape[first + number], out, kernel[number], stride[number], padding[number], dilation)
+        taps = window_taps(x.shape[first + number], out, kernel[number], stride[number], padding[number], dilation)
         x = x.gather(first + number, taps, Fraction(stride[number]))
     return [x, replace(x, pool=pool)][: len(call.shapes())]
 
@@ -156,7 +166,7 @@ def _adaptive_pool(call: Call) -> Fields:
         if out == side:
             continue
         what = f"adaptive pooling of {_times(x.shape[first:])} places to {_times(outs)}"
-        x = x.gather(dim, bins(side, out), None)
+        x = x.gather(dim, bin_taps(side, out), None)
         x = x.with_notes(*(Note("whole" if out == 1 else "grows", call.layer, what, axis) for axis in axes))
     return x
 
@@ -173,9 +183,9 @@ def _resize(call: Call) -> Fields:
         step = Fraction(side, out) if scale is None else 1 / Fraction(scale).limit_denominator(2**20)
         step = Fraction(side - 1, max(out - 1, 1)) if corners else step
         taps = (
-            nearest(side, step, out, "exact" in mode)
+            nearest_taps(side, step, out, "exact" in mode)
             if "nearest" in mode
-            else linear(side, step, out, corners, "cubic" in mode)
+            else linear_taps(side, step, out, corners, "cubic" in mode)
         )
         notes = [Note("resize", call.layer, mode, axis, step) for axis in range(len(x.sides)) if dim in x.dims(axis)]
         x = x.gather(dim, taps, step).with_notes(*notes)
@@ -382,7 +392,7 @@ def _scatter(call: Call) -> Fields:
         x = x.view((*x.shape[:-1], *pool.cells))
         for number, side in enumerate(pool.sides):
             stride = pool.stride[number]
-            taps = spread(pool.cells[number], side, pool.kernel[number], stride, pool.padding[number])
+            taps = transposed_taps(pool.cells[number], side, pool.kernel[number], stride, pool.padding[number])
             x = x.gather(first + number, taps, Fraction(1, stride))
         found.append(x.view(call.shapes()[0]))
     if call.has("self"):

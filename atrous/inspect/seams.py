@@ -23,7 +23,7 @@ BARS = ("unknown", "data", "whole", "sweep", "grows")
 UNDEFINED = ("unknown", "data")
 """Notes after which it is not defined at all."""
 
-SIDES = {2: (512, 1536, 4096), 3: (128, 640, 1280)}
+FIELD_SIDES = {2: (512, 1536, 4096), 3: (128, 640, 1280)}
 """Images to try, the smallest first, until all fields have room in one; by the number of axes."""
 
 
@@ -67,15 +67,15 @@ def halo(model: nn.Module, settled: Walked | None = None) -> Halo | NoHalo:
     """The halo with which tiles give the whole image's logits in evaluation mode (to rounding), or why there is none.
 
     model: one of MODELS, on any device; it is left as it is. Takes seconds: a few passes without values. settled: what
-    `settle` gave for it, to spare one.
+    `settled_walk` gave for it, to spare one.
     """
-    settled = settled or settle(model)
+    settled = settled or settled_walk(model)
     if bars := barred(settled.output, settled):
         return NoHalo(sentence(bars[0]), bars[0].layer)
     axes = len(settled.output.sides)
     align = tuple(period(settled.output, axis) for axis in range(axes))
     step, field = lcm(*align), tuple(span(settled.output, axis)[1] for axis in range(axes))
-    base = -(-max(2 * max(field) + 4 * step, SIDES[axes][0] // 4) // step) * step
+    base = -(-max(2 * max(field) + 4 * step, FIELD_SIDES[axes][0] // 4) // step) * step
     aligned, others = (base, base + 3 * step), {base + 1, base + step - 1} - {base}
     walks = {side: _square(model, side, axes) for side in (*aligned, *sorted(others))}
     factors = {side: {note for note in one.output.trail if note.kind == "resize"} for side, one in walks.items()}
@@ -90,10 +90,10 @@ def halo(model: nn.Module, settled: Walked | None = None) -> Halo | NoHalo:
     return Halo(before, after, align, tuple(1 if free else one for one in align), field)
 
 
-def settle(model: nn.Module) -> Walked:
+def settled_walk(model: nn.Module) -> Walked:
     """A pass at the first size in which the field of every stage that has one fits with room to spare."""
-    axes = axes_of(model)
-    for side in SIDES[axes]:
+    axes = image_axes(model)
+    for side in FIELD_SIDES[axes]:
         walked = _square(model, side, axes)
         fields = [walked.output, *(stage.extra["field"] for stage in walked.stages if stage.extra.get("field"))]
         if all(has_room(one, axis) for one in fields if not barred(one, walked) for axis in range(axes)):
@@ -101,7 +101,7 @@ def settle(model: nn.Module) -> Walked:
     return walked
 
 
-def axes_of(model: nn.Module) -> int:
+def image_axes(model: nn.Module) -> int:
     """2 for a network on images, 3 on volumes."""
     return int(getattr(model, "axes", 2))
 

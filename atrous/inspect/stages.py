@@ -23,7 +23,7 @@ SILENT = (nn.Dropout, nn.Dropout2d, nn.Identity, nn.ReLU, nn.ReLU6, nn.SiLU, nn.
 
 
 @dataclass
-class Stage:
+class StageCall:
     """One call of a module, in order; `outputs` is handed over to whoever listens and not kept."""
 
     number: int
@@ -40,16 +40,16 @@ class Watch:
     leave: called with a stage and its last output tensor each time one ends, also when a norm after it changed it.
     """
 
-    def __init__(self, model: nn.Module, leave: Callable[[Stage, torch.Tensor], None]) -> None:
-        self.stages: list[Stage] = []
-        self.inside: list[Stage] = []
+    def __init__(self, model: nn.Module, leave: Callable[[StageCall, torch.Tensor], None]) -> None:
+        self.stages: list[StageCall] = []
+        self.inside: list[StageCall] = []
         self.path: list[str] = []
         self._model, self._leave, self._counted = model, leave, set[int]()
         self._names = {id(module): name for name, module in model.named_modules()}
         self._staged = {id(module) for module in stage_modules(model)}
 
     @property
-    def stage(self) -> Stage | None:
+    def stage(self) -> StageCall | None:
         """The stage that runs now."""
         return self.inside[-1] if self.inside else None
 
@@ -83,7 +83,7 @@ class Watch:
             return
         again = sum(stage.extra["module"] == id(module) for stage in self.stages)
         name = self._names[id(module)] + (f" ({again + 1})" if again else "")
-        self.stages.append(Stage(len(self.stages), name, kind(module), 0, extra={"module": id(module)}))
+        self.stages.append(StageCall(len(self.stages), name, kind(module), 0, extra={"module": id(module)}))
         self.inside.append(self.stages[-1])
         self._count(module)
 
@@ -104,12 +104,16 @@ class Watch:
 
 
 def stage_modules(model: nn.Module, within: bool = False) -> Iterator[nn.Module]:
-    """The modules whose calls are stages; within: of an encoder, whose sequences of sequences are opened too."""
-    for child in model.children():
+    """The modules whose calls are stages; within: of an encoder, whose sequences of sequences are opened too.
+
+    A model may name further containers among its parts in `opened`.
+    """
+    for name, child in model.named_children():
         inner = list(child.children())
         nested = within and len(inner) > 1 and all(isinstance(one, nn.Sequential) for one in (child, *inner))
         encoder = any(hasattr(child, sign) for sign in ("strides", "feature_info"))
-        if isinstance(child, OPENED) or nested or encoder or hasattr(child, "logits_at_stride"):
+        opened = isinstance(child, OPENED) or name in getattr(model, "opened", ())
+        if opened or nested or encoder or hasattr(child, "logits_at_stride"):
             yield from stage_modules(child, within or encoder)
         else:
             yield child

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 
-from atrous.inspect.inspection import TRIED, Checked, Inspection, Reach
+from atrous.inspect.inspection import TRIED, FieldCheck, Inspection, Reach
 from atrous.inspect.seams import Halo
 
 
@@ -108,7 +108,7 @@ def field_text(reach: Reach) -> str:
     return ("> " if reach.at_least else "") + sides_text(reach.largest, True)
 
 
-def _measured_text(checked: Checked | None) -> str:
+def _measured_text(checked: FieldCheck | None) -> str:
     if checked is None:
         return "-"
     sides = [last - first + 1 for first, last in checked.measured]

@@ -21,7 +21,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from atrous.errors import ModelError
 from atrous.inspect.field import Field, Note
 from atrous.inspect.rules import Call, outputs, tensors_of
-from atrous.inspect.stages import Stage, Watch
+from atrous.inspect.stages import StageCall, Watch
 
 RECURRENT = {"gru", "lstm", "rnn_tanh", "rnn_relu"}
 
@@ -35,7 +35,7 @@ class Walked:
     notes: those of all fields, in the order in which they came up.
     """
 
-    stages: list[Stage]
+    stages: list[StageCall]
     output: Field
     shape: tuple[int, ...]
     multiply_adds: int = 0
@@ -51,7 +51,7 @@ def walk(model: nn.Module, shape: Sequence[int]) -> Walked:
     """
     fields: Any = WeakIdKeyDictionary()
 
-    def leave(stage: Stage, tensor: torch.Tensor) -> None:
+    def leave(stage: StageCall, tensor: torch.Tensor) -> None:
         stage.extra["field"] = fields.get(tensor)
 
     watch = Watch(model, leave)

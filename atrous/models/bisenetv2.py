@@ -15,6 +15,7 @@ from torch import nn
 
 from atrous.errors import ModelError
 from atrous.layers import conv_bn_relu, safe_norms
+from atrous.models.page import to_image
 from atrous.ops.resize import Tail, resize
 
 DETAIL = ((64, 64), (64, 64, 64), (128, 128, 128))
@@ -131,11 +132,11 @@ class BiSeNetV2(nn.Module):
 
     def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
         """Logits (N, K, H/8, W/8) and the resize to the image."""
-        return self._decode(image, self._semantic(image)), Tail((image.shape[2], image.shape[3]))
+        return self._decode(image, self._semantic(image)), to_image(image)
 
     def outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The logits, then those of the four boosters where asked for, shallow first, all (N, K, H, W)."""
-        levels, tail = self._semantic(image), Tail((image.shape[2], image.shape[3]))
+        levels, tail = self._semantic(image), to_image(image)
         logits = [self._decode(image, levels)]
         if self.aux is not None:
             logits += [booster(level) for booster, level in zip(self.aux, levels, strict=True)]

@@ -26,6 +26,7 @@ from atrous.errors import ModelError
 from atrous.layers import safe_norms
 from atrous.layers.vgg import IMAGENET
 from atrous.layers.vgg_dilated import DilatedVGG16, FieldOfView, gaussian_score, on_pixels
+from atrous.models.page import On, Page
 from atrous.ops.resize import Tail, resize
 
 FC6 = {"largefov": (3, 12, 16), "7x7": (7, 4, 64), "4x4": (4, 4, 64), "4x4_rate8": (4, 8, 64)}
@@ -36,24 +37,6 @@ ASPP_L, ASPP_S = (6, 12, 18, 24), (2, 4, 8, 12)
 
 SCALES = (1.0, 0.75, 0.5)
 """v2's scales (section 3.2)."""
-
-
-class DeepLabV1(nn.Module):
-    """VGG16 with holes, fc6 and fc7 as convolutions, scores at stride 8. Any H, W >= 1."""
-
-    def __init__(self, encoder: DilatedVGG16, classes: int, *, kernel: int, rate: int, filters: int, dropout: float):
-        super().__init__()
-        self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
-        self.field = FieldOfView(encoder.channels[-1], filters, kernel=kernel, rate=rate, dropout=dropout)
-        self.score = gaussian_score(filters, classes)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits, tail = self.logits_at_stride(image)  # (N, K, h + 1, w + 1)
-        return tail.apply(logits)  # (N, K, H, W)
-
-    def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
-        """Logits (N, K, h + 1, w + 1), the border cell repeated, and the resize that puts cell i on pixel 8 i."""
-        return on_pixels(self.score(self.field(self.encoder(image)[-1])), image)
 
 
 class DeepLabV2(nn.Module):
@@ -109,7 +92,7 @@ def deeplabv1(
     fc6: Literal["largefov", "7x7", "4x4", "4x4_rate8"] = "largefov",
     dropout: float = 0.5,
     width: int = 64,
-) -> DeepLabV1:
+) -> Page:
     """DeepLab v1 on VGG16: LargeFOV, 20,505,429 parameters with 21 classes, or an earlier form by `fc6`.
 
     pretrained: VGG16's weights, fc6 and fc7 cut from its fully connected layers. width: of VGG's first block.
@@ -118,12 +101,12 @@ def deeplabv1(
         raise ModelError(f"fc6 {fc6!r} of deeplabv1 is unknown; use {', '.join(map(repr, FC6))}")
     kernel, rate, filters = FC6[fc6]
     vgg = DilatedVGG16(in_channels, width=width, average=True)
-    model = DeepLabV1(vgg, classes, kernel=kernel, rate=rate, filters=filters * width, dropout=dropout)
+    field = FieldOfView(8 * width, filters * width, kernel=kernel, rate=rate, dropout=dropout)
     if pretrained:
         state = encoders.pretrained_state(IMAGENET, pretrained)
         vgg.load_imagenet(state)
-        model.field.load_imagenet(state)
-    return model
+        field.load_imagenet(state)
+    return Page(vgg, On(-1, field=field, score=gaussian_score(filters * width, classes)), classes, place=on_pixels)
 
 
 def deeplabv2(

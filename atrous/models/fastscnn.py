@@ -16,6 +16,7 @@ from torch import nn
 
 from atrous.errors import ModelError
 from atrous.layers import PyramidPool, conv_bn_relu, fcn_head, safe_norms
+from atrous.models.page import to_image
 from atrous.ops.resize import Tail, resize
 
 SHARED = (32, 48, 64)
@@ -86,11 +87,11 @@ class FastSCNN(nn.Module):
 
     def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
         """Logits (N, K, H/8, W/8) and the resize to the image."""
-        return self._decode(*self._paths(image)), Tail((image.shape[2], image.shape[3]))
+        return self._decode(*self._paths(image)), to_image(image)
 
     def outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The logits, then those of the shared layers and of the scene where asked for, all (N, K, H, W)."""
-        paths, tail = self._paths(image), Tail((image.shape[2], image.shape[3]))
+        paths, tail = self._paths(image), to_image(image)
         logits = [self._decode(*paths)]
         if self.aux is not None:
             logits += [head(path) for head, path in zip(self.aux, paths, strict=True)]

@@ -24,8 +24,9 @@ from torch import nn
 
 from atrous import encoders
 from atrous.errors import ModelError
-from atrous.layers import VGG16, fcn_head, safe_norms
+from atrous.layers import VGG16, fcn_head
 from atrous.layers.vgg import IMAGENET, Padding
+from atrous.models.page import Features, Page, fcn_aux
 from atrous.ops.resize import Tail, resize
 
 Learned = bool | Literal["skips"]
@@ -117,48 +118,23 @@ class VGGFCN(nn.Module):
         return scores + skip[:, :, first : first + scores.shape[2], first : first + scores.shape[3]]
 
 
-class FCN(nn.Module):
-    """torchvision's FCN: a 3x3 and a 1x1 on the encoder's last features, and skips where asked for. Any H, W >= 1."""
+class SkipHead(nn.Module):
+    """torchvision's FCN head on the last features, and 1x1s on those of finer strides, `skips`, added on the way up."""
 
-    def __init__(
-        self,
-        encoder: encoders.Encoder,
-        classes: int,
-        skips: Sequence[int] = (),
-        *,
-        dropout: float = 0.1,
-        aux: bool = False,
-    ) -> None:
+    def __init__(self, encoder: encoders.Encoder, classes: int, skips: Sequence[int], *, dropout: float) -> None:
         super().__init__()
-        self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
-        self.head = fcn_head(encoder.channels[-1], classes, dropout)
-        last = {stride: index for index, stride in enumerate(encoder.strides) if stride < encoder.strides[-1]}
-        if missing := [stride for stride in skips if stride not in last]:
+        self.score = fcn_head(encoder.channels[-1], classes, dropout)
+        held = encoder.skips()
+        if missing := [stride for stride in skips if stride not in held]:
             raise ModelError(
                 f"encoder {encoder.name!r} has no skip at stride {missing[0]!r}; its features before the last are at "
-                f"strides {', '.join(map(str, last)) or 'none'}"
+                f"strides {', '.join(map(str, sorted(held))) or 'none'}"
             )
-        self.indices = [last[stride] for stride in sorted(set(skips), reverse=True)]  # deep first
+        self.indices = [held[stride] for stride in sorted(set(skips), reverse=True)]  # deep first
         self.scores = nn.ModuleList(_score(encoder.channels[index], classes) for index in self.indices)
-        self.aux = fcn_head(encoder.channels[-2], classes) if aux else None
-        safe_norms(self)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits, tail = self.logits_at_stride(image)  # (N, K, H/s, W/s)
-        return tail.apply(logits)  # (N, K, H, W)
-
-    def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
-        """Logits (N, K, H/s, W/s) at the finest skip's stride, else the encoder's, and the resize to the image."""
-        return self._decode(self.encoder(image)), Tail((image.shape[2], image.shape[3]))
-
-    def outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The logits, then the auxiliary ones where asked for, all (N, K, H, W)."""
-        features = self.encoder(image)
-        logits = [self._decode(features)] + ([self.aux(features[-2])] if self.aux is not None else [])
-        return tuple(Tail((image.shape[2], image.shape[3])).apply(one) for one in logits)
-
-    def _decode(self, features: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        scores = self.head(features[-1])  # (N, K, H/s, W/s)
+    def forward(self, features: Features) -> torch.Tensor:
+        scores = self.score(features[-1])  # (N, K, H/s, W/s)
         for index, score in zip(self.indices, self.scores, strict=True):
             skip = score(features[index])  # (N, K, of the skip)
             scores = resize(scores, skip.shape[2:]) + skip
@@ -256,7 +232,7 @@ def fcn(
     skips: Sequence[int] = (),
     dropout: float = 0.1,
     aux: bool = False,
-) -> FCN:
+) -> Page:
     """torchvision's FCN on any encoder; resnet50 at stride 8 is its `fcn_resnet50` (aux: its auxiliary head).
 
     skips: strides of features whose scores are added on the way up, zero at the start: at stride 32, (16,) makes any
@@ -266,7 +242,8 @@ def fcn(
         raise ModelError(f"skips {skips!r} of fcn are not a list of strides; use such as (16, 8)")
     strides = (*skips, stride) if skips else ()
     net = encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, strides=strides)
-    return FCN(net, classes, skips, dropout=dropout, aux=aux)
+    head = SkipHead(net, classes, skips, dropout=dropout)
+    return Page(net, head, classes, fcn_aux(net, classes) if aux else None)
 
 
 def _vgg(in_channels: int, pretrained: bool | str | Path, padding: Padding, width: int) -> VGG16:

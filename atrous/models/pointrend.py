@@ -25,6 +25,7 @@ from torch import nn
 from atrous import models
 from atrous.encoders import Encoder
 from atrous.errors import ModelError
+from atrous.models.page import outputs_of
 from atrous.ops.resize import low_logits, resize
 
 OVERSAMPLE, IMPORTANT = 3, 0.75
@@ -102,8 +103,7 @@ class PointRend(nn.Module):
         (section 3.2). The paper weighs points and page alike.
         """
         with _listening() as seen:
-            page = cast(Any, self.base)
-            outputs = page.outputs(image) if hasattr(page, "outputs") else (page(image),)
+            outputs = outputs_of(self.base, image)
         points = _important(outputs[0].detach(), self.points)  # (N, P, 2)
         logits = self._render(outputs[0], self._fine(image, seen), points)  # (N, K, P)
         height, width = labels.shape[1:]
@@ -191,7 +191,7 @@ def _tried(page: Any) -> tuple[int | None, int]:
     if not isinstance(encoder, Encoder) or not seen:
         return None, doublings
     strides = encoder.strides
-    return strides.index(4) if 4 in strides else strides.index(min(strides)), doublings
+    return strides.index(4 if 4 in strides else min(strides)), doublings
 
 
 def _doubt(x: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,6 @@ _HOME = {
     "blend_labels": "atrous.ops.tiles",
     "bootstrap_miou": "atrous.ops.stats",
     "count_pairs": "atrous.ops.confusion",
-    "gaussian_window": "atrous.ops.tiles",
     "max_unpool": "atrous.ops.unpool",
     "positions": "atrous.ops.tiles",
     "upsample_argmax": "atrous.ops.argmax",

@@ -20,10 +20,12 @@ _HOME = {
 __all__ = sorted(_HOME)
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'atrous.predict' has no attribute {name!r}")
+if not TYPE_CHECKING:  # else every name would exist for mypy
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOME:
+            return getattr(import_module(_HOME[name]), name)
+        raise AttributeError(f"module 'atrous.predict' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -8,7 +8,7 @@ from enum import Enum
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from atrous.errors import ModelError, WeightsError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from atrous.bundle import Card
     from atrous.predict.backends import Backend
-    from atrous.predict.predictor import Predictor
+    from atrous.predict.predictor import Predictor, PredictorOptions
 
 BUNDLE = "model.safetensors"
 """The bundle's name in the folder of a run."""
@@ -98,7 +98,9 @@ def load_network(source: Path | str) -> "tuple[nn.Module, Card]":
     return _load_bundle(source, kind)
 
 
-def load_predictor(source: Path | str, *, device: str | None = None, **options: Any) -> "Predictor":
+def load_predictor(
+    source: Path | str, *, device: str | None = None, **options: "Unpack[PredictorOptions]"
+) -> "Predictor":
     """Open whatever holds a network, ready for raw images.
 
     Args:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -11,19 +11,41 @@ from PIL import Image, ImageOps
 from torch import nn
 
 from atrous.bundle import Card
-from atrous.errors import DataError, ModelError
+from atrous.errors import DataError, ModelError, nearest
 from atrous.inspect.seams import Halo
 from atrous.inspect.seams import halo as find_halo
-from atrous.io import ArraySource, Source, read_image
+from atrous.io import ArrayPicture, Picture, read_image
 from atrous.ops import Tail, upsample_argmax
 from atrous.predict.backends import Backend, open_backend
 from atrous.predict.decoding import choose_decoding
 from atrous.predict.memory import PredictionNeeds
 from atrous.predict.prediction import Prediction
-from atrous.predict.windows import Cut, Cutting, blended, blended_scores, choose_cut, exact, exact_scores, mean_scores
+from atrous.predict.windows import (
+    Cut,
+    Cutting,
+    CuttingOptions,
+    blended,
+    blended_scores,
+    choose_cut,
+    exact,
+    exact_scores,
+    mean_scores,
+)
 from atrous.refine.named import choose_refinement
 from atrous.refine.tidying import parse_tidying
 from atrous.sample import FULL_SCALE
+
+
+class PredictorOptions(CuttingOptions, total=False):
+    """The options of `Predictor`, for signatures that hand them on: a test keeps the two equal."""
+
+    backend: str
+    decode: str
+    calibration: str
+    recall: float | None
+    refine: str | None
+    refine_options: Mapping[str, Any] | None
+    tidy: Sequence[str]
 
 
 class Predictor:
@@ -62,8 +84,11 @@ class Predictor:
         refine: str | None = None,
         refine_options: Mapping[str, Any] | None = None,
         tidy: Sequence[str] = (),
-        **cutting: Any,
+        **cutting: Unpack[CuttingOptions],
     ) -> None:
+        if unknown := [name for name in cutting if name not in Cutting.__dataclass_fields__]:
+            known = [*PredictorOptions.__annotations__, "device"]
+            raise ModelError(f"a predictor has no option {unknown[0]!r}; {nearest(unknown[0], known)}")
         self.card, self.cutting = card, Cutting(**cutting)
         self.decoding = choose_decoding(card.decoding, decode=decode, calibration=calibration, recall=recall)
         self.refinement = choose_refinement(
@@ -96,7 +121,7 @@ class Predictor:
         return prediction
 
     def _plain(self, raw: np.ndarray) -> Prediction:
-        source = ArraySource(self.pixels(raw))
+        source = ArrayPicture(self.pixels(raw))
         cut = self.cut(source.shape)
         if cut.kind != "whole" or self.cutting.averaged:
             labels = np.concatenate([rows for _, rows in self._bands(source, cut)])
@@ -111,7 +136,7 @@ class Predictor:
             labels, self.card.labels, raw, lambda: tail.apply(logits.float())[0].cpu().numpy(), self.decoding
         )
 
-    def bands(self, source: Source) -> Iterator[tuple[int, np.ndarray]]:
+    def bands(self, source: Picture) -> Iterator[tuple[int, np.ndarray]]:
         """Label a picture of any height by rows, from the top: yields (top, labels (rows, W)) as rows are finished.
 
         Memory is bounded: it holds a few strips of the picture, one window high, and the sums of their
@@ -156,13 +181,13 @@ class Predictor:
         itemsize = 1 if self.card.dtype == "uint8" else 4
         return PredictionNeeds(self.model, len(self.card.labels), len(self.card.mean), itemsize)
 
-    def _bands(self, source: Source, cut: Cut) -> Iterator[tuple[int, np.ndarray]]:
+    def _bands(self, source: Picture, cut: Cut) -> Iterator[tuple[int, np.ndarray]]:
         wish, offsets = self.cutting, self.decoding.offsets
         if cut.kind == "exact":
             return exact(self._logits, source, cut.window, self.halo, offsets)
         return blended(self._window_scores, source, cut.window, wish.overlap, wish.weights, offsets)
 
-    def _scores(self, source: Source, cut: Cut) -> np.ndarray:
+    def _scores(self, source: Picture, cut: Cut) -> np.ndarray:
         """(K, H, W) scores of the whole image."""
         if cut.kind == "exact":
             bands = exact_scores(self._logits, source, cut.window, self.halo)
@@ -231,13 +256,13 @@ class _Prepared:
 
     held = False
 
-    def __init__(self, source: Source, predictor: Predictor) -> None:
+    def __init__(self, source: Picture, predictor: Predictor) -> None:
         self.name, self._source, self._predictor = source.name, source, predictor
         self._largest = np.zeros((1, 1, len(predictor.card.mean)), np.float32)
         self.shape = (*source.shape[:2], self.rows(0, 1).shape[2])
 
     def rows(self, first: int, end: int) -> np.ndarray:
-        """See `Source`."""
+        """See `Picture`."""
         try:
             raw = self._source.rows(first, end)
             if raw.dtype.kind == "f" and raw.size:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from atrous.errors import AtrousError, DataError
-from atrous.io import VIDEO_SUFFIXES, ArraySource, LabelWriter, Source, open_source, target_of, write_image
+from atrous.io import VIDEO_SUFFIXES, ArrayPicture, LabelWriter, Picture, open_picture, target_of, write_image
 from atrous.predict.predictor import Predictor
 from atrous.predict.video import label_video
 from atrous.visual import overlay
@@ -56,7 +56,7 @@ def predict_files(
                 writer.path = path
                 if found is None:
                     say(f"{path}: {label_video(predictor, path, out, smooth)}")
-                elif isinstance(found, ArraySource):
+                elif isinstance(found, ArrayPicture):
                     _whole(predictor, found, out, writer)
                 else:
                     _by_rows(predictor, found, out, writer)
@@ -66,17 +66,17 @@ def predict_files(
     return len(paths) - len(failed), [failed[path] for path in paths if path in failed]
 
 
-def _ahead(paths: Sequence[Path], progress: Progress | None) -> Iterator[tuple[Path, Source | BaseException | None]]:
+def _ahead(paths: Sequence[Path], progress: Progress | None) -> Iterator[tuple[Path, Picture | BaseException | None]]:
     """Yields each path with its picture, its error, or None for a video. The next one is opened meanwhile."""
 
-    def read(path: Path) -> Source | BaseException | None:
+    def read(path: Path) -> Picture | BaseException | None:
         try:
-            return None if path.suffix.lower() in VIDEO_SUFFIXES else open_source(path)
+            return None if path.suffix.lower() in VIDEO_SUFFIXES else open_picture(path)
         except AtrousError as error:
             return error
 
     with ThreadPoolExecutor(1) as pool:
-        coming: deque[Future[Source | BaseException | None]] = deque()
+        coming: deque[Future[Picture | BaseException | None]] = deque()
         if paths:
             coming.append(pool.submit(read, paths[0]))
         for place, path in enumerate(progress(paths, len(paths)) if progress else paths):
@@ -114,7 +114,7 @@ class _Writer:
                 self.failed.setdefault(path, _named(path, error))
 
 
-def _whole(predictor: Predictor, source: ArraySource, out: Path, writer: _Writer) -> None:
+def _whole(predictor: Predictor, source: ArrayPicture, out: Path, writer: _Writer) -> None:
     prediction = predictor(source.array)
     uncertain = prediction.uncertain if predictor.decoding.thresholds is not None else None
     stem = Path(source.name).stem
@@ -128,7 +128,7 @@ def _whole(predictor: Predictor, source: ArraySource, out: Path, writer: _Writer
     writer.do(write)
 
 
-def _by_rows(predictor: Predictor, source: Source, out: Path, writer: _Writer) -> None:
+def _by_rows(predictor: Predictor, source: Picture, out: Path, writer: _Writer) -> None:
     """Write rows as they are finished, and an overlay of every n-th pixel."""
     seen, classes = _Overview(source), []
     with LabelWriter(target_of(Path(source.name), out), source, predictor.card.labels) as target:
@@ -149,14 +149,14 @@ class _Overview:
 
     held = False
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Picture) -> None:
         self.name, self.shape, self._source = source.name, source.shape, source
         self.step = -(-max(source.shape[:2]) // OVERLAY)
         self.kept: list[np.ndarray] = []
         self._next = 0
 
     def rows(self, first: int, end: int) -> np.ndarray:
-        """See `Source`."""
+        """See `Picture`."""
         pixels = self._source.rows(first, end)
         if self._next < end:
             self.kept.append(pixels[self._next - first :: self.step, :: self.step].copy())

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from atrous.errors import DataError, MissingExtra, ModelError
-from atrous.io import ArraySource
+from atrous.io import ArrayPicture
 from atrous.ops import upsample_argmax
 from atrous.predict.predictor import Predictor
 from atrous.visual import overlay
@@ -115,7 +115,7 @@ def _labelled(
         if not smooth:
             yield image, predictor.labels(image)
             continue
-        cut = predictor.cut(ArraySource(predictor.pixels(image)).shape)
+        cut = predictor.cut(ArrayPicture(predictor.pixels(image)).shape)
         if cut.kind != "whole" or predictor.cutting.averaged or predictor.refinement:
             raise ModelError("--smooth needs frames that go through the network whole and unrefined; give --window 0")
         logits, tail = predictor.logits(image)

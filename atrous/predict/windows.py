@@ -7,13 +7,14 @@ carry the halo that the network's receptive field proves sufficient (`atrous.ins
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypedDict
 
 import numpy as np
 import torch
 
 from atrous.errors import ModelError, nearest
 from atrous.inspect.seams import Halo
-from atrous.io import Source, strips
+from atrous.io import Picture, strips
 from atrous.ops import Tail, blend, blend_labels, positions, upsample_argmax
 from atrous.ops.resize import resize
 from atrous.ops.tiles import WEIGHTS
@@ -30,6 +31,18 @@ Network = Callable[[np.ndarray], tuple[torch.Tensor, Tail]]
 """Pixels (H, W, C) -> logits (1, K, h, w) and the resize to (H, W)."""
 Scores = Callable[[np.ndarray], np.ndarray]
 """Pixels (H, W, C) -> (K, H, W) float32."""
+
+
+class CuttingOptions(TypedDict, total=False):
+    """The fields of `Cutting`, for signatures: a test keeps the two equal."""
+
+    window: int | None
+    overlap: float
+    weights: str
+    flip: bool
+    scales: tuple[float, ...]
+    exact: bool
+    max_ram: int | None
 
 
 @dataclass(frozen=True)
@@ -150,7 +163,7 @@ def mean_scores(network: Network, pixels: np.ndarray, flip: bool, scales: tuple[
 
 
 def blended(
-    scores: Scores, source: Source, window: tuple[int, int], overlap: float, weights: str, offsets: np.ndarray | None
+    scores: Scores, source: Picture, window: tuple[int, int], overlap: float, weights: str, offsets: np.ndarray | None
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yields (top, labels (rows, W)) as rows are finished. offsets: added to the mean scores of each class."""
     size = source.shape[:2]
@@ -158,14 +171,14 @@ def blended(
 
 
 def blended_scores(
-    scores: Scores, source: Source, window: tuple[int, int], overlap: float, weights: str
+    scores: Scores, source: Picture, window: tuple[int, int], overlap: float, weights: str
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Like `blended`, with mean scores (K, rows, W) instead of labels."""
     return blend(_reader(scores, source, window, overlap), source.shape[:2], window, overlap, weights)
 
 
 def exact(
-    network: Network, source: Source, window: tuple[int, int], halo: Halo, offsets: np.ndarray | None
+    network: Network, source: Picture, window: tuple[int, int], halo: Halo, offsets: np.ndarray | None
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yields (top, labels (rows, W)) of tiles whose logits equal the whole image's; `window`: their largest sides."""
     rows, columns = (_cores(source.shape[axis], window[axis], halo, axis) for axis in (0, 1))
@@ -184,7 +197,7 @@ def exact(
 
 
 def exact_scores(
-    network: Network, source: Source, window: tuple[int, int], halo: Halo
+    network: Network, source: Picture, window: tuple[int, int], halo: Halo
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Like `exact`, with logits (K, rows, W) instead of labels."""
     rows, columns = (_cores(source.shape[axis], window[axis], halo, axis) for axis in (0, 1))
@@ -200,7 +213,7 @@ def exact_scores(
 
 
 def _reader(
-    scores: Scores, source: Source, window: tuple[int, int], overlap: float
+    scores: Scores, source: Picture, window: tuple[int, int], overlap: float
 ) -> Callable[[int, int, int, int], np.ndarray]:
     """A function that gives `blend` the scores of a window. It reads the picture one row of windows at a time."""
     height = min(source.shape[0], window[0])

@@ -9,7 +9,7 @@ from atrous.evaluate.compare import check_alike, compare_results
 from atrous.evaluate.data import trained_on
 from atrous.evaluate.sources import Judged, judge
 from atrous.progress import Over
-from atrous.report import Shown, make_report, train_command, verdict, write_report
+from atrous.report import EvaluatedRun, make_report, train_command, verdict, write_report
 
 
 def report_all(
@@ -60,7 +60,10 @@ def report_all(
     again += ["--classes", str(classes)] * (classes is not None) + [f"--ignore={value}" for value in ignore]
     again += ["--cluster", str(cluster)] * (cluster is not None) + [f"--block={block}"] * (block > 1)
     report = make_report(
-        [Shown(name, one.result, one.predict, one.source, one.card) for name, one in zip(names, judged, strict=True)],
+        [
+            EvaluatedRun(name, one.result, one.predict, one.source, one.card)
+            for name, one in zip(names, judged, strict=True)
+        ],
         first.data.splits[first.result.split],
         splits=first.data.splits,
         notes=first.data.notes,

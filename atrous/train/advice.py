@@ -10,28 +10,26 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from atrous.datasets import Pairs
 from atrous.train import processes
-from atrous.train.optimizer import frozen_at
-from atrous.train.run import Run
+from atrous.train.objective import Objective
 
 T = TypeVar("T")
 STARVED = 0.1
 """Share of the time that the network may wait for pictures before training gives advice."""
 
 
-def learning_norms(run: Run) -> int:
+def learning_norms(objective: Objective) -> int:
     """How many batch norms take their statistics from the batch."""
-    run.objective.freeze(frozen_at(run.recipe, run.step))
-    return sum(isinstance(layer, _BatchNorm) and layer.training for layer in run.objective.model.modules())
+    return sum(isinstance(layer, _BatchNorm) and layer.training for layer in objective.model.modules())
 
 
-def norm_advice(run: Run, device: torch.device) -> str:
+def norm_advice(objective: Objective, batch: int, accumulate: int, device: torch.device) -> str:
     """A sentence where batch norms see few pictures at a time, with what to do if it is one; else ''."""
-    recipe, many = run.recipe, processes.size()
-    if (many > 1 and device.type == "cuda") or not (norms := learning_norms(run)):
+    many = processes.size()
+    if (many > 1 and device.type == "cuda") or not (norms := learning_norms(objective)):
         return ""  # on GPUs batch norms are synchronised over all processes
-    if (seen := recipe.batch // many // recipe.accumulate) > 1:
+    if (seen := batch // many // accumulate) > 1:
         return f"{norms} batch norms see {seen} pictures at a time: those of one process" if many > 1 else ""
-    way = "a smaller accumulate" if recipe.accumulate > 1 else "--batch 2 or more"
+    way = "a smaller accumulate" if accumulate > 1 else "--batch 2 or more"
     return (
         f"{norms} batch norms see one picture at a time and train with its statistics, but prediction uses averages "
         f"over all: take {way}, or --set frozen_norms=true if the weights are pretrained"

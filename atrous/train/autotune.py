@@ -6,23 +6,20 @@ command on one machine compute the same.
 
 import copy
 import ctypes
-import json
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from hashlib import sha256
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from platformdirs import user_cache_path
 
 from atrous.datasets import Pairs
 from atrous.errors import RecipeError
-from atrous.files import write_atomically
+from atrous.ops.timing import interleaved, remembered, this_machine
 from atrous.train import processes
 from atrous.train.batches import Batch, Transform, batches
 from atrous.train.objective import Objective
@@ -76,7 +73,7 @@ def settle(
         say(f"torch.compile was asked for and fails here ({why}); training goes on without it")
         recipe = recipe.model_copy(update={"compile": "failed"})
     if None in (recipe.precision, recipe.channels_last, recipe.fused):
-        chosen = processes.from_first(lambda: _remembered(recipe, objective, batch, device))
+        chosen = processes.from_first(lambda: _measured_once(recipe, objective, batch, device))
         say("a step measured: " + ", ".join(f"{name} {1000 * s:.3g} ms" for name, s in chosen["seconds"].items()))
         recipe = recipe.model_copy(update={key: chosen[key] for key in ("precision", "channels_last", "fused")})
     validations = VALIDATIONS
@@ -114,34 +111,32 @@ VALIDATIONS = 8
 """Validations in a run; fewer, at least two, where they would take over a tenth of the time."""
 
 
-def _remembered(recipe: Recipe, objective: Objective, batch: Batch, device: torch.device) -> dict[str, Any]:
-    """The fastest choice, {"precision", "channels_last", "fused", "seconds"}, from the cache or measured now.
-
-    Steps in three interleaved rounds after one that is not counted; then the optimiser alone.
-    """
-    what = [platform.node(), platform.processor(), str(device), str(torch.get_num_threads()), torch.__version__]
+def _measured_once(recipe: Recipe, objective: Objective, batch: Batch, device: torch.device) -> dict[str, Any]:
+    """The fastest choice, {"precision", "channels_last", "fused", "seconds"}, from the cache or measured now."""
+    what = [*this_machine(device), torch.__version__]
     what += [recipe.model, str(recipe.model_options()), str(tuple(batch.images.shape)), recipe.optimizer]
     what += [recipe.refine] if recipe.refine else []
     unlike = {"accumulate": recipe.accumulate, "freeze": recipe.freeze, "distil": recipe.distil_digest}
     unlike |= {key: getattr(recipe, key) for key in ("precision", "channels_last", "fused")}
     unlike |= {"compile": recipe.compile is True or None}
     what += [f"{key}={value}" for key, value in unlike.items() if value not in (None, 1) or value is True]
-    path = Path(user_cache_path("atrous")) / "choices" / f"{sha256('|'.join(what).encode()).hexdigest()[:16]}.json"
     options = options_of(recipe, device)
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        kept = json.loads(path.read_text())
-        if (kept["precision"], kept["channels_last"]) in options:
-            return {key: kept[key] for key in ("precision", "channels_last", "fused", "seconds")}
-    best, seconds = options[0], dict[str, float]()
-    if len(options) > 1:
-        best, seconds = _fastest(recipe, objective, batch, device, options)
-    taken = {recipe.fused: 0.0} if recipe.fused is not None else optimizer_seconds(recipe, objective, best, device)
-    fused = min(taken, key=taken.__getitem__)
-    if recipe.fused is None:
-        seconds |= {"fused optimiser" if one else "optimiser": value for one, value in taken.items()}
-    found = {"precision": best[0], "channels_last": best[1], "fused": fused, "seconds": seconds}
-    write_atomically(path, json.dumps({**found, "what": what}, indent=1).encode())
-    return found
+
+    def measure() -> dict[str, Any]:
+        best, seconds = options[0], dict[str, float]()
+        if len(options) > 1:
+            best, seconds = _fastest(recipe, objective, batch, device, options)
+        fused = recipe.fused
+        if fused is None:
+            taken = optimizer_seconds(recipe, objective, best, device)
+            fused = min(taken, key=taken.__getitem__)
+            seconds |= {"fused optimiser" if one else "optimiser": value for one, value in taken.items()}
+        return {"precision": best[0], "channels_last": best[1], "fused": fused, "seconds": seconds}
+
+    def usable(kept: dict[str, Any]) -> bool:
+        return (kept["precision"], kept["channels_last"]) in options and {"fused", "seconds"} <= set(kept)
+
+    return remembered("choices", what, measure, usable)
 
 
 def _fastest(
@@ -149,13 +144,10 @@ def _fastest(
 ) -> tuple[Choice, dict[str, float]]:
     """The choice with the shortest step, and the median seconds of each by its name."""
     trials = {choice: Trial(recipe, objective, choice, _alone(device, choice)) for choice in options}
-    seconds: dict[Choice, list[float]] = {choice: [] for choice in options}
-    for _ in range(4):
-        for choice, trial in trials.items():
-            seconds[choice].append(trial.step(batch.images, batch.labels))
-    medians = {choice: statistics.median(taken[1:]) for choice, taken in seconds.items()}
-    named = {f"{p}{' channels_last' if c else ''}": medians[p, c] for p, c in options}
-    return min(options, key=medians.__getitem__), named
+    steps = {choice: partial(trial.step, batch.images, batch.labels) for choice, trial in trials.items()}
+    seconds = interleaved(steps, 3, warm_up=1)
+    named = {f"{p}{' channels_last' if c else ''}": seconds[p, c] for p, c in options}
+    return min(options, key=seconds.__getitem__), named
 
 
 def optimizer_seconds(recipe: Recipe, objective: Objective, choice: Choice, device: torch.device) -> dict[bool, float]:
@@ -170,15 +162,7 @@ def optimizer_seconds(recipe: Recipe, objective: Objective, choice: Choice, devi
         kernel = make_optimizer(_still(recipe, True), model)
         kernel.step()
         optimizers[True] = kernel
-    seconds: dict[bool, list[float]] = {fused: [] for fused in optimizers}
-    for _ in range(8):
-        for fused, optimizer in optimizers.items():
-            start = time.perf_counter()
-            optimizer.step()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            seconds[fused].append(time.perf_counter() - start)
-    return {fused: min(taken[1:]) for fused, taken in seconds.items() if taken}
+    return interleaved({fused: one.step for fused, one in optimizers.items()}, 7, warm_up=1, summary=min)
 
 
 def not_compiled(recipe: Recipe, objective: Objective, batch: Batch, device: torch.device) -> str:
@@ -254,15 +238,13 @@ class Trial:
         if recipe.compile is True:
             compile_network(model)
 
-    def step(self, images: torch.Tensor, labels: torch.Tensor) -> float:
-        """Seconds of one training step."""
-        start = time.perf_counter()
+    def step(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """One training step."""
         images, labels = self.fabric.to_device((images, labels))
         images = images.contiguous(memory_format=self.layout)
         backward(self.fabric, self.module, images, labels, self.shares)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return time.perf_counter() - start
 
 
 FABRIC_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}

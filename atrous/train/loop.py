@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from atrous.bundle import Card, save_bundle
 from atrous.datasets import DataSet
 from atrous.errors import DataError, RecipeError
+from atrous.io import write_image
 from atrous.predict.loading import BUNDLE, RECIPE
 from atrous.progress import Bar
 from atrous.train import processes
@@ -30,16 +31,19 @@ from atrous.train.advice import STARVED, Speed, advice, norm_advice
 from atrous.train.autotune import FABRIC_PRECISION, compile_network, compiled, keep_freed_memory, settle
 from atrous.train.batches import Replaced, Transform, batches, transform_name
 from atrous.train.loggers import CsvLines, JsonLines, Logger, Loggers
-from atrous.train.optimizer import make_optimizer, rate_at
+from atrous.train.optimizer import frozen_at, make_optimizer, rate_at
 from atrous.train.recipe import Recipe
-from atrous.train.run import Run, build, check_same, known, load_weights, make_card, resume, save_run
+from atrous.train.run import Run, build, check_same, keep_best, known, load_weights, make_card, resume, save_run
 from atrous.train.sharding import lay_out, set_up
 from atrous.train.signals import Stop
 from atrous.train.step import MOST_SKIPPED, pictures_of_step, take_step, too_many_skipped
 from atrous.train.validation import validate, validation_seconds
+from atrous.visual import beside
 
 SAVE_EVERY = 60.0
 """Seconds between checkpoints; one is also written before every validation."""
+OVERLAY_WIDTH = 256
+"""Width in pixels of each validation picture in overlays/."""
 BAD = 0.01
 """Share of the training pictures that may vanish or be damaged during a run; one may always."""
 
@@ -95,7 +99,9 @@ def train(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     run = build(recipe, data, folder, pretrained=fresh and processes.first())  # the others' weights come by `resume`
     if fresh:
-        validation = validation_seconds(run, device) if recipe.steps is None else 0.0
+        validation = 0.0
+        if recipe.steps is None:
+            validation = validation_seconds(run.evaluated, run.card, data.splits.get("val", []), device)
         recipe = settle(
             recipe,
             run.objective,
@@ -127,7 +133,8 @@ def train(
                   f"{', channels_last' if recipe.channels_last else ''}{', fused' if recipe.fused else ''}"
                   f"{', compiled' if recipe.compile is True else ''}, on {device}"
                   f"{f', in {processes.size()} processes' if processes.size() > 1 else ''}")  # fmt: skip
-    if norms := norm_advice(run, device):
+    run.objective.freeze(frozen_at(recipe, run.step))
+    if norms := norm_advice(run.objective, recipe.batch, recipe.accumulate, device):
         console.print(f"[yellow]{norms}[/]", highlight=False)
     log = Loggers([])
     if processes.first():
@@ -188,7 +195,7 @@ def loop(
         while not run.finished:
             due = run.step > 0 and (run.step % every == 0 or run.step in (*recipe.ends, steps))
             if due and run.validated < run.step:
-                validate(run, fabric.device, stop, log, began)
+                judge_and_keep(run, fabric.device, stop, log, began)
                 module.train()
                 lay_out(run.objective.model, layout, fabric)
                 save_run(run)
@@ -229,6 +236,21 @@ def loop(
                 )
         if run.step < steps:
             console.print(f"stopped early after step {run.step}: {run.stale} validations in a row were not better")
+
+
+def judge_and_keep(run: Run, device: torch.device, stop: Stop, log: Logger, began: float) -> None:
+    """Validate the weights that would be kept, and keep them if they are the best so far."""
+    if "val" not in run.data.splits:
+        keep_best(run, None)
+        return
+    found = validate(run.evaluated, run.card, run.data.splits["val"], run.recipe.loss, device=device, stop=stop)
+    if found is None:
+        raise stop.interrupted(f"stopped after step {run.step}, saved in {run.folder}; the same command resumes")
+    keep_best(run, found.result)
+    run.seconds = time.perf_counter() - began
+    if processes.first():
+        write_image(run.folder / "overlays" / f"step-{run.step:08d}.jpg", beside(found.columns, OVERLAY_WIDTH))
+    log.write(step=run.step, val_miou=found.result.miou, val_loss=found.loss, seconds=round(run.seconds, 2))
 
 
 def note_bad(run: Run, replaced: Sequence[Replaced], log: Logger, console: Console) -> None:

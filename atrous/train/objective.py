@@ -114,7 +114,7 @@ class Objective(nn.Module):
             return [self.aux_weight] * outputs
         if len(self.aux_weight) != outputs:
             raise RecipeError(
-                f"aux_weight has {len(self.aux_weight)} values, but {type(self.model).__name__} has {outputs} "
+                f"aux_weight has {len(self.aux_weight)} values, but the network has {outputs} "
                 "auxiliary outputs; give one value for all of them, or one for each"
             )
         return self.aux_weight

@@ -36,7 +36,7 @@ def take_step(
         group["lr"] = rate_at(recipe, run.step) * group["factor"]
     run.objective.freeze(frozen_at(recipe, run.step))
     before = [buffer.clone() for buffer in model.buffers()]
-    weight = None if recipe.class_weights is None else torch.tensor(recipe.class_weights, device=labels.device)
+    weight = torch.tensor(recipe.class_weights, device=labels.device) if recipe.class_weights else None
     shares = shares_of(labels, recipe.accumulate, run.data.labels.ignore_index, weight)
     loss = processes.summed(backward(fabric, module, images, labels, shares)) / processes.size()
     norm = gradient_norm(fabric, module, optimizer, recipe.clip)

@@ -13,7 +13,7 @@ from atrous.encoders import PYRAMID, Encoder, encoder, restrided
 from atrous.encoders.pyramid import SimplePyramid
 from atrous.errors import ModelError
 from atrous.models import create_model
-from atrous.models.deeplab import DeepLabV3Plus
+from atrous.models.deeplab import PlusHead
 
 SIZES = [(1, 1), (33, 65), (64, 96)]
 
@@ -80,7 +80,7 @@ def test_a_page_without_a_pyramid_says_what_it_lacks() -> None:
     with pytest.raises(ModelError, match=r"'test_vit' has features at strides \(16, 16, 16\), the model needs some at"):
         plain.levels()
     with pytest.raises(ModelError, match="needs some at 4"):
-        DeepLabV3Plus(plain, 2, (1,), dropout=0)
+        PlusHead(plain, 2, (1,), dropout=0)
     with pytest.raises(ModelError, match=r"the pyramid of encoder 'test_vit' was built for strides \(4, 16\)"):
         restrided(grown, 8)
 

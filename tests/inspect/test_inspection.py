@@ -15,7 +15,7 @@ from atrous.cli import main
 from atrous.errors import ModelError
 from atrous.inspect import inspect_model
 from atrous.inspect.drawing import architecture
-from atrous.inspect.picture import scene, within
+from atrous.inspect.picture import box_holding, scene
 from atrous.inspect.text import amount, sides_text
 from atrous.labels import LabelSet
 from atrous.models import create_model
@@ -53,7 +53,7 @@ def test_one_json_document(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["size"] == [64, 96]
     assert found["classes"] == 5
     assert found["halo"]["exists"] is False
-    assert found["halo"]["layer"] == "aspp.branches.4"
+    assert found["halo"]["layer"] == "head.aspp.branches.4"
     assert found["stages"][0]["reach"]["largest"] == [11, 11]
     assert found["stages"][0]["checked"] is None
     assert found["refused"] == {}
@@ -139,10 +139,11 @@ def test_every_skip_is_an_arrow() -> None:
     names = {-1: "image", len(found.stages): "logits"} | {k: row.name for k, row in enumerate(found.stages)}
     edges = {(names[a], names[b]) for a, b in found.edges}
     skips = {
-        (f"encoder.net.{a}", f"decoder.{b}") for a, b in (("layer3", 0), ("layer2", 1), ("layer1", 2), ("conv1", 3))
+        (f"encoder.net.{a}", f"head.decoder.{b}")
+        for a, b in (("layer3", 0), ("layer2", 1), ("layer1", 2), ("conv1", 3))
     }
     assert skips <= edges
-    assert {("image", "encoder.net.conv1"), ("head", "logits")} <= edges
+    assert {("image", "encoder.net.conv1"), ("head.score", "logits")} <= edges
     assert len(edges) == len(found.stages) + 1 + len(skips)  # the chain and the skips, nothing else
     svg = architecture(found, "<unet>")
     assert svg.count("<path") == len(edges) + 1  # and the arrow's tip
@@ -159,8 +160,8 @@ def test_the_scene_has_any_size_and_is_always_the_same() -> None:
 def test_where_half_of_the_heat_is() -> None:
     heat = torch.zeros(21, 31)
     heat[10, 15], heat[8, 15], heat[10, 25] = 2.0, 2.0, 3.0
-    assert within(heat, (10, 15), 0.5) == ((8, 12), (13, 17))
-    assert within(heat, (10, 15), 1.0) == ((0, 20), (5, 25))
+    assert box_holding(heat, (10, 15), 0.5) == ((8, 12), (13, 17))
+    assert box_holding(heat, (10, 15), 1.0) == ((0, 20), (5, 25))
 
 
 def test_amounts_and_sides() -> None:

@@ -77,7 +77,9 @@ def test_imagenet_weights_are_transplanted(channels: int) -> None:
     expected = {1: first.sum(1, keepdim=True), 3: first, 5: torch.cat([first, first[:, :2]], 1) * 3 / 5}[channels]
     torch.testing.assert_close(vgg.convs["conv1_1"].weight, expected)
     state.pop("pre_logits.fc1.weight")
-    with pytest.raises(WeightsError, match=r"fc6\.weight .* nothing as pre_logits\.fc1"):
+    with pytest.raises(
+        WeightsError, match=r"fc6\.weight .* the weights have no pre_logits\.fc1\.weight; use timm's vgg16\.tv_in1k"
+    ):
         vgg.load_imagenet(state)
 
 

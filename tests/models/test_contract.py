@@ -198,7 +198,7 @@ def test_names() -> None:
     ("pointrend", {"cells": 0, "encoder": "test_resnet"}, "cells of pointrend is 0"),
     ("reseg", {"units": (100, 0), "encoder": "test_resnet"}, r"units \(100, 0\)"),
     ("reseg", {"stride": 6, "encoder": "test_resnet"}, "stride 6 is no power of two"),
-    ("reseg", {"encoder": "test_vit"}, "has features at strides .* and none at 4"),
+    ("reseg", {"encoder": "test_vit"}, "has features at strides .* needs some at 4"),
     ("fcn", {"encoder": "resnet5o"}, "unknown encoder"),
 ])  # fmt: skip
 def test_impossible_wishes_are_one_sentence(name: str, options: dict[str, object], words: str) -> None:

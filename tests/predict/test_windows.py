@@ -62,9 +62,9 @@ def test_exact_tiles_have_the_labels_of_the_whole(name: str, options: dict[str, 
 
 
 def _source(image: np.ndarray) -> object:
-    from atrous.io import ArraySource
+    from atrous.io import ArrayPicture
 
-    return ArraySource(image)
+    return ArrayPicture(image)
 
 
 @pytest.mark.parametrize("name, reason", [("deeplabv3plus", "mean over all places"), ("nnunet2d", "instance norm")])

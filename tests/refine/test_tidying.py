@@ -10,7 +10,7 @@ from PIL import Image
 from worlds import make_world
 
 from atrous.errors import ModelError
-from atrous.io import ArraySource
+from atrous.io import ArrayPicture
 from atrous.predict.loading import load_predictor
 from atrous.refine import tidying
 from atrous.refine.tidying import parse_tidying
@@ -68,4 +68,4 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert run("eval", plain, world, *asked) == 2
     assert "--tidy" in capsys.readouterr().err
     with pytest.raises(ModelError, match="row by row"):
-        next(load_predictor(folder, tidy=("minimum_size=4",)).bands(ArraySource(np.zeros((8, 8, 3), np.uint8))))
+        next(load_predictor(folder, tidy=("minimum_size=4",)).bands(ArrayPicture(np.zeros((8, 8, 3), np.uint8))))

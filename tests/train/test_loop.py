@@ -126,6 +126,12 @@ def test_parts_of_a_batch_end_in_the_weights_of_the_whole(world: Path, tmp_path:
         assert max(float((one[name] - other[name]).abs().max()) for name in one) < 1e-5
 
 
+def test_without_class_weights_a_batch_may_pass_in_parts(world: Path, tmp_path: Path) -> None:
+    bare = fit(world, tmp_path / "bare", class_weights=(), accumulate=2, batch=2, steps=2)
+    alike = fit(world, tmp_path / "alike", class_weights=(1.0, 1.0, 1.0), accumulate=2, batch=2, steps=2)
+    assert same_tensors(bare, alike)
+
+
 @pytest.fixture
 def poison(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some training batches, always the same ones, hold a value that is not a number."""
@@ -174,7 +180,7 @@ def test_a_finished_run_is_extended_and_that_resumes_too(
     recipe = Recipe.load(tmp_path / "whole" / "recipe.toml")
     assert (recipe.steps, recipe.extended) == (11, ((6, 6),))
     assert load_bundle(whole)[1].recipe["steps"] == 11
-    assert not torch.equal(load_file(whole)["head.weight"], short["head.weight"])
+    assert not torch.equal(load_file(whole)["head.score.weight"], short["head.score.weight"])
     assert same_tensors(killed(monkeypatch, lambda: fit(world, tmp_path / "killed", extend=5), (2,)), whole)
     before = whole.stat().st_mtime_ns
     assert fit(world, tmp_path / "whole", steps=6).stat().st_mtime_ns == before  # the command of before
@@ -192,7 +198,7 @@ def test_only_a_finished_run_is_extended_and_an_old_bundle_is_not_its_end(
         patch.setattr("atrous.train.loop.loop", die)
         with pytest.raises(Killed):
             fit(world, run, steps=4)
-    with pytest.raises(RecipeError, match="is at step 0 of 4; let it finish"):
+    with pytest.raises(RecipeError, match="is at step 0 of 4; finish it"):
         fit(world, run, extend=5)
     bundle = fit(world, run, steps=4)
     with monkeypatch.context() as patch:

@@ -184,15 +184,16 @@ def test_other_classes_start_with_a_new_head_and_a_refiner_starts_behind_its_pag
     drawn = draft(
         open_dataset(world), init=str(first), say=said.append, refine="convcrf", batch=2, crop=(32, 32), steps=1
     )
-    assert said[0].endswith("new: head.weight, head.bias")
+    assert said[0].endswith("new: head.score.weight, head.score.bias")
     model = build(drawn, open_dataset(world), tmp_path / "second", pretrained=True).objective.model
     state = model.state_dict()
-    assert state["model.head.weight"].shape[0] == 4
+    assert state["model.head.score.weight"].shape[0] == 4
     for name, tensor in old.items():
-        if not name.startswith("head"):
+        if not name.startswith("head.score"):
             assert torch.equal(state[f"model.{name}"], tensor)
     again = build(drawn, open_dataset(world), tmp_path / "second", pretrained=False).objective.model.state_dict()
-    assert not torch.equal(again["model.decoder.0.0.0.weight"], state["model.decoder.0.0.0.weight"])  # a checkpoint's
+    name = "model.head.decoder.0.0.0.weight"
+    assert not torch.equal(again[name], state[name])  # a checkpoint's
 
 
 def test_a_bundle_that_contradicts_is_refused(tmp_path: Path) -> None:

@@ -242,8 +242,8 @@ def test_size_labels_and_time_are_checked(
             model, card = load_bundle(path)
             if path.parent == trained:
                 with torch.no_grad():
-                    model.head.weight.mul_(1e-9)
-                    model.head.bias.mul_(0)
+                    model.head.score.weight.mul_(1e-9)
+                    model.head.score.bias.mul_(0)
             return model, card
 
         patch.setattr(publish, "load_bundle", shrunken)
@@ -260,11 +260,11 @@ def test_flaws_are_found(named: Path, tmp_path: Path) -> None:
     told = replace(card, sources=(), licence="not stated", training={}, recipe={"init": "/home/x/model.safetensors"})
     path = tmp_path / "bad.safetensors"
     with torch.no_grad():
-        model.head.bias[0] = float("nan")
+        model.head.score.bias[0] = float("nan")
     save_bundle(path, model, told)
     found = "; ".join(publish.flaws(path))
-    for flaw in ("a licence", "sources", "its training time", "a seed", "a path, /home/x", "head.weight is float32",
-                 "head.bias has values that are no number"):  # fmt: skip
+    for flaw in ("a licence", "sources", "its training time", "a seed", "a path, /home/x",
+                 "head.score.weight is float32", "head.score.bias has values that are no number"):  # fmt: skip
         assert flaw in found
 
 

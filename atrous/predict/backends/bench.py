@@ -4,10 +4,10 @@ Every backend is timed in turn, in one process, medians. The peak is measured to
 which keeps the processor's multipliers as busy as convolutions can.
 """
 
-import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from torch import nn
 
 from atrous.bundle import Card
 from atrous.inspect import inspect_model
+from atrous.ops.timing import interleaved
 from atrous.predict.backends import open_backend
-from atrous.predict.backends.choice import agreement, as_pixels, candidates
+from atrous.predict.backends.choice import agreement, as_pixels, candidates, reason_of
 from atrous.predict.backends.graph import sample
 
 ROUNDS = 7
@@ -62,31 +63,24 @@ def bench(
         try:
             opened[name] = open_backend(name.split()[0], model, card, **ways.get(name, {}))
         except Exception as error:  # missing extras, pages that cannot be exported, runtimes' own errors
-            failed[name] = str(error).splitlines()[0] if str(error) else type(error).__name__
+            failed[name] = reason_of(error)
     peak, rows = peak_rate(), []
     plain = open_backend("torch", model, card, fold=False)
     for size in sizes:
         pixels = as_pixels(sample(card, size))
         reference = plain(pixels)
         work = 2 * inspect_model(model, size, measure=False).multiply_adds / 1e9
-        found, memory, seconds = {}, {}, {}
+        found, memory = {}, {}
         for name, backend in opened.items():
             try:
                 before = _resident()
                 found[name] = agreement(reference, backend(pixels))
                 memory[name] = None if before is None else max(0, (_resident("VmHWM") or 0) - before)
-                seconds[name] = list[float]()
             except Exception as error:  # a runtime's own errors share no base
-                rows.append(Row(name, size, note=str(error).splitlines()[0]))
-        for _ in range(rounds):
-            for name, taken in seconds.items():
-                start = time.perf_counter()
-                opened[name](pixels)
-                taken.append(time.perf_counter() - start)
-        for name, taken in seconds.items():
-            median = statistics.median(taken)
-            rate = work / median
-            same = found[name]
+                rows.append(Row(name, size, note=reason_of(error)))
+        seconds = interleaved({name: partial(opened[name], pixels) for name in found}, rounds)
+        for name, median in seconds.items():
+            rate, same = work / median, found[name]
             rows.append(Row(name, size, 1e3 * median, rate, rate / peak, memory[name], same.all, same.sure))
         rows += [Row(name, size, note=reason) for name, reason in failed.items()]
     return peak, rows

@@ -4,26 +4,19 @@ Measured once, on a sample image, and kept in the user's cache per machine, netw
 that labels pixels differently from float32 torch is never chosen, however fast.
 """
 
-import json
-import platform
-import statistics
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from platformdirs import user_cache_path
 from torch import nn
 
 from atrous.bundle import Card
-from atrous.errors import AtrousError
-from atrous.files import write_atomically
 from atrous.ops.resize import Tail
+from atrous.ops.timing import interleaved, remembered, this_machine
 from atrous.predict.backends import Backend, open_backend
 from atrous.predict.backends.graph import network_fingerprint, sample
 
@@ -71,32 +64,24 @@ def candidates(device: str = "cpu") -> dict[str, dict[str, Any]]:
 
 def fastest(model: nn.Module, card: Card, *, device: str = "cpu") -> Backend:
     """The fastest backend that passes the gate, from the cache or measured now; torch where nothing else does."""
-    ways = candidates(device)
-    what = [
-        platform.node(),
-        platform.processor(),
-        device,
-        str(torch.get_num_threads()),
-        network_fingerprint(model, card),
-    ]
+    ways, opened = candidates(device), dict[str, Backend]()
+    what = [*this_machine(device), network_fingerprint(model, card)]
     what += [f"{package} {_version(package)}" for package in ("torch", "onnxruntime", "openvino")]
-    path = Path(user_cache_path("atrous")) / "backends" / f"{sha256('|'.join(what).encode()).hexdigest()[:16]}.json"
-    try:
-        chosen = json.loads(path.read_text())["backend"]
-        if chosen in ways:
-            return open_backend(chosen.split()[0], model, card, device=device, **ways[chosen])
-    except (OSError, ValueError, KeyError, TypeError, AtrousError):
-        pass
-    opened, refused = _open(ways, model, card, device)
-    pixels = as_pixels(sample(card, SIZE if getattr(model, "axes", 2) == 2 else (32, 64, 64)))
-    reference = open_backend("torch", model, card, device=device, fold=False)(pixels)
-    seconds = {}
-    for name, times in measure(opened, pixels, ROUNDS, reference, refused).items():
-        seconds[name] = statistics.median(times)
-    best = min(seconds, key=lambda name: seconds[name])
-    kept = {"backend": best, "seconds": seconds, "refused": refused, "what": what}
-    write_atomically(path, json.dumps(kept, indent=1).encode())
-    return opened[best]
+
+    def usable(kept: dict[str, Any]) -> bool:
+        name, options = kept["backend"], ways[kept["backend"]]
+        opened[name] = open_backend(name.split()[0], model, card, device=device, **options)
+        return True
+
+    def measure_all() -> dict[str, Any]:
+        backends, refused = _open(ways, model, card, device)
+        opened.update(backends)
+        pixels = as_pixels(sample(card, SIZE if getattr(model, "axes", 2) == 2 else (32, 64, 64)))
+        reference = open_backend("torch", model, card, device=device, fold=False)(pixels)
+        seconds = measure(backends, pixels, ROUNDS, reference, refused)
+        return {"backend": min(seconds, key=seconds.__getitem__), "seconds": seconds, "refused": refused}
+
+    return opened[remembered("backends", what, measure_all, usable)["backend"]]
 
 
 def measure(
@@ -105,8 +90,8 @@ def measure(
     rounds: int,
     reference: tuple[torch.Tensor, Tail],
     refused: dict[str, str],
-) -> dict[str, list[float]]:
-    """Seconds of each backend that passes the gate, in turn, after a first call that is not counted.
+) -> dict[str, float]:
+    """Median seconds of each backend that passes the gate, in turn, after a first call that is not counted.
 
     The others are named in `refused` with the reason; a backend that raises is refused too. Torch stays in any case.
     """
@@ -115,21 +100,18 @@ def measure(
         try:
             found = agreement(reference, backend(pixels))
         except Exception as error:  # a runtime's own errors share no base
-            refused[name] = str(error).splitlines()[0] if str(error) else type(error).__name__
+            refused[name] = reason_of(error)
             continue
         if found.passes or name == "torch":
             passing[name] = backend
         else:
             refused[name] = f"labels equal on {found.all:.3%} of the pixels, on {found.sure:.4%} of the sure ones"
-    seconds: dict[str, list[float]] = {name: [] for name in passing}
-    for _ in range(rounds):
-        for name, backend in passing.items():
-            start = time.perf_counter()
-            backend(pixels)
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
+    return interleaved({name: partial(backend, pixels) for name, backend in passing.items()}, rounds)
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of what an error says, or its kind where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def as_pixels(image: torch.Tensor) -> np.ndarray:
@@ -148,7 +130,7 @@ def _open(
         except Exception as error:  # missing extras, pages that cannot be exported, a runtime that fails
             if name == "torch":
                 raise
-            refused[name] = str(error).splitlines()[0] if str(error) else type(error).__name__
+            refused[name] = reason_of(error)
     return opened, refused
 
 
