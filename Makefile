@@ -63,7 +63,7 @@ parity: $(STAMP_PEERS)    ## compare with the originals, for docs/parity.md; the
 	  tests/compat tests/datasets/test_shapes.py tests/losses/test_peers.py tests/metrics/test_peers.py \
 	  tests/metrics/test_foreign.py tests/ops/test_maxflow.py
 
-docs: $(STAMP)            ## tables in README and docs that are made from the code
+docs: $(STAMP)            ## tables in docs that are made from the code
 	$(BIN)/python docs/tables.py
 
 clean:

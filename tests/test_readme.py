@@ -5,6 +5,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
@@ -53,7 +54,7 @@ def test_commands_and_code_are_real(page: Path) -> None:
 
 def parse(command: Any, line: str) -> None:
     """As the command line does, without running it: unknown options, missing ones and values that do not fit fail."""
-    words = ["1" if word == "N" else word for word in shlex.split(line, comments=True)]
+    words = ["1" if word == "N" else word for word in shlex.split(line.split(" > ")[0], comments=True)]
     if "--help" not in words:
         try:
             command.make_context(words[1], words[2:])
@@ -80,3 +81,15 @@ def test_files_that_are_named_exist(page: Path) -> None:
         return  # a log tells what was
     for name in re.findall(r"\b(?:atrous|tests|benchmarks|scripts|recipes|docs)/[\w/.-]+\.\w+", page.read_text()):
         assert "NAME" in name or (ROOT / name).exists(), f"{page}: {name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_python_names_exist(page: Path) -> None:
+    text = page.read_text()
+    names = set(re.findall(r"(?<![\w/.-])atrous(?:\.[A-Za-z_]\w*)+(?!\.)", text)) - {"atrous.json"}
+    for language, block in re.findall(r"```(\w*)\n(.*?)```", text, re.S):
+        for node in ast.walk(ast.parse(block)) if language == "python" else ():
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "atrous":
+                names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    for name in sorted(names) if page.parent.name != "records" else ():
+        resolve_name(name)
