@@ -80,7 +80,7 @@ def checked(name: str, builder: Callable[..., Any], given: Mapping[str, Any]) ->
     Raises:
         ModelError: a value is not of its option's kind.
     """
-    kinds = _kinds(builder)
+    kinds = kinds_of(builder)
     return {option: check(f"{option} of {name}", kinds[option], value) for option, value in given.items()}
 
 
@@ -113,7 +113,7 @@ def _either(parts: list[str]) -> str:
 
 
 @cache
-def _kinds(builder: Callable[..., Any]) -> dict[str, Any]:
+def kinds_of(builder: Callable[..., Any]) -> dict[str, Any]:
     return get_type_hints(builder, include_extras=True)
 
 
