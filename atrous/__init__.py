@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from atrous.predict import Predictor as Predictor
     from atrous.segmenter import Segmenter as Segmenter
     from atrous.segmenter import load as load
+    from atrous.zoo.describe import describe_model as describe_model
 
 __version__ = "0.1.0"
 
@@ -36,6 +37,7 @@ _HOME = {
     "Predictor": "atrous.predict",
     "Segmenter": "atrous.segmenter",
     "create_model": "atrous.models",
+    "describe_model": "atrous.zoo.describe",
     "from_classifier": "atrous.models",
     "list_models": "atrous.models",
     "load": "atrous.segmenter",

@@ -1,6 +1,9 @@
-"""Attention U-Net: what the decoder knows decides, pixel by pixel, what of a skip goes through (Oktay et al. 2018).
+"""Attention U-Net: what the decoder knows decides, pixel by pixel, what of a skip goes through.
 
-arXiv 1804.03999. Every skip but the finest passes a gate (section 3, equations 1 and 2):
+    network          year  arXiv       what is in it
+    Attention U-Net  2018  1804.03999  a U-Net whose skips pass gates (Oktay et al.)
+
+Every skip but the finest passes a gate (section 3, equations 1 and 2):
 
     q = psi(ReLU(W_x x + W_g g + b_g)) + b_psi,   alpha = sigmoid(q),   the skip becomes alpha x
 

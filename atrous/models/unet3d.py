@@ -1,4 +1,7 @@
-"""3D U-Net: the U-Net of 2015 for volumes, one level less deep, with batch norm (Cicek et al. 2016, arXiv 1606.06650).
+"""3D U-Net: the U-Net of 2015 for volumes, one level less deep, with batch norm.
+
+    network   year  arXiv       what is in it
+    3D U-Net  2016  1606.06650  3x3x3 without padding, batch norm, three pools (Cicek et al.)
 
 Unlike the U-Net, channels double before a pool, not after it ("to avoid bottlenecks", section 2), and an up-convolution
 keeps its channels. No convolution is padded: 132 x 132 x 116 voxels give 44 x 44 x 28 (figure 2). `forward` mirrors the

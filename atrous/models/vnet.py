@@ -1,4 +1,7 @@
-"""V-Net: a U-Net for volumes of residual stages, strided convolutions for pools (Milletari et al. 2016, 1606.04797).
+"""V-Net: a U-Net for volumes of residual stages, strided convolutions for pools.
+
+    network  year  arXiv       what is in it
+    V-Net    2016  1606.04797  residual stages of 5x5x5, PReLU, no norm (Milletari et al.)
 
 Each stage adds its own input to its last 5x5x5 before the PReLU; the first stage's input is the volume, its channels
 repeated up to the width. A 2x2x2 of stride 2 halves the map and doubles the channels on the way down, and undoes it on

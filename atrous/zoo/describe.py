@@ -47,7 +47,7 @@ class ModelDescription:
 
     def __str__(self) -> str:
         width = max(len(option.name) for option in self.options) + 2
-        lines = [f"{self.name}: {self.summary}", "", *self.about.splitlines()] if self.about else [self.summary]
+        lines = [f"{self.name}: {self.summary}", *([""] if self.about else []), *self.about.splitlines()]
         lines += ["", f"parameters  {self.parameters:,} with 21 classes", f"page        {self.page}"]
         lines += [f"papers      {'; '.join(self.papers)}"] if self.papers else []
         lines += ["", "options, for create_model and --option NAME=VALUE:"]
@@ -103,4 +103,6 @@ def _papers(module: str) -> tuple[str, ...]:
     """'v3+ 2018 arXiv 1802.02611', ... from the table at the head of a page."""
     row = r"^ {4}(\S+(?: \S+)*) {2,}((?:19|20)\d\d) {2,}(\S+(?: \S+)*)"
     found = re.findall(row, import_module(module).__doc__ or "", re.MULTILINE)
-    return tuple(f"{what} {year} {f'arXiv {source}' if source[0].isdigit() else source}" for what, year, source in found)
+    return tuple(
+        f"{what} {year} {f'arXiv {source}' if source[0].isdigit() else source}" for what, year, source in found
+    )

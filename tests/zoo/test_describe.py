@@ -23,7 +23,9 @@ def test_every_option_is_told_with_what_it_may_be(name: str, monkeypatch: pytest
     row = {"name": name, "page": "", "parameters": 1}
     monkeypatch.setattr(describe, "describe_models", lambda: [row])  # building all takes a quarter of a minute
     found = atrous.describe_model(name)
-    expected = [key for key in inspect.signature(MODELS[name]).parameters if key not in ("classes", "in_channels", "pretrained")]
+    expected = [
+        key for key in inspect.signature(MODELS[name]).parameters if key not in ("classes", "in_channels", "pretrained")
+    ]
     assert [option.name for option in found.options] == [*expected, "zoom"]
     assert all(option.allowed and "<class" not in option.allowed for option in found.options)
     assert found.papers, "a page begins with a table of papers"
