@@ -5,18 +5,20 @@ from itertools import pairwise
 import pytest
 import torch
 from forms import (
-    DEEP,
     FOREIGN_SMALL,
     SIZES,
     SMALL,
+    SUPERVISED,
     WITHOUT_ENCODER,
     build,
+    classifiers,
     every_form,
     sized,
 )
 
 from atrous.errors import ModelError, WeightsError
-from atrous.models import create_model, list_models
+from atrous.models import MODELS, create_model, list_models
+from atrous.models.page import outputs_of
 
 
 @every_form
@@ -44,7 +46,7 @@ def test_every_parameter_learns_from_any_channels(name: str, options: dict[str, 
     outputs = model.outputs(image) if hasattr(model, "outputs") else (model(image),)
     scales = 4 if options.get("scales") else 1  # the fused logits and those of three scales
     coarse = 1 if name == "hrnet_ocr" and "head" not in options else 0  # OCR's coarse logits are part of the network
-    assert len(outputs) == (DEEP.get(name, 2) if options.get("aux") else scales + coarse)
+    assert len(outputs) == (classifiers(name, options) if options.get("aux") else scales + coarse)
     assert all(output.shape == (2, 4, *size) for output in outputs)
     sum(output.square().mean() for output in outputs).backward()
     assert [
@@ -93,65 +95,34 @@ def test_compiled(name: str, options: dict[str, object]) -> None:
     torch.testing.assert_close(torch.compile(model, backend="aot_eager")(image), model(image), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["deeplabv3", "deeplabv3plus", "fcn"])
+@every_form
 @torch.no_grad()
-def test_the_main_output_is_forward(name: str) -> None:
-    model, image = build(name, {"aux": True}).eval(), torch.randn(1, 3, 33, 65)
-    assert torch.equal(model.outputs(image)[0], model(image))
-    assert create_model(name, classes=4, **SMALL[name]).aux is None
-
-
-@pytest.mark.parametrize("name", sorted(DEEP))
-@torch.no_grad()
-def test_the_first_of_deep_outputs_is_forward(name: str) -> None:
-    model, image = build(name, {"aux": True}).eval(), torch.randn(1, 3, *sized(name, (33, 65)))
-    outputs = model.outputs(image)
+def test_the_first_output_is_forward(name: str, options: dict[str, object]) -> None:
+    model, image = build(name, options).eval(), torch.randn(1, 3, *sized(name, (33, 65)))
+    outputs = outputs_of(model, image)
     assert torch.equal(outputs[0], model(image))
     assert not any(torch.equal(one, other) for one, other in pairwise(outputs))
-    assert len(build(name, {}).outputs(image)) == 1
+
+
+@pytest.mark.parametrize("name", SUPERVISED)
+@torch.no_grad()
+def test_auxiliary_outputs_come_when_they_are_asked_for(name: str) -> None:
+    image = torch.randn(1, 3, *sized(name, (33, 65)))
+    assert len(outputs_of(build(name, {}).eval(), image)) == 1
+    assert len(outputs_of(build(name, {"aux": True}).eval(), image)) == classifiers(name, {"aux": True}) > 1
+
+
+COUNTED = {"attention_unet": 4, "bisenetv2": 5, "danet": 3, "fastscnn": 3, "icnet": 3, "nnunet2d": 2, "unetpp": 4}
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_deep_supervision_has_as_many_outputs_as_the_papers(name: str) -> None:
+    assert classifiers(name, {"aux": True}) == COUNTED[name]
 
 
 def test_names() -> None:
-    assert list_models() == [
-        "attention_unet",
-        "bisenetv2",
-        "ccnet",
-        "danet",
-        "deconvnet",
-        "deeplabv1",
-        "deeplabv2",
-        "deeplabv3",
-        "deeplabv3plus",
-        "dpn",
-        "encnet",
-        "enet",
-        "fastscnn",
-        "fcn",
-        "fcn16s",
-        "fcn32s",
-        "fcn8s",
-        "fpn",
-        "hrnet_ocr",
-        "icnet",
-        "lraspp",
-        "nnunet2d",
-        "nnunet3d",
-        "parsenet",
-        "pointrend",
-        "pspnet",
-        "refinenet",
-        "reseg",
-        "segformer",
-        "segnet",
-        "segnet_basic",
-        "unet",
-        "unet2015",
-        "unet3d",
-        "unetpp",
-        "upernet",
-        "vnet",
-    ]
-    assert list_models() == sorted(SMALL)
+    assert list_models() == sorted(MODELS)
+    assert len(list_models()) >= 37
 
 
 @pytest.mark.parametrize("name, options, words", [

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from former import FILE, filled, seen
-from forms import SMALL
 from safetensors import safe_open
 from torch import nn
 
@@ -15,7 +14,6 @@ from atrous.bundle import FORMAT, Card, load_bundle, save_bundle, save_tensors
 from atrous.errors import WeightsError
 from atrous.labels import LabelSet
 from atrous.models import create_model, former
-from atrous.models.page import Page
 from atrous.models.zoomed import Zoomed
 
 ROWS = json.loads(FILE.read_text())
@@ -86,14 +84,6 @@ def test_options_have_their_names_of_today(model: str, options: dict[str, Any], 
     assert options == given
     with torch.device("meta"):
         create_model(model, **today)
-
-
-def test_every_page_of_an_encoder_and_a_head_is_recorded() -> None:
-    """Pages that came after 0.1 have no former names; those of then are all in the file."""
-    recorded = {row["name"] for row in ROWS}
-    later: set[str] = set()
-    pages = {name for name in SMALL if isinstance(create_model(name, classes=2, **SMALL[name]), Page)}
-    assert pages - later <= recorded
 
 
 def test_names_of_today_stay() -> None:
