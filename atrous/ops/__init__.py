@@ -1,7 +1,7 @@
 """The mathematics: pure functions on arrays and tensors, no state.
 
-Names are looked up on first use, so that the CRF alone imports no torch. `resize` has its module's name and is imported
-from there.
+Names are looked up on first use, so that the CRF alone imports no torch. `resize` has its module's
+name and is imported from there.
 """
 
 from importlib import import_module
