@@ -8,7 +8,25 @@ Names are looked up on first use (PEP 562), so that `import atrous` costs millis
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from atrous import errors as errors
+    from atrous import inspect as inspect
+    from atrous import labels as labels
+    from atrous import losses as losses
+    from atrous import metrics as metrics
+    from atrous import models as models
+    from atrous import ops as ops
+    from atrous import refine as refine
+    from atrous.labels import LabelSet as LabelSet
+    from atrous.models import create_model as create_model
+    from atrous.models import from_classifier as from_classifier
+    from atrous.models import list_models as list_models
+    from atrous.predict import Prediction as Prediction
+    from atrous.predict import Predictor as Predictor
+    from atrous.segmenter import Segmenter as Segmenter
+    from atrous.segmenter import load as load
 
 __version__ = "0.1.0"
 
@@ -27,12 +45,14 @@ _SUBPACKAGES = ("errors", "inspect", "labels", "losses", "metrics", "models", "o
 __all__ = ["__version__", *sorted(_HOME), *_SUBPACKAGES]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    if name in _SUBPACKAGES:
-        return import_module(f"atrous.{name}")
-    raise AttributeError(f"module 'atrous' has no attribute {name!r}")
+if not TYPE_CHECKING:  # else every name would exist for mypy
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOME:
+            return getattr(import_module(_HOME[name]), name)
+        if name in _SUBPACKAGES:
+            return import_module(f"atrous.{name}")
+        raise AttributeError(f"module 'atrous' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -11,8 +11,8 @@ ignored, as the benchmark scores it: other tools call that `reduce_zero_label`.
 from dataclasses import replace
 from pathlib import Path
 
-from atrous.datasets import layout
-from atrous.datasets.tree import Source, some_picture
+from atrous.datasets import plain_pairs
+from atrous.datasets.folder import Folder, some_picture
 from atrous.labels import ADE150
 
 LACKS = "images/training/ADE_train_*.jpg and annotations/training/"
@@ -30,8 +30,8 @@ def recognise(root: Path) -> str | None:
     return None
 
 
-def read(root: Path) -> Source:
+def read(root: Path) -> Folder:
     """Plain pairs with ADE20K's classes."""
     note = "mask value 0 is `other` and ignored, 1..150 are the classes"
-    plain = layout.read(root)
+    plain = plain_pairs.read(root)
     return replace(plain, layout="ade20k", why=recognise(root) or "", labels=ADE150, notes=[*plain.notes, note])

@@ -18,9 +18,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from atrous.datasets import layout
+from atrous.datasets import plain_pairs
 from atrous.datasets.colours import distinct, values_of
-from atrous.datasets.tree import SPLITS, Readers, Source, folders_in, image_file, size_of_file, some_picture
+from atrous.datasets.folder import SPLITS, Folder, Readers, folders_in, image_file, size_of_file, some_picture
 from atrous.errors import DataError
 from atrous.labels import CAMVID11, Colour, LabelSet
 
@@ -66,20 +66,16 @@ def recognise(root: Path) -> str | None:
     return f"{images.name}/ and {masks.name}/ are those of CamVid" if masks.name == "LabeledApproved_full" else None
 
 
-def read(root: Path) -> Source:
+def read(root: Path) -> Folder:
     """The pairs of each split; in the colour form, masks are translated."""
-    source = Source("camvid", recognise(root) or "", root, {})
+    folder = Folder("camvid", recognise(root) or "", root, {})
     for split, (images, masks) in _folders(root).items():
-        matching = layout.match(images, masks)
-        source.splits[split] = matching.pairs
-        source.lone_images.extend(matching.lone_images)
-        source.lone_masks.extend(matching.lone_masks)
-        source.doubles.extend(matching.doubles)
+        plain_pairs.match(images, masks).add_to(folder, split)
     if next(iter(_folders(root).values()))[1].name.endswith("annot"):
-        return replace(source, labels=CAMVID11)
+        return replace(folder, labels=CAMVID11)
     labels, table, note = classes_of(_table(root))
     readers = Readers(image_file, partial(values_of, table=table), size_of_file)
-    return replace(source, labels=labels, readers=readers, notes=[note])
+    return replace(folder, labels=labels, readers=readers, notes=[note])
 
 
 def classes_of(file: Path | None) -> tuple[LabelSet, dict[Colour, int], str]:
@@ -89,7 +85,7 @@ def classes_of(file: Path | None) -> tuple[LabelSet, dict[Colour, int], str]:
         table = {colour: value for value, group in enumerate(GROUPS.values()) for colour in group.values()}
         return CAMVID11, table, "CamVid's 32 colours are grouped into the 11 classes of the SegNet paper, void is 11"
     kept = {name: colour for name, colour in names.items() if name.lower() not in VOID}
-    labels = LabelSet(tuple(kept), tuple(kept.values()), ignore=(255,) if len(kept) < 256 else (65535,))
+    labels = LabelSet.numbered(kept, kept.values())
     table = {colour: index for index, colour in enumerate(kept.values())}
     table |= {colour: labels.ignore[0] for name, colour in names.items() if name not in kept}
     return labels, table, f"{len(labels)} classes from {file}"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from atrous.datasets.tree import SPLITS, Pair, Readers, Source, image_file, mask_file, size_of_file
+from atrous.datasets.folder import SPLITS, Folder, Pair, Readers, image_file, mask_file, size_of_file
 from atrous.errors import DataError
 from atrous.io import is_picture
 from atrous.labels import CITYSCAPES19
@@ -34,25 +34,25 @@ def recognise(root: Path) -> str | None:
     return None
 
 
-def read(root: Path) -> Source:
+def read(root: Path) -> Folder:
     """The pairs of each split, with the 19 classes of trainIds."""
     labels = _labels(root)
     assert labels is not None
-    readers = Readers(image_file, mask_of, size_of_file)
-    source = Source("cityscapes", recognise(root) or "", root, {}, CITYSCAPES19, readers=readers)
-    for folder in sorted((root / "leftImg8bit").iterdir()):
-        if split := SPLITS.get(folder.name.lower()):
-            _pair(source, split, folder, labels / folder.name)
-    if not source.splits:
+    readers = Readers(image_file, train_ids_of, size_of_file)
+    folder = Folder("cityscapes", recognise(root) or "", root, {}, CITYSCAPES19, readers=readers)
+    for images in sorted((root / "leftImg8bit").iterdir()):
+        if split := SPLITS.get(images.name.lower()):
+            _pair(folder, split, images, labels / images.name)
+    if not folder.splits:
         raise DataError(f"{root / 'leftImg8bit'}: no folder train, val or test in it; expected {LACKS}")
-    test = source.splits.get("test")
-    if test and (mask_of(test[0]) > 18).all():
-        del source.splits["test"]
-        source.notes.append("the test split has no labels (they are not published), it is left out")
-    return source
+    test = folder.splits.get("test")
+    if test and (train_ids_of(test[0]) > 18).all():
+        del folder.splits["test"]
+        folder.notes.append("the test split has no labels (they are not published), it is left out")
+    return folder
 
 
-def mask_of(pair: Pair) -> np.ndarray:
+def train_ids_of(pair: Pair) -> np.ndarray:
     """trainIds (H, W), of a file of trainIds or of ids."""
     values = mask_file(pair)
     return values if pair.mask.stem.endswith("TrainIds") or values.dtype != np.uint8 else TRAIN_IDS[values]
@@ -62,8 +62,8 @@ def _labels(root: Path) -> Path | None:
     return next((folder for name in ("gtFine", "gtCoarse") if (folder := root / name).is_dir()), None)
 
 
-def _pair(source: Source, split: str, images: Path, labels: Path) -> None:
-    pairs = source.splits.setdefault(split, [])
+def _pair(folder: Folder, split: str, images: Path, labels: Path) -> None:
+    pairs = folder.splits.setdefault(split, [])
     found = set()
     for image in sorted(path for path in images.glob("*/*_leftImg8bit.*") if is_picture(path)):
         stem = image.stem.removesuffix("_leftImg8bit")
@@ -74,6 +74,6 @@ def _pair(source: Source, split: str, images: Path, labels: Path) -> None:
         if mask:
             pairs.append(Pair(image, mask))
         else:
-            source.lone_images.append(image)
+            folder.lone_images.append(image)
     every = (path for kind in ("labelTrainIds", "labelIds") for path in labels.glob(f"*/*_{kind}.png"))
-    source.lone_masks.extend(sorted(path for path in every if path not in found))
+    folder.lone_masks.extend(sorted(path for path in every if path not in found))

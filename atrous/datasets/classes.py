@@ -7,9 +7,10 @@ from dataclasses import replace
 from itertools import count, takewhile
 from pathlib import Path
 
+import cv2
 import numpy as np
 
-from atrous.datasets.tree import Pair, Source, mask_file
+from atrous.datasets.folder import Folder, Pair, mask_file
 from atrous.errors import DataError
 from atrous.io import mask_palette
 from atrous.labels import LabelSet
@@ -22,7 +23,7 @@ VOID = (255, 65535)
 
 
 def find_classes(
-    source: Source, *, classes: Path | None, ignore: Sequence[int] = (), progress: Progress | None = None
+    folder: Folder, *, classes: Path | None, ignore: Sequence[int] = (), progress: Progress | None = None
 ) -> tuple[LabelSet, list[str]]:
     """The label set, and sentences on how it was found.
 
@@ -30,24 +31,28 @@ def find_classes(
     layout names, and reads every mask where it names none. ignore: mask values that are ignored, on top of the ones
     found; they stop being classes. Raises DataError for an unusable file, fewer than two classes, a stray value.
     """
-    root = source.root
-    if classes is None:
-        classes = next((file for folder in (root, root.parent) if (file := folder / "classes.toml").is_file()), None)
+    root = folder.root
+    classes = classes or classes_file(root)
     if classes is not None:
         labels = without(LabelSet.from_toml(classes), ignore)
         where, notes = str(classes), [f"{len(labels)} classes from {classes}"]
-    elif source.labels is not None:
-        labels, where = without(source.labels, ignore), str(root)
-        notes = [f"{len(labels)} classes of the layout {source.layout}: {', '.join(labels.names[:5])}"]
+    elif folder.labels is not None:
+        labels, where = without(folder.labels, ignore), str(root)
+        notes = [f"{len(labels)} classes of the layout {folder.layout}: {', '.join(labels.names[:5])}"]
         notes[0] += " ..." if len(labels) > 5 else ""
     else:
-        labels, notes = classes_in_masks(source, ignore, progress)
+        labels, notes = classes_in_masks(folder, ignore, progress)
         where = str(root)
     if len(labels) < 2 and labels.mode == "exclusive":
         raise DataError(
             f"{where}: {len(labels)} class; expected at least 2, list them in a classes.toml (--classes FILE)"
         )
     return labels, notes
+
+
+def classes_file(root: Path) -> Path | None:
+    """The classes.toml of a data folder, which may lie beside it too."""
+    return next((file for place in (root, root.parent) if (file := place / "classes.toml").is_file()), None)
 
 
 def without(labels: LabelSet, ignore: Sequence[int]) -> LabelSet:
@@ -63,7 +68,7 @@ def without(labels: LabelSet, ignore: Sequence[int]) -> LabelSet:
 
 
 def classes_in_masks(
-    source: Source, ignore: Sequence[int] = (), progress: Progress | None = None
+    folder: Folder, ignore: Sequence[int] = (), progress: Progress | None = None
 ) -> tuple[LabelSet, list[str]]:
     """The gap-free values 0..K-1 that recur in the masks, with the masks' palette if they have one.
 
@@ -71,8 +76,8 @@ def classes_in_masks(
     class must recur, that is occur in two masks (in one where there are fewer than five), so that a slip of the pen
     makes no class. Raises DataError naming file, value and pixels for a value beyond the classes.
     """
-    masks = [pair.mask for pair in source.pairs]
-    counts = count_values(source.pairs, source.read_mask, progress)
+    masks = [pair.mask for pair in folder.pairs]
+    counts = count_values(folder.pairs, folder.read_mask, progress)
     present = set[int]().union(*counts)
     if present - set(ignore) == {0, 255}:
         labels = LabelSet(("value 0", "value 255"), ((0, 0, 0), (255, 255, 255)), (0, 255), tuple(ignore))
@@ -80,7 +85,7 @@ def classes_in_masks(
     run, void, stray = gap_free(counts, ignore)
     if stray:
         raise _stray_value(masks, counts, stray[0], run)
-    palette = (mask_palette(masks[0]) if source.readers.mask is mask_file else None) or []
+    palette = (mask_palette(masks[0]) if folder.readers.mask is mask_file else None) or []
     colours = tuple(palette[: len(run)]) if len(set(palette[: len(run)])) == len(run) else ()
     ignored = tuple(value for value in void if value in present) or void[:1]
     names = tuple(f"class {value}" for value in run)
@@ -111,18 +116,22 @@ def count_values(
 ) -> list[dict[int, int]]:
     """Value -> pixels that have it, for the mask of each pair; raises the DataError of the first that cannot be
     read."""
-
-    def histogram(pair: Pair) -> dict[int, int]:
-        pixels = np.bincount(read(pair).ravel())
-        return {int(value): int(pixels[value]) for value in np.flatnonzero(pixels)}
-
     counts = []
     with ThreadPoolExecutor() as pool:
-        for done, found in enumerate(pool.map(histogram, pairs), start=1):
+        for done, found in enumerate(pool.map(lambda pair: histogram(read(pair)), pairs), start=1):
             counts.append(found)
             if progress:
                 progress(done, len(pairs))
     return counts
+
+
+def histogram(values: np.ndarray) -> dict[int, int]:
+    """Value -> pixels, of uint8 or uint16."""
+    if values.dtype == np.uint8 and 0 < values.size < 2**24:  # OpenCV is faster, but counts in float32
+        pixels = cv2.calcHist([values.reshape(1, -1)], [0], None, [256], [0, 256]).reshape(-1).astype(np.int64)
+    else:
+        pixels = np.bincount(values.reshape(-1))
+    return {int(value): int(pixels[value]) for value in np.flatnonzero(pixels)}
 
 
 def _stray_value(masks: Sequence[Path], counts: Sequence[dict[int, int]], value: int, run: Sequence[int]) -> DataError:

@@ -18,11 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from atrous.datasets import shapes
-from atrous.datasets.rle import decode_counts, runs_of
-from atrous.datasets.tree import (
+from atrous.datasets.folder import (
+    Folder,
     Pair,
     Readers,
-    Source,
     checked_size,
     folders_in,
     image_file,
@@ -30,6 +29,7 @@ from atrous.datasets.tree import (
     size_of_file,
     split_of,
 )
+from atrous.datasets.rle import decode_counts, runs_of
 from atrous.errors import DataError
 from atrous.labels import LabelSet
 
@@ -52,11 +52,11 @@ class Shape(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Painter:
+class ObjectPainter:
     """Paints the labels of a pair from the size and the shapes that its annotations have; values below 65536."""
 
     records: dict[Pair, tuple[int, int, list[Shape]]]
-    dtype: type
+    dtype: np.dtype[Any]
 
     def __call__(self, pair: Pair) -> np.ndarray:
         """(H, W) class values; DataError naming the annotation that cannot be painted."""
@@ -79,18 +79,18 @@ def recognise(root: Path) -> str | None:
     return f"{file.relative_to(root)} holds annotations of COCO's form" if file else None
 
 
-def read(root: Path) -> Source:
+def read(root: Path) -> Folder:
     """Every annotation file, its images, and the categories of all."""
-    source = Source("coco", recognise(root) or "", root, {})
+    folder = Folder("coco", recognise(root) or "", root, {})
     parsed = {file: _parse(file) for file in _files(root)}
     names = _categories(parsed)
-    labels = LabelSet(tuple(names.values()), ignore=(255,) if len(names) < 256 else (65535,))
+    labels = LabelSet.numbered(names.values())
     value_of = {id: value for value, id in enumerate(names)}
-    painter = Painter({}, np.uint8 if len(names) < 256 else np.uint16)
+    painter = ObjectPainter({}, labels.dtype)
     for file, content in parsed.items():
         split = split_of(file.stem) or (split_of(file.parent.name) if file.parent != root else None) or "all"
-        _pair(source, split, file, content, value_of, painter)
-    return replace(source, labels=labels, readers=Readers(image_file, painter, size_of_file))
+        _pair(folder, split, file, content, value_of, painter)
+    return replace(folder, labels=labels, readers=Readers(image_file, painter, size_of_file))
 
 
 def _files(root: Path) -> list[Path]:
@@ -170,10 +170,15 @@ def _categories(parsed: dict[Path, dict[str, list[Any]]]) -> dict[int, str]:
 
 
 def _pair(
-    source: Source, split: str, file: Path, content: dict[str, list[Any]], value_of: dict[int, int], painter: Painter
+    folder: Folder,
+    split: str,
+    file: Path,
+    content: dict[str, list[Any]],
+    value_of: dict[int, int],
+    painter: ObjectPainter,
 ) -> None:
     """Add the pairs of one file, with their shapes; what does not fit together becomes a fault."""
-    finder = Finder(source.root, file, content["images"])
+    finder = Finder(folder.root, file, content["images"])
     found: dict[object, Pair] = {}
     for entry in content["images"]:
         path = finder.find(str(entry.get("file_name")))
@@ -185,32 +190,32 @@ def _pair(
     missing = [entry for entry in content["images"] if entry.get("id") not in found]
     if missing:
         names = ", ".join(str(entry.get("file_name")) for entry in missing[:3]) + (" ..." if len(missing) > 3 else "")
-        source.faults.append((file, f"{len(missing)} images ({names}) are not in {finder.places}; add them"))
+        folder.faults.append((file, f"{len(missing)} images ({names}) are not in {finder.places}; add them"))
     known, without = {entry.get("id") for entry in content["images"]}, 0
     for entry in content["annotations"]:
         id, outline = entry.get("id"), entry.get("segmentation", ())
         if entry.get("image_id") not in known:
-            source.faults.append((file, f"annotation {id} is of image {entry.get('image_id')}, which is not listed"))
+            folder.faults.append((file, f"annotation {id} is of image {entry.get('image_id')}, which is not listed"))
         elif entry.get("category_id") not in value_of:
             known_ids = ", ".join(str(id) for id in list(value_of)[:5] if id >= 0)
             wrong = f"annotation {id} has the category {entry.get('category_id')}, which is none of {known_ids} ..."
-            source.faults.append((file, f"{wrong}; add the category or correct it"))
+            folder.faults.append((file, f"{wrong}; add the category or correct it"))
         elif isinstance(outline, Exception):
-            source.faults.append((file, f"annotation {id}: {outline}; correct or delete it"))
+            folder.faults.append((file, f"annotation {id}: {outline}; correct or delete it"))
         elif not outline:
             without += 1
         elif (owner := found.get(entry["image_id"])) is not None:
             height, width, drawn = painter.records[owner]
             shape = _shape(id, value_of[entry["category_id"]], outline)
             if problem := _misplaced(shape, outline, height, width):
-                source.faults.append((file, f"annotation {id} of {owner.image.name}: {problem}; correct or delete it"))
+                folder.faults.append((file, f"annotation {id} of {owner.image.name}: {problem}; correct or delete it"))
             else:
                 drawn.append(shape)
     if without == len(content["annotations"]) and without:
         raise DataError(f"{file}: its {without} annotations are boxes alone; segmentation needs outlines")
     if without:
-        source.notes.append(f"{file.name}: {without} annotations have no outline (boxes alone) and are left out")
-    source.splits.setdefault(split, []).extend(sorted(found.values(), key=lambda pair: pair.image))
+        folder.notes.append(f"{file.name}: {without} annotations have no outline (boxes alone) and are left out")
+    folder.splits.setdefault(split, []).extend(sorted(found.values(), key=lambda pair: pair.image))
 
 
 def _shape(id: object, value: int, outline: tuple[Any, ...]) -> Shape:

@@ -10,7 +10,7 @@ Source: github.com/nightrome/cocostuff, README and labels.txt. Eleven of the 182
 
 from pathlib import Path
 
-from atrous.datasets.tree import Pair, Source, folders_in, split_of
+from atrous.datasets.folder import Folder, folders_in, split_of
 from atrous.io.paths import pictures_below
 from atrous.labels import LabelSet
 
@@ -55,20 +55,18 @@ def recognise(root: Path) -> str | None:
     return f"{maps.relative_to(root)}/ holds COCO-Stuff's pixel maps for {images.relative_to(root)}/"
 
 
-def read(root: Path) -> Source:
+def read(root: Path) -> Folder:
     """Each image with its map; images without a map are lone, and maps without an image."""
     folders = _folders(root)
     ending = TRAIN_IDS if all(_has_train_ids(maps) for _, maps in folders.values()) else ""
-    source = Source("coco_stuff", recognise(root) or "", root, {}, TRAIN171 if ending else RAW171)
+    folder = Folder("coco_stuff", recognise(root) or "", root, {}, TRAIN171 if ending else RAW171)
     for split, (images, maps) in folders.items():
         pictures = {path.stem: path for path in pictures_below(images)}
         masks = {path.stem.removesuffix(ending): path for path in sorted(maps.glob(f"*{ending}.png"))}
         if not ending:
             masks = {stem: path for stem, path in masks.items() if not stem.endswith(TRAIN_IDS)}
-        source.splits[split] = [Pair(image, masks[stem]) for stem, image in pictures.items() if stem in masks]
-        source.lone_images.extend(image for stem, image in pictures.items() if stem not in masks)
-        source.lone_masks.extend(mask for stem, mask in masks.items() if stem not in pictures)
-    return source
+        folder.add_named(split, [*pictures, *masks], pictures, masks, root)
+    return folder
 
 
 def _folders(root: Path) -> dict[str, tuple[Path, Path]]:

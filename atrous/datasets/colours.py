@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from atrous.datasets.tree import Pair
+from atrous.datasets.folder import Pair
 from atrous.errors import DataError
 from atrous.io import read_image
 from atrous.labels import Colour

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from atrous.datasets.colours import distinct, values_of
-from atrous.datasets.tree import Pair, Readers, Source, image_file, size_of_file, split_of
+from atrous.datasets.folder import Folder, Readers, image_file, size_of_file, split_of
 from atrous.errors import DataError
 from atrous.io.paths import pictures_below
 from atrous.labels import Colour, LabelSet
@@ -27,24 +27,24 @@ def recognise(root: Path) -> str | None:
     return None
 
 
-def read(root: Path) -> Source:
+def read(root: Path) -> Folder:
     """The pairs of each list, by path below the folders."""
     names = read_labelmap(root / "labelmap.txt")
-    labels = LabelSet(tuple(names), tuple(names.values()), ignore=(255,) if len(names) < 256 else (65535,))
+    labels = LabelSet.numbered(names, names.values())
     table = {colour: index for index, colour in enumerate(names.values())}
     readers = Readers(image_file, partial(values_of, table=table), size_of_file)
-    source = Source("cvat", recognise(root) or "", root, {}, labels, readers=readers)
-    folder = next((path for name in ("JPEGImages", "images") if (path := root / name).is_dir()), None)
-    if folder is None:
+    folder = Folder("cvat", recognise(root) or "", root, {}, labels, readers=readers)
+    pictures = next((path for name in ("JPEGImages", "images") if (path := root / name).is_dir()), None)
+    if pictures is None:
         raise DataError(f"{root / 'JPEGImages'}: no such folder; export with `save images`, or put the images there")
-    images, masks = _by_name(folder), _by_name(root / "SegmentationClass")
+    images, masks = _by_name(pictures), _by_name(root / "SegmentationClass")
     lists = sorted((root / "ImageSets" / "Segmentation").glob("*.txt"))
     for file in lists:
         listed = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-        _pair(source, split_of(file.stem) or "all", file, listed, images, masks)
+        folder.add_named(split_of(file.stem) or "all", sorted(listed), images, masks, file)
     if not lists:
-        _pair(source, "all", root, sorted(set(images) | set(masks)), images, masks)
-    return source
+        folder.add_named("all", sorted(set(images) | set(masks)), images, masks, root)
+    return folder
 
 
 def read_labelmap(file: Path) -> dict[str, Colour]:
@@ -66,19 +66,3 @@ def read_labelmap(file: Path) -> dict[str, Colour]:
 
 def _by_name(folder: Path) -> dict[str, Path]:
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in pictures_below(folder)}
-
-
-def _pair(
-    source: Source, split: str, file: Path, listed: list[str], images: dict[str, Path], masks: dict[str, Path]
-) -> None:
-    pairs = source.splits.setdefault(split, [])
-    for name in sorted(dict.fromkeys(listed)):
-        image, mask = images.get(name), masks.get(name)
-        if image and mask:
-            pairs.append(Pair(image, mask))
-        elif image:
-            source.lone_images.append(image)
-        elif mask:
-            source.lone_masks.append(mask)
-        else:
-            source.faults.append((file, f"names {name!r}, of which there is neither image nor mask; strike it out"))

@@ -10,8 +10,8 @@ The test images have no labels and are left out. nnU-Net v1's copies (`liver_1_0
 
 from pathlib import Path
 
-from atrous.datasets.nnunet import FIRST, Channels, labels_of, mask_of
-from atrous.datasets.tree import Pair, Readers, Source, load_json
+from atrous.datasets.folder import Folder, Pair, Readers, load_json
+from atrous.datasets.nnunet import FIRST, Channels, case_mask, labels_from_json
 from atrous.errors import DataError
 from atrous.io.volumes import VOLUME_SUFFIXES, is_volume
 
@@ -27,11 +27,11 @@ def recognise(root: Path) -> str | None:
     return None
 
 
-def read(root: Path) -> Source:
+def read(root: Path) -> Folder:
     """The listed pairs; files that are missing are faults."""
     file = root / "dataset.json"
     content = load_json(file)
-    labels, notes = labels_of(content, file)
+    labels, notes = labels_from_json(content, file)
     pairs, faults = [], []
     for entry in content["training"]:
         if not isinstance(entry, dict) or not {"image", "label"} <= set(entry):
@@ -44,10 +44,10 @@ def read(root: Path) -> Source:
             pairs.append(Pair(image, mask))
     ending = next((end for end in VOLUME_SUFFIXES if pairs and pairs[0].image.name.endswith(end)), "")
     channels = Channels(ending)
-    return Source(
+    return Folder(
         "decathlon", recognise(root) or "", root, {"all": sorted(pairs, key=lambda pair: pair.image)}, labels, notes,
         faults, dimensions=3 if not pairs or is_volume(pairs[0].mask) else 2,
-        readers=Readers(channels.image, mask_of, channels.size),  # type: ignore[arg-type]
+        readers=Readers(channels.image, case_mask, channels.size),  # type: ignore[arg-type]
     )  # fmt: skip
 
 

@@ -16,9 +16,9 @@ from urllib.parse import parse_qs, unquote, urlparse
 
 import numpy as np
 
+from atrous.datasets.folder import Folder, Pair, Readers, checked_size, image_file, load_json, size_of_file
 from atrous.datasets.rle import decode_brush
 from atrous.datasets.shapes import fill, points_of
-from atrous.datasets.tree import Pair, Readers, Source, checked_size, image_file, load_json, size_of_file
 from atrous.errors import DataError
 from atrous.io import IMAGE_SUFFIXES, image_size
 from atrous.io.paths import pictures_below
@@ -30,26 +30,26 @@ SHAPES = ("rle", "points", "radiusX", "width")
 
 
 @dataclass(frozen=True)
-class Painter:
+class ResultPainter:
     """Paints the results of a pair. records: its results with their class values."""
 
     records: dict[Pair, list[tuple[dict[str, Any], int]]]
-    dtype: type
+    dtype: np.dtype[Any]
 
     def __call__(self, pair: Pair) -> np.ndarray:
         """(H, W) class values; DataError naming the result that cannot be painted."""
         results = self.records[pair]
-        height, width = size_of(results, pair)
+        height, width = _size(results, pair)
         values: np.ndarray = np.zeros((height, width), self.dtype)
         for result, value in results:
             try:
-                values[paint(result["value"], height, width)] = value
+                values[paint_result(result["value"], height, width)] = value
             except Exception as error:  # damaged numbers provoke anything
                 raise DataError(f"{pair.where}: result {result.get('id')!r}: {error}; export it again") from error
         return values
 
 
-def paint(value: dict[str, Any], height: int, width: int) -> np.ndarray:
+def paint_result(value: dict[str, Any], height: int, width: int) -> np.ndarray:
     """The value of a result -> bool (H, W); raises anything for a damaged one."""
     if "rle" in value:
         return decode_brush(value["rle"], height, width)
@@ -73,13 +73,13 @@ def recognise(root: Path) -> str | None:
     return f"{file.name} is a list of tasks as Label Studio exports them" if file else None
 
 
-def read(root: Path) -> Source:
+def read(root: Path) -> Folder:
     """Each annotated task with its image; tasks whose image is missing are faults."""
     file = _export(root)
     assert file is not None
     tasks = load_json(file)
     images = {path.name: path for path in reversed(pictures_below(root))}
-    source = Source("label_studio", recognise(root) or "", root, {"all": []})
+    folder = Folder("label_studio", recognise(root) or "", root, {"all": []})
     records: dict[Pair, list[tuple[dict[str, Any], str]]] = {}
     skipped = 0
     for task in tasks:
@@ -90,28 +90,28 @@ def read(root: Path) -> Source:
         image = next((images[name] for name in _names(task) if name in images), None)
         if image is None:
             named = " or ".join(_names(task)[:2]) or "no image"
-            source.faults.append((file, f"task {task.get('id')} names {named}, which is not below {root}; add it"))
+            folder.faults.append((file, f"task {task.get('id')} names {named}, which is not below {root}; add it"))
             continue
         pair = Pair(image, file)
         if pair in records:
-            source.faults.append((file, f"task {task.get('id')} is a second one for {image.name}; keep one of them"))
+            folder.faults.append((file, f"task {task.get('id')} is a second one for {image.name}; keep one of them"))
             continue
-        records[pair] = _labelled(source, file, task, results)
-        source.splits["all"].append(pair)
-    source.splits["all"].sort(key=lambda pair: pair.image)
+        records[pair] = _labelled(folder, file, task, results)
+        folder.splits["all"].append(pair)
+    folder.splits["all"].sort(key=lambda pair: pair.image)
     if skipped:
-        source.notes.append(f"{skipped} tasks without an annotation are left out")
+        folder.notes.append(f"{skipped} tasks without an annotation are left out")
     names = sorted({name for found in records.values() for _, name in found} - {"background"})
-    if not names and not source.faults:
+    if not names and not folder.faults:
         raise DataError(f"{file}: no brush, polygon, ellipse or rectangle with a label; segmentation needs them")
-    labels = LabelSet(("background", *names), ignore=(255,) if len(names) < 255 else (65535,))
+    labels = LabelSet.numbered(["background", *names])
     value_of = {name: value for value, name in enumerate(labels.names)}
     drawn = {pair: [(result, value_of[name]) for result, name in found] for pair, found in records.items()}
-    painter = Painter(drawn, np.uint8 if len(labels) < 256 else np.uint16)
-    return replace(source, labels=labels, readers=Readers(image_file, painter, size_of_file))
+    painter = ResultPainter(drawn, labels.dtype)
+    return replace(folder, labels=labels, readers=Readers(image_file, painter, size_of_file))
 
 
-def size_of(results: list[tuple[dict[str, Any], int]], pair: Pair) -> tuple[int, int]:
+def _size(results: list[tuple[dict[str, Any], int]], pair: Pair) -> tuple[int, int]:
     """(H, W) as the results state it, else that of the image."""
     for result, _ in results:
         if "original_height" in result:
@@ -135,7 +135,7 @@ def _results(task: Any) -> list[dict[str, Any]] | None:
     return done[0].get("result") or [] if done else None
 
 
-def _labelled(source: Source, file: Path, task: Any, results: list[dict[str, Any]]) -> list[tuple[dict[str, Any], str]]:
+def _labelled(folder: Folder, file: Path, task: Any, results: list[dict[str, Any]]) -> list[tuple[dict[str, Any], str]]:
     """The regions with their label; the label may be a result of its own with the region's id."""
     separate = {result.get("id"): names[0] for result in results if (names := result.get("value", {}).get("labels"))}
     found = []
@@ -147,7 +147,7 @@ def _labelled(source: Source, file: Path, task: Any, results: list[dict[str, Any
         name = names[0] if names else separate.get(result.get("id"))
         if name is None:
             sentence = f"task {task.get('id')}: the region {result.get('id')!r} has no label; give it one"
-            source.faults.append((file, sentence))
+            folder.faults.append((file, sentence))
         elif value.get("closed", True):
             found.append((result, str(name)))
     return found

@@ -20,19 +20,19 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from atrous.datasets import layout
-from atrous.datasets.shapes import is_outside
-from atrous.datasets.tree import (
+from atrous.datasets import plain_pairs
+from atrous.datasets.folder import (
     SPLITS,
+    Folder,
     Pair,
     Readers,
-    Source,
     checked_size,
     folders_in,
     image_file,
     load_json,
     size_of_file,
 )
+from atrous.datasets.shapes import is_outside
 from atrous.errors import DataError, nearest
 from atrous.io import IMAGE_SUFFIXES, image_size, is_picture
 from atrous.io.paths import files_below, pictures_below
@@ -47,28 +47,28 @@ POINTS = {"polygon": 3, "oriented_rectangle": 4, "rectangle": 2, "circle": 2, "l
 
 
 @dataclass(frozen=True)
-class Painter:
+class ShapePainter:
     """Paints the shapes of a JSON file. values: name -> value."""
 
     values: dict[str, int]
-    dtype: type
+    dtype: np.dtype[Any]
 
     def __call__(self, pair: Pair) -> np.ndarray:
         """(H, W) class values; DataError naming the shape that cannot be painted."""
         content = load_json(pair.mask)
-        height, width = size_of(content, pair)
+        height, width = _size(content, pair)
         values: np.ndarray = np.zeros((height, width), self.dtype)
         for number, shape in enumerate(content["shapes"]):
             if shape["label"] not in self.values:
                 raise DataError(f"{pair.mask}: shape {number} has a new label {shape['label']!r}; open the set again")
             try:
-                values[paint(shape, height, width)] = self.values[shape["label"]]
+                values[paint_shape(shape, height, width)] = self.values[shape["label"]]
             except Exception as error:  # damaged points and pictures provoke anything
                 raise DataError(f"{pair.mask}: shape {number} ({shape['label']}): {error}; draw it again") from error
         return values
 
 
-def paint(shape: dict[str, Any], height: int, width: int) -> np.ndarray:
+def paint_shape(shape: dict[str, Any], height: int, width: int) -> np.ndarray:
     """A shape -> bool (H, W), as labelme paints it; raises anything for a damaged one."""
     kind, points = shape.get("shape_type") or "polygon", [tuple(map(float, point)) for point in shape["points"]]
     if kind == "mask":
@@ -106,41 +106,41 @@ def _paste(packed: str, points: list[tuple[float, ...]], height: int, width: int
 def recognise(root: Path) -> str | None:
     """A JSON file of shapes in the folder or one below it, where there are no masks already."""
     file = next(filter(None, map(_some_json, _folders(root).values())), None)
-    if file is None or not _is_labelme(file) or layout.has_masks(root):
+    if file is None or not _is_labelme(file) or plain_pairs.has_masks(root):
         return None
     return f"{file.relative_to(root)} holds shapes as labelme writes them"
 
 
-def read(root: Path) -> Source:
+def read(root: Path) -> Folder:
     """Each JSON file with its image; unknown labels and shapes are faults."""
-    source = Source("labelme", recognise(root) or "", root, {})
+    folder = Folder("labelme", recognise(root) or "", root, {})
     listed = _listed(root)
     seen: set[str] = set()
-    for split, folder in _folders(root).items():
-        pairs = source.splits.setdefault(split, [])
-        images = set(pictures_below(folder))
-        for file in map(Path, sorted(files_below(folder, (".json",)))):
+    for split, part in _folders(root).items():
+        pairs = folder.splits.setdefault(split, [])
+        images = set(pictures_below(part))
+        for file in map(Path, sorted(files_below(part, (".json",)))):
             content = load_json(file)
             image = _image(file, content)
-            seen |= check(source, file, content, listed)
+            seen |= _names_in(folder, file, content, listed)
             if image is None:
-                source.lone_masks.append(file)
+                folder.lone_masks.append(file)
             else:
                 pairs.append(Pair(image, file))
         if alone := len(images - {pair.image for pair in pairs}):
-            source.notes.append(f"{split}: {alone} images without a .json were not annotated and are left out")
+            folder.notes.append(f"{split}: {alone} images without a .json were not annotated and are left out")
         pairs.sort(key=lambda pair: pair.image)
     names = [name for name in listed or sorted(seen) if name != IGNORE and name.lower() not in BACKGROUND]
     if len(names) != len(set(names)) or not names:
         raise DataError(f"{root}: {len(names)} labels; expected at least one besides the background, each once")
-    labels = LabelSet(("background", *names), ignore=(255,) if len(names) < 255 else (65535,))
+    labels = LabelSet.numbered(["background", *names])
     values = {name: value for value, name in enumerate(labels.names)}
     values |= dict.fromkeys([name for name in seen if name.lower() in BACKGROUND], 0) | {IGNORE: labels.ignore[0]}
-    painter = Painter(values, np.uint8 if len(labels) < 256 else np.uint16)
-    return replace(source, labels=labels, readers=Readers(image_file, painter, size_of_file))
+    painter = ShapePainter(values, labels.dtype)
+    return replace(folder, labels=labels, readers=Readers(image_file, painter, size_of_file))
 
 
-def check(source: Source, file: Path, content: Any, listed: list[str] | None) -> set[str]:
+def _names_in(folder: Folder, file: Path, content: Any, listed: list[str] | None) -> set[str]:
     """The names in a file; what is wrong with its shapes becomes a fault."""
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
         raise DataError(f"{file}: no labelme file; expected an object with `shapes`, move it away")
@@ -151,22 +151,22 @@ def check(source: Source, file: Path, content: Any, listed: list[str] | None) ->
             kind, points = shape.get("shape_type") or "polygon", np.asarray(shape["points"], float).reshape(-1, 2)
             name = str(shape["label"])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            source.faults.append((file, f"shape {number} has no label or points ({error}); draw it again"))
+            folder.faults.append((file, f"shape {number} has no label or points ({error}); draw it again"))
             continue
         names.add(name)
         if kind not in POINTS:
-            source.faults.append((file, f"shape {number} is a {kind!r}, {nearest(kind, list(POINTS))}; draw it anew"))
+            folder.faults.append((file, f"shape {number} is a {kind!r}, {nearest(kind, list(POINTS))}; draw it anew"))
         elif len(points) < POINTS[kind]:
-            source.faults.append((file, f"shape {number} ({name}) is a {kind} of {len(points)} points; draw it again"))
+            folder.faults.append((file, f"shape {number} ({name}) is a {kind} of {len(points)} points; draw it again"))
         elif height and width and is_outside(points, height, width):
-            source.faults.append((file, f"shape {number} ({name}) lies outside of the image; draw it again"))
+            folder.faults.append((file, f"shape {number} ({name}) lies outside of the image; draw it again"))
         if listed and name != IGNORE and name.lower() not in BACKGROUND and name not in listed:
             sentence = f"shape {number} has the label {name!r}, {nearest(name, listed)}"
-            source.faults.append((file, f"{sentence}; correct it or add it to labels.txt"))
+            folder.faults.append((file, f"{sentence}; correct it or add it to labels.txt"))
     return names
 
 
-def size_of(content: dict[str, Any], pair: Pair) -> tuple[int, int]:
+def _size(content: dict[str, Any], pair: Pair) -> tuple[int, int]:
     """(H, W) as the file states it, else that of the image."""
     if content.get("imageHeight") and content.get("imageWidth"):
         return checked_size(content["imageHeight"], content["imageWidth"], pair.where)

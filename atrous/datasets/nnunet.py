@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from atrous.datasets.tree import Pair, Readers, Source, load_json, mask_file
+from atrous.datasets.folder import Folder, Pair, Readers, load_json, mask_file
 from atrous.errors import DataError
 from atrous.io import IMAGE_SUFFIXES, image_size, read_image
 from atrous.io.volumes import is_volume, read_labels, read_volume, volume_size
@@ -55,7 +55,7 @@ class Channels:
         return *sizes[0][:-1], sum(size[-1] for size in sizes)
 
 
-def mask_of(pair: Pair) -> np.ndarray:
+def case_mask(pair: Pair) -> np.ndarray:
     """(H, W), or (D, H, W) of a volume."""
     return read_labels(pair.mask) if is_volume(pair.mask) else mask_file(pair)
 
@@ -68,7 +68,7 @@ def recognise(root: Path) -> str | None:
     return "dataset.json has channel_names and file_ending as nnU-Net's has" if (root / "imagesTr").is_dir() else None
 
 
-def read(root: Path) -> Source:
+def read(root: Path) -> Folder:
     """Each case of labelsTr, and of labelsTs where that is there."""
     content = _content(root) or {}
     ending = str(content["file_ending"])
@@ -76,19 +76,19 @@ def read(root: Path) -> Source:
     volumes = is_volume(Path(f"case{ending}"))
     if not volumes and not ending.lower().endswith(IMAGE_SUFFIXES):
         raise DataError(f"{root / 'dataset.json'}: file_ending {ending!r}; expected a picture's or a volume's")
-    labels, notes = labels_of(content, root / "dataset.json")
-    readers = Readers(channels.image, mask_of, channels.size)  # type: ignore[arg-type]
-    source = Source(
+    labels, notes = labels_from_json(content, root / "dataset.json")
+    readers = Readers(channels.image, case_mask, channels.size)  # type: ignore[arg-type]
+    folder = Folder(
         "nnunet", recognise(root) or "", root, {}, labels, notes, dimensions=3 if volumes else 2, readers=readers
     )
     test = (root / "labelsTs").is_dir() and (root / "imagesTs").is_dir()
-    _pair(source, "train" if test else "all", root / "imagesTr", root / "labelsTr", ending, len(_channels(content)))
+    _pair(folder, "train" if test else "all", root / "imagesTr", root / "labelsTr", ending, len(_channels(content)))
     if test:
-        _pair(source, "test", root / "imagesTs", root / "labelsTs", ending, len(_channels(content)))
-    return source
+        _pair(folder, "test", root / "imagesTs", root / "labelsTs", ending, len(_channels(content)))
+    return folder
 
 
-def labels_of(content: dict[str, Any], file: Path) -> tuple[LabelSet | None, list[str]]:
+def labels_from_json(content: dict[str, Any], file: Path) -> tuple[LabelSet | None, list[str]]:
     """The classes of `labels`, {name: value} or, in older files, {value: name}; None where there are regions."""
     found = content["labels"]
     try:
@@ -126,17 +126,17 @@ def _channels(content: dict[str, Any]) -> dict[str, Any]:
     return content.get("channel_names") or content.get("modality") or {"0": "image"}
 
 
-def _pair(source: Source, split: str, images: Path, masks: Path, ending: str, channels: int) -> None:
-    pairs = source.splits.setdefault(split, [])
+def _pair(folder: Folder, split: str, images: Path, masks: Path, ending: str, channels: int) -> None:
+    pairs = folder.splits.setdefault(split, [])
     labelled = {path.name.removesuffix(ending): path for path in sorted(masks.glob(f"*{ending}"))}
     pictured = {path.name.removesuffix(FIRST + ending): path for path in sorted(images.glob(f"*{FIRST}{ending}"))}
     for name, image in pictured.items():
         if name not in labelled:
-            source.lone_images.append(image)
+            folder.lone_images.append(image)
             continue
         pairs.append(Pair(image, labelled[name]))
         expected = [images / f"{name}_{number:04}{ending}" for number in range(channels)]
         missing = [path for path in expected if not path.is_file()]
         if missing and len(missing) < channels - 1:
-            source.faults.append((missing[0], f"no such file, but dataset.json names {channels} channels; add it"))
-    source.lone_masks.extend(path for name, path in labelled.items() if name not in pictured)
+            folder.faults.append((missing[0], f"no such file, but dataset.json names {channels} channels; add it"))
+    folder.lone_masks.extend(path for name, path in labelled.items() if name not in pictured)

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from atrous.datasets.classes import Progress, find_classes
-from atrous.datasets.source import open_source
-from atrous.datasets.tree import FILES, Pair, Readers, image_file
+from atrous.datasets.folder import FILES, Pair, Readers, image_file
+from atrous.datasets.layouts import read_folder
 from atrous.errors import DataError
 from atrous.io.images import read_reduced
 from atrous.labels import LabelSet
@@ -230,7 +230,7 @@ def open_dataset(
     progress: Progress | None = None,
     cache_mb: float = 1024,
 ) -> DataSet:
-    """Open a folder of one of the layouts (`datasets.source`; `find_classes` has how its classes are found).
+    """Open a folder of one of the layouts (`datasets.layouts`; `find_classes` has how its classes are found).
 
     labels: the classes, where they are known (those of a trained model); nothing is looked for then.
     holdout: where there is no `val`, this share of the training pairs becomes it: those whose stems have the smallest
@@ -239,16 +239,16 @@ def open_dataset(
     Raises DataError for a folder or classes that cannot be used.
     """
     root = Path(root)
-    source = open_source(root)
-    source.refuse_incomplete()
-    if source.dimensions > 2:
+    folder = read_folder(root)
+    folder.refuse_incomplete()
+    if folder.dimensions > 2:
         raise DataError(
-            f"{root}: volumes ({source.why}); training takes two-dimensional images as yet, export slices as PNG"
+            f"{root}: volumes ({folder.why}); training takes two-dimensional images as yet, export slices as PNG"
         )
-    found = dict(source.splits)
-    notes = list(source.notes)
+    found = dict(folder.splits)
+    notes = list(folder.notes)
     if labels is None:
-        labels, more = find_classes(source, classes=classes, ignore=ignore, progress=progress)
+        labels, more = find_classes(folder, classes=classes, ignore=ignore, progress=progress)
         notes += more
     held_out = False
     training = "train" if "train" in found else "all"
@@ -260,10 +260,10 @@ def open_dataset(
             f"no val folder: {len(val)} of {len(train) + len(val)} training pairs are held out as val, "
             "by hash of their names"
         )
-    first = source.read_image(source.pairs[0])
+    first = folder.read_image(folder.pairs[0])
     channels, dtype = first.shape[2], first.dtype
     cache = Cache(cache_mb)
-    splits = {split: Pairs(pairs, labels, channels, dtype, cache, source.readers) for split, pairs in found.items()}
+    splits = {split: Pairs(pairs, labels, channels, dtype, cache, folder.readers) for split, pairs in found.items()}
     return DataSet(root, labels, splits, channels, dtype, notes, held_out)
 
 

@@ -10,7 +10,7 @@ Source: docs.roboflow.com, export formats.
 import csv
 from pathlib import Path
 
-from atrous.datasets.tree import SPLITS, Pair, Source, folders_in
+from atrous.datasets.folder import SPLITS, Folder, folders_in
 from atrous.errors import DataError
 from atrous.io.paths import pictures_below
 from atrous.labels import LabelSet
@@ -28,10 +28,10 @@ def recognise(root: Path) -> str | None:
     return f"{place} holds {TABLE} and *{MASK}.png as Roboflow exports them"
 
 
-def read(root: Path) -> Source:
+def read(root: Path) -> Folder:
     """Image and mask lie side by side; every split must have the same classes."""
     folders = _folders(root)
-    tables = {split: read_classes(folder / TABLE) for split, folder in folders.items()}
+    tables = {split: read_classes(part / TABLE) for split, part in folders.items()}
     first = next(iter(tables))
     for split, table in tables.items():
         if table != tables[first]:
@@ -41,15 +41,13 @@ def read(root: Path) -> Source:
     labels = LabelSet(
         tuple(tables[first].values()), values=tuple(tables[first]), ignore=() if 255 in tables[first] else (255,)
     )
-    source = Source("roboflow", recognise(root) or "", root, {}, labels)
-    for split, folder in folders.items():
-        pictures = pictures_below(folder)
+    folder = Folder("roboflow", recognise(root) or "", root, {}, labels)
+    for split, part in folders.items():
+        pictures = pictures_below(part)
         masks = {path.stem.removesuffix(MASK): path for path in pictures if path.name.endswith(f"{MASK}.png")}
         images = {path.stem: path for path in pictures if not path.name.endswith(f"{MASK}.png")}
-        source.splits[split] = [Pair(image, masks[stem]) for stem, image in images.items() if stem in masks]
-        source.lone_images.extend(image for stem, image in images.items() if stem not in masks)
-        source.lone_masks.extend(mask for stem, mask in masks.items() if stem not in images)
-    return source
+        folder.add_named(split, [*images, *masks], images, masks, root)
+    return folder
 
 
 def read_classes(file: Path) -> dict[int, str]:

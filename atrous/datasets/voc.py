@@ -13,7 +13,7 @@ there is no train.txt.
 import re
 from pathlib import Path
 
-from atrous.datasets.tree import Pair, Source
+from atrous.datasets.folder import Folder
 from atrous.errors import DataError
 from atrous.io.paths import pictures_below
 from atrous.labels import VOC21, LabelSet
@@ -31,26 +31,31 @@ def recognise(root: Path) -> str | None:
     return None
 
 
-def read(root: Path) -> Source:
+def read(root: Path) -> Folder:
     """The pairs of each list. A listed name without image or mask is a lone file; one without both is a fault."""
-    folder = _masks(root)
-    assert folder is not None
+    painted = _masks(root)
+    assert painted is not None
     images = {path.stem: path for path in pictures_below(root / "JPEGImages")}
-    masks = {path.stem: path for path in pictures_below(folder)}
-    source = Source("voc", recognise(root) or "", root, {}, labels_of(root, list(masks)))
+    masks = {path.stem: path for path in pictures_below(painted)}
+    folder = Folder("voc", recognise(root) or "", root, {}, _labels_of(root, list(masks)))
     lists = root / "ImageSets" / "Segmentation"
     for split, candidates in LISTS.items():
         file = next((path for name in candidates if (path := lists / f"{name}.txt").is_file()), None)
-        if file is not None:
-            _pair(source, split, file, images, masks)
-    if not source.splits:
-        _pair(source, "all", None, images, masks)
-    if source.labels is VOC21:
-        source.notes.append("the 21 classes of PASCAL VOC, since the images have its names")
-    return source
+        if file is None:
+            continue
+        names = [line.split()[0] for line in file.read_text().splitlines() if line.strip()]
+        if split == "test" and not any(name in masks for name in names):
+            folder.notes.append("no name of test.txt has a mask (VOC's are not published): the split is left out")
+            continue
+        folder.add_named(split, sorted(names), images, masks, file)
+    if not folder.splits:
+        folder.add_named("all", sorted(masks), images, masks, lists)
+    if folder.labels is VOC21:
+        folder.notes.append("the 21 classes of PASCAL VOC, since the images have its names")
+    return folder
 
 
-def labels_of(root: Path, names: list[str]) -> LabelSet | None:
+def _labels_of(root: Path, names: list[str]) -> LabelSet | None:
     """class_names.txt, else VOC's classes where the names are VOC's, else None."""
     file = root / "class_names.txt"
     if file.is_file():
@@ -66,22 +71,3 @@ def _masks(root: Path) -> Path | None:
     """SBD's masks before VOC's; labelme2voc of before 2024 called them SegmentationClassPNG."""
     names = ("SegmentationClassAug", "SegmentationClassPNG", "SegmentationClass")
     return next((folder for name in names if (folder := root / name).is_dir()), None)
-
-
-def _pair(source: Source, split: str, file: Path | None, images: dict[str, Path], masks: dict[str, Path]) -> None:
-    """Add a split: the names in its list, or every name that has a mask."""
-    names = [line.split()[0] for line in file.read_text().splitlines() if line.strip()] if file else sorted(masks)
-    if split == "test" and not any(name in masks for name in names):
-        source.notes.append("no name of test.txt has a mask (VOC's are not published): the split is left out")
-        return
-    source.splits[split] = []
-    for name in sorted(dict.fromkeys(names)):
-        image, mask = images.get(name), masks.get(name)
-        if image and mask:
-            source.splits[split].append(Pair(image, mask))
-        elif image:
-            source.lone_images.append(image)
-        elif mask:
-            source.lone_masks.append(mask)
-        elif file:
-            source.faults.append((file, f"names {name!r}, of which there is neither image nor mask; strike it out"))

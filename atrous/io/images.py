@@ -26,7 +26,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from atrous.errors import DataError
-from atrous.io.paths import no_such_path, save
+from atrous.io.paths import no_such_path, save_bytes
 from atrous.io.png import chunks, tells_orientation
 from atrous.io.tiff import Tags, decode_plain, read_tags
 
@@ -127,7 +127,7 @@ def write_image(path: Path | str, rgb: np.ndarray) -> None:
         raise DataError(
             f"{path}: cannot write {rgb.dtype} as {suffix or 'a file without suffix'}; use uint8 and .png, .jpg"
         )
-    save(path, cv2.imencode(suffix, rgb[..., ::-1] if rgb.ndim == 3 else rgb)[1].tobytes())
+    save_bytes(path, cv2.imencode(suffix, rgb[..., ::-1] if rgb.ndim == 3 else rgb)[1].tobytes())
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from atrous.io.images import (
     read_bytes,
     read_header,
 )
-from atrous.io.paths import save
+from atrous.io.paths import save_bytes
 from atrous.io.png import decode_bytes
 from atrous.labels import Colour, LabelSet
 
@@ -54,6 +54,12 @@ def read_stored(path: Path | str) -> np.ndarray:
         return decode_image(data, path)
 
 
+def fits_mask(values: np.ndarray) -> np.ndarray:
+    """Which of the values a mask may hold: whole numbers 0..65535."""
+    with np.errstate(invalid="ignore"):
+        return np.isfinite(values) & (values == np.floor(values)) & (values >= 0) & (values <= 65535)
+
+
 def mask_palette(path: Path | str) -> list[Colour] | None:
     """The RGB colours 0..255 of a palette file by index, or None for a file without a palette."""
     with damage_as_data_error(path):
@@ -83,7 +89,7 @@ def write_values(path: Path | str, values: np.ndarray, labels: LabelSet) -> None
         picture.putpalette(palette.tobytes())
     stream = BytesIO()
     picture.save(stream, "PNG")
-    save(path, stream.getvalue())
+    save_bytes(path, stream.getvalue())
 
 
 def _unscaled(values: np.ndarray, data: bytes, kind: str) -> np.ndarray:
@@ -112,10 +118,10 @@ def _one_channel(values: np.ndarray, path: Path | str) -> np.ndarray:
 def _whole_numbers(values: np.ndarray, path: Path | str) -> np.ndarray:
     """Any numeric type -> uint8 or uint16; raises DataError where that would change a value."""
     if values.dtype not in (np.uint8, np.uint16):
-        whole = np.isfinite(values) & (values == np.floor(values)) & (values >= 0) & (values <= 65535)
-        if not whole.all():
+        fits = fits_mask(values)
+        if not fits.all():
             raise DataError(
-                f"{path}: value {values[~whole][0]} in a mask of type {values.dtype} ({int((~whole).sum())} pixels "
+                f"{path}: value {values[~fits][0]} in a mask of type {values.dtype} ({int((~fits).sum())} pixels "
                 "have such values); expected whole numbers 0..65535, give the ignored pixels a value such as 255"
             )
         values = values.astype(np.uint8 if values.max(initial=0) <= 255 else np.uint16)

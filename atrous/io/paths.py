@@ -93,12 +93,18 @@ def no_such_path(path: Path | str) -> DataError:
     return DataError(f"{path}: no such file or folder; {advice}")
 
 
-def save(path: Path | str, data: bytes) -> None:
+def save_bytes(path: Path | str, data: bytes) -> None:
     """Write a file whole or not at all; DataError where the disk is full or the folder cannot be written."""
     try:
         write_atomically(Path(path), data)
     except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror}); free space or choose another place") from error
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: Path | str, error: Exception) -> DataError:
+    """The error for a file or folder that cannot be written."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return DataError(f"{path}: cannot be written ({reason}); free space on the disk or choose another place")
 
 
 def _suffixes() -> str:

@@ -10,9 +10,8 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
-from atrous.errors import DataError
-from atrous.io.paths import VIDEO_SUFFIXES, is_zarr
-from atrous.io.sources import Source, is_mapped, need, there
+from atrous.io.paths import VIDEO_SUFFIXES, cannot_write, is_zarr
+from atrous.io.pictures import Picture, is_mapped, need, there
 from atrous.labels import LabelSet
 
 BLOCK = 256
@@ -68,7 +67,7 @@ class PngSink:
 
 
 class GeoSink:
-    """A tiled, compressed GeoTIFF at the place of its source."""
+    """A tiled, compressed GeoTIFF at the place of its picture."""
 
     def __init__(
         self, path: Path, size: tuple[int, int], labels: LabelSet, dtype: np.dtype, profile: dict[str, Any]
@@ -129,29 +128,29 @@ class ZarrSink:
 class LabelWriter:
     """Class indices (rows, W) from the top on -> the file `target`, which appears when the `with` block ends well."""
 
-    def __init__(self, target: Path, source: Source, labels: LabelSet) -> None:
+    def __init__(self, target: Path, picture: Picture, labels: LabelSet) -> None:
         self.target, self.labels = target, labels
         self._temporary = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
         target.parent.mkdir(parents=True, exist_ok=True)
-        size = source.shape[:2]
+        size = picture.shape[:2]
         values = labels.to_values(np.zeros((1, 1), labels.dtype))
         try:
             if target.suffix == ".tif":
-                profile = getattr(source, "profile", {})
+                profile = getattr(picture, "profile", {})
                 self._sink: Sink = GeoSink(self._temporary, size, labels, values.dtype, profile)
             elif target.suffix == ".zarr":
                 self._sink = ZarrSink(self._temporary, size, labels, values.dtype)
             else:
                 self._sink = PngSink(self._temporary, size, labels, values.dtype)
         except OSError as error:
-            raise _unwritable(target, error) from error
+            raise cannot_write(target, error) from error
 
     def write(self, indices: np.ndarray) -> None:
         """The next rows."""
         try:
             self._sink.write(self.labels.to_values(indices))
         except OSError as error:
-            raise _unwritable(self.target, error) from error
+            raise cannot_write(self.target, error) from error
 
     def __enter__(self) -> "LabelWriter":
         return self
@@ -164,7 +163,7 @@ class LabelWriter:
                 self._temporary.replace(self.target)
         except OSError as broken:
             if kind is None:
-                raise _unwritable(self.target, broken) from broken
+                raise cannot_write(self.target, broken) from broken
         finally:
             _remove(self._temporary)
 
@@ -179,11 +178,6 @@ def target_of(path: Path, folder: Path) -> Path:
     elif is_mapped(path) and there("rasterio"):
         suffix = ".tif"
     return folder / f"{path.stem}{suffix}"
-
-
-def _unwritable(path: Path, error: Any) -> DataError:
-    reason = getattr(error, "strerror", None) or str(error)
-    return DataError(f"{path}: cannot be written ({reason}); free space or choose another place")
 
 
 def _remove(path: Path) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 
 from atrous.errors import DataError
 from atrous.io.images import damage_as_data_error, open_file
-from atrous.io.sources import need
+from atrous.io.masks import fits_mask
+from atrous.io.pictures import need
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 
@@ -53,8 +54,7 @@ def read_labels(path: Path) -> np.ndarray:
     volume = read_volume(path)
     if volume.ndim != 3:
         raise DataError(f"{path}: labels of shape {volume.shape}; expected one value per voxel, (D, H, W)")
-    whole = np.isfinite(volume) & (volume == np.floor(volume)) & (volume >= 0) & (volume <= 65535)
-    if not whole.all():
+    if not fits_mask(volume).all():
         raise DataError(f"{path}: labels from {volume.min()} to {volume.max()}; expected whole numbers 0..65535")
     return volume.astype(np.uint8 if volume.max() <= 255 else np.uint16)
 

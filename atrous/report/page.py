@@ -16,10 +16,10 @@ from atrous.errors import DataError
 from atrous.files import write_atomically
 from atrous.labels import LabelSet
 from atrous.metrics.confusion import scores
-from atrous.metrics.errors import KINDS
+from atrous.metrics.errors import ERROR_KINDS
 from atrous.report import charts, tables
-from atrous.report.findings import Finding
-from atrous.report.pictures import Case, panes
+from atrous.report.pictures import ImageCase, case_panes
+from atrous.report.remarks import Remark
 from atrous.visual import KIND_COLOURS, data_uri
 
 PICTURE_SIZE, PICTURE_BYTES = 1600, 1_000_000
@@ -40,7 +40,7 @@ KIND_WORDS = {
 
 
 @dataclass(frozen=True)
-class Run:
+class ReportedRun:
     """What a page says of one run.
 
     matrix: counts over the split, (K, K) int64, rows = truth; a column K more holds predictions that are no class.
@@ -67,23 +67,23 @@ class Report:
     of its own for `union`. images: how many the split has. method: how the intervals were made; warnings: what speaks
     against them. verdicts: sentences that compare the runs. worst, random: the cases, gone through once. baseline: what
     it is, and its matrix over the same pixels; for a single run. picture: caption and (H, W, 3) uint8 picture.
-    findings: what was noticed in the data. commands: repeat it; next_commands: what to do next.
+    remarks: what was noticed in the data. commands: repeat it; next_commands: what to do next.
     """
 
     title: str
     labels: LabelSet
-    runs: Sequence[Run]
+    runs: Sequence[ReportedRun]
     split: str
     policy: str = "union"
     images: int | None = None
     method: str = "bootstrap over images"
     warnings: Sequence[str] = ()
     verdicts: Sequence[str] = ()
-    worst: Iterable[Case] = ()
-    random: Iterable[Case] = ()
+    worst: Iterable[ImageCase] = ()
+    random: Iterable[ImageCase] = ()
     baseline: tuple[str, np.ndarray] | None = None
     picture: tuple[str, np.ndarray] | None = None
-    findings: Sequence[Finding] = ()
+    remarks: Sequence[Remark] = ()
     commands: Sequence[str] = ()
     next_commands: Sequence[str] = ()
 
@@ -110,21 +110,21 @@ def write_report(path: Path | str, report: Report) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, percent=percent, grouped=grouped)
+    environment.filters.update(number=number_text, percent=percent_text, grouped=grouped_text)
     write_atomically(Path(path), environment.get_template("page.html").render(**_context(report)).encode())
 
 
-def number(value: float, digits: int = 3) -> str:
+def number_text(value: float, digits: int = 3) -> str:
     """0.61234 -> '0.612'; nan -> a dash."""
     return "–" if np.isnan(value) else f"{value:.{digits}f}"
 
 
-def percent(value: float) -> str:
+def percent_text(value: float) -> str:
     """0.1234 -> '12.3 %'; nan -> a dash."""
     return "–" if np.isnan(value) else f"{100 * value:.1f}\u202f%"
 
 
-def grouped(value: int) -> str:
+def grouped_text(value: int) -> str:
     """1234567 -> '1 234 567' with thin spaces that do not break."""
     return f"{value:,}".replace(",", "\u202f")
 
@@ -139,7 +139,7 @@ def _context(report: Report) -> dict[str, Any]:
     }
     script = files("atrous.report").joinpath("wipe.js").read_text(encoding="utf-8")
     groups = [
-        (title, [(case, panes(case, report.labels)) for case in islice(cases, MOST_CASES)])
+        (title, [(case, case_panes(case, report.labels)) for case in islice(cases, MOST_CASES)])
         for title, cases in (("Worst", report.worst), ("Random", report.random))
     ]
     return {
@@ -153,7 +153,7 @@ def _context(report: Report) -> dict[str, Any]:
         "reliability": charts.reliability_chart(found["calibration"]),
         "kinds": [
             (kind, "rgb({}, {}, {})".format(*colour), KIND_WORDS[kind])
-            for kind, colour in zip(KINDS, KIND_COLOURS, strict=True)
+            for kind, colour in zip(ERROR_KINDS, KIND_COLOURS, strict=True)
         ],
         "groups": [(title, cases) for title, cases in groups if cases],
         "picture": report.picture and data_uri(report.picture[1], PICTURE_SIZE, exact=False, png=PICTURE_BYTES),
@@ -162,7 +162,7 @@ def _context(report: Report) -> dict[str, Any]:
     }
 
 
-def _view(run: Run, labels: LabelSet, policy: str, baseline: dict[str, Any] | None) -> dict[str, Any]:
+def _view(run: ReportedRun, labels: LabelSet, policy: str, baseline: dict[str, Any] | None) -> dict[str, Any]:
     """The numbers of one run as the template prints them."""
     own = scores(run.matrix, policy)  # type: ignore[arg-type]
     errors, extras = run.extras.get("errors"), run.extras
@@ -184,7 +184,7 @@ def _view(run: Run, labels: LabelSet, policy: str, baseline: dict[str, Any] | No
         "calibration": calibration,
     }
     if errors:
-        shown["kind_rows"] = tables.rows(labels, [errors["iou"], *(errors["share"][kind] for kind in KINDS)])
+        shown["kind_rows"] = tables.rows(labels, [errors["iou"], *(errors["share"][kind] for kind in ERROR_KINDS)])
     if bands and contours:
         columns = [contours[key] for key in ("boundary_f", "boundary_precision", "boundary_recall")]
         shown["boundary_rows"] = tables.rows(labels, [bands["boundary_iou"], *columns])

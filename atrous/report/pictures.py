@@ -17,7 +17,7 @@ CASE_BYTES = 170_000
 
 
 @dataclass(frozen=True)
-class Case:
+class ImageCase:
     """One picture: image (H, W, C), truth (H, W) class indices, and for each run its prediction (H, W) and own mIoU.
 
     scores: 0..1, or nan where nothing is labelled.
@@ -30,7 +30,7 @@ class Case:
     scores: Sequence[float]
 
 
-class Pane(NamedTuple):
+class CasePane(NamedTuple):
     """One picture of a case. kind: image, truth, prediction or errors; run: whose it is, None for image and truth;
     sharp: its pixels stay sharp when it is enlarged."""
 
@@ -40,7 +40,7 @@ class Pane(NamedTuple):
     sharp: bool
 
 
-def panes(case: Case, labels: LabelSet, size: int = CASE_SIZE, most: int = CASE_BYTES) -> list[Pane]:
+def case_panes(case: ImageCase, labels: LabelSet, size: int = CASE_SIZE, most: int = CASE_BYTES) -> list[CasePane]:
     """Image and truth, then the prediction and the kinds of its errors for each run: at most `most` bytes in all."""
     pictures: list[tuple[str, int | None, np.ndarray]] = [("image", None, to_rgb8(case.image))]
     pictures.append(("truth", None, labels.to_colours(case.truth)))
@@ -59,4 +59,6 @@ def panes(case: Case, labels: LabelSet, size: int = CASE_SIZE, most: int = CASE_
         if total <= most or size <= 32:
             break
         size = round(size * min(0.9, (most / total) ** 0.5))
-    return [Pane(kind, run, uri, small and kind != "image") for (kind, run, _), uri in zip(pictures, uris, strict=True)]
+    return [
+        CasePane(kind, run, uri, small and kind != "image") for (kind, run, _), uri in zip(pictures, uris, strict=True)
+    ]

@@ -8,7 +8,7 @@ import numpy as np
 
 from atrous.labels import LabelSet
 
-MOST_CLASSES = 30
+MOST_TABLE_CLASSES = 30
 """Classes in the confusion table; of more, those with the fewest pixels are added up as one."""
 
 
@@ -22,7 +22,7 @@ class Confusion:
 
 
 @dataclass(frozen=True)
-class Pair:
+class ConfusedPair:
     """`count` pixels of class `truth` were taken for class `prediction`, `share` (0..1) of all that class has."""
 
     truth: str
@@ -45,7 +45,7 @@ class ClassRow(NamedTuple):
     baseline: float
 
 
-class Row(NamedTuple):
+class ClassValues(NamedTuple):
     """One class and its values in the order of a table's columns; nan where undefined."""
 
     name: str
@@ -77,11 +77,11 @@ def class_rows(
     ]
 
 
-def rows(labels: LabelSet, columns: Sequence[np.ndarray]) -> list[Row]:
+def rows(labels: LabelSet, columns: Sequence[np.ndarray]) -> list[ClassValues]:
     """The classes for which a column (K,) has a number, each with its values."""
     table = np.stack(columns, axis=1)
     named = zip(labels.names, css_colours(labels), table, strict=True)
-    return [Row(name, colour, values.tolist()) for name, colour, values in named if not np.isnan(values).all()]
+    return [ClassValues(name, colour, values.tolist()) for name, colour, values in named if not np.isnan(values).all()]
 
 
 def css_colours(labels: LabelSet) -> list[str]:
@@ -89,7 +89,7 @@ def css_colours(labels: LabelSet) -> list[str]:
     return ["rgb({}, {}, {})".format(*colour) for colour in labels.colours]
 
 
-def confusion(matrix: np.ndarray, names: Sequence[str], most: int = MOST_CLASSES) -> Confusion:
+def confusion(matrix: np.ndarray, names: Sequence[str], most: int = MOST_TABLE_CLASSES) -> Confusion:
     """Counts (K, K) or (K, K + 1), rows = truth, as shares of each row's sum.
 
     The last of K + 1 columns, predictions that are no class, is shown when it holds anything. Of more than `most`
@@ -113,14 +113,18 @@ def confusion(matrix: np.ndarray, names: Sequence[str], most: int = MOST_CLASSES
     return Confusion(rows, columns, cells)
 
 
-def confused_pairs(matrix: np.ndarray, names: Sequence[str], most: int = 8) -> list[Pair]:
+def confused_pairs(matrix: np.ndarray, names: Sequence[str], most: int = 8) -> list[ConfusedPair]:
     """The pairs (truth, prediction) with the most wrong pixels, most first; pairs without any are left out."""
     wrong = _whole(matrix)
     columns, sums = [*names, "no class"], wrong.sum(1)
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
     places = (np.unravel_index(place, wrong.shape) for place in order)
-    return [Pair(names[t], columns[p], int(wrong[t, p]), wrong[t, p] / sums[t]) for t, p in places if wrong[t, p] > 0]
+    return [
+        ConfusedPair(names[t], columns[p], int(wrong[t, p]), wrong[t, p] / sums[t])
+        for t, p in places
+        if wrong[t, p] > 0
+    ]
 
 
 def _whole(matrix: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from atrous.evaluate.evaluation import Evaluation
+from atrous.evaluate.measures import COUNTS, MEASURES
 from atrous.metrics import scores
 
 
@@ -28,6 +29,7 @@ def print_evaluation(result: Evaluation, console: Console) -> None:
     lines.append(f"{summary['policy']}; {summary['interval_method']}")
     lines += [f"warning: {text}" for text in summary["warnings"]]
     lines += _extras(summary)
+    lines += [line for name in MEASURES if name in summary for line in _measure_table(name, summary[name])]
     for line in lines:
         console.print(line, markup=False, highlight=False)
 
@@ -56,6 +58,20 @@ def _extras(summary: dict[str, Any]) -> list[str]:
     if "as" in summary:
         tool = summary["as"]
         lines.append(f"{tool['tool']} would print {_cell(tool['value'], 6)}: {tool['reason']}")
+    return lines
+
+
+def _measure_table(name: str, found: dict[str, Any]) -> list[str]:
+    """A row for each class, or category, with the columns of a further measure; single numbers in the heading."""
+    columns = {key: values for key, values in found.items() if isinstance(values, dict)}
+    single = ", ".join(f"{key} {_cell(value)}" for key, value in found.items() if key not in columns)
+    rows = list(next(iter(columns.values())))
+    width = max(len(row) for row in rows) + 2
+    lines = [f"\n{name}{f' ({single})' if single else ''}"]
+    lines.append(" " * width + "".join(f"{key:>11}" for key in columns))
+    for row in rows:
+        cells = (f"{values[row]:.0f}" if key in COUNTS else _cell(values[row]) for key, values in columns.items())
+        lines.append(f"{row:<{width}}" + "".join(f"{cell:>11}" for cell in cells))
     return lines
 
 

@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from atrous.errors import AtrousError
-from atrous.evaluate.sources import Judged, Progress, check_alike, compare_results, examine, trained_on
-from atrous.report import Shown, make_report, train_command, verdict, write_report
+from atrous.evaluate.compare import check_alike, compare_results
+from atrous.evaluate.data import trained_on
+from atrous.evaluate.sources import Judged, judge
+from atrous.progress import Over
+from atrous.report import EvaluatedRun, make_report, train_command, verdict, write_report
 
 
 def report_all(
@@ -19,20 +22,20 @@ def report_all(
     ignore: Sequence[int] = (),
     cluster: str | None = None,
     block: int = 1,
-    progress: Progress | None = None,
+    progress: Over | None = None,
 ) -> Path:
     """Judge every source in full on the same images, write the page, and return where it is.
 
     data: default what the first source was trained on. out: default `report.html` in the folder of a single source,
     `NAME-report.html` beside a single bundle, `comparison.html` here for several. The other options are those of
-    `atrous.evaluate.sources.examine`.
+    `atrous.evaluate.sources.judge`.
     """
     if not sources:
         raise AtrousError("nothing to report on: give a run folder, a bundle or a folder of label maps")
     target = _checked(out or _default(sources))
     data = data or trained_on(sources[0])
     judged = [
-        examine(
+        judge(
             source,
             data,
             split,
@@ -57,7 +60,10 @@ def report_all(
     again += ["--classes", str(classes)] * (classes is not None) + [f"--ignore={value}" for value in ignore]
     again += ["--cluster", str(cluster)] * (cluster is not None) + [f"--block={block}"] * (block > 1)
     report = make_report(
-        [Shown(name, one.result, one.predict, one.source, one.card) for name, one in zip(names, judged, strict=True)],
+        [
+            EvaluatedRun(name, one.result, one.predict, one.source, one.card)
+            for name, one in zip(names, judged, strict=True)
+        ],
         first.data.splits[first.result.split],
         splits=first.data.splits,
         notes=first.data.notes,

@@ -8,7 +8,7 @@ import pytest
 from make_pairs import make_pairs
 from PIL import Image
 
-from atrous.datasets import open_dataset, open_source
+from atrous.datasets import open_dataset, read_folder
 from atrous.datasets.classes import count_values
 from atrous.errors import DataError
 from atrous.labels import LabelSet
@@ -131,7 +131,7 @@ def test_colour_and_jpeg_masks_are_told_from_index_masks(tmp_path: Path) -> None
 def test_counts_and_progress(tmp_path: Path) -> None:
     root = data_set(tmp_path, [[0, 1, 1], [0, 0, 300]])
     seen = []
-    source = open_source(root)
-    counts = count_values(source.pairs, source.read_mask, lambda done, total: seen.append((done, total)))
+    folder = read_folder(root)
+    counts = count_values(folder.pairs, folder.read_mask, lambda done, total: seen.append((done, total)))
     assert counts == [{0: 1, 1: 2}, {0: 2, 300: 1}]
     assert seen == [(1, 2), (2, 2)]

@@ -7,7 +7,7 @@ from torch import nn
 
 from atrous.inspect.inspection import widest
 from atrous.inspect.measured import OUTPUT, Measured
-from atrous.inspect.seams import axes_of, barred, settle, span
+from atrous.inspect.seams import barred, image_axes, settled_walk, span
 from atrous.inspect.walk import walk
 from atrous.models import MODELS, create_model
 
@@ -35,7 +35,7 @@ def small(name: str) -> nn.Module:
 )
 def test_theory_and_measurement_agree(name: str) -> None:
     model, length = small(name), LENGTH.get(name, 256)
-    axes = axes_of(model)
+    axes = image_axes(model)
     first = min(length, 128) if axes == 3 and name not in LENGTH else length
     shape = (1, 3, first, *(32 if axes == 2 else 16,) * (axes - 1))
     walked, measured = walk(model, shape), Measured(model, shape)
@@ -56,7 +56,7 @@ def test_theory_and_measurement_agree(name: str) -> None:
     if name in LENGTH:  # nothing was cut: this is the field itself
         (first, last), *_ = measured.place(OUTPUT, walked.output.places(), widest(walked.output, 0))
         assert 0 < first <= last < length - 1
-        settled = settle(model)
+        settled = settled_walk(model)
         assert not barred(settled.output, settled)
         assert last - first + 1 == span(settled.output, 0)[1]
 
@@ -65,7 +65,7 @@ def fields(name: str, **options: object) -> dict[str, tuple[int, int]]:
     """Smallest and largest window of every stage, and of the logits."""
     with torch.device("meta"):
         model = create_model(name, **options)
-    settled = settle(model)
+    settled = settled_walk(model)
     return {stage.name: span(stage.extra["field"], 0) for stage in settled.stages} | {"": span(settled.output, 0)}
 
 
@@ -94,4 +94,4 @@ def test_unet3d_sees_92_or_100_voxels() -> None:
 
 @pytest.mark.parametrize("fc6, pixels", [("largefov", 419), ("7x7", 419), ("4x4", 323)])
 def test_deeplab_v1_sees_419_pixels_at_fc6_and_16_more_by_its_average_pool(fc6: str, pixels: int) -> None:
-    assert fields("deeplabv1", fc6=fc6)["field"] == (pixels + 16, pixels + 16)
+    assert fields("deeplabv1", fc6=fc6)["head.field"] == (pixels + 16, pixels + 16)

@@ -105,20 +105,20 @@ def test_where_the_halo_ends_and_starts() -> None:
     assert found.tile(64, 96, 128, axis=1) == (32, 128)
     with pytest.raises(ModelError, match="multiples of 16"):
         found.tile(100, 320, 1000)
-    with pytest.raises(ModelError, match="no multiple of 32"):
+    with pytest.raises(ModelError, match="not a multiple of 32"):
         found.tile(0, 32, 100, axis=1)
 
 
 WITHOUT = {
     "bisenetv2": ("mean over all places", "context"),
-    "danet": ("softmax over all places", "position.1"),
-    "deeplabv3": ("mean over all places", "aspp.branches.4"),
-    "deeplabv3plus": ("mean over all places", "aspp.branches.4"),
-    "fpn": ("group norm", "rise.0.convs.0.1"),
-    "lraspp": ("mean over all places", ""),
+    "danet": ("softmax over all places", "head.position.1"),
+    "deeplabv3": ("mean over all places", "head.aspp.branches.4"),
+    "deeplabv3plus": ("mean over all places", "head.aspp.branches.4"),
+    "fpn": ("group norm", "head.rise.0.convs.0.1"),
+    "lraspp": ("mean over all places", "head"),
     "nnunet2d": ("instance norm", "down.0.0.1"),
     "nnunet3d": ("instance norm", "down.0.0.1"),
-    "pspnet": ("mean over all places", "pool"),
+    "pspnet": ("mean over all places", "head.pool"),
     "reseg": ("recurrent layer", "sweeps.0.vertical"),
     "segformer": ("softmax over all places", "encoder.net.stages.0.blocks.0.attention"),
 }

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from atrous.errors import DataError
-from atrous.io import decode_image, open_source, sources
+from atrous.io import decode_image, open_picture, pictures
 
 RNG = np.random.default_rng(0)
 
@@ -119,10 +119,10 @@ def test_where_zero_is_white_numbers_turn(
     data = tiff(pixels, white=True, **layout)
     np.testing.assert_array_equal(decode_image(data), turned)
     (tmp_path / "a.tif").write_bytes(data)
-    monkeypatch.setattr(sources, "HELD_PIXELS", 0)
-    source = open_source(tmp_path / "a.tif")
-    assert not source.held
-    np.testing.assert_array_equal(source.rows(3, 11), turned[3:11])
+    monkeypatch.setattr(pictures, "HELD_PIXELS", 0)
+    picture = open_picture(tmp_path / "a.tif")
+    assert not picture.held
+    np.testing.assert_array_equal(picture.rows(3, 11), turned[3:11])
 
 
 @pytest.mark.parametrize("layout", [{}, {"squeeze": True}, {"tile": 16}], ids=str)

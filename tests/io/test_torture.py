@@ -1,7 +1,7 @@
 """Mutated files and bombs end in a picture or a DataError: no crash, no hang, no other exception, no memory.
 
-They are read in processes of their own (tests/helpers/torture.py). The last full result is docs/torture.json:
-`ATROUS_TORTURE=docs/torture.json pytest -m torture tests/io/test_torture.py` writes it.
+They are read in processes of their own (tests/helpers/torture.py). The last full result is docs/records/torture.json:
+`ATROUS_TORTURE=docs/records/torture.json pytest -m torture tests/io/test_torture.py` writes it.
 """
 
 import json
@@ -121,7 +121,7 @@ def keep(key: str, found: Any, count: int) -> None:
 
 
 def test_the_last_full_result_is_kept_and_clean() -> None:
-    last = json.loads((DOCS / "torture.json").read_text())
+    last = json.loads((DOCS / "records" / "torture.json").read_text())
     mutants, page = last["mutants"], (DOCS / "check.md").read_text()
     assert mutants["mutants"] >= 20_000
     assert (mutants["crashes"], mutants["hangs"], mutants["wrong_errors"]) == (0, 0, 0)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from atrous.errors import DataError
-from atrous.io import ArraySource, LabelWriter, open_source, read_image, read_mask, sources, strips, target_of
+from atrous.io import ArrayPicture, LabelWriter, open_picture, pictures, read_image, read_mask, strips, target_of
 from atrous.io.tiff import decode_rows, read_tags
 from atrous.labels import LabelSet
 
@@ -39,30 +39,30 @@ def test_rows_of_a_tiff_are_those_of_the_whole(
     pixels = RNG.integers(0, np.iinfo(dtype).max, (53, 45, 3), dtype)
     stored = pixels.transpose(2, 0, 1) if form.get("planarconfig") else pixels
     tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", **form)
-    monkeypatch.setattr(sources, "HELD_PIXELS", 100)
-    source = open_source(tmp_path / "a.tif")
-    assert not isinstance(source, ArraySource)
-    assert source.shape == (53, 45, 3)
+    monkeypatch.setattr(pictures, "HELD_PIXELS", 100)
+    picture = open_picture(tmp_path / "a.tif")
+    assert not isinstance(picture, ArrayPicture)
+    assert picture.shape == (53, 45, 3)
     for first, end in ((0, 53), (0, 1), (10, 30), (6, 7), (52, 53), (20, 20)):
-        np.testing.assert_array_equal(source.rows(first, end), pixels[first:end])
+        np.testing.assert_array_equal(picture.rows(first, end), pixels[first:end])
 
 
 def test_a_large_tiff_of_the_other_byte_order_is_one_sentence(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 5, 3), np.uint8), bigtiff=True, byteorder=">", photometric="rgb")
     with pytest.raises(DataError, match=r"a\.tif: a BigTIFF of Motorola's byte order"):
-        open_source(tmp_path / "a.tif")
+        open_picture(tmp_path / "a.tif")
 
 
 def test_grey_tiff_and_arrays_by_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "HELD_PIXELS", 100)
+    monkeypatch.setattr(pictures, "HELD_PIXELS", 100)
     pixels = RNG.integers(0, 255, (40, 31), np.uint8)
     tifffile.imwrite(tmp_path / "grey.tif", pixels, compression="zlib", rowsperstrip=8)
     np.save(tmp_path / "a.npy", pixels.astype(np.float64))
     np.save(tmp_path / "b.npy", np.asfortranarray(pixels))
     for name in ("grey.tif", "a.npy", "b.npy"):
-        source = open_source(tmp_path / name)
-        assert source.shape == (40, 31, 1)
-        np.testing.assert_array_equal(source.rows(11, 29), read_image(tmp_path / name)[11:29])
+        picture = open_picture(tmp_path / name)
+        assert picture.shape == (40, 31, 1)
+        np.testing.assert_array_equal(picture.rows(11, 29), read_image(tmp_path / name)[11:29])
 
 
 def test_no_row_is_read_twice_and_strips_overlap(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_no_row_is_read_twice_and_strips_overlap(tmp_path: Path) -> None:
 
 
 def test_a_tiff_that_is_cut_short_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "HELD_PIXELS", 100)
+    monkeypatch.setattr(pictures, "HELD_PIXELS", 100)
     for name, form in (("raw.tif", {}), ("packed.tif", {"compression": "zlib", "rowsperstrip": 8})):
         pixels = RNG.integers(0, 255, (64, 64, 3), np.uint8)
         tifffile.imwrite(tmp_path / name, pixels, photometric="rgb", **form)
@@ -95,14 +95,14 @@ def test_a_tiff_that_is_cut_short_is_one_sentence(tmp_path: Path, monkeypatch: p
         with pytest.raises(ValueError, match="truncated"):
             decode_rows(lambda offset, count, half=half: half[offset : offset + count], tags, 40, 64)
         with pytest.raises(DataError, match=name):
-            open_source(tmp_path / name).rows(40, 64)
+            open_picture(tmp_path / name).rows(40, 64)
 
 
 @pytest.mark.parametrize("values", [(0, 7, 9), (0, 7, 900)])
 def test_a_png_by_rows_is_a_mask_as_any(values: tuple[int, ...], tmp_path: Path) -> None:
     labels = LabelSet(("a", "b", "c"), colours=NAMES.colours, values=values, ignore=())
     indices = RNG.integers(0, 3, (70, 33)).astype(np.uint8)
-    with LabelWriter(tmp_path / "m.png", ArraySource(np.zeros((70, 33, 3), np.uint8)), labels) as target:
+    with LabelWriter(tmp_path / "m.png", ArrayPicture(np.zeros((70, 33, 3), np.uint8)), labels) as target:
         for first, end in ((0, 11), (11, 12), (12, 70)):
             target.write(indices[first:end])
     np.testing.assert_array_equal(read_mask(tmp_path / "m.png"), np.array(values)[indices])
@@ -115,7 +115,7 @@ def test_a_label_map_that_fails_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "m.png").write_bytes(b"old")
 
     def write() -> None:
-        with LabelWriter(tmp_path / "m.png", ArraySource(np.zeros((4, 5, 3), np.uint8)), NAMES) as target:
+        with LabelWriter(tmp_path / "m.png", ArrayPicture(np.zeros((4, 5, 3), np.uint8)), NAMES) as target:
             target.write(np.zeros((2, 5), np.uint8))
             raise DataError("broken")
 
@@ -135,13 +135,13 @@ def test_a_geotiff_keeps_its_place(tmp_path: Path) -> None:
         transform=place, photometric="RGB", alpha="YES",
     ) as data:  # fmt: skip
         data.write(np.concatenate([pixels, pixels[..., :1]], 2).transpose(2, 0, 1))
-    source = open_source(tmp_path / "map.tif")
-    assert source.shape == (300, 70, 3)
-    np.testing.assert_array_equal(source.rows(100, 290), pixels[100:290])
+    picture = open_picture(tmp_path / "map.tif")
+    assert picture.shape == (300, 70, 3)
+    np.testing.assert_array_equal(picture.rows(100, 290), pixels[100:290])
     target = target_of(tmp_path / "map.tif", tmp_path / "out")
     assert target.name == "map.tif"
     indices = RNG.integers(0, 3, (300, 70)).astype(np.uint8)
-    with LabelWriter(target, source, NAMES) as writer:
+    with LabelWriter(target, picture, NAMES) as writer:
         for first in range(0, 300, 77):
             writer.write(indices[first : first + 77])
     with rasterio.open(target) as data:
@@ -158,10 +158,10 @@ def test_zarr_in_and_out(tmp_path: Path) -> None:
     pixels = RNG.integers(0, 255, (90, 40, 3), np.uint8)
     array = zarr.create_array(str(tmp_path / "a.zarr"), shape=pixels.shape, dtype="uint8", chunks=(32, 32, 3))
     array[:] = pixels
-    source = open_source(tmp_path / "a.zarr")
-    np.testing.assert_array_equal(source.rows(30, 70), pixels[30:70])
+    picture = open_picture(tmp_path / "a.zarr")
+    np.testing.assert_array_equal(picture.rows(30, 70), pixels[30:70])
     indices = RNG.integers(0, 3, (90, 40)).astype(np.uint8)
-    with LabelWriter(target_of(tmp_path / "a.zarr", tmp_path / "out"), source, NAMES) as target:
+    with LabelWriter(target_of(tmp_path / "a.zarr", tmp_path / "out"), picture, NAMES) as target:
         target.write(indices[:50])
         target.write(indices[50:])
     found = zarr.open(str(tmp_path / "out" / "a.zarr"), mode="r")

@@ -8,8 +8,8 @@ import torch
 from atrous.bundle import Card, save_tensors
 from atrous.evaluate.evaluation import Evaluation, evaluate
 from atrous.labels import LabelSet
-from atrous.report import Shown, make_report, report_run, train_command
-from atrous.report.run import choose_cases, facts
+from atrous.report import EvaluatedRun, make_report, report_run, train_command
+from atrous.report.build import choose_cases, facts
 from atrous.sample import Sample
 
 LABELS = LabelSet(("ground", "disc"))
@@ -77,7 +77,7 @@ def test_cases_are_predicted_one_after_the_other_when_the_page_is_written() -> N
         asked.append(str(sample.path))
         return predict(sample.image)
 
-    report = make_report([Shown(name, made(), answer, Path(name)) for name in "ab"], samples())
+    report = make_report([EvaluatedRun(name, made(), answer, Path(name)) for name in "ab"], samples())
     assert asked == []
     first = next(iter(report.worst))
     assert asked == ["p4.png", "p4.png"]
@@ -89,11 +89,13 @@ def test_cases_are_predicted_one_after_the_other_when_the_page_is_written() -> N
 def test_what_a_prediction_took_is_said_with_what_it_ran_on(tmp_path: Path) -> None:
     bundle(tmp_path)
     result = replace(made(), predict_seconds=[0.9, 0.1, 0.12, 0.1, 0.1], sizes=[(20, 20)] * 4 + [(30, 40)])
-    told = facts(Shown("r", result, lambda sample: sample.image, tmp_path, CARD))
+    told = facts(EvaluatedRun("r", result, lambda sample: sample.image, tmp_path, CARD))
     assert told["time per image"].startswith("100 ms, median of 5 images of 20 x 20 to 30 x 40 pixels, on ")
     assert "thread" in told["time per image"] or torch.cuda.is_available()
-    assert "time per image" not in facts(Shown("r", counts((1, 1, 1, 1)), lambda sample: sample.image, tmp_path, CARD))
-    maps = facts(Shown("maps", result, lambda sample: sample.image, tmp_path))
+    assert "time per image" not in facts(
+        EvaluatedRun("r", counts((1, 1, 1, 1)), lambda sample: sample.image, tmp_path, CARD)
+    )
+    maps = facts(EvaluatedRun("maps", result, lambda sample: sample.image, tmp_path))
     assert "time per image" not in maps, "reading a file is no prediction"
     assert "parameters" not in maps
 

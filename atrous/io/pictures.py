@@ -1,6 +1,6 @@
 """Pictures by rows: of any size, without reading the whole.
 
-A source says its shape and gives rows. Arrays (.npy), TIFF and BigTIFF are read by what the package needs anyway:
+A picture says its shape and gives rows. Arrays (.npy), TIFF and BigTIFF are read by what the package needs anyway:
 compressed strips are undone by Pillow's libtiff, which knows more of them than a pure Python reader would. GeoTIFF goes
 through rasterio (the [geo] extra), which keeps where the pixels lie; Zarr through zarr ([zarr]).
 """
@@ -31,7 +31,7 @@ HELD_PIXELS = 16_000_000
 """Pictures of up to this many pixels are read whole, larger ones by rows where their kind allows it."""
 
 
-class Source(Protocol):
+class Picture(Protocol):
     """A picture (H, W, C) that gives its rows. name: for messages. held: whether all of it is in memory already."""
 
     name: str
@@ -42,7 +42,7 @@ class Source(Protocol):
         """Rows first..end - 1 as (rows, W, C) uint8, uint16 or float32; DataError where the file is damaged."""
 
 
-class ArraySource:
+class ArrayPicture:
     """An array (H, W, C), which may be a memory map."""
 
     def __init__(self, array: np.ndarray, name: str = "image", held: bool = True) -> None:
@@ -51,11 +51,11 @@ class ArraySource:
         self.shape: tuple[int, int, int] = (array.shape[0], array.shape[1], array.shape[2])
 
     def rows(self, first: int, end: int) -> np.ndarray:
-        """See `Source`."""
+        """See `Picture`."""
         return as_numbers(self.array[first:end])
 
 
-class RawSource:
+class RawPicture:
     """Pixels that lie in a file as in an array, read by rows: a memory map's pages would count as this process's."""
 
     held = False
@@ -65,7 +65,7 @@ class RawSource:
         self._path, self._dtype, self._row, self._place = path, dtype, (*shape[1:], 1)[:2], place
 
     def rows(self, first: int, end: int) -> np.ndarray:
-        """See `Source`."""
+        """See `Picture`."""
         count = int(np.prod(self._row))
         with damage_as_data_error(self.name):
             start = self._place + first * count * self._dtype.itemsize
@@ -75,7 +75,7 @@ class RawSource:
             return as_numbers(pixels.reshape(end - first, *self._row)[..., : self.shape[2]])
 
 
-class TiffSource:
+class TiffPicture:
     """A TIFF or BigTIFF whose strips or tiles are read when they are needed."""
 
     held = False
@@ -85,7 +85,7 @@ class TiffSource:
         self.shape = (tags.height, tags.width, tags.channels)
 
     def rows(self, first: int, end: int) -> np.ndarray:
-        """See `Source`."""
+        """See `Picture`."""
         with damage_as_data_error(self.name), self._path.open("rb") as file:
 
             def read(offset: int, count: int) -> bytes:
@@ -95,7 +95,7 @@ class TiffSource:
             return as_numbers(decode_rows(read, self.tags, first, end)[..., : self.shape[2]])
 
 
-class GeoSource:
+class GeoPicture:
     """A raster that rasterio reads. profile: what a writer needs to say that other pixels lie at the same place."""
 
     held = False
@@ -111,7 +111,7 @@ class GeoSource:
         self.profile = {"crs": self._data.crs, "transform": self._data.transform}
 
     def rows(self, first: int, end: int) -> np.ndarray:
-        """See `Source`."""
+        """See `Picture`."""
         if first >= end:
             return np.empty((0, *self.shape[1:]), self._data.dtypes[0])
         with damage_as_data_error(self.name):
@@ -119,7 +119,7 @@ class GeoSource:
             return np.ascontiguousarray(as_numbers(pixels.transpose(1, 2, 0)))
 
 
-class ZarrSource:
+class ZarrPicture:
     """A Zarr array (H, W) or (H, W, C), or the array `0` of a group."""
 
     held = False
@@ -138,19 +138,19 @@ class ZarrSource:
         self.shape = (array.shape[0], array.shape[1], array.shape[2] if array.ndim == 3 else 1)
 
     def rows(self, first: int, end: int) -> np.ndarray:
-        """See `Source`."""
+        """See `Picture`."""
         with damage_as_data_error(self.name):
             return as_numbers(np.asarray(self._array[first:end]))
 
 
-def open_source(path: Path | str) -> Source:
+def open_picture(path: Path | str) -> Picture:
     """A picture by rows; held in memory where it is small, or its kind can only be read whole.
 
     DataError as `read_image`. A GeoTIFF is read as any TIFF where rasterio is missing, see `is_mapped`.
     """
     path = Path(path)
     if is_zarr(path):
-        return ZarrSource(path)
+        return ZarrPicture(path)
     with damage_as_data_error(path), open_file(path) as stream:
         header = read_header(stream, path, max_pixels=None)
         stream.seek(0)
@@ -162,14 +162,14 @@ def open_source(path: Path | str) -> Source:
     large = header.height * header.width > HELD_PIXELS
     by_rows = tags is not None and tags.by_rows and tags.orientation == 1
     if tags and there("rasterio") and (tags.mapped or (header.height * header.width > MAX_PIXELS and not by_rows)):
-        return GeoSource(path)
+        return GeoPicture(path)
     if large and header.kind == "npy" and not fortran:
-        return RawSource(path, dtype, shape, place, header.channels)
+        return RawPicture(path, dtype, shape, place, header.channels)
     if not large or not by_rows or tags is None:
-        return ArraySource(read_image(path), str(path))
+        return ArrayPicture(read_image(path), str(path))
     if (place := raw_place(tags)) is not None:  # type: ignore[assignment]
-        return RawSource(path, tags.dtype, (tags.height, tags.width, tags.samples), place, tags.channels)
-    return TiffSource(path, tags)
+        return RawPicture(path, tags.dtype, (tags.height, tags.width, tags.samples), place, tags.channels)
+    return TiffPicture(path, tags)
 
 
 def is_mapped(path: Path) -> bool:
@@ -181,21 +181,21 @@ def is_mapped(path: Path) -> bool:
         return False
 
 
-def strips(source: Source, spans: Sequence[tuple[int, int]]) -> Iterator[np.ndarray]:
+def strips(picture: Picture, spans: Sequence[tuple[int, int]]) -> Iterator[np.ndarray]:
     """The rows of each span (first, end), in order; neighbours may overlap.
 
     No row is read twice, and while one strip is in use a thread reads what the next one needs besides.
     """
-    if isinstance(source, ArraySource) and source.held:
-        yield from (source.rows(*span) for span in spans)
+    if isinstance(picture, ArrayPicture) and picture.held:
+        yield from (picture.rows(*span) for span in spans)
         return
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(source.rows, *spans[0])
+        coming = pool.submit(picture.rows, *spans[0])
         held, begin = np.empty((0, 0, 0)), 0
         for place, (first, end) in enumerate(spans):
             new = coming.result()
             if place + 1 < len(spans):
-                coming = pool.submit(source.rows, max(end, spans[place + 1][0]), spans[place + 1][1])
+                coming = pool.submit(picture.rows, max(end, spans[place + 1][0]), spans[place + 1][1])
             kept = held[first - begin :] if place else held
             held, begin = (np.concatenate([kept, new]) if len(kept) else new), first
             yield held

@@ -1,12 +1,12 @@
 """What a layout makes of a folder: pairs of images and labels by split, and how their values are read.
 
-A layout is one file of this package with two functions, `recognise(root)` and `read(root)`; `datasets.source` has the
+A layout is one file of this package with two functions, `recognise(root)` and `read(root)`; `datasets.layouts` has the
 list of them.
 """
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,11 +43,11 @@ class Layout(NamedTuple):
     """One form of a data set on disk.
 
     recognise: a folder -> one sentence on why it has this form, or None; looks at few files. read: a folder of this
-    form -> a Source; DataError where it cannot be understood. lacks: what a folder of this form has to hold.
+    form -> a Folder; DataError where it cannot be understood. lacks: what a folder of this form has to hold.
     """
 
     recognise: Callable[[Path], str | None]
-    read: Callable[[Path], "Source"]
+    read: Callable[[Path], "Folder"]
     lacks: str
 
 
@@ -79,7 +79,7 @@ FILES = Readers(image_file, mask_file, size_of_file)
 
 
 @dataclass(frozen=True)
-class Source:
+class Folder:
     """A folder that was understood; nothing in it has been judged yet.
 
     layout: name of the layout; why: one sentence on how it was recognised.
@@ -108,6 +108,23 @@ class Source:
     def pairs(self) -> list[Pair]:
         """The pairs of all splits."""
         return [pair for pairs in self.splits.values() for pair in pairs]
+
+    def add_named(
+        self, split: str, names: Iterable[str], images: Mapping[str, Path], masks: Mapping[str, Path], file: Path
+    ) -> None:
+        """Add a split: the pair of each name; a name with one half alone is a lone file, without both a fault of the
+        `file` that has it."""
+        pairs = self.splits.setdefault(split, [])
+        for name in dict.fromkeys(names):
+            image, mask = images.get(name), masks.get(name)
+            if image and mask:
+                pairs.append(Pair(image, mask))
+            elif image:
+                self.lone_images.append(image)
+            elif mask:
+                self.lone_masks.append(mask)
+            else:
+                self.faults.append((file, f"names {name!r}, of which there is neither image nor mask; strike it out"))
 
     def read_mask(self, pair: Pair) -> np.ndarray:
         """(H, W) uint8 or uint16: the values that `labels.values` and `labels.ignore` name, as they are found.

@@ -16,9 +16,10 @@ from safetensors import safe_open
 from atrous.bundle import Card
 from atrous.datasets import Pairs
 from atrous.evaluate.evaluation import Evaluation
-from atrous.report.findings import data_findings
-from atrous.report.page import MOST_CASES, Report, Run, write_report
-from atrous.report.pictures import Case
+from atrous.predict.loading import bundle_in
+from atrous.report.page import MOST_CASES, Report, ReportedRun, write_report
+from atrous.report.pictures import ImageCase
+from atrous.report.remarks import data_remarks
 from atrous.sample import Sample
 from atrous.train.loggers import read_log
 from atrous.train.recipe import Recipe
@@ -33,7 +34,7 @@ SET = (
 
 
 @dataclass(frozen=True)
-class Shown:
+class EvaluatedRun:
     """One run of a page: its name there, its evaluation, what predicts again, and the run folder or bundle it is.
 
     card: None for a folder of label maps.
@@ -48,7 +49,7 @@ class Shown:
     @property
     def bundle(self) -> Path:
         """The file of its weights, which need not be there."""
-        return self.source / "model.safetensors" if self.source.suffix != ".safetensors" else self.source
+        return bundle_in(self.source)
 
 
 def report_run(
@@ -68,11 +69,11 @@ def report_run(
     """Write `folder/report.html` for a run that has just finished.
 
     result: the evaluation of `samples`, in their order. predict: image (H, W, C) -> class indices (H, W), asked again
-    for the cases that are shown. splits: of the data set, for findings. baseline: name and confusion matrix over the
+    for the cases that are shown. splits: of the data set, for remarks. baseline: name and confusion matrix over the
     same pixels. picture: caption and (H, W, 3) uint8. command, following: what repeats the run and what to do next;
     told from the card by default.
     """
-    run = Shown(str(folder), result, lambda sample: predict(sample.image), folder, card)
+    run = EvaluatedRun(str(folder), result, lambda sample: predict(sample.image), folder, card)
     where = shlex.quote(str(folder))
     report = make_report(
         [run],
@@ -93,7 +94,7 @@ def report_run(
 
 
 def make_report(
-    runs: Sequence[Shown],
+    runs: Sequence[EvaluatedRun],
     samples: Sequence[Sample],
     *,
     splits: Mapping[str, Pairs] | None = None,
@@ -108,18 +109,18 @@ def make_report(
 ) -> Report:
     """What a page says of runs that were judged on the same `samples`; cases are predicted when the page is written.
 
-    splits, notes: of the data set, see `data_findings`. verdicts: sentences that compare the runs.
+    splits, notes: of the data set, see `data_remarks`. verdicts: sentences that compare the runs.
     """
     first = runs[0].result
     spreads = [run.result.intervals() for run in runs]
     worst, random = choose_cases([run.result for run in runs])
     own = np.stack([run.result.image_scores() for run in runs], axis=1)
 
-    def cases(chosen: Sequence[int]) -> Iterator[Case]:
+    def cases(chosen: Sequence[int]) -> Iterator[ImageCase]:
         for k in progress(chosen, len(chosen)) if progress else chosen:
             sample = samples[k]
             assert sample.mask is not None, "an evaluated sample has a mask"
-            yield Case(
+            yield ImageCase(
                 first.names[k], sample.image, sample.mask, [run.predict(sample) for run in runs], own[k].tolist()
             )
 
@@ -129,7 +130,7 @@ def make_report(
         split=first.split,
         images=len(first.names),
         runs=[
-            Run(
+            ReportedRun(
                 run.name,
                 run.result.confusion,
                 interval=interval,
@@ -147,7 +148,7 @@ def make_report(
         random=cases(random),
         baseline=baseline,
         picture=picture,
-        findings=data_findings(first, splits, notes),
+        remarks=data_remarks(first, splits, notes),
         commands=commands,
         next_commands=following,
     )
@@ -190,7 +191,7 @@ def train_command(card: Card, folder: Path) -> str:
     return shlex.join(words + flags.get(weights, ["--encoder-weights", weights]))
 
 
-def facts(run: Shown) -> dict[str, str]:
+def facts(run: EvaluatedRun) -> dict[str, str]:
     """Size, speed and making of a run by name; what is not known is left out."""
     if run.card is None:
         return {"folder": str(run.source), "model": "not known, label maps only"}
@@ -234,7 +235,7 @@ def _speed(result: Evaluation) -> str | None:
     return f"{took:.{0 if took >= 100 else 1}f} ms, median of {count} images of {pixels} pixels, on {device}"
 
 
-def _title(runs: Sequence[Shown]) -> str:
+def _title(runs: Sequence[EvaluatedRun]) -> str:
     card = runs[0].card
     if len(runs) > 1:
         return f"{len(runs)} runs compared"

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from atrous.datasets.tree import SPLITS, Pair, Source, folders_in, some_picture
+from atrous.datasets.folder import SPLITS, Folder, Pair, folders_in, some_picture
 from atrous.errors import DataError
 from atrous.io.paths import pictures_below
 
@@ -35,6 +35,13 @@ class Matching:
     lone_masks: list[Path] = field(default_factory=list)
     doubles: list[tuple[Path, Path]] = field(default_factory=list)
 
+    def add_to(self, folder: Folder, split: str) -> None:
+        """Make this a split of a folder."""
+        folder.splits[split] = self.pairs
+        folder.lone_images.extend(self.lone_images)
+        folder.lone_masks.extend(self.lone_masks)
+        folder.doubles.extend(self.doubles)
+
 
 def recognise(root: Path) -> str | None:
     """A folder of images beside one of masks: here, or in each split's folder."""
@@ -46,23 +53,20 @@ def recognise(root: Path) -> str | None:
     return None
 
 
-def read(root: Path) -> Source:
+def read(root: Path) -> Folder:
     """The pairs below `root` by split: `train`, `val`, `test`, or `all` where there are no splits; sorted by file name.
 
     Raises DataError for splits that are incomplete or claimed twice, and for a folder without any image or mask.
     """
-    source = Source("pairs", recognise(root) or "", root, {})
+    folder = Folder("pairs", recognise(root) or "", root, {})
     for split, (images, masks) in find_folders(root).items():
         matching = match(images, masks)
         if not matching.pairs and not matching.lone_images:
             raise DataError(f"{images}: no images in this folder; expected {EXPECTED}")
         if not matching.pairs and not matching.lone_masks:
             raise DataError(f"{masks}: no masks in this folder; expected {EXPECTED}")
-        source.splits[split] = matching.pairs
-        source.lone_images.extend(matching.lone_images)
-        source.lone_masks.extend(matching.lone_masks)
-        source.doubles.extend(matching.doubles)
-    return source
+        matching.add_to(folder, split)
+    return folder
 
 
 def find_folders(root: Path) -> dict[str, tuple[Path, Path]]:
@@ -99,7 +103,7 @@ def some_image(root: Path) -> Path | None:
     return next((image for images, _ in _halves(root) if (image := some_picture(images))), None)
 
 
-def whole(root: Path) -> Path | None:
+def folder_above(root: Path) -> Path | None:
     """The folder above, where `root` is one half of its data set."""
     return root.parent if root.name.lower() in IMAGE_FOLDERS + MASK_FOLDERS and _both(root.parent) else None
 

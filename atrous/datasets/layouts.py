@@ -17,16 +17,16 @@ from atrous.datasets import (
     geotiff,
     label_studio,
     labelme,
-    layout,
     nnunet,
+    plain_pairs,
     roboflow,
     voc,
 )
-from atrous.datasets.tree import Layout, Pair, Source
+from atrous.datasets.folder import Folder, Layout, Pair
 from atrous.errors import DataError
 from atrous.io import no_such_path
 
-__all__ = ["LAYOUTS", "Layout", "Pair", "Source", "find_pairs", "open_source"]
+__all__ = ["LAYOUTS", "Folder", "Layout", "Pair", "find_pairs", "read_folder"]
 
 LAYOUTS: dict[str, Layout] = {
     "cityscapes": Layout(cityscapes.recognise, cityscapes.read, cityscapes.LACKS),
@@ -42,44 +42,44 @@ LAYOUTS: dict[str, Layout] = {
     "label_studio": Layout(label_studio.recognise, label_studio.read, label_studio.LACKS),
     "labelme": Layout(labelme.recognise, labelme.read, labelme.LACKS),
     "geotiff": Layout(geotiff.recognise, geotiff.read, geotiff.LACKS),
-    "pairs": Layout(layout.recognise, layout.read, layout.EXPECTED),
+    "pairs": Layout(plain_pairs.recognise, plain_pairs.read, plain_pairs.EXPECTED),
 }
 ORDER = ("train", "val", "test")
 
 
-def open_source(root: Path | str) -> Source:
+def read_folder(root: Path | str) -> Folder:
     """The folder as the first layout that recognises it reads it.
 
     Raises DataError for a path that is no folder, one that no layout fits (with what each would need), and what the
-    layout cannot understand. Missing partners, wrong values and the like are left to be reported: see `Source`.
+    layout cannot understand. Missing partners, wrong values and the like are left to be reported: see `Folder`.
     """
     root = Path(root)
     if not root.exists():
         raise no_such_path(root)
     if not root.is_dir():
-        raise DataError(f"{root}: a file where a folder is expected; give the folder that holds {layout.EXPECTED}")
+        raise DataError(f"{root}: a file where a folder is expected; give the folder that holds {plain_pairs.EXPECTED}")
     for form in LAYOUTS.values():
         if form.recognise(root):
-            source = form.read(root)
-            order = (*ORDER, *(split for split in source.splits if split not in ORDER))
-            return replace(source, splits={split: source.splits[split] for split in order if split in source.splits})
+            folder = form.read(root)
+            order = (*ORDER, *(split for split in folder.splits if split not in ORDER))
+            return replace(folder, splits={split: folder.splits[split] for split in order if split in folder.splits})
     raise _no_layout(root)
 
 
 def find_pairs(root: Path | str) -> dict[str, list[Pair]]:
-    """The pairs of a folder by split, once nothing is missing in it: DataError as from `open_source`, and for an image
+    """The pairs of a folder by split, once nothing is missing in it: DataError as from `read_folder`, and for an image
     without mask, a mask without image, two files for one place."""
-    source = open_source(root)
-    source.refuse_incomplete()
-    return source.splits
+    folder = read_folder(root)
+    folder.refuse_incomplete()
+    return folder.splits
 
 
 def _no_layout(root: Path) -> DataError:
     names = sorted(child.name for child in root.iterdir() if not child.name.startswith("."))
     if not names:
-        return DataError(f"{root}: an empty folder; expected {layout.EXPECTED}")
-    if parent := layout.whole(root):
+        return DataError(f"{root}: an empty folder; expected {plain_pairs.EXPECTED}")
+    if parent := plain_pairs.folder_above(root):
         return DataError(f"{root}: one half of a data set; give the folder that holds both, {parent}")
     shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
     others = "".join(f"; {name}: {form.lacks}" for name, form in LAYOUTS.items() if name != "pairs")
-    return DataError(f"{root}: no images and masks here (it holds {shown}); expected {layout.EXPECTED}{others}")
+    return DataError(f"{root}: no images and masks here (it holds {shown}); expected {plain_pairs.EXPECTED}{others}")

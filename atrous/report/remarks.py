@@ -11,9 +11,9 @@ import numpy as np
 from atrous.datasets import Pairs
 from atrous.evaluate.evaluation import Evaluation
 
-FEW_IMAGES = 10
+SHOWN_BY_FEW = 10
 """A class that fewer images show has an interval that says little."""
-RARE = 0.01
+RARE_SHARE = 0.01
 """Share of the pixels below which a class is called rare."""
 SHIFT = 3.0
 """Factor between a class's shares in two splits from which on it is worth a word."""
@@ -21,16 +21,16 @@ MOST_MASKS = 1000
 """Masks of a split that are read; of more, so many that are evenly spaced."""
 
 
-class Finding(NamedTuple):
+class Remark(NamedTuple):
     """One sentence. severity: warning (weakens a number of the page) or note."""
 
     severity: str
     text: str
 
 
-def data_findings(
+def data_remarks(
     result: Evaluation, splits: Mapping[str, Pairs] | None = None, notes: Sequence[str] = ()
-) -> list[Finding]:
+) -> list[Remark]:
     """What there is to say about the data of an evaluation, warnings first.
 
     splits: all of the data set's; their masks are read, but for the split that was evaluated. notes: what opening the
@@ -38,21 +38,25 @@ def data_findings(
     """
     names, true = result.labels.names, result.counts[:, 0]
     pixels, shown = true.sum(0), (true > 0).sum(0)
-    images, found = len(true), [Finding("note", _counts(result, splits or {}))]
-    found += [Finding("note", note) for note in notes]
+    images, found = len(true), [Remark("note", _counts(result, splits or {}))]
+    found += [Remark("note", note) for note in notes]
     if absent := [name for name, count in zip(names, pixels, strict=True) if not count]:
-        found.append(Finding("warning", f"Without a true pixel in {result.split}: {_list(absent)}"))
-    few = [f"{name} ({count})" for name, count in zip(names, shown.tolist(), strict=True) if 0 < count < FEW_IMAGES]
-    if few and images > FEW_IMAGES:
-        text = f"Shown by fewer than {FEW_IMAGES} of {images} images, so that the interval says little: {_list(few)}"
-        found.append(Finding("warning", text))
+        found.append(Remark("warning", f"Without a true pixel in {result.split}: {_list(absent)}"))
+    few = [f"{name} ({count})" for name, count in zip(names, shown.tolist(), strict=True) if 0 < count < SHOWN_BY_FEW]
+    if few and images > SHOWN_BY_FEW:
+        text = f"Shown by fewer than {SHOWN_BY_FEW} of {images} images, so that the interval says little: {_list(few)}"
+        found.append(Remark("warning", text))
     total = max(int(pixels.sum()), 1)
     if rare := [
-        f"{n} ({_percent(c / total)})" for n, c in zip(names, pixels.tolist(), strict=True) if 0 < c < RARE * total
+        f"{n} ({_percent(c / total)})"
+        for n, c in zip(names, pixels.tolist(), strict=True)
+        if 0 < c < RARE_SHARE * total
     ]:
-        found.append(Finding("note", f"Below {RARE * 100:g}\u202f% of the pixels of {result.split}: {_list(rare)}"))
+        found.append(
+            Remark("note", f"Below {RARE_SHARE * 100:g}\u202f% of the pixels of {result.split}: {_list(rare)}")
+        )
     if empty := int((true.sum(1) == 0).sum()):
-        found.append(Finding("note", f"{empty} of {images} images have no labelled pixel and count nowhere"))
+        found.append(Remark("note", f"{empty} of {images} images have no labelled pixel and count nowhere"))
     for split, pairs in (splits or {}).items():
         if split != result.split and len(pairs):
             found += _beside(split, pairs, result.split, names, pixels)
@@ -64,7 +68,7 @@ def _counts(result: Evaluation, splits: Mapping[str, Pairs]) -> str:
     return "Images: " + ", ".join(f"{count:,} in {split}".replace(",", "\u202f") for split, count in counts.items())
 
 
-def _beside(split: str, pairs: Pairs, judged: str, names: Sequence[str], pixels: np.ndarray) -> list[Finding]:
+def _beside(split: str, pairs: Pairs, judged: str, names: Sequence[str], pixels: np.ndarray) -> list[Remark]:
     """What another split lacks, or has in another proportion than the one that was judged."""
     step = -(-len(pairs) // MOST_MASKS)
     other = pairs.choose(range(0, len(pairs), step)).frequencies()
@@ -74,7 +78,7 @@ def _beside(split: str, pairs: Pairs, judged: str, names: Sequence[str], pixels:
         severity = "warning" if split == "train" and step == 1 else "note"
         tail = ", so that it was never learnt" if len(absent) == 1 else ", so that they were never learnt"
         found.append(
-            Finding(severity, f"Without a true pixel in {where}{tail * (severity == 'warning')}: {_list(absent)}")
+            Remark(severity, f"Without a true pixel in {where}{tail * (severity == 'warning')}: {_list(absent)}")
         )
     shares, here = other / max(other.sum(), 1), pixels / max(pixels.sum(), 1)
     moved = [
@@ -83,7 +87,7 @@ def _beside(split: str, pairs: Pairs, judged: str, names: Sequence[str], pixels:
         if min(theirs, ours) > 0 and max(theirs, ours) >= SHIFT * min(theirs, ours)
     ]
     if moved:
-        found.append(Finding("note", f"A share of the pixels that differs {SHIFT:g} times or more: {_list(moved)}"))
+        found.append(Remark("note", f"A share of the pixels that differs {SHIFT:g} times or more: {_list(moved)}"))
     return found
 
 

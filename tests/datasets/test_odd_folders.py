@@ -10,7 +10,7 @@ import pytest
 from make_layouts import MAKERS, SIZE, box, image, save, scene, shape, write_json
 from PIL import Image
 
-from atrous.datasets import open_dataset, open_source
+from atrous.datasets import open_dataset, read_folder
 from atrous.errors import DataError
 
 
@@ -58,7 +58,7 @@ def test_a_damaged_annotation_file_is_named(tmp_path: Path, made: str, file: str
     path = tmp_path / file
     path.write_text(path.read_text()[:-9])
     with pytest.raises(DataError, match=rf"{path.name}: not a JSON file \(.*\); export it again"):
-        open_source(tmp_path)
+        read_folder(tmp_path)
 
 
 def without_labels(content: dict[str, Any]) -> None:
@@ -149,10 +149,10 @@ def test_coco_faults_do_not_hide_one_another(tmp_path: Path) -> None:
     for damage in (unknown_category,):
         change(file, damage)
     change(file, lambda content: content["annotations"][1].update(image_id=99))
-    source = open_source(tmp_path)
-    assert [path for path, _ in source.faults] == [file, file]
+    folder = read_folder(tmp_path)
+    assert [path for path, _ in folder.faults] == [file, file]
     with pytest.raises(DataError, match=r"\(1 more faults"):
-        source.refuse_incomplete()
+        folder.refuse_incomplete()
 
 
 def test_roboflows_coco_export_has_a_parent_category_of_no_object(tmp_path: Path) -> None:
@@ -166,13 +166,13 @@ def test_roboflows_coco_export_has_a_parent_category_of_no_object(tmp_path: Path
         content = {"info": {}, "images": [entry], "annotations": [drawn], "categories": categories}
         write_json(content, tmp_path / split / "_annotations.coco.json")
         save(image(1), tmp_path / split / "a.jpg")
-    source = open_source(tmp_path)
-    assert (source.layout, list(source.splits)) == ("coco", ["train", "val"])
-    assert source.labels is not None
-    assert source.labels.names == ("background", "cat")
+    folder = read_folder(tmp_path)
+    assert (folder.layout, list(folder.splits)) == ("coco", ["train", "val"])
+    assert folder.labels is not None
+    assert folder.labels.names == ("background", "cat")
     expected = np.zeros(SIZE, np.uint8)
     expected[3:8, 2:9] = 1
-    np.testing.assert_array_equal(source.read_mask(source.pairs[1]), expected)
+    np.testing.assert_array_equal(folder.read_mask(folder.pairs[1]), expected)
 
 
 def test_cvats_coco_export_and_a_category_called_background(tmp_path: Path) -> None:
@@ -183,10 +183,10 @@ def test_cvats_coco_export_and_a_category_called_background(tmp_path: Path) -> N
     content = {"licenses": [], "images": [entry], "annotations": drawn, "categories": categories}
     write_json(content, tmp_path / "annotations" / "instances_default.json")
     save(image(1), tmp_path / "images" / "sub" / "a.jpg")
-    source = open_source(tmp_path)
-    assert source.labels is not None
-    assert (source.labels.names, list(source.splits)) == (("Background", "cat"), ["all"])
-    mask = source.read_mask(source.pairs[0])
+    folder = read_folder(tmp_path)
+    assert folder.labels is not None
+    assert (folder.labels.names, list(folder.splits)) == (("Background", "cat"), ["all"])
+    mask = folder.read_mask(folder.pairs[0])
     assert (int(mask.sum()), int(mask[4:6, 4:6].sum())) == (35 - 4, 0)
 
 
@@ -203,14 +203,14 @@ def test_cityscapes_shows_values_that_are_no_ids(tmp_path: Path) -> None:
 @pytest.mark.parametrize("made", ["camvid, colours", "class_dict.csv", "cvat"])
 def test_a_colour_outside_of_the_table_is_named_with_the_nearest(tmp_path: Path, made: str) -> None:
     MAKERS[made][1](tmp_path)
-    source = open_source(tmp_path)
-    path = source.pairs[-1].mask
+    folder = read_folder(tmp_path)
+    path = folder.pairs[-1].mask
     rgb = np.array(Image.open(path).convert("RGB"))
     rgb[0, :3] = [1, 2, 3]
     Image.fromarray(rgb).save(path)
     message = r": the colour \(1, 2, 3\) in 3 pixels is not in the table of .*; the nearest is \(0, 0, 0\)"
     with pytest.raises(DataError, match=path.name + message):
-        source.read_mask(source.pairs[-1])
+        folder.read_mask(folder.pairs[-1])
 
 
 @pytest.mark.parametrize(
@@ -225,14 +225,14 @@ def test_a_labelmap_that_is_none(tmp_path: Path, text: str, message: str) -> Non
     MAKERS["cvat"][1](tmp_path)
     (tmp_path / "labelmap.txt").write_text(text)
     with pytest.raises(DataError, match=f"labelmap.txt: {message}"):
-        open_source(tmp_path)
+        read_folder(tmp_path)
 
 
 def test_cvat_without_its_images_says_what_to_do(tmp_path: Path) -> None:
     MAKERS["cvat"][1](tmp_path)
     (tmp_path / "JPEGImages").rename(tmp_path / "photos")
     with pytest.raises(DataError, match=r"JPEGImages: no such folder; export with `save images`"):
-        open_source(tmp_path)
+        read_folder(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_a_table_of_classes_that_is_none(tmp_path: Path, text: str, message: str
     MAKERS["roboflow"][1](tmp_path)
     (tmp_path / "valid" / "_classes.csv").write_text(text)
     with pytest.raises(DataError, match=f"_classes.csv: {message}"):
-        open_source(tmp_path)
+        read_folder(tmp_path)
 
 
 def test_a_name_that_voc_lists_in_vain(tmp_path: Path) -> None:
@@ -255,12 +255,12 @@ def test_a_name_that_voc_lists_in_vain(tmp_path: Path) -> None:
     lists = tmp_path / "ImageSets" / "Segmentation"
     (lists / "val.txt").write_text("2007_000002\n2007_000077\n")
     (lists / "test.txt").write_text("2007_000009\n")
-    source = open_source(tmp_path)
-    assert source.faults == [
+    folder = read_folder(tmp_path)
+    assert folder.faults == [
         (lists / "val.txt", "names '2007_000077', of which there is neither image nor mask; strike it out")
     ]
-    assert list(source.splits) == ["train", "val"]
-    assert any("test.txt" in note for note in source.notes)
+    assert list(folder.splits) == ["train", "val"]
+    assert any("test.txt" in note for note in folder.notes)
 
 
 def test_vocs_form_with_other_names_has_the_classes_of_its_masks_or_of_its_list(tmp_path: Path) -> None:
@@ -318,10 +318,10 @@ def test_every_shape_of_labelme(tmp_path: Path) -> None:
     ]
     write_json({"shapes": shapes, "imagePath": "a.png", "imageHeight": None}, tmp_path / "a.json")
     save(image(0, (80, 100)), tmp_path / "a.png")
-    source = open_source(tmp_path)
-    assert source.labels is not None
-    value = {name: place for place, name in enumerate(source.labels.names)}
-    mask = source.read_mask(source.pairs[0])
+    folder = read_folder(tmp_path)
+    assert folder.labels is not None
+    value = {name: place for place, name in enumerate(folder.labels.names)}
+    mask = folder.read_mask(folder.pairs[0])
     y, x = np.indices(mask.shape)
     for name, centre, radius in (("circle", (20, 20), 8), ("point", (20, 50), 5)):
         distance = np.hypot(x - centre[0], y - centre[1])
@@ -341,7 +341,7 @@ def test_labelme_files_beside_finished_masks_are_not_the_labels(tmp_path: Path) 
     MAKERS["pairs"][1](tmp_path)
     content = {"shapes": [shape("cat", [[1, 1], [5, 5], [5, 1]])], "imagePath": "p0.png"}
     write_json(content, tmp_path / "train" / "images" / "p0.json")
-    assert open_source(tmp_path).layout == "pairs"
+    assert read_folder(tmp_path).layout == "pairs"
 
 
 def test_label_studio_turned_rectangles_and_ellipses(tmp_path: Path) -> None:
@@ -354,8 +354,8 @@ def test_label_studio_turned_rectangles_and_ellipses(tmp_path: Path) -> None:
     ]  # fmt: skip
     write_json([{"id": 1, "annotations": [{"result": results}], "data": {"img": "a.png"}}], tmp_path / "p.json")
     save(image(0, (40, 60)), tmp_path / "a.png")
-    source = open_source(tmp_path)
-    mask = source.read_mask(source.pairs[0])
+    folder = read_folder(tmp_path)
+    mask = folder.read_mask(folder.pairs[0])
     expected = np.zeros((40, 60), np.uint8)
     expected[0:12, 20:30] = 1  # 12 wide and 10 high, turned clockwise about its left upper corner (30, 0)
     y, x = np.indices(mask.shape) + 0.5
@@ -373,31 +373,31 @@ def test_label_studio_faults(tmp_path: Path) -> None:
         tasks[2]["data"]["image"] = "/data/upload/1/0a1b2c3d-plain.png"
 
     change(file, damage)
-    source = open_source(tmp_path)
-    assert source.faults == [(file, "task 3 is a second one for plain.png; keep one of them")]
+    folder = read_folder(tmp_path)
+    assert folder.faults == [(file, "task 3 is a second one for plain.png; keep one of them")]
     with pytest.raises(DataError, match=r"project-1.json \(image a b.jpg\): result 'x': the brush's RLE is cut short"):
-        source.read_mask(source.pairs[0])
+        folder.read_mask(folder.pairs[0])
     change(file, lambda tasks: [result["value"].clear() for result in tasks[0]["annotations"][1]["result"]] and
            tasks.pop())  # fmt: skip
     with pytest.raises(DataError, match="no brush, polygon, ellipse or rectangle with a label"):
-        open_source(tmp_path)
+        read_folder(tmp_path)
 
 
 def test_nnunet_channels_and_labels_that_do_not_fit(tmp_path: Path) -> None:
     MAKERS["nnunet"][1](tmp_path)
     file = tmp_path / "dataset.json"
     change(file, lambda content: content["channel_names"].update({"2": "depth"}))
-    source = open_source(tmp_path)
-    assert [path.name for path, _ in source.faults] == [f"case_{number}_0002.png" for number in range(3)]
-    assert "dataset.json names 3 channels" in source.faults[0][1]
+    folder = read_folder(tmp_path)
+    assert [path.name for path, _ in folder.faults] == [f"case_{number}_0002.png" for number in range(3)]
+    assert "dataset.json names 3 channels" in folder.faults[0][1]
     change(file, lambda content: content["channel_names"].pop("2"))
     change(file, lambda content: content["labels"].update(whole=[1, 2]))
-    source = open_source(tmp_path)
-    assert source.labels is None
-    assert "regions" in source.notes[0]
+    folder = read_folder(tmp_path)
+    assert folder.labels is None
+    assert "regions" in folder.notes[0]
     change(file, lambda content: content.update(labels={"background": 0, "cell": "one"}))
     with pytest.raises(DataError, match=r"dataset.json: labels .* expected each name with its value"):
-        open_source(tmp_path)
+        read_folder(tmp_path)
     change(file, lambda content: content.update(labels={"background": 0, "cell": 1}, file_ending=".npz"))
     with pytest.raises(DataError, match=r"file_ending '.npz'; expected a picture's or a volume's"):
-        open_source(tmp_path)
+        read_folder(tmp_path)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from make_layouts import MAKERS
 
-from atrous.datasets import LAYOUTS, open_dataset, open_source
-from atrous.datasets.convert import convert, names
-from atrous.datasets.tree import Pair
+from atrous.datasets import LAYOUTS, open_dataset, read_folder
+from atrous.datasets.convert import distinct_names, write_pairs
+from atrous.datasets.folder import Pair
 from atrous.errors import DataError
 from atrous.io import read_mask
 from atrous.labels import ADE150, CAMVID11, CITYSCAPES19, VOC21, LabelSet
@@ -19,44 +19,44 @@ from atrous.labels import ADE150, CAMVID11, CITYSCAPES19, VOC21, LabelSet
 def test_what_was_made_is_read(tmp_path: Path, made: str) -> None:
     layout, make = MAKERS[made]
     expected = make(tmp_path)
-    source = open_source(tmp_path)
-    assert source.layout == layout
-    assert len(source.why.split()) > 3
-    found = {pair.image.stem: source.read_mask(pair) for pair in source.pairs}
+    folder = read_folder(tmp_path)
+    assert folder.layout == layout
+    assert len(folder.why.split()) > 3
+    found = {pair.image.stem: folder.read_mask(pair) for pair in folder.pairs}
     assert set(found) == set(expected)
     for stem, mask in expected.items():
         np.testing.assert_array_equal(found[stem], mask, err_msg=stem)
         assert found[stem].dtype == np.uint8
-    for pair in source.pairs:
-        assert source.image_size(pair) == source.read_image(pair).shape
-        assert source.image_size(pair)[:2] == source.read_mask(pair).shape
-        source.labels and source.labels.to_indices(source.read_mask(pair))
-    assert [source.faults, source.lone_images, source.lone_masks, source.doubles] == [[], [], [], []]
+    for pair in folder.pairs:
+        assert folder.image_size(pair) == folder.read_image(pair).shape
+        assert folder.image_size(pair)[:2] == folder.read_mask(pair).shape
+        folder.labels and folder.labels.to_indices(folder.read_mask(pair))
+    assert [folder.faults, folder.lone_images, folder.lone_masks, folder.doubles] == [[], [], [], []]
 
 
 @pytest.mark.parametrize("made", MAKERS)
 def test_conversion_changes_no_pixel(tmp_path: Path, made: str) -> None:
     expected = MAKERS[made][1](tmp_path / "data")
-    source = open_source(tmp_path / "data")
+    folder = read_folder(tmp_path / "data")
     calls: list[tuple[int, int]] = []
-    out = convert(source, tmp_path / "new" / "out", lambda done, total: calls.append((done, total)))
+    out = write_pairs(folder, tmp_path / "new" / "out", lambda done, total: calls.append((done, total)))
     assert calls[-1] == (len(expected), len(expected))
     assert [path.name for path in out.parent.iterdir()] == ["out"], "scraps of the conversion are left"
-    plain = open_source(out)
+    plain = read_folder(out)
     plain.refuse_incomplete()
     assert plain.layout in ("pairs", "geotiff")
     assert {split: len(pairs) for split, pairs in plain.splits.items()} == {
-        split: len(pairs) for split, pairs in source.splits.items()
+        split: len(pairs) for split, pairs in folder.splits.items()
     }
-    for split, pairs in source.splits.items():
+    for split, pairs in folder.splits.items():
         by_stem = {pair.image.stem: pair for pair in plain.splits[split]}
         for pair, written in ((pair, by_stem[pair.image.stem]) for pair in pairs):
             np.testing.assert_array_equal(plain.read_mask(written), expected[pair.image.stem])
-            np.testing.assert_array_equal(plain.read_image(written), source.read_image(pair))
+            np.testing.assert_array_equal(plain.read_image(written), folder.read_image(pair))
             if written.image.suffix != ".npy":
                 assert written.image.read_bytes() == pair.image.read_bytes()
-    if source.labels:
-        assert LabelSet.from_toml(out / "classes.toml") == source.labels
+    if folder.labels:
+        assert LabelSet.from_toml(out / "classes.toml") == folder.labels
     before, after = open_dataset(tmp_path / "data", holdout=0), open_dataset(out, holdout=0)
     assert after.labels == before.labels
     for split, samples in before.splits.items():
@@ -64,7 +64,7 @@ def test_conversion_changes_no_pixel(tmp_path: Path, made: str) -> None:
         for sample in samples:
             np.testing.assert_array_equal(by_stem[sample.path.stem].mask, sample.mask)
     with pytest.raises(DataError, match=r"out: is there already; give the name of a new folder"):
-        convert(source, out)
+        write_pairs(folder, out)
 
 
 @pytest.mark.parametrize("made", MAKERS)
@@ -106,7 +106,7 @@ def test_the_page_on_data_has_every_layout_in_its_order() -> None:
 )
 def test_the_classes_are_those_of_the_layout(tmp_path: Path, made: str, labels: LabelSet | None) -> None:
     MAKERS[made][1](tmp_path)
-    assert open_source(tmp_path).labels == labels
+    assert read_folder(tmp_path).labels == labels
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_the_classes_are_those_of_the_layout(tmp_path: Path, made: str, labels: 
 )
 def test_the_splits_are_those_of_the_layout(tmp_path: Path, made: str, splits: dict[str, int]) -> None:
     MAKERS[made][1](tmp_path)
-    found = {split: len(pairs) for split, pairs in open_source(tmp_path).splits.items()}
+    found = {split: len(pairs) for split, pairs in read_folder(tmp_path).splits.items()}
     assert (found, list(found)) == (splits, list(splits))
 
 
@@ -142,18 +142,18 @@ def test_a_classes_file_has_the_last_word(tmp_path: Path) -> None:
 def test_a_folder_of_no_layout_is_told_what_each_would_need(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     with pytest.raises(DataError, match=r"holds photos\); expected images/ and masks/") as caught:
-        open_source(tmp_path)
+        read_folder(tmp_path)
     for name, layout in LAYOUTS.items():
         assert name == "pairs" or f"{name}: {layout.lacks}" in str(caught.value)
 
 
 def test_a_conversion_that_fails_leaves_nothing(tmp_path: Path) -> None:
     MAKERS["voc"][1](tmp_path / "data")
-    source = open_source(tmp_path / "data")
-    mask = source.pairs[1].mask
+    folder = read_folder(tmp_path / "data")
+    mask = folder.pairs[1].mask
     mask.write_bytes(mask.read_bytes()[:-20])
     with pytest.raises(DataError, match=mask.name):
-        convert(source, tmp_path / "out")
+        write_pairs(folder, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
@@ -168,12 +168,12 @@ def test_a_conversion_that_fails_leaves_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_names_stay_apart(images: list[str], expected: list[str]) -> None:
-    assert names([Pair(Path(image), Path("m")) for image in images]) == expected
+    assert distinct_names([Pair(Path(image), Path("m")) for image in images]) == expected
 
 
 def test_geotiff_masks_keep_their_place(tmp_path: Path) -> None:
     MAKERS["geotiff"][1](tmp_path / "data")
-    out = convert(open_source(tmp_path / "data"), tmp_path / "out")
+    out = write_pairs(read_folder(tmp_path / "data"), tmp_path / "out")
     for mask in (tmp_path / "data" / "masks").iterdir():
         assert (out / "masks" / mask.name).read_bytes() == mask.read_bytes()
 
@@ -182,7 +182,7 @@ def test_masks_of_a_conversion_have_the_palette(tmp_path: Path) -> None:
     from PIL import Image
 
     MAKERS["cvat"][1](tmp_path / "data")
-    out = convert(open_source(tmp_path / "data"), tmp_path / "out")
+    out = write_pairs(read_folder(tmp_path / "data"), tmp_path / "out")
     with Image.open(out / "masks" / "a.png") as picture:
         assert picture.mode == "P"
         assert picture.getpalette()[:9] == [0, 0, 0, 250, 50, 83, 42, 125, 209]

@@ -7,8 +7,8 @@ from worlds import make_world
 from atrous.datasets import open_dataset
 from atrous.evaluate.evaluation import Evaluation
 from atrous.labels import LabelSet
-from atrous.report import findings
-from atrous.report.findings import Finding, data_findings
+from atrous.report import remarks
+from atrous.report.remarks import Remark, data_remarks
 
 LABELS = LabelSet(("ground", "disc", "bar"))
 
@@ -21,14 +21,14 @@ def result(true: np.ndarray, split: str = "test") -> Evaluation:
 
 
 def test_a_plain_data_set_has_nothing_but_its_size() -> None:
-    assert data_findings(result(np.full((30, 3), 100))) == [Finding("note", "Images: 30 in test")]
+    assert data_remarks(result(np.full((30, 3), 100))) == [Remark("note", "Images: 30 in test")]
 
 
 def test_absent_rare_and_seldom_shown_classes_are_named() -> None:
     true = np.zeros((1200, 3), int)
     true[:, 0] = 1000
     true[:4, 1] = 50
-    found = data_findings(result(true))
+    found = data_remarks(result(true))
     assert [one.severity for one in found] == ["warning", "warning", "note", "note"], "warnings first"
     assert {one.text for one in found} == {
         "Without a true pixel in test: bar",
@@ -41,7 +41,7 @@ def test_absent_rare_and_seldom_shown_classes_are_named() -> None:
 def test_images_without_labels_are_counted() -> None:
     true = np.full((30, 3), 100)
     true[3:5] = 0
-    assert Finding("note", "2 of 30 images have no labelled pixel and count nowhere") in data_findings(result(true))
+    assert Remark("note", "2 of 30 images have no labelled pixel and count nowhere") in data_remarks(result(true))
 
 
 @pytest.fixture
@@ -53,12 +53,12 @@ def test_the_other_splits_are_looked_at(world: Path) -> None:
     data = open_dataset(world)
     frequencies = data.splits["train"].frequencies()
     true = np.tile(frequencies, (20, 1))
-    found = data_findings(result(true), data.splits, ["a note"])
+    found = data_remarks(result(true), data.splits, ["a note"])
     assert found == [
-        Finding("note", "Images: 4 in train, 3 in val, 20 in test"), Finding("note", "a note")
+        Remark("note", "Images: 4 in train, 3 in val, 20 in test"), Remark("note", "a note")
     ]  # fmt: skip
     true[:, 2] //= 4
-    moved = data_findings(result(true), {"train": data.splits["train"]})[-1].text
+    moved = data_remarks(result(true), {"train": data.splits["train"]})[-1].text
     share, here = frequencies[2] / frequencies.sum(), true[0, 2] / true[0].sum()
     assert moved == (
         f"A share of the pixels that differs 3 times or more: bar ({100 * share:.2f}\u202f% of train, "
@@ -71,10 +71,10 @@ def test_a_class_that_was_never_trained_on_is_a_warning(world: Path, monkeypatch
     splits = open_dataset(world, labels=labels).splits
     true = np.full((20, 4), 100)
     one = Evaluation(labels, "test", np.diag(true.sum(0)), np.stack([true] * 3, axis=1), ["x"] * 20, 0.0)
-    assert data_findings(one, splits)[0] == Finding(
+    assert data_remarks(one, splits)[0] == Remark(
         "warning", "Without a true pixel in train, so that it was never learnt: ghost"
     )
-    monkeypatch.setattr(findings, "MOST_MASKS", 2)
-    some = [found for found in data_findings(one, splits) if "ghost" in found.text]
-    assert Finding("note", "Without a true pixel in one mask in 2 of train: ghost") in some
+    monkeypatch.setattr(remarks, "MOST_MASKS", 2)
+    some = [found for found in data_remarks(one, splits) if "ghost" in found.text]
+    assert Remark("note", "Without a true pixel in one mask in 2 of train: ghost") in some
     assert all(found.severity == "note" for found in some), "what was not read in full is no proof"
