@@ -104,7 +104,7 @@ def full_report() -> Report:
 
 
 def compared() -> Report:
-    """Two runs, the second with the rows of the first one's matrix exchanged and without probabilities."""
+    """Two runs; the second has the first one's columns exchanged, and no probabilities."""
     one = full_report()
     other = {key: value for key, value in extras(1).items() if key != "calibration"}
     second = ReportedRun("the other", MATRIX[:, [1, 0, 2]], interval=(0.0, 0.1), log=one.runs[0].log, extras=other)
