@@ -90,7 +90,7 @@ def test_kinds_of_errors_have_their_colours() -> None:
 
 
 def as_seen(colours: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """RGB 0..255 (n, 3) as CIE L*a*b*, after a matrix over linear RGB simulates colour blindness."""
+    """RGB 0..255 (n, 3) as CIE L*a*b*, seen through a matrix of colour blindness on linear RGB."""
     scaled = colours / 255
     linear = np.where(scaled <= 0.04045, scaled / 12.92, ((scaled + 0.055) / 1.055) ** 2.4)
     seen = np.clip(linear @ matrix.T, 0, 1)

@@ -1,4 +1,4 @@
-"""What was found, for people: one self-contained HTML page, and text for a terminal."""
+"""Results for people: one self-contained HTML page, and text for a terminal."""
 
 from atrous.report.build import EvaluatedRun, make_report, report_run, train_command
 from atrous.report.page import Report, ReportedRun, write_report

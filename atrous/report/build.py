@@ -1,4 +1,4 @@
-"""The page of one or several runs: cases chosen, facts gathered from the runs' folders."""
+"""Builds the page of one or several runs: chooses cases, gathers facts from the runs' folders."""
 
 import json
 import math
@@ -25,19 +25,24 @@ from atrous.train.loggers import read_log
 from atrous.train.recipe import Recipe
 
 SEED = 0
-"""Of the random cases."""
+"""The seed with which the random cases are drawn."""
 SET = (
     "loss", "smoothing", "aux_weight", "optimizer", "weight_decay", "clip", "power", "schedule", "layer_decay",
     "freeze", "freeze_steps", "frozen_norms", "accumulate", "patience", "distil_weight", "distil_temperature",
 )  # fmt: skip
-"""Fields of a recipe that nothing but `--set` sets."""
+"""Fields of a recipe that only `--set` can set."""
 
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """One run of a page: its name there, its evaluation, what predicts again, and the run folder or bundle it is.
+    """An evaluated run, of which a page is to be built.
 
-    card: None for a folder of label maps.
+    Args:
+        name: What the page calls it.
+        result: Its evaluation.
+        predict: Predicts a sample again: class indices (H, W).
+        source: The run folder, the bundle or the folder of label maps.
+        card: The card of its weights; None for a folder of label maps.
     """
 
     name: str
@@ -48,7 +53,7 @@ class EvaluatedRun:
 
     @property
     def bundle(self) -> Path:
-        """The file of its weights, which need not be there."""
+        """The file of its weights; it may not exist."""
         return bundle_in(self.source)
 
 
@@ -68,10 +73,21 @@ def report_run(
 ) -> None:
     """Write `folder/report.html` for a run that has just finished.
 
-    result: the evaluation of `samples`, in their order. predict: image (H, W, C) -> class indices (H, W), asked again
-    for the cases that are shown. splits: of the data set, for remarks. baseline: name and confusion matrix over the
-    same pixels. picture: caption and (H, W, 3) uint8. command, following: what repeats the run and what to do next;
-    told from the card by default.
+    Args:
+        folder: The run's folder.
+        result: The evaluation of `samples`.
+        samples: The evaluated samples, in the order of the result.
+        predict: Image (H, W, C) -> class indices (H, W); called for the cases that are shown.
+        card: The card of the run's weights.
+        splits: All splits of the data set, for remarks on the data.
+        title: The heading; by default the model and the data.
+        baseline: The name of a baseline and its confusion matrix over the same pixels.
+        picture: A caption and a picture (H, W, 3) uint8.
+        command: The command that repeats the run; by default made from the card.
+        following: Commands to try next; by default made from the folder.
+
+    Raises:
+        OSError: The page cannot be written.
     """
     run = EvaluatedRun(str(folder), result, lambda sample: predict(sample.image), folder, card)
     where = shlex.quote(str(folder))
@@ -107,9 +123,22 @@ def make_report(
     following: Sequence[str] = (),
     progress: Callable[[Iterable[int], int], Iterable[int]] | None = None,
 ) -> Report:
-    """What a page says of runs that were judged on the same `samples`; cases are predicted when the page is written.
+    """Build the report of runs that were evaluated on the same samples.
 
-    splits, notes: of the data set, see `data_remarks`. verdicts: sentences that compare the runs.
+    The cases are predicted later, one after the other, when the page is written.
+
+    Args:
+        runs: One or more.
+        samples: The evaluated samples, in the order of the results.
+        splits: All splits of the data set, for remarks on the data.
+        notes: What was said when the data set was opened.
+        verdicts: Sentences that compare the runs.
+        title: The heading; by default made from the runs.
+        baseline: The name of a baseline and its confusion matrix over the same pixels.
+        picture: A caption and a picture (H, W, 3) uint8.
+        commands: Commands that make the page and the runs again.
+        following: Commands to try next.
+        progress: Wraps the numbers of the cases, to show a bar: (items, how many) -> items.
     """
     first = runs[0].result
     spreads = [run.result.intervals() for run in runs]
@@ -155,11 +184,12 @@ def make_report(
 
 
 def choose_cases(results: Sequence[Evaluation], most: int = MOST_CASES) -> tuple[list[int], list[int]]:
-    """Indices of the worst images by their own mIoU (mean over the results), worst first, and of random other ones.
+    """Which images a page shows: (indices of the worst, indices of random other ones).
 
-    At most half of the images are among the worst, and an image that is of one class but for less than 1 % is passed
-    over there where there are others: it shows little. The random ones, in the images' order, are drawn from all others
-    with a labelled pixel; the seed is fixed.
+    The worst have the lowest own mIoU (mean over the results), worst first; at most half of the
+    images. An image with 99 % or more of its pixels in one class shows little, so it is passed over
+    if there are others. The random ones are drawn from all others with a labelled pixel, and are in
+    the order of the images. The seed is fixed.
     """
     scores, true = np.mean([result.image_scores() for result in results], axis=0), results[0].counts[:, 0]
     known = [int(k) for k in np.argsort(scores, kind="stable") if not math.isnan(scores[k])]
@@ -171,7 +201,19 @@ def choose_cases(results: Sequence[Evaluation], most: int = MOST_CASES) -> tuple
 
 
 def train_command(card: Card, folder: Path) -> str:
-    """The `atrous train` command that makes the card's recipe again."""
+    """The `atrous train` command that makes a card's recipe again.
+
+    Args:
+        card: The card of the weights.
+        folder: Where the run is to be written (`-o`).
+
+    Example:
+        >>> from atrous.labels import LabelSet
+        >>> recipe = {"encoder": "resnet18", "steps": 200, "weights": "pretrained"}
+        >>> card = Card("unet", {}, LabelSet(("road",)), (0.0,), (1.0,), recipe=recipe, data="DATA")
+        >>> train_command(card, Path("runs/x"))
+        'atrous train DATA -o runs/x --model unet --encoder resnet18 --steps 200 --pretrained'
+    """
     recipe = card.recipe
     weights = recipe.get("weights", "random")
     words = ["atrous", "train", card.data, "-o", str(folder), "--model", card.model]
@@ -192,9 +234,9 @@ def train_command(card: Card, folder: Path) -> str:
 
 
 def facts(run: EvaluatedRun) -> dict[str, str]:
-    """Size, speed and making of a run by name; what is not known is left out."""
+    """What there is to know of a run, by name: size, speed, training; the unknown is left out."""
     if run.card is None:
-        return {"folder": str(run.source), "model": "not known, label maps only"}
+        return {"folder": str(run.source), "model": "unknown (label maps only)"}
     card, recipe = run.card, run.card.recipe
     seconds = max((entry.get("seconds", 0) for entry in read_log(run.source / "log.jsonl")), default=0)
     found = {
@@ -221,7 +263,7 @@ def facts(run: EvaluatedRun) -> dict[str, str]:
 
 
 def _speed(result: Evaluation) -> str | None:
-    """What a prediction took, raw pixels in, labels out, and on what: '152.0 ms, median of 9 images ...'."""
+    """The time from raw pixels to labels, and on what device: '152 ms, median of 9 images ...'."""
     if not result.predict_seconds:
         return None
     sizes = sorted(set(result.sizes), key=math.prod)
@@ -243,7 +285,7 @@ def _title(runs: Sequence[EvaluatedRun]) -> str:
 
 
 def _parameters(bundle: Path) -> str | None:
-    """The number of weights in a bundle's header, without the statistics of its norms."""
+    """The number of weights by a bundle's header, without the running statistics of norms."""
     if not bundle.exists():
         return None
     with safe_open(bundle, framework="numpy") as file:
@@ -252,7 +294,7 @@ def _parameters(bundle: Path) -> str | None:
 
 
 def _duration(seconds: float) -> str | None:
-    """3725 -> '1 h 2 min', 95 -> '1 min 35 s', nothing for 0."""
+    """3725 -> '1 h 2 min', 95 -> '1 min 35 s', 0 -> None."""
     hours, rest = divmod(round(seconds), 3600)
     minutes, left = divmod(rest, 60)
     if hours:

@@ -1,6 +1,6 @@
-"""What an evaluation lets one say about the data: how much there is, which classes are absent, rare, out of proportion.
+"""Remarks on the data of an evaluation: their size; classes that are absent, rare or shifted.
 
-Nothing here looks at the labels' quality.
+Nothing here looks for wrong labels; `atrous.doctor` does.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,17 +12,20 @@ from atrous.datasets import Pairs
 from atrous.evaluate.evaluation import Evaluation
 
 SHOWN_BY_FEW = 10
-"""A class that fewer images show has an interval that says little."""
+"""The interval of a class says little if fewer images than this show the class."""
 RARE_SHARE = 0.01
-"""Share of the pixels below which a class is called rare."""
+"""A class is rare if its share of the pixels is smaller than this."""
 SHIFT = 3.0
-"""Factor between a class's shares in two splits from which on it is worth a word."""
+"""A class is worth a remark if its shares in two splits differ by this factor or more."""
 MOST_MASKS = 1000
-"""Masks of a split that are read; of more, so many that are evenly spaced."""
+"""At most this many masks of a split are read, evenly spaced."""
 
 
 class Remark(NamedTuple):
-    """One sentence. severity: warning (weakens a number of the page) or note."""
+    """A sentence about the data, without its full stop.
+
+    severity: `warning` if it weakens a number of the page, else `note`.
+    """
 
     severity: str
     text: str
@@ -31,20 +34,20 @@ class Remark(NamedTuple):
 def data_remarks(
     result: Evaluation, splits: Mapping[str, Pairs] | None = None, notes: Sequence[str] = ()
 ) -> list[Remark]:
-    """What there is to say about the data of an evaluation, warnings first.
+    """Remarks on the data of an evaluation, warnings first.
 
-    splits: all of the data set's; their masks are read, but for the split that was evaluated. notes: what opening the
-    data set said.
+    splits: all splits of the data set; the masks of those that were not evaluated are read. notes:
+    what was said when the data set was opened.
     """
     names, true = result.labels.names, result.counts[:, 0]
     pixels, shown = true.sum(0), (true > 0).sum(0)
     images, found = len(true), [Remark("note", _counts(result, splits or {}))]
     found += [Remark("note", note) for note in notes]
     if absent := [name for name, count in zip(names, pixels, strict=True) if not count]:
-        found.append(Remark("warning", f"Without a true pixel in {result.split}: {_list(absent)}"))
+        found.append(Remark("warning", f"Classes without a true pixel in {result.split}: {_list(absent)}"))
     few = [f"{name} ({count})" for name, count in zip(names, shown.tolist(), strict=True) if 0 < count < SHOWN_BY_FEW]
     if few and images > SHOWN_BY_FEW:
-        text = f"Shown by fewer than {SHOWN_BY_FEW} of {images} images, so that the interval says little: {_list(few)}"
+        text = f"Classes in fewer than {SHOWN_BY_FEW} of {images} images, whose intervals say little: {_list(few)}"
         found.append(Remark("warning", text))
     total = max(int(pixels.sum()), 1)
     if rare := [
@@ -53,7 +56,10 @@ def data_remarks(
         if 0 < c < RARE_SHARE * total
     ]:
         found.append(
-            Remark("note", f"Below {RARE_SHARE * 100:g}\u202f% of the pixels of {result.split}: {_list(rare)}")
+            Remark(
+                "note",
+                f"Classes with less than {RARE_SHARE * 100:g}\u202f% of the pixels of {result.split}: {_list(rare)}",
+            )
         )
     if empty := int((true.sum(1) == 0).sum()):
         found.append(Remark("note", f"{empty} of {images} images have no labelled pixel and count nowhere"))
@@ -69,17 +75,15 @@ def _counts(result: Evaluation, splits: Mapping[str, Pairs]) -> str:
 
 
 def _beside(split: str, pairs: Pairs, judged: str, names: Sequence[str], pixels: np.ndarray) -> list[Remark]:
-    """What another split lacks, or has in another proportion than the one that was judged."""
+    """What another split lacks, or has in another proportion than the evaluated one."""
     step = -(-len(pairs) // MOST_MASKS)
     other = pairs.choose(range(0, len(pairs), step)).frequencies()
     where = split if step == 1 else f"one mask in {step} of {split}"
     found = []
     if absent := [name for name, count in zip(names, other, strict=True) if not count]:
         severity = "warning" if split == "train" and step == 1 else "note"
-        tail = ", so that it was never learnt" if len(absent) == 1 else ", so that they were never learnt"
-        found.append(
-            Remark(severity, f"Without a true pixel in {where}{tail * (severity == 'warning')}: {_list(absent)}")
-        )
+        tail = ", which were never learned" * (severity == "warning")
+        found.append(Remark(severity, f"Classes without a true pixel in {where}{tail}: {_list(absent)}"))
     shares, here = other / max(other.sum(), 1), pixels / max(pixels.sum(), 1)
     moved = [
         f"{name} ({_percent(theirs)} of {split}, {_percent(ours)} of {judged})"
@@ -87,7 +91,11 @@ def _beside(split: str, pairs: Pairs, judged: str, names: Sequence[str], pixels:
         if min(theirs, ours) > 0 and max(theirs, ours) >= SHIFT * min(theirs, ours)
     ]
     if moved:
-        found.append(Remark("note", f"A share of the pixels that differs {SHIFT:g} times or more: {_list(moved)}"))
+        found.append(
+            Remark(
+                "note", f"Classes whose share of the pixels differs by a factor of {SHIFT:g} or more: {_list(moved)}"
+            )
+        )
     return found
 
 

@@ -1,4 +1,7 @@
-"""Theory and measurement, which share no code but the stages, tell the same field of every stage of every page."""
+"""Theory and measurement give the same field of every stage of every page.
+
+They share no code except for the stages.
+"""
 
 import pytest
 import torch
@@ -16,7 +19,7 @@ LENGTH = {
     "fcn32s": 512, "fcn8s": 512, "refinenet": 2176, "segnet": 448, "unet": 320, "unet3d": 128, "unetpp": 320,
     "vnet": 576,
 }  # fmt: skip
-"""Pixels in which the field of the logits has room, where it has a size; others are cut by the border, alike."""
+"""Pixels in which the field of the logits has room, if it has a size."""
 
 SLOW = {"deconvnet", "enet", "refinenet", "unet3d", "vnet"}
 """Seconds each."""
@@ -25,7 +28,7 @@ NARROW = {"fcn16s", "fcn32s", "fcn8s", "deeplabv1"}
 
 
 def small(name: str) -> nn.Module:
-    """The page as the contract test builds it, narrower still where its border of 100 pixels costs much."""
+    """The page as the contract test builds it, but narrower where its padding of 100 costs much."""
     model = build(name, {"width": 2} if name in NARROW else {})
     return model.eval()
 
@@ -84,7 +87,8 @@ def test_the_unet_of_2015_sees_188_or_204_by_phase_and_140_at_the_bottom() -> No
 def test_vnet_sees_what_its_paper_tells_on_the_way_down() -> None:
     found = fields("vnet")
     assert [found[f"left.{level}"][1] for level in range(5)] == [5, 22, 72, 172, 372]
-    # the paper counts a 2x2x2 deconvolution as one finer step more (476, 528, 546, 551); a voxel reads one cell of it
+    # the paper has 476, 528, 546, 551: it counts a 2x2x2 deconvolution as one step more, but a voxel
+    # reads a single cell of it
     assert [found[f"right.{level}"][1] for level in range(4)] == [468, 516, 532, 548]
 
 

@@ -1,4 +1,4 @@
-"""Tiles with the halo equal the whole to rounding, tiles with one step less do not, and why others have none."""
+"""Tiles with the halo equal the whole image, with a step less they do not; why some have none."""
 
 import dataclasses
 from itertools import pairwise
@@ -39,7 +39,7 @@ def pixels(found: Halo, side: int) -> torch.Tensor:
 
 @torch.no_grad()
 def seam(model: torch.nn.Module, found: Halo, side: int) -> float:
-    """Largest difference between logits from tiles along the first axis and those of the whole image."""
+    """Largest difference between logits of tiles along the first axis and of the whole image."""
     image, align, worst = pixels(found, side), found.align[0], 0.0
     whole = model(image)
     cuts = sorted({0, align, found.before[0] + align, side // 2 // align * align, side // align * align, side})
@@ -52,7 +52,7 @@ def seam(model: torch.nn.Module, found: Halo, side: int) -> float:
 
 @torch.no_grad()
 def far(model: torch.nn.Module, found: Halo, side: int) -> float:
-    """The same of one tile in the middle, where all that the tile leaves out is enormous: if it counts, it shows."""
+    """The same for one tile in the middle; what it leaves out is enormous, so it would show."""
     image, align = pixels(found, side), found.align[0]
     start = side // 2 // align * align
     first, end = found.tile(start, start + align, side)

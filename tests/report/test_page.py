@@ -104,7 +104,7 @@ def full_report() -> Report:
 
 
 def compared() -> Report:
-    """Two runs, the second with the rows of the first one's matrix exchanged and without probabilities."""
+    """Two runs; the second has the first one's columns exchanged, and no probabilities."""
     one = full_report()
     other = {key: value for key, value in extras(1).items() if key != "calibration"}
     second = ReportedRun("the other", MATRIX[:, [1, 0, 2]], interval=(0.0, 0.1), log=one.runs[0].log, extras=other)
@@ -187,7 +187,7 @@ def test_kinds_of_errors_boundaries_and_calibration_are_printed_as_measured(tmp_
     kinds = ("boundary", "missed", "invented", "confusion")
     sky = next(row for row in page.rows if row and row[0] == "sky" and len(row) == 7)
     assert sky[2:] == [f"{errors['iou'][0]:.3f}", *(f"{errors['share'][kind][0]:.3f}" for kind in kinds)]
-    mended = next(row for row in page.rows if row and row[0] == "mIoU with this kind mended")
+    mended = next(row for row in page.rows if row and row[0] == "mIoU with this kind corrected")
     assert mended[2:] == [f"{errors['oracle'][kind]:.3f}" for kind in kinds]
     stack = re.search(r'<div class="stack".*?</div>', text)
     assert stack is not None
@@ -195,7 +195,7 @@ def test_kinds_of_errors_boundaries_and_calibration_are_printed_as_measured(tmp_
     assert ["mean", f"{found['boundary_iou']['mean_boundary_iou']:.3f}",
             f"{found['boundary_f']['mean_boundary_f']:.3f}", "", ""] in page.rows  # fmt: skip
     assert ["expected calibration error (ECE)", f"{calibration['ece']:.4f}"] in page.rows
-    assert ["sure on average", "80.0\u202f%"] in page.rows
+    assert ["mean confidence", "80.0\u202f%"] in page.rows
 
 
 def test_few_groups_are_warned_of_beside_the_interval(tmp_path: Path) -> None:

@@ -31,9 +31,9 @@ def test_absent_rare_and_seldom_shown_classes_are_named() -> None:
     found = data_remarks(result(true))
     assert [one.severity for one in found] == ["warning", "warning", "note", "note"], "warnings first"
     assert {one.text for one in found} == {
-        "Without a true pixel in test: bar",
-        "Shown by fewer than 10 of 1200 images, so that the interval says little: disc (4)",
-        "Below 1\u202f% of the pixels of test: disc (0.02\u202f%)",
+        "Classes without a true pixel in test: bar",
+        "Classes in fewer than 10 of 1200 images, whose intervals say little: disc (4)",
+        "Classes with less than 1\u202f% of the pixels of test: disc (0.02\u202f%)",
         "Images: 1\u202f200 in test",
     }
 
@@ -61,7 +61,7 @@ def test_the_other_splits_are_looked_at(world: Path) -> None:
     moved = data_remarks(result(true), {"train": data.splits["train"]})[-1].text
     share, here = frequencies[2] / frequencies.sum(), true[0, 2] / true[0].sum()
     assert moved == (
-        f"A share of the pixels that differs 3 times or more: bar ({100 * share:.2f}\u202f% of train, "
+        f"Classes whose share of the pixels differs by a factor of 3 or more: bar ({100 * share:.2f}\u202f% of train, "
         f"{100 * here:.2f}\u202f% of test)"
     )
 
@@ -72,9 +72,9 @@ def test_a_class_that_was_never_trained_on_is_a_warning(world: Path, monkeypatch
     true = np.full((20, 4), 100)
     one = Evaluation(labels, "test", np.diag(true.sum(0)), np.stack([true] * 3, axis=1), ["x"] * 20, 0.0)
     assert data_remarks(one, splits)[0] == Remark(
-        "warning", "Without a true pixel in train, so that it was never learnt: ghost"
+        "warning", "Classes without a true pixel in train, which were never learned: ghost"
     )
     monkeypatch.setattr(remarks, "MOST_MASKS", 2)
     some = [found for found in data_remarks(one, splits) if "ghost" in found.text]
-    assert Remark("note", "Without a true pixel in one mask in 2 of train: ghost") in some
+    assert Remark("note", "Classes without a true pixel in one mask in 2 of train: ghost") in some
     assert all(found.severity == "note" for found in some), "what was not read in full is no proof"

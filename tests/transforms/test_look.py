@@ -1,4 +1,4 @@
-"""Each change of colour and each trace of a camera alone, against the formula that it stands for."""
+"""Each change of colour and each trace of a camera alone, against its formula."""
 
 import cv2
 import numpy as np
