@@ -1,4 +1,4 @@
-"""From files to arrays and back: photos, index masks, lists of inputs. Nothing here imports torch."""
+"""From files to arrays and back: photos, masks, lists of inputs. Nothing here imports torch."""
 
 from atrous.io.images import MAX_PIXELS, decode_image, image_size, read_image, write_image
 from atrous.io.masks import mask_palette, read_mask, read_stored, write_mask, write_values

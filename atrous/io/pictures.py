@@ -1,8 +1,9 @@
-"""Pictures by rows: of any size, without reading the whole.
+"""Pictures by rows: pictures of any size are read without loading all of them.
 
-A picture says its shape and gives rows. Arrays (.npy), TIFF and BigTIFF are read by what the package needs anyway:
-compressed strips are undone by Pillow's libtiff, which knows more of them than a pure Python reader would. GeoTIFF goes
-through rasterio (the [geo] extra), which keeps where the pixels lie; Zarr through zarr ([zarr]).
+A picture has a shape and gives rows. Arrays (.npy), TIFF and BigTIFF need no further package:
+Pillow's libtiff decompresses the strips, and knows more compressions than a pure Python reader
+would. GeoTIFF goes through rasterio (the [geo] extra), which keeps the place on the Earth; Zarr
+goes through zarr ([zarr]).
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,22 +29,47 @@ from atrous.io.paths import is_zarr
 from atrous.io.tiff import Tags, decode_rows, raw_place, read_tags
 
 HELD_PIXELS = 16_000_000
-"""Pictures of up to this many pixels are read whole, larger ones by rows where their kind allows it."""
+"""Pictures of up to this many pixels are read whole, larger ones by rows if the kind allows."""
 
 
 class Picture(Protocol):
-    """A picture (H, W, C) that gives its rows. name: for messages. held: whether all of it is in memory already."""
+    """A picture (H, W, C) that is read by rows.
+
+    Args:
+        name: What error messages call it.
+        shape: (H, W, C).
+        held: Whether the whole picture is in memory already.
+    """
 
     name: str
     shape: tuple[int, int, int]
     held: bool
 
     def rows(self, first: int, end: int) -> np.ndarray:
-        """Rows first..end - 1 as (rows, W, C) uint8, uint16 or float32; DataError where the file is damaged."""
+        """Read the rows first..end - 1.
+
+        Returns:
+            (end - first, W, C), uint8, uint16 or float32.
+
+        Raises:
+            DataError: The file is damaged.
+        """
 
 
 class ArrayPicture:
-    """An array (H, W, C), which may be a memory map."""
+    """An array as a `Picture`.
+
+    Args:
+        array: (H, W) or (H, W, C); may be a memory map.
+        name: What error messages call it.
+        held: Whether the whole array is in memory; False for a memory map.
+
+    Example:
+        >>> import numpy as np
+        >>> picture = ArrayPicture(np.zeros((40, 30), np.uint8))
+        >>> picture.shape, picture.rows(10, 12).shape
+        ((40, 30, 1), (2, 30, 1))
+    """
 
     def __init__(self, array: np.ndarray, name: str = "image", held: bool = True) -> None:
         array = array[..., None] if array.ndim == 2 else array
@@ -56,7 +82,10 @@ class ArrayPicture:
 
 
 class RawPicture:
-    """Pixels that lie in a file as in an array, read by rows: a memory map's pages would count as this process's."""
+    """Pixels that lie in a file as they would in an array.
+
+    They are read, not mapped, as the pages of a memory map would count as this process's memory.
+    """
 
     held = False
 
@@ -76,7 +105,7 @@ class RawPicture:
 
 
 class TiffPicture:
-    """A TIFF or BigTIFF whose strips or tiles are read when they are needed."""
+    """A TIFF or BigTIFF; each strip or tile is read when it is needed."""
 
     held = False
 
@@ -96,7 +125,7 @@ class TiffPicture:
 
 
 class GeoPicture:
-    """A raster that rasterio reads. profile: what a writer needs to say that other pixels lie at the same place."""
+    """A raster that rasterio reads. profile: the place on the Earth, for a writer."""
 
     held = False
 
@@ -120,7 +149,7 @@ class GeoPicture:
 
 
 class ZarrPicture:
-    """A Zarr array (H, W) or (H, W, C), or the array `0` of a group."""
+    """A Zarr array (H, W) or (H, W, C), or the array called `0` in a group."""
 
     held = False
 
@@ -132,7 +161,8 @@ class ZarrPicture:
             array = found if hasattr(found, "chunks") else found["0"]
         if array.ndim not in (2, 3) or array.dtype.kind not in "buif" or 0 in array.shape:
             raise DataError(
-                f"{path}: an array of shape {array.shape} and type {array.dtype}; expected numbers (H, W) or (H, W, C)"
+                f"{path}: an array of shape {array.shape} and type {array.dtype}; "
+                "expected numbers (H, W) or (H, W, C), save the array in that form"
             )
         self._array = array
         self.shape = (array.shape[0], array.shape[1], array.shape[2] if array.ndim == 3 else 1)
@@ -144,9 +174,26 @@ class ZarrPicture:
 
 
 def open_picture(path: Path | str) -> Picture:
-    """A picture by rows; held in memory where it is small, or its kind can only be read whole.
+    """Open a picture of any size to read it by rows.
 
-    DataError as `read_image`. A GeoTIFF is read as any TIFF where rasterio is missing, see `is_mapped`.
+    A picture of up to 16 million pixels, or of a kind that can only be read whole (PNG, JPEG, ...),
+    is held in memory. Without rasterio a GeoTIFF is read as any other TIFF.
+
+    Args:
+        path: A picture file, or a Zarr folder.
+
+    Returns:
+        The picture; it has the shape that `read_image` would give.
+
+    Raises:
+        DataError: As `read_image`.
+        MissingExtra: A Zarr folder without the zarr package.
+
+    Example:
+        >>> import numpy as np
+        >>> np.save("scan.npy", np.zeros((50, 20, 3), np.uint8))
+        >>> open_picture("scan.npy").rows(10, 30).shape
+        (20, 20, 3)
     """
     path = Path(path)
     if is_zarr(path):
@@ -173,18 +220,37 @@ def open_picture(path: Path | str) -> Picture:
 
 
 def is_mapped(path: Path) -> bool:
-    """Whether a file is a GeoTIFF, by its tags; False for what cannot be read."""
+    """Tell by its tags whether a file is a GeoTIFF; False for a file that cannot be read.
+
+    Example:
+        >>> from pathlib import Path
+        >>> is_mapped(Path("photo.png"))
+        False
+    """
     try:
         with open_file(path) as stream:
             return path.suffix.lower() in (".tif", ".tiff") and read_tags(stream).mapped
-    except Exception:  # a damaged file says nothing
+    except Exception:  # a damaged file can raise anything
         return False
 
 
 def strips(picture: Picture, spans: Sequence[tuple[int, int]]) -> Iterator[np.ndarray]:
-    """The rows of each span (first, end), in order; neighbours may overlap.
+    """Yield the rows of each span; no row is read twice.
 
-    No row is read twice, and while one strip is in use a thread reads what the next one needs besides.
+    While one strip is in use, a thread reads the further rows that the next one needs.
+
+    Args:
+        picture: Any picture.
+        spans: (first, end) rows of each strip, from the top down; neighbours may overlap.
+
+    Yields:
+        (end - first, W, C) for each span.
+
+    Example:
+        >>> import numpy as np
+        >>> picture = ArrayPicture(np.zeros((50, 20, 3), np.uint8))
+        >>> [len(strip) for strip in strips(picture, [(0, 20), (10, 50)])]
+        [20, 40]
     """
     if isinstance(picture, ArrayPicture) and picture.held:
         yield from (picture.rows(*span) for span in spans)
@@ -202,12 +268,17 @@ def strips(picture: Picture, spans: Sequence[tuple[int, int]]) -> Iterator[np.nd
 
 
 def there(module: str) -> bool:
-    """Whether an optional package is installed."""
+    """Tell whether an optional package is installed.
+
+    Example:
+        >>> there("numpy")
+        True
+    """
     return find_spec(module) is not None
 
 
 def need(module: str, extra: str, path: Path) -> Any:
-    """An optional package; MissingExtra with the command that installs it."""
+    """Import an optional package; MissingExtra names the command that installs it."""
     try:
         return import_module(module)
     except ImportError as error:

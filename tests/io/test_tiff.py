@@ -1,4 +1,4 @@
-"""Several channels in a TIFF: against OpenCV's writer (LZW, predictor) and against a small writer of our own."""
+"""TIFF files of several channels, made by OpenCV (LZW, predictor) and by a small writer here."""
 
 import struct
 import zlib
@@ -18,7 +18,10 @@ def tiff(
     pixels: np.ndarray, *, order: str = "<", planar: bool = False, rows: int = 3, squeeze: bool = False, tile: int = 0,
     extra: int | None = None, rgb: bool = False, predictor: int = 1, white: bool = False,
 ) -> bytes:  # fmt: skip
-    """(H, W, C) as a TIFF, in strips of `rows` or square tiles; with one ExtraSamples entry if given."""
+    """Make a TIFF of (H, W, C), in strips of `rows` rows or in square tiles.
+
+    extra: the value of an ExtraSamples entry.
+    """
     height, width, channels = pixels.shape
     planes = [pixels[..., [c]] for c in range(channels)] if planar else [pixels]
     pieces = []
@@ -143,5 +146,7 @@ def test_pixels_that_are_missing_are_an_error(layout: dict) -> None:
 
 def test_a_floating_point_predictor_is_named() -> None:
     data = tiff(np.ones((4, 5, 2), np.float32), predictor=3)
-    with pytest.raises(DataError, match=r"sat.tif: a TIFF predictor 3 .* expected none, write it without or as .npy"):
+    with pytest.raises(
+        DataError, match=r"sat.tif: a TIFF predictor 3 with float32 samples, .* save it without one, or as .npy"
+    ):
         decode_image(data, "sat.tif")
