@@ -19,7 +19,11 @@ from atrous.errors import WeightsError
 from atrous.files import write_atomically
 from atrous.labels import LabelSet
 from atrous.models import create_model
+from atrous.models.former import options_today
 from atrous.models.refined import refined
+
+FORMAT = 2
+"""Of the card: 2 since the networks' options have their names of today; a card of 0.1 has none."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,17 @@ class Card:
 
     def to_json(self) -> str:
         """The card as it stands in the file's header."""
-        return json.dumps({**asdict(self), "labels": self.labels.to_dict()}, sort_keys=True)
+        return json.dumps({**asdict(self), "labels": self.labels.to_dict(), "format": FORMAT}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Card":
-        """The inverse of `to_json`; keys of newer versions are dropped."""
-        data = {key: value for key, value in json.loads(text).items() if key in cls.__dataclass_fields__}
+        """The inverse of `to_json`; keys of newer versions are dropped, options of 0.1 get their names of today."""
+        held = json.loads(text)
+        data = {key: value for key, value in held.items() if key in cls.__dataclass_fields__}
+        if held.get("format", 1) > FORMAT:
+            raise ValueError(f"its format is {held['format']}, this atrous reads up to {FORMAT}")
+        if held.get("format", 1) < 2:
+            data["options"] = options_today(data["model"], data["options"])
         data.update(labels=LabelSet.from_dict(data["labels"]), mean=tuple(data["mean"]), std=tuple(data["std"]))
         return cls(**data | {"sources": tuple(data.get("sources", ()))})
 

@@ -1,4 +1,4 @@
-"""Write the tables of docs/models/README.md, recipe.md, parity.md and zoo.md (`make docs`).
+"""Write the tables of docs/models/README.md, parity.md, zoo.md and recipe.md (`make docs`).
 
 They are made from the code, the shipped weights, `docs/records/results.toml` and `docs/records/parity.json`. The last
 holds what the tests measured when `make parity` was last run.
@@ -16,7 +16,8 @@ from atrous.zoo.shipped import shipped
 
 HERE = Path(__file__).parent
 RECORDS = HERE / "records"
-MODELS, PARITY, ZOO, RECIPE = HERE / "models" / "README.md", HERE / "parity.md", HERE / "zoo.md", HERE / "recipe.md"
+MODELS, PARITY, ZOO = HERE / "models" / "README.md", HERE / "parity.md", HERE / "zoo.md"
+RECIPE = HERE / "recipe.md"
 BEGIN, END = "<!-- models: made by `make docs` -->", "<!-- end of models -->"
 ZOO_BEGIN, ZOO_END = "<!-- weights: made by `make docs` -->", "<!-- end of weights -->"
 FIELDS_BEGIN, FIELDS_END = "<!-- fields: made by `make docs` -->", "<!-- end of fields -->"
@@ -24,7 +25,7 @@ PARITY_BEGIN, PARITY_END = "<!-- parity: made by `make parity docs` -->", "<!-- 
 
 
 def models_table() -> str:
-    """One row a model: name, code, what it is, parameters with 21 classes, what we measured."""
+    """One row for each model: name, code, what it is, parameters with 21 classes, what we measured."""
     measured: dict[str, list[str]] = {}
     for result in tomllib.loads((RECORDS / "results.toml").read_text()).get("result", []):
         how = [result[key] for key in ("encoder", "time") if key in result]
@@ -54,7 +55,7 @@ def models_table() -> str:
 
 
 def parity_table() -> str:
-    """One row a network and a reference: the largest difference of logits, and the parameters of both."""
+    """One row for each model and reference: largest difference of logits, parameters of both."""
     lines = ["| model | reference | max difference | parameters, ours / reference |", "|---|---|---|---|"]
     for row in json.loads((RECORDS / "parity.json").read_text()).values():
         difference = f"{row['difference']:.1e}" if "difference" in row else "-"
@@ -64,7 +65,7 @@ def parity_table() -> str:
 
 
 def weights_table() -> str:
-    """One row for each of the weights that come with the package, from its card."""
+    """One row for each of the weights that come with the package, from their cards."""
     if not shipped():
         return "None yet."
     lines = [
@@ -89,34 +90,34 @@ def weights_table() -> str:
 
 
 def fields_tables() -> str:
-    """What stands for a default, then one table a topic of the recipe's fields."""
+    """The words that stand for a default, then the fields of a recipe, one table for each topic."""
     words = "\n".join(f"- default *{word}*: {meaning}" for word, meaning in LEGEND.items())
     return f"{words}\n- {LETTER}\n\n{field_tables()}"
 
 
 def between(text: str, begin: str, table: str, end: str) -> str:
-    """A page's text with what stands between two marks replaced."""
+    """The text of a page, with a new table between two marks."""
     before, rest = text.split(begin)
     return f"{before}{begin}\n{table}\n{end}{rest.split(end)[1]}"
 
 
 def with_models(text: str) -> str:
-    """docs/models/README.md's text with its table made anew."""
+    """The text of docs/models/README.md with a new table."""
     return between(text, BEGIN, models_table(), END)
 
 
 def with_weights(text: str) -> str:
-    """docs/zoo.md's text with its table of the package's own weights made anew."""
+    """The text of docs/zoo.md with a new table of the package's own weights."""
     return between(text, ZOO_BEGIN, weights_table(), ZOO_END)
 
 
 def with_fields(text: str) -> str:
-    """docs/recipe.md's text with its tables made anew."""
+    """The text of docs/recipe.md with new tables."""
     return between(text, FIELDS_BEGIN, fields_tables(), FIELDS_END)
 
 
 def with_parity(text: str) -> str:
-    """docs/parity.md's text with its table made anew."""
+    """The text of docs/parity.md with a new table."""
     return between(text, PARITY_BEGIN, parity_table(), PARITY_END)
 
 

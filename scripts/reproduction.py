@@ -25,7 +25,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "dilated": {"model": "fcn", "options": {"stride": 16}},
     "deeplabv3": {"model": "deeplabv3", "options": {"stride": 16}},
     "deeplabv3plus": {"model": "deeplabv3plus", "options": {"stride": 16}},
-    "unet_without_skips": {"model": "unet", "options": {"skips": False}},
+    "unet_without_skips": {"model": "unet", "options": {"joined": False}},
     "unet": {"model": "unet"},
 }
 """fcn32s is also the head at output stride 32 without dilation, `dilated` the same head at 16, and v3 without ASPP."""

@@ -16,16 +16,7 @@ from atrous.cli import app
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "docs"))
 
-from tables import (  # noqa: E402
-    MODELS,
-    PARITY,
-    RECIPE,
-    ZOO,
-    with_fields,
-    with_models,
-    with_parity,
-    with_weights,
-)
+from tables import MODELS, PARITY, RECIPE, ZOO, with_fields, with_models, with_parity, with_weights  # noqa: E402
 
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -103,7 +103,7 @@ def plan(
     if data is None:
         raise AtrousError("plan: DATA is missing; give the folder of images and their labels")
     from atrous.plan import plan as plan_for
-    from atrous.plan.document import describe
+    from atrous.plan.document import plan_lines
     from atrous.predict.memory import bytes_of
     from atrous.progress import Bar
 
@@ -124,7 +124,7 @@ def plan(
     if as_json:
         print(json.dumps(found.summary(), indent=1))
     else:
-        for line in describe(found):
+        for line in plan_lines(found):
             print(line)
     if out is not None:
         if found.recipe_file is None:

@@ -139,8 +139,17 @@ def inspect(
             console.print(f"wrote  {path}", markup=False, highlight=False)
 
 
-def models(as_json: Json = False) -> None:
-    """List the networks: name, parameters with 21 classes, what it is; and the weights that `predict` knows by name."""
+def models(
+    name: Annotated[str | None, typer.Argument(help="Describe this network: options, papers, weights.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the networks, with parameters for 21 classes, and the weights by name; or describe one network."""
+    if name is not None:
+        from atrous.zoo.describe import describe_model
+
+        found = describe_model(name)
+        print(json.dumps(found.to_dict(), indent=1, default=str) if as_json else found)
+        return
     from atrous.models import describe_models
     from atrous.zoo.cards import describe_weights, weights_for_network
 

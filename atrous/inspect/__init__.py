@@ -1,4 +1,7 @@
-"""Receptive fields in theory and as measured, sizes, costs, and the halo with which tiles equal the whole image."""
+"""What can be said of a network without data: receptive fields, costs, sizes, and how to tile.
+
+Receptive fields come twice, in theory and measured by gradients; the two share no rule.
+"""
 
 from atrous.inspect.inspection import FieldCheck, Inspection, Reach, StageRow, inspect_model
 from atrous.inspect.plots import write_plots

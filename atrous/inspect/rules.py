@@ -1,8 +1,9 @@
-"""What each operation does to fields: one rule per operation of aten, in one dictionary.
+"""What each operation does to fields: one rule for each operation of aten, in one dictionary.
 
-A rule is given a `Call` and returns the field of the output, or one for each output. Operations that torch tags as
-pointwise need no rule: their output reads, element by element, what its inputs read. An operation that is neither
-pointwise nor in RULES has no answer: the field of its output is the whole of its inputs, under a note that says so.
+A rule gets a `Call` and returns the field of the output, or one field for each output. Operations
+that torch tags as pointwise need no rule: an element of the output reads what the same elements of
+the inputs read. An operation that is neither pointwise nor in RULES has no answer: its output is
+said to read all that its inputs read, and a note says that the operation is unknown.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +31,11 @@ Fields = Field | None | Sequence[Field | None]
 
 @dataclass(frozen=True)
 class Call:
-    """One call of an operation: arguments by the names of its schema, what it returned, the layer it stands in."""
+    """One call of an operation.
+
+    arguments: by their names in its schema. out: what it returned. fields: of all tensors that
+    depend on the image. layer: the module in which it was called.
+    """
 
     name: str
     arguments: Mapping[str, Any]
@@ -43,16 +48,16 @@ class Call:
         return self.arguments[key]
 
     def field(self, key: str) -> Field:
-        """The field of a tensor among the arguments that depends on the image."""
+        """The field of an argument that depends on the image."""
         return self.fields[self.arguments[key]]
 
     def has(self, key: str) -> bool:
-        """Whether the argument is a tensor that depends on the image."""
+        """Whether an argument is a tensor that depends on the image."""
         value = self.arguments[key]
         return isinstance(value, torch.Tensor) and value in self.fields
 
     def inputs(self) -> list[Field]:
-        """The fields of all tensors among the arguments, lists of tensors included."""
+        """The fields of all tensors among the arguments, those in lists included."""
         found = []
         for value in self.arguments.values():
             tensors = value if isinstance(value, list | tuple) else [value]
@@ -60,12 +65,12 @@ class Call:
         return found
 
     def shapes(self) -> list[tuple[int, ...]]:
-        """The shapes of all tensors returned."""
+        """The shapes of all returned tensors."""
         return [tuple(one.shape) for one in tensors_of(self.out)]
 
 
 def tensors_of(tree: Any) -> Iterator[torch.Tensor]:
-    """All tensors in what an operation or a module takes or returns."""
+    """All tensors in the arguments or the result of an operation or a module."""
     if isinstance(tree, torch.Tensor):
         yield tree
     elif isinstance(tree, list | tuple):
@@ -77,7 +82,7 @@ def tensors_of(tree: Any) -> Iterator[torch.Tensor]:
 
 
 def outputs(call: Call) -> Sequence[Field | None]:
-    """The field of every output of a call, in order; None where it does not depend on the image."""
+    """The field of each output of a call, in order; None where it does not depend on the image."""
     if not call.inputs():
         return [None for _ in call.shapes()]
     rule = RULES.get(call.name)
@@ -88,6 +93,7 @@ def outputs(call: Call) -> Sequence[Field | None]:
 
 
 def pointwise(call: Call) -> Fields:
+    """Each element of an output reads what the same elements of the inputs read."""
     return [join(call.inputs(), shape) for shape in call.shapes()]
 
 
@@ -100,7 +106,7 @@ def _by_data(call: Call) -> Fields:
 
 
 def _everything(call: Call, kind: str, what: str) -> Fields:
-    """Every output may read all that any input reads."""
+    """Each output may read all that any input reads."""
     found = call.inputs()
     whole = [replace(one.joined(range(len(one.shape)), "", ""), trail=one.trail).view(()) for one in found]
     return [join(whole, shape).with_notes(Note(kind, call.layer, what)) for shape in call.shapes()]
@@ -220,7 +226,7 @@ def _reduce(call: Call) -> Fields:
 
 
 def _along(call: Call) -> Fields:
-    """Softmax, sorting and their like: joined along a dimension, and as long as before (or as many as are kept)."""
+    """Softmax, sorting and the like: each element reads all elements along one dimension."""
     x, key = call.field("self"), "dim" if "dim" in call.arguments else "axis"
     joined = x.joined([call[key]], call.layer, f"{_plain(call.name)} over all places")
     return [join([joined] if shape != x.shape else [joined, x], shape) for shape in call.shapes()]
@@ -248,7 +254,7 @@ def _batch_norm(call: Call) -> Fields:
 
 
 def _matmul(call: Call) -> Fields:
-    """mm, bmm, addmm, baddbmm: each row reads its row of the left matrix, each column its column of the right one."""
+    """mm, bmm, addmm, baddbmm: an element reads a row of the left matrix, a column of the right."""
     left, right = (
         ("mat1", "mat2")
         if "mat1" in call.arguments
@@ -302,7 +308,7 @@ def _slice(call: Call) -> Fields:
 
 
 def _pieces(call: Call) -> Fields:
-    """split, chunk, unbind, select: pieces along a dimension, one after the other."""
+    """split, unbind, select: pieces along a dimension, one after the other."""
     x, dim = call.field("self"), call.arguments.get("dim", 0)
     dim, at, found = dim % len(x.shape), 0, []
     if call.name == "select":
@@ -328,7 +334,7 @@ def _cat(call: Call) -> Fields:
 
 
 def _shuffle(call: Call) -> Fields:
-    """pixel_shuffle and pixel_unshuffle: channels and blocks of places, one for the other."""
+    """pixel_shuffle and pixel_unshuffle: channels become blocks of places, or the reverse."""
     x, (*batch, channels, height, width) = call.field("self"), call.field("self").shape
     if call.name == "pixel_shuffle":
         r, first = call["upscale_factor"], len(batch)
@@ -360,7 +366,7 @@ def _roll(call: Call) -> Fields:
 
 
 def _index(call: Call) -> Fields:
-    """Index tensors: moved where their values are known, nothing where the field is the same all along."""
+    """Index tensors: known values pick elements; others matter only where the field varies."""
     x = call.field("self")
     indices = (
         call["indices"] if "indices" in call.arguments else [*[None] * (call["dim"] % len(x.shape)), call["index"]]
@@ -373,7 +379,7 @@ def _index(call: Call) -> Fields:
     if dim not in varying:
         return x.view(x.shape) if x.shape == shape else _indexed(x, dim, np.zeros(index.numel(), int), shape)
     if index.device.type == "meta" or index.dtype == torch.bool:
-        return _everything(call, "unknown", f"aten::{call.name} by places that are not known")
+        return _everything(call, "unknown", f"aten::{call.name} at places that are not known")
     return _indexed(x, dim, index.numpy().reshape(-1), shape)
 
 
@@ -382,7 +388,7 @@ def _indexed(x: Field, dim: int, index: np.ndarray, shape: tuple[int, ...]) -> F
 
 
 def _scatter(call: Call) -> Fields:
-    """Max-unpooling: a place reads all windows it lies in. Any other scatter goes where the values say."""
+    """Max unpooling: a place reads all windows it lies in. Others write where the values say."""
     index, fields = call["index"], call.fields
     pool = fields[index].pool if index in fields else None
     if pool is None or call["src"] not in fields or int(np.prod(pool.sides)) != call.shapes()[0][-1]:
@@ -401,7 +407,7 @@ def _scatter(call: Call) -> Fields:
 
 
 def _sweep(call: Call) -> Fields:
-    """A recurrent layer over (N, T, C): both ways every step reads all steps, one way those before it."""
+    """A recurrent layer: a step reads all steps if it runs both ways, else those up to itself."""
     x, what = call.field("input"), f"{call.name} sweeps over all places"
     time = 1 if call["batch_first"] else 0
     x = x.joined([2], call.layer, what)
@@ -417,7 +423,7 @@ def _sweep(call: Call) -> Fields:
 
 
 def _plain(name: str) -> str:
-    """The operation without the marks of its variant: _safe_softmax is a softmax."""
+    """The operation's name without the marks of a variant: `_safe_softmax` is a softmax."""
     return name.removeprefix("_").removeprefix("safe_")
 
 
@@ -463,4 +469,4 @@ _NAMES: dict[Callable[[Call], Fields], str] = {
 }
 
 RULES = {name: rule for rule, names in _NAMES.items() for name in names.split()}
-"""By the name of the operation in aten, without its overload."""
+"""The rule of each operation, by its name in aten without the overload."""

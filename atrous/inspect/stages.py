@@ -1,7 +1,8 @@
-"""The stages of a network, as one would draw it: containers opened, blocks left closed.
+"""The stages of a network as one would draw it: containers are opened, blocks are not.
 
-A stage is one call of a module; a module that is called twice makes two. Activations, norms and dropout between two
-stages belong to the first; other work between stages (skips, resizing) to none.
+A stage is one call of a module; a module that is called twice makes two. Activations, norms and
+dropout between two stages belong to the first one. Other work between stages (skips, resizing)
+belongs to none.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,15 +17,15 @@ from torch import nn
 from atrous.encoders import Encoder
 
 OPENED = (nn.ModuleList, nn.ModuleDict, Encoder)
-"""Modules that are never a stage; their children are."""
+"""Modules that are never a stage themselves; their children are."""
 
 SILENT = (nn.Dropout, nn.Dropout2d, nn.Identity, nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.PReLU, nn.LeakyReLU)
-"""Leaves that are no stage of their own; norms are recognised by name."""
+"""Modules that belong to the stage before them. So do norms, which are recognised by name."""
 
 
 @dataclass
 class StageCall:
-    """One call of a module, in order; `outputs` is handed over to whoever listens and not kept."""
+    """One call of a module. number: its place in the order of the calls, from 0."""
 
     number: int
     name: str
@@ -35,9 +36,10 @@ class StageCall:
 
 
 class Watch:
-    """Follows a forward pass: the stage it is in, the layer it is in, and what every stage gives.
+    """Follows a forward pass: which stage and which layer run, and what each stage returns.
 
-    leave: called with a stage and its last output tensor each time one ends, also when a norm after it changed it.
+    leave: called with a stage and its last output tensor when the stage ends, and again when a norm
+    or an activation after it has changed that tensor.
     """
 
     def __init__(self, model: nn.Module, leave: Callable[[StageCall, torch.Tensor], None]) -> None:
@@ -50,17 +52,17 @@ class Watch:
 
     @property
     def stage(self) -> StageCall | None:
-        """The stage that runs now."""
+        """The stage that runs now, or None between stages."""
         return self.inside[-1] if self.inside else None
 
     @property
     def layer(self) -> str:
-        """The name of the innermost module that runs now, '' in the network's own forward."""
+        """The name of the innermost module that runs now; "" in the network's own forward."""
         return self.path[-1] if self.path else ""
 
     @contextmanager
     def watching(self) -> Iterator["Watch"]:
-        """Hooks on every module, while it lasts."""
+        """Keeps hooks on every module while the context is open."""
         handles = []
         for module in self._model.modules():
             handles += [
@@ -96,7 +98,7 @@ class Watch:
                 self._leave(stage, last)
 
     def _count(self, module: nn.Module) -> None:
-        """Parameters of a module go to the first stage that calls it."""
+        """Count the parameters of a module for the first stage that calls it."""
         for parameter in module.parameters():
             if id(parameter) not in self._counted:
                 self._counted.add(id(parameter))
@@ -104,9 +106,10 @@ class Watch:
 
 
 def stage_modules(model: nn.Module, within: bool = False) -> Iterator[nn.Module]:
-    """The modules whose calls are stages; within: of an encoder, whose sequences of sequences are opened too.
+    """The modules whose calls are stages.
 
-    A model may name further containers among its parts in `opened`.
+    within: `model` is a part of an encoder, where sequences of sequences are opened too. A model may
+    name further containers among its parts in `opened`.
     """
     for name, child in model.named_children():
         inner = list(child.children())
@@ -120,7 +123,7 @@ def stage_modules(model: nn.Module, within: bool = False) -> Iterator[nn.Module]
 
 
 def last_tensor(output: Any) -> torch.Tensor | None:
-    """The tensor that stands for what a module returned: the last of several, places of maxima left out."""
+    """The tensor that stands for what a module returned: the last one of floating point."""
     if isinstance(output, torch.Tensor):
         return output if output.is_floating_point() else None
     if isinstance(output, dict):
@@ -131,7 +134,7 @@ def last_tensor(output: Any) -> torch.Tensor | None:
 
 
 def kind(module: nn.Module) -> str:
-    """What a module is, in a few words: '3 Bottleneck', 'conv 3x3, conv 1x1', 'max pool 2x2 /2'."""
+    """What a module is in a few words: '3 Bottleneck', 'conv 3x3, conv 1x1', 'max pool 2x2 /2'."""
     own = _leaf(module)
     if own:
         return own

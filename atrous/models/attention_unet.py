@@ -15,7 +15,6 @@ Axes: N images, C channels, H x W pixels, K classes.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -24,6 +23,7 @@ from torch.nn import functional
 from atrous import encoders
 from atrous.errors import ModelError
 from atrous.layers import conv_bn_relu
+from atrous.models.options import Count, Counts, Pretrained, Stride
 from atrous.models.page import Features, Page
 from atrous.ops.resize import resize
 
@@ -106,13 +106,13 @@ def attention(model: Page, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
 
 def attention_unet(
-    classes: int = 21,
-    encoder: str = "resnet34",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    stride: int = 32,
+    classes: Count = 21,
     *,
-    channels: Sequence[int] = (256, 128, 64, 32, 16),
+    encoder: str = "resnet34",
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
+    stride: Stride = 32,
+    channels: Counts = (256, 128, 64, 32, 16),
     aux: bool = False,
 ) -> Page:
     """U-Net on any encoder, with attention gates on its skips.

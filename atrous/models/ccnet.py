@@ -9,14 +9,12 @@ h w (h + w), not with (h w)^2. The layout of the head is mmsegmentation's: 23,93
 Axes: N images, C channels, H x W pixels, h x w cells at the encoder's stride s, K classes.
 """
 
-from pathlib import Path
-
 import torch
 from torch import nn
 
 from atrous import encoders
-from atrous.errors import ModelError
 from atrous.layers import conv_bn_relu
+from atrous.models.options import Count, Pretrained, Share, Stride
 from atrous.models.page import Features, Page, fcn_aux
 
 
@@ -62,20 +60,18 @@ class CrissCrossHead(nn.Module):
 
 
 def ccnet(
-    classes: int = 21,
-    encoder: str = "resnet50",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    stride: int = 8,
+    classes: Count = 21,
     *,
-    channels: int = 512,
-    recurrence: int = 2,
-    dropout: float = 0.1,
+    encoder: str = "resnet50",
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
+    stride: Stride = 8,
+    channels: Count = 512,
+    recurrence: Count = 2,
+    dropout: Share = 0.1,
     aux: bool = False,
 ) -> Page:
     """CCNet on any encoder; stride 8 is the paper's. aux: an FCN head on the features before the deepest."""
-    if not isinstance(recurrence, int) or recurrence < 1:
-        raise ModelError(f"recurrence {recurrence!r} of ccnet must be a whole number from 1 on (2 in the paper)")
     net = encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained)
     head = CrissCrossHead(net.channels[-1], classes, channels=channels, recurrence=recurrence, dropout=dropout)
     return Page(net, head, classes, fcn_aux(net, classes) if aux else None)

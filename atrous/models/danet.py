@@ -10,13 +10,12 @@ the map's cells where torch has no fused attention, as on the CPU; predict large
 Axes: N images, C channels, H x W pixels, T = h x w cells at the encoder's stride s, K classes.
 """
 
-from pathlib import Path
-
 import torch
 from torch import nn
 
 from atrous import encoders
 from atrous.layers import conv_bn_relu
+from atrous.models.options import Count, Pretrained, Share, Stride
 from atrous.models.page import Features, Page
 
 
@@ -76,14 +75,14 @@ class DualAttention(nn.Module):
 
 
 def danet(
-    classes: int = 21,
-    encoder: str = "resnet50",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    stride: int = 8,
+    classes: Count = 21,
     *,
-    channels: int = 512,
-    dropout: float = 0.1,
+    encoder: str = "resnet50",
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
+    stride: Stride = 8,
+    channels: Count = 512,
+    dropout: Share = 0.1,
     aux: bool = False,
 ) -> Page:
     """DANet on any encoder; stride 8 is the paper's. aux: a classifier on each branch, two outputs more."""

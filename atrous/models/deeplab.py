@@ -15,7 +15,7 @@ Axes: N images, C channels, H x W pixels, s the encoder's stride, K classes.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
@@ -24,6 +24,7 @@ from atrous import encoders
 from atrous.encoders.dilation import set_rate
 from atrous.errors import ModelError
 from atrous.layers import ASPP, conv_bn_relu, separable_conv
+from atrous.models.options import AnyCounts, Count, Pretrained, Share
 from atrous.models.page import Features, On, Page, fcn_aux
 from atrous.ops.resize import resize
 
@@ -78,17 +79,17 @@ class PlusHead(nn.Module):
 
 
 def deeplabv3(
-    classes: int = 21,
-    encoder: str = "resnet50",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    stride: int = 16,
+    classes: Count = 21,
     *,
+    encoder: str = "resnet50",
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
+    stride: Literal[8, 16] = 16,
     cascade: bool = False,
-    rates: Sequence[int] | None = None,
-    grid: Sequence[int] = (),
+    rates: AnyCounts | None = None,
+    grid: AnyCounts = (),
     dilate_first: bool = False,
-    dropout: float = 0.5,
+    dropout: Share = 0.5,
     aux: bool = False,
 ) -> Page:
     """DeepLab v3 on any encoder that dilates to stride 16 or 8; aux: an FCN head on the second last features.
@@ -97,36 +98,51 @@ def deeplabv3(
     grid: multi-grid of the encoder's last block, as long as it has units, (1, 2, 4) in the paper's best net at stride
     16, and of the cascade's blocks, there `MULTIGRID` if empty. dilate_first: see above; the paper's nets have it.
     """
-    net = _dilated(encoder, in_channels, pretrained, stride, dilate_first, grid)
+    net = encoders.encoder(
+        encoder,
+        in_channels=in_channels,
+        stride=stride,
+        pretrained=pretrained,
+        dilate_first=dilate_first,
+        grid=grid,
+    )
     deep = net.channels[-1]
     if cascade:
         blocks = cascade_blocks(deep, net.strides[-1], grid or MULTIGRID)
         head = On(-1, blocks=blocks, score=nn.Conv2d(deep, classes, 1))
     else:
-        aspp = ASPP(deep, _rates(rates, stride), dropout=dropout)
+        aspp = ASPP(deep, RATES[stride] if rates is None else rates, dropout=dropout)
         head = On(-1, aspp=aspp, score=nn.Sequential(*conv_bn_relu(256, 256), nn.Conv2d(256, classes, 1)))
     return Page(net, head, classes, fcn_aux(net, classes) if aux else None)
 
 
 def deeplabv3plus(
-    classes: int = 21,
-    encoder: str = "resnet50",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    stride: int = 16,
+    classes: Count = 21,
     *,
-    rates: Sequence[int] | None = None,
-    grid: Sequence[int] = (),
+    encoder: str = "resnet50",
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
+    stride: Literal[8, 16] = 16,
+    rates: AnyCounts | None = None,
+    grid: AnyCounts = (),
     dilate_first: bool = False,
-    dropout: float = 0.1,
+    dropout: Share = 0.1,
     aux: bool = False,
 ) -> Page:
     """DeepLab v3+ on any encoder with features at stride 4 that can be dilated to stride 16 or 8.
 
     The paper's are resnet101 and xception65, its modified aligned Xception. Options as in `deeplabv3`.
     """
-    net = _dilated(encoder, in_channels, pretrained, stride, dilate_first, grid, strides=(4, stride))
-    head = PlusHead(net, classes, _rates(rates, stride), dropout=dropout)
+    net = encoders.encoder(
+        encoder,
+        in_channels=in_channels,
+        stride=stride,
+        pretrained=pretrained,
+        dilate_first=dilate_first,
+        grid=grid,
+        strides=(4, stride),
+    )
+    head = PlusHead(net, classes, RATES[stride] if rates is None else rates, dropout=dropout)
     return Page(net, head, classes, fcn_aux(net, classes) if aux else None)
 
 
@@ -137,7 +153,8 @@ def set_stride(model: Page, stride: int) -> Page:
     section 4.1: train at 16, evaluate at 8). No tensor changes: an optimizer goes on with the same parameters.
     Raises ModelError, with nothing changed, where the encoder or a rate does not allow it.
     """
-    _check(stride)
+    if stride not in RATES:
+        raise ModelError(f"stride {stride!r} is not one that DeepLab has rates for; use 16 (faster) or 8 (denser)")
     before = model.encoder.strides[-1]
     heads = [part for name, part in model.named_children() if name != "encoder"]
     dilated = [
@@ -151,37 +168,3 @@ def set_stride(model: Page, stride: int) -> Page:
     for layer in dilated:
         set_rate(layer, layer.dilation[0] * before // stride)
     return model
-
-
-def _dilated(
-    encoder: str,
-    in_channels: int,
-    pretrained: bool | str | Path,
-    stride: int,
-    dilate_first: bool,
-    grid: Sequence[int],
-    strides: Sequence[int] = (),
-) -> encoders.Encoder:
-    _check(stride)
-    return encoders.encoder(
-        encoder,
-        in_channels=in_channels,
-        stride=stride,
-        pretrained=pretrained,
-        dilate_first=dilate_first,
-        grid=grid,
-        strides=strides,
-    )
-
-
-def _rates(rates: Sequence[int] | None, stride: int) -> Sequence[int]:
-    if rates is None:
-        return RATES[stride]
-    if not all(isinstance(rate, int) and rate >= 1 for rate in rates):
-        raise ModelError(f"rates {tuple(rates)} of ASPP are not whole numbers from 1 on; use such as {RATES[stride]}")
-    return rates
-
-
-def _check(stride: int) -> None:
-    if stride not in tuple(RATES):
-        raise ModelError(f"stride {stride!r} is not one that DeepLab has rates for; use 16 (faster) or 8 (denser)")

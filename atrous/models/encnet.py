@@ -9,13 +9,12 @@ pixel, and `outputs` gives logits of the image's size. The layout is mmsegmentat
 Axes: N images, C channels, H x W pixels, T = h x w cells at the encoder's stride s, D codewords, K classes.
 """
 
-from pathlib import Path
-
 import torch
 from torch import nn
 
 from atrous import encoders
 from atrous.layers import conv_bn_relu
+from atrous.models.options import Count, Pretrained, Share, Stride
 from atrous.models.page import On, Page, fcn_aux
 
 
@@ -56,15 +55,15 @@ class Context(nn.Module):
 
 
 def encnet(
-    classes: int = 21,
-    encoder: str = "resnet50",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    stride: int = 8,
+    classes: Count = 21,
     *,
-    channels: int = 512,
-    codewords: int = 32,
-    dropout: float = 0.1,
+    encoder: str = "resnet50",
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
+    stride: Stride = 8,
+    channels: Count = 512,
+    codewords: Count = 32,
+    dropout: Share = 0.1,
     aux: bool = False,
 ) -> Page:
     """EncNet on any encoder; stride 8 is the paper's. aux: an FCN head on the features before the deepest."""

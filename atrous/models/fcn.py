@@ -17,19 +17,22 @@ Axes: N images, C channels, H x W pixels, h x w cells of the coarsest scores, K 
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from atrous import encoders
 from atrous.errors import ModelError
 from atrous.layers import VGG16, fcn_head
 from atrous.layers.vgg import IMAGENET, Padding
+from atrous.models.options import AnyCounts, Count, Flag, Pretrained, Share, Stride
 from atrous.models.page import Features, Page, fcn_aux
 from atrous.ops.resize import Tail, resize
 
-Learned = bool | Literal["skips"]
+Learned = Annotated[Literal["skips"] | Flag, Field(description="True, False or 'skips', which is all but the last")]
+"""Which deconvolutions are learned."""
 
 SKIP_OFFSET = {"caffe100": {16: 5, 8: 9}, "same": {16: 0, 8: 0}}
 """First cell of pool4 (16) and pool3 (8) that lies under the upsampled scores."""
@@ -72,8 +75,6 @@ class VGGFCN(nn.Module):
         scales: tuple[float, float],
     ) -> None:
         super().__init__()
-        if learned not in (False, True, "skips"):
-            raise ModelError(f"learned {learned!r} is unknown to FCN; use False, True or 'skips' (all but the last)")
         between, last = bool(learned), learned is True
         self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
         self.stride, self.padding, self.learned, self.scales = stride, padding, last, scales
@@ -173,13 +174,13 @@ def warm_start(finer: VGGFCN, coarser: VGGFCN) -> VGGFCN:
 
 
 def fcn32s(
-    classes: int = 21,
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
+    classes: Count = 21,
     *,
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
     padding: Padding = "caffe100",
     learned: Learned = False,
-    width: int = 64,
+    width: Count = 64,
 ) -> VGGFCN:
     """FCN-32s on VGG16: 134,346,581 parameters with 21 classes. width: of VGG's first block; weights exist for 64."""
     return VGGFCN(
@@ -188,13 +189,13 @@ def fcn32s(
 
 
 def fcn16s(
-    classes: int = 21,
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
+    classes: Count = 21,
     *,
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
     padding: Padding = "caffe100",
     learned: Learned = False,
-    width: int = 64,
+    width: Count = 64,
 ) -> VGGFCN:
     """FCN-16s on VGG16: 134,357,354 parameters with 21 classes; train it from FCN-32s by `warm_start`."""
     return VGGFCN(
@@ -203,14 +204,14 @@ def fcn16s(
 
 
 def fcn8s(
-    classes: int = 21,
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
+    classes: Count = 21,
     *,
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
     padding: Padding = "caffe100",
     learned: Learned = False,
     at_once: bool = False,
-    width: int = 64,
+    width: Count = 64,
 ) -> VGGFCN:
     """FCN-8s on VGG16: 134,362,751 parameters with 21 classes; train it from FCN-16s by `warm_start`, or `at_once`.
 
@@ -223,14 +224,14 @@ def fcn8s(
 
 
 def fcn(
-    classes: int = 21,
-    encoder: str = "resnet50",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    stride: int = 8,
+    classes: Count = 21,
     *,
-    skips: Sequence[int] = (),
-    dropout: float = 0.1,
+    encoder: str = "resnet50",
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
+    stride: Stride = 8,
+    skips: AnyCounts = (),
+    dropout: Share = 0.1,
     aux: bool = False,
 ) -> Page:
     """torchvision's FCN on any encoder; resnet50 at stride 8 is its `fcn_resnet50` (aux: its auxiliary head).
@@ -238,8 +239,6 @@ def fcn(
     skips: strides of features whose scores are added on the way up, zero at the start: at stride 32, (16,) makes any
     encoder an FCN-16s and (16, 8) an FCN-8s.
     """
-    if not isinstance(skips, Sequence):
-        raise ModelError(f"skips {skips!r} of fcn are not a list of strides; use such as (16, 8)")
     strides = (*skips, stride) if skips else ()
     net = encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, strides=strides)
     head = SkipHead(net, classes, skips, dropout=dropout)

@@ -13,12 +13,12 @@ Axes: N images, C channels, H x W pixels, K classes.
 
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from atrous import encoders
+from atrous.models.options import Count, Pretrained, Share, Stride
 from atrous.models.page import Features, Page
 from atrous.ops.resize import resize
 
@@ -79,14 +79,14 @@ class SemanticFPN(nn.Module):
 
 
 def fpn(
-    classes: int = 21,
-    encoder: str = "resnet50",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    stride: int = 32,
+    classes: Count = 21,
     *,
+    encoder: str = "resnet50",
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
+    stride: Stride = 32,
     smooth: bool = False,
-    dropout: float = 0.2,
+    dropout: Share = 0.2,
 ) -> Page:
     """Semantic FPN on any encoder with features at stride 4. smooth: a 3x3 on each map of the pyramid (the paper's).
 

@@ -12,15 +12,14 @@ Axes: N images, C channels, H x W pixels, D channels of all maps together, T cel
 """
 
 from collections import OrderedDict
-from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import nn
 
 from atrous import encoders
-from atrous.errors import ModelError
 from atrous.layers import conv_bn_relu
+from atrous.models.options import Count, Pretrained, Share
 from atrous.models.page import Features, Page
 from atrous.ops.resize import resize
 
@@ -87,23 +86,19 @@ class OCRHead(nn.Module):
 
 
 def hrnet_ocr(
-    classes: int = 21,
-    encoder: str = "hrnet_w48",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
+    classes: Count = 21,
     *,
+    encoder: str = "hrnet_w48",
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
     head: Literal["ocr", "hrnet"] = "ocr",
-    channels: int = 512,
-    dropout: float = 0.05,
+    channels: Count = 512,
+    dropout: Share = 0.05,
 ) -> Page:
     """HRNet with OCR's head, or its own: 70,371,446 parameters with 19 classes on hrnet_w48, 12,080,036 on hrnet_w18.
 
     head: "ocr", or "hrnet" for HRNetV2 (65,858,659 and 9,640,849). channels: of OCR; its attention has half of them.
     """
-    if head not in ("ocr", "hrnet"):
-        raise ModelError(f"head {head!r} is unknown to hrnet_ocr; use 'ocr', or 'hrnet' for HRNet's own")
-    if not isinstance(channels, int) or channels < 1:
-        raise ModelError(f"channels {channels!r} leave OCR none; use a whole number from 1 on (512 in the paper)")
     net = encoders.encoder(encoder, in_channels=in_channels, pretrained=pretrained, strides=encoders.PYRAMID)
     together = Together(net)
     if head == "hrnet":

@@ -10,14 +10,12 @@ timm's mobilenetv3_large_100, which has pretrained weights, is the default (enco
 Axes: N images, C channels, H x W pixels, s the encoder's stride, K classes.
 """
 
-from pathlib import Path
-
 import torch
 from torch import nn
 
 from atrous import encoders
-from atrous.errors import ModelError
 from atrous.layers import conv_bn_relu
+from atrous.models.options import Count, Pretrained, Stride
 from atrous.models.page import Features, Page
 from atrous.ops.resize import resize
 
@@ -41,19 +39,17 @@ class GatedHead(nn.Module):
 
 
 def lraspp(
-    classes: int = 21,
-    encoder: str = "mobilenetv3_large_100",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    stride: int = 16,
+    classes: Count = 21,
     *,
-    width: int = 128,
+    encoder: str = "mobilenetv3_large_100",
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
+    stride: Stride = 16,
+    channels: Count = 128,
 ) -> Page:
     """LR-ASPP on any encoder with features at stride 8; MobileNetV3-Large with 21 classes has 3,221,538 parameters.
 
-    stride: of the deepest features, 16 in the paper, or 32. width: features that are gated and scored.
+    stride: of the deepest features, 16 in the paper, or 32. channels: of the features that are gated and scored.
     """
-    if not isinstance(width, int) or width < 1:
-        raise ModelError(f"width {width!r} leaves lraspp no features; use a whole number from 1 on (128 in the paper)")
     net = encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained)
-    return Page(net, GatedHead(net, classes, width), classes)
+    return Page(net, GatedHead(net, classes, channels), classes)

@@ -11,15 +11,13 @@ several layers, which the paper tries too, are not here. Cell i lies on pixel 8 
 Axes: N images, C channels, H x W pixels, h x w cells of 8 pixels, K classes.
 """
 
-from pathlib import Path
-
 import torch
 from torch import nn
 
 from atrous import encoders
-from atrous.errors import ModelError
 from atrous.layers.vgg import IMAGENET
 from atrous.layers.vgg_dilated import DilatedVGG16, FieldOfView, gaussian_score, on_pixels
+from atrous.models.options import Count, Positive, Pretrained, Share
 from atrous.models.page import Features, Page
 
 
@@ -54,21 +52,19 @@ class WiderHead(nn.Module):
 
 
 def parsenet(
-    classes: int = 21,
-    encoder: str = "vgg16",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
+    classes: Count = 21,
     *,
-    scale: float = 10.0,
-    dropout: float = 0.5,
-    width: int = 64,
+    encoder: str = "vgg16",
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
+    scale: Positive = 10.0,
+    dropout: Share = 0.5,
+    width: Count = 64,
 ) -> Page:
     """ParseNet at stride 8 on VGG16's LargeFOV, or on the last features of any encoder that dilates to it.
 
     scale: what the factors of both norms start with, 10 to 20. dropout, width: of VGG16, as in deeplabv1.
     """
-    if not scale > 0:
-        raise ModelError(f"scale {scale!r} of parsenet is not above 0; use 10 to 20")
     if encoder != "vgg16":
         net = encoders.encoder(encoder, in_channels=in_channels, stride=8, pretrained=pretrained)
         head = WiderHead(nn.Identity(), net.channels[-1], classes, scale=scale)

@@ -9,35 +9,30 @@ of three 3x3, in timm `encoder="resnet50c"`; the default is the plain resnet50.
 Axes: N images, C channels, H x W pixels, s the encoder's stride, K classes.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
-
 from torch import nn
 
 from atrous import encoders
-from atrous.errors import ModelError
 from atrous.layers import PyramidPool, conv_bn_relu
 from atrous.layers.ppm import BINS
+from atrous.models.options import Count, Counts, Pretrained, Share, Stride
 from atrous.models.page import On, Page, fcn_aux
 
 
 def pspnet(
-    classes: int = 21,
-    encoder: str = "resnet50",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    stride: int = 8,
+    classes: Count = 21,
     *,
-    bins: Sequence[int] = BINS,
-    dropout: float = 0.1,
+    encoder: str = "resnet50",
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
+    stride: Stride = 8,
+    bins: Counts = BINS,
+    dropout: Share = 0.1,
     aux: bool = False,
 ) -> Page:
     """PSPNet on any encoder; resnet50c with 21 classes has 46,611,829 parameters, 48,977,034 with `aux`.
 
     stride: 8 in the paper. bins: cells per side of each pooled map. aux: an FCN head on the second last features.
     """
-    if not bins or not all(isinstance(bin_, int) and bin_ >= 1 for bin_ in bins):
-        raise ModelError(f"bins {tuple(bins)} of pspnet are not whole numbers from 1 on; use such as {BINS}")
     net = encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained)
     channels, narrow = net.channels[-1], max(1, net.channels[-1] // 4)
     pool = PyramidPool(channels, narrow, bins)  # (N, 2 C, H/s, W/s)

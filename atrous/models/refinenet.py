@@ -11,13 +11,13 @@ Axes: N images, C channels, H x W pixels, K classes.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from atrous import encoders
 from atrous.errors import ModelError
+from atrous.models.options import Count, Counts, Pretrained, Share, Stride
 from atrous.models.page import Features, Page
 from atrous.ops.resize import resize
 
@@ -109,15 +109,15 @@ class Cascade(nn.Module):
 
 
 def refinenet(
-    classes: int = 21,
-    encoder: str = "resnet101",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    stride: int = 32,
+    classes: Count = 21,
     *,
-    channels: Sequence[int] = (512, 256, 256, 256),
-    pools: int = 2,
-    dropout: float = 0.5,
+    encoder: str = "resnet101",
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
+    stride: Stride = 32,
+    channels: Counts = (512, 256, 256, 256),
+    pools: Count = 2,
+    dropout: Share = 0.5,
 ) -> Page:
     """RefineNet on any encoder with features at stride 4. channels: of each block, deep first; pools: in each chain."""
     net = encoders.encoder(

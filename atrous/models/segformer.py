@@ -9,13 +9,12 @@ by a rename (`atrous/zoo/convert/hf.py`).
 Axes: N images, C channels, H x W pixels, K classes.
 """
 
-from pathlib import Path
-
 import torch
 from torch import nn
 
 from atrous import encoders
 from atrous.layers import conv_bn_relu
+from atrous.models.options import Count, Pretrained, Share, Stride
 from atrous.models.page import Features, Page
 from atrous.ops.resize import resize
 
@@ -41,14 +40,14 @@ class AllMLP(nn.Module):
 
 
 def segformer(
-    classes: int = 21,
-    encoder: str = "mit_b0",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    stride: int = 32,
+    classes: Count = 21,
     *,
-    channels: int | None = None,
-    dropout: float = 0.1,
+    encoder: str = "mit_b0",
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
+    stride: Stride = 32,
+    channels: Count | None = None,
+    dropout: Share = 0.1,
 ) -> Page:
     """SegFormer on `mit_b0` to `mit_b5`, its head on any encoder with features at stride 4.
 

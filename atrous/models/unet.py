@@ -14,7 +14,6 @@ Axes: N images, C channels, H x W pixels, K classes, w the width of the first le
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -23,6 +22,7 @@ from torch import nn
 from atrous import encoders
 from atrous.errors import ModelError
 from atrous.layers import conv_bn_relu, overlap_tile, run_whole
+from atrous.models.options import Count, Counts, Pretrained, Share, Stride
 from atrous.models.page import Features, Page
 from atrous.ops.resize import resize
 
@@ -123,38 +123,34 @@ class UNet2015(nn.Module):
 
 
 def unet(
-    classes: int = 21,
-    encoder: str = "resnet34",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    stride: int = 32,
+    classes: Count = 21,
     *,
-    channels: Sequence[int] = (256, 128, 64, 32, 16),
-    skips: bool = True,
+    encoder: str = "resnet34",
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
+    stride: Stride = 32,
+    channels: Counts = (256, 128, 64, 32, 16),
+    joined: bool = True,
 ) -> Page:
     """U-Net on any encoder. channels: of the decoder per skip, the deepest first; more than there are skips will do.
 
-    skips: False carries nothing across, to see what skips are worth.
+    joined: whether skips are carried across; False shows what they are worth.
     """
     net = encoders.encoder(
         encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, strides=encoders.PYRAMID
     )
-    return Page(net, UNetDecoder(net, classes, channels, skips), classes)
+    return Page(net, UNetDecoder(net, classes, channels, joined), classes)
 
 
 def unet2015(
-    classes: int = 21,
-    in_channels: int = 3,
+    classes: Count = 21,
     *,
+    in_channels: Count = 3,
     variant: Literal["paper", "phseg_v5"] = "paper",
-    width: int = 64,
-    dropout: float = 0.5,
+    width: Count = 64,
+    dropout: Share = 0.5,
 ) -> UNet2015:
     """The U-Net of 2015: 31,030,658 parameters from 1 channel to 2 classes, the released phseg_v5 31,100,354."""
-    if variant not in ("paper", "phseg_v5"):
-        raise ModelError(f"variant {variant!r} of unet2015 is unknown; use 'paper' or 'phseg_v5'")
-    if not isinstance(width, int) or width < 1:
-        raise ModelError(f"width {width!r} leaves unet2015 no channels; use a whole number from 1 on (64 in the paper)")
     return UNet2015(classes, in_channels, width=width, variant=variant, dropout=dropout)
 
 

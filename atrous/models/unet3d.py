@@ -12,6 +12,7 @@ from torch import nn
 
 from atrous.errors import ModelError
 from atrous.layers import cut, expect_axes, overlap_tile, run_whole, safe_norms
+from atrous.models.options import Count
 
 MARGIN = 44
 """Voxels that the network eats on every side."""
@@ -66,10 +67,13 @@ class UNet3D(nn.Module):
         return self.score(x)  # (N, K, d - 88, h - 88, w - 88)
 
 
-def unet3d(classes: int = 21, in_channels: int = 3, *, width: int = 32) -> UNet3D:
+def unet3d(
+    classes: Count = 21,
+    *,
+    in_channels: Count = 3,
+    width: Count = 32,
+) -> UNet3D:
     """3D U-Net on volumes, without padding: 19,069,955 parameters from 3 channels to 3 classes, norms left aside."""
-    if not isinstance(width, int) or width < 1:
-        raise ModelError(f"width {width!r} leaves unet3d no channels; use a whole number from 1 on (32 in the paper)")
     return UNet3D(classes, in_channels, width=width)
 
 

@@ -16,7 +16,6 @@ Axes: N images, C channels, H x W pixels, K classes, L levels above the deepest.
 from collections.abc import Sequence
 from copy import deepcopy
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +25,7 @@ from atrous import encoders
 from atrous.encoders.cut import end_at
 from atrous.errors import ModelError, WeightsError
 from atrous.layers import conv_bn_relu, safe_norms
+from atrous.models.options import Count, Counts, Pretrained, Stride
 from atrous.models.page import to_image
 from atrous.ops.resize import Tail, resize
 
@@ -142,14 +142,14 @@ class UNetPlusPlus(nn.Module):
 
 
 def unetpp(
-    classes: int = 21,
-    encoder: str = "resnet34",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    stride: int = 32,
+    classes: Count = 21,
     *,
-    channels: Sequence[int] = (256, 128, 64, 32, 16),
-    width: int = 32,
+    encoder: str = "resnet34",
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
+    stride: Stride = 32,
+    channels: Counts = (256, 128, 64, 32, 16),
+    width: Count = 32,
     aux: bool = False,
 ) -> UNetPlusPlus:
     """U-Net++ on any encoder: nested skips, prunable. encoder="plain": the paper's, whose first level is `width` wide.
@@ -163,8 +163,6 @@ def unetpp(
         return UNetPlusPlus(net, classes, channels, aux=aux)
     if pretrained:
         raise WeightsError("there are no pretrained weights for the plain encoder; leave pretrained off")
-    if not isinstance(width, int) or width < 1:
-        raise ModelError(f"width {width!r} leaves unetpp no channels; use a whole number from 1 on (32 in the paper)")
     plain = Plain(in_channels, width)
     return UNetPlusPlus(plain, classes, plain.channels[-2::-1], aux=aux)
 

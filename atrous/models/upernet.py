@@ -9,13 +9,12 @@ are 512, as mmsegmentation has them: 64,051,573 parameters on resnet50c with 21 
 Axes: N images, C channels, H x W pixels, K classes.
 """
 
-from pathlib import Path
-
 import torch
 from torch import nn
 
 from atrous import encoders
 from atrous.layers import PyramidPool, conv_bn_relu
+from atrous.models.options import Count, Pretrained, Share, Stride
 from atrous.models.page import Features, Page, fcn_aux
 from atrous.ops.resize import resize
 
@@ -46,14 +45,14 @@ class UPerHead(nn.Module):
 
 
 def upernet(
-    classes: int = 21,
-    encoder: str = "resnet50",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    stride: int = 32,
+    classes: Count = 21,
     *,
-    channels: int = 512,
-    dropout: float = 0.1,
+    encoder: str = "resnet50",
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
+    stride: Stride = 32,
+    channels: Count = 512,
+    dropout: Share = 0.1,
     aux: bool = False,
 ) -> Page:
     """UPerNet on any encoder with features at stride 4. channels: of every level; aux: an FCN head one level up."""

@@ -11,7 +11,6 @@ _HOME = {
     "Tail": "atrous.ops.resize",
     "blend": "atrous.ops.tiles",
     "blend_labels": "atrous.ops.tiles",
-    "bootstrap_miou": "atrous.ops.stats",
     "count_pairs": "atrous.ops.confusion",
     "max_unpool": "atrous.ops.unpool",
     "positions": "atrous.ops.tiles",

@@ -182,7 +182,7 @@ def _plane(
 
 
 def _taps(n: int, size: int, align_corners: bool, start: int, count: int) -> Taps:
-    """Positions start..start + count - 1 of `size` that n cells are resized to, by torch's convention.
+    """Output positions start..start + count - 1 of n cells resized to `size`, as torch has them.
 
     In float32 and in torch's order of operations: another rounding would move labels at ties.
     """

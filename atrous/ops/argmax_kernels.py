@@ -71,7 +71,7 @@ def all_by_pixel(logits, rows, columns, labels, confidence, bounds):  # type: ig
 
 @njit(nogil=True, cache=True, fastmath={"contract"})
 def by_phase(logits, rows, phases, tile, left, labels, confidence, first, last):  # type: ignore[no-untyped-def]
-    """Rows first..last - 1 of the labels, from logits (K, h, w) whose width times a whole scale is theirs.
+    """Rows first..last - 1 of the labels, as wide as the logits (K, h, w) times a whole scale.
 
     One row at scale 4. A pixel's phase is its place within its cell, x mod 4:
 

@@ -28,7 +28,7 @@ def split_rows(rows: int, kernel: Callable[..., None], parallel: Callable[..., N
     Args:
         rows: number of rows.
         kernel: called as kernel(*arguments, first, last); for the team of threads.
-        parallel: called as parallel(*arguments, bounds), a `prange` over the same kernel; for OpenMP.
+        parallel: called as parallel(*arguments, bounds), a `prange` over the kernel; for OpenMP.
         arguments: what both get first.
     """
     threads = torch.get_num_threads()

@@ -90,18 +90,6 @@ def interval(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def bootstrap_miou(
-    counts: np.ndarray, *, resamples: int = 2000, level: float = 0.95, seed: int = 0, block: int = 1
-) -> tuple[float, float] | None:
-    """Percentile interval of the data set's mIoU under resampling of its images, or of clusters (`by_cluster` first).
-
-    Classes whose union is empty in a resample are skipped there (policy `union`). None with fewer than two rows.
-    """
-    if len(counts) < 2:
-        return None
-    return interval(bootstrap(counts, resamples=resamples, seed=seed, block=block), level)
-
-
 def iou_intervals(counts: np.ndarray, level: float = 0.95) -> np.ndarray:
     """(n, 3, K) -> (K, 2): an interval of each class's IoU over the data set, nan where fewer than two rows show it.
 

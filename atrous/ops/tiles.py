@@ -53,7 +53,7 @@ def positions(size: int, window: int, overlap: float = 0.25) -> list[int]:
 
 
 def gaussian(n: int, sigma: float = SIGMA) -> np.ndarray:
-    """Weights of the n pixels along one axis of a window: (n,) float32 in (0, 1], deviation sigma n."""
+    """Weights along one axis of a window of n pixels: (n,) float32 in (0, 1], deviation sigma n."""
     return np.exp(-0.5 * ((np.arange(n) - (n - 1) / 2) / (sigma * n)) ** 2).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""The kernels of `tiles.py`: one window's scores into the ring, labels of its finished pixels out of it.
+"""The kernels of `tiles.py`: scores of a window into the ring, labels out of it.
 
 A window meets three kinds of pixels, on each row as runs in this order, of which any may be empty:
 
@@ -39,8 +39,8 @@ class Window(NamedTuple):
 class Place(NamedTuple):
     """Where a window lies in the image, and which of its rows and columns are old or done.
 
-    Counted from the window's own corner. The first `old_rows` rows were reached by windows above, the
-    first `old_columns` columns by the window to the left; either is enough for a sum in the ring.
+    Counted from the window's own corner. Windows above have reached the first `old_rows` rows,
+    the window to the left the first `old_columns` columns; either is enough for a sum in the ring.
     Pixels in the first `done_rows` rows and also in the first `done_columns` columns are done.
     """
 

@@ -23,7 +23,7 @@ from atrous.train.run import build
 from atrous.train.validation import validation_seconds
 
 NO_REASON = "it belongs to the run, or follows from other lines"
-"""The reason of fields that people need not read about; `describe` leaves them out."""
+"""The reason of fields that people need not read about; `plan_lines` leaves them out."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +159,8 @@ def volume_plan(source: Folder, memory: float, progress: Progress | None) -> Pla
     return Plan(fingerprint, recipe, reasons, None, [*source.notes, note])
 
 
-def describe(found: Plan) -> list[str]:
-    """Lines to print."""
+def plan_lines(found: Plan) -> list[str]:
+    """The lines that `atrous plan` prints."""
     lines = [*found.notes, ""]
     lines += [f"{key:<16}{shown(value)}" for key, value in found.fingerprint.items()] + [""]
     for key, value in found.recipe.items():

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from atrous.errors import RecipeError, nearest
 from atrous.files import toml_text, write_atomically
 from atrous.losses import parse_loss
+from atrous.models.former import options_today
 
 Count = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0)]
@@ -391,6 +392,9 @@ ANY: dict[str, Any] = {
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read as TOML ({error})") from error
+    if "atrous" in values and isinstance(values.get("options"), dict):  # a run's, perhaps of 0.1
+        values["options"] = options_today(str(values.get("model")), values["options"])
+    return values

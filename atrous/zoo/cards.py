@@ -135,13 +135,21 @@ CARDS: dict[str, Weights] = {
 """Name -> weights."""
 
 
-def describe_weights() -> list[str]:
-    """One line for each name, weights trained here first: name, classes, scores, licence."""
+def describe_weights(family: str | None = None) -> list[str]:
+    """One line for each name, weights trained here first: name, classes, scores, licence.
+
+    Args:
+        family: list only the weights of this network.
+    """
     lines = []
     for name, path in shipped().items():
         own = load_card(path)
+        if family not in (None, own.model):
+            continue
         lines.append(f"{name:<37} {len(own.labels):>3} classes  {_score(own)}; {own.licence}")
     for name, card in CARDS.items():
+        if family not in (None, card.family):
+            continue
         scores = "; ".join(f"mIoU {score['miou']} on {data}" for data, score in card.metrics.items())
         lines.append(f"{name:<37} {len(card.labels):>3} classes  {scores}{'; ' if scores else ''}{card.licence}")
     return lines

@@ -26,13 +26,13 @@ def test_options_of_the_page_are_trained_kept_and_resumed(tmp_path: Path, capsys
 
     world, folder = make_world(tmp_path / "world"), tmp_path / "run"
     command = ["train", world, "-o", folder, *SMALL]
-    assert run(*command, "--option", "skips=false", "--option", "stride=16") == 0
-    assert "skips = false" in (folder / "recipe.toml").read_text().replace('"', "")
+    assert run(*command, "--option", "joined=false", "--option", "stride=16") == 0
+    assert "joined = false" in (folder / "recipe.toml").read_text().replace('"', "")
     model = atrous.load(folder).model
-    assert (model.joined, model.encoder.strides[-1]) == (False, 16)
+    assert (model.head.joined, model.encoder.strides[-1]) == (False, 16)
     assert run(*command) == 0  # the run's own options
     assert "is finished" in capsys.readouterr().out
-    assert run(*command, "--option", "skips=true") == 2
+    assert run(*command, "--option", "joined=true") == 2
     assert "options" in capsys.readouterr().err
 
 

@@ -1,4 +1,4 @@
-"""Cutting encoders: stages run one after another are the encoder; a shallow one is its first features."""
+"""Cutting encoders: their stages in a row are the encoder; a shallow one has its first features."""
 
 import pytest
 import torch

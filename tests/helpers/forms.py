@@ -9,7 +9,7 @@ from atrous.models.foreign import FOREIGN
 
 SMALL: dict[str, dict[str, object]] = {
     "attention_unet": {"encoder": "test_resnet", "channels": (16, 12, 8, 8)},
-    "bisenetv2": {"head": 64},
+    "bisenetv2": {"channels": 64},
     "ccnet": {"encoder": "test_resnet", "channels": 16},
     "danet": {"encoder": "test_resnet", "channels": 16},
     "deconvnet": {"width": 2},
@@ -32,10 +32,10 @@ SMALL: dict[str, dict[str, object]] = {
     "nnunet2d": {"features": (4, 6, 8)},
     "nnunet3d": {"features": (4, 6, 8)},
     "parsenet": {"width": 4},
-    "pointrend": {"encoder": "test_resnet", "width": 16, "cells": 600},
+    "pointrend": {"encoder": "test_resnet", "channels": 16, "cells": 600},
     "pspnet": {"encoder": "test_resnet"},
     "refinenet": {"encoder": "test_resnet", "channels": (16, 8, 8, 8)},
-    "reseg": {"encoder": "test_resnet", "units": (6, 5), "width": 4},
+    "reseg": {"encoder": "test_resnet", "units": (6, 5), "channels": 4},
     "segformer": {"channels": 32},
     "segnet": {"width": 2},
     "segnet_basic": {"width": 2},
@@ -101,7 +101,7 @@ FORMS = [
     ("unetpp", {"encoder": "test_vit"}),
     ("unetpp", {"encoder": "plain", "width": 2, "aux": True}),
     ("unet", {"encoder": "test_vit"}),
-    ("unet", {"skips": False, "stride": 8}),
+    ("unet", {"joined": False, "stride": 8}),
     ("unet", {"encoder": "test_convnext", "stride": 16}),
     ("unet2015", {"variant": "phseg_v5"}),
 ]

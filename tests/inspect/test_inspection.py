@@ -36,11 +36,11 @@ def test_the_table_tells_what_the_network_is(capsys: pytest.CaptureFixture[str])
     for part in (
         "encoder.net.layer4",
         "21 x 64 x 96",
-        "295 x 295 pixels, 263 x 263 at the least by phase",
+        "295 x 295 pixels at most, 263 x 263 at least, by its phase within the strides",
         "12 of 12 fields agree",
-        "output stride    32 at the coarsest, 2 before the last resize",
-        "any from 1 on",
-        "holds with a halo of 160 pixels before and 128 after, tiles at multiples of 32, the image's sides multiples",
+        "output stride    32 at the coarsest map, 2 before the last resize",
+        "any from 1 pixel on",
+        "holds with a halo of 160 pixels before and 128 after, if tiles start at multiples of 32; the image's",
     ):
         assert part in text
 
@@ -78,7 +78,7 @@ def test_a_bundle_holds_its_own_network(tmp_path: Path, capsys: pytest.CaptureFi
 @pytest.mark.parametrize("arguments, words", [
     (["unett"], "unknown model 'unett'; did you mean 'unet'?"),
     (["unet", "--encoder", "resnet5o"], "unknown encoder"),
-    (["unet2015", "--size", "64", "0"], "size 64 x 0 is no size of an image"),
+    (["unet2015", "--size", "64", "0"], "size 64 x 0 is not a size of an image"),
     (["unet2015", "--depth", "3"], "unet2015 takes images"),
     (["nowhere.safetensors"], "no such bundle or run folder"),
 ])  # fmt: skip
@@ -88,6 +88,15 @@ def test_mistakes_are_one_sentence(arguments: list[str], words: str, capsys: pyt
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert words in error
+
+
+def test_strides_are_right_where_fields_fill_the_image() -> None:
+    found = inspect_model(build("unet", {"encoder": "test_resnet"}), (64, 96), measure=False)
+    assert [row.stride for row in found.stages] == [(s, s) for s in (2, 4, 4, 8, 16, 32, 16, 8, 4, 2, 2)]
+    whole = inspect_model(build("pspnet", {}), (64, 96), measure=False)  # reads the whole image at any size
+    rows = [row for row in whole.stages if len(row.shape) == 4 and row.shape[2] >= 8]
+    assert len(rows) > 3
+    assert [row.stride for row in rows] == [(64 / row.shape[2], 96 / row.shape[3]) for row in rows]
 
 
 def test_volumes_have_three_sides(capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,7 +105,7 @@ def test_where_the_halo_ends_and_starts() -> None:
     assert found.tile(64, 96, 128, axis=1) == (32, 128)
     with pytest.raises(ModelError, match="multiples of 16"):
         found.tile(100, 320, 1000)
-    with pytest.raises(ModelError, match="no multiple of 32"):
+    with pytest.raises(ModelError, match="not a multiple of 32"):
         found.tile(0, 32, 100, axis=1)
 
 

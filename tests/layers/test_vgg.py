@@ -11,7 +11,7 @@ from atrous.layers.vgg import THEIRS
 
 
 def centre(padding: str, index: int, cell: int, side: int = 160) -> float:
-    """The image row that cell `cell` of feature `index` looks at, by its gradient, pools averaging."""
+    """The image row that cell `cell` of feature `index` sees, by its gradient; pools average."""
     vgg = VGG16(1, padding=padding, width=1, dropout=0.0).double()  # type: ignore[arg-type]
     vgg.pool = nn.AvgPool2d(2, ceil_mode=True)
     for parameter in vgg.parameters():

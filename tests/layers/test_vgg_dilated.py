@@ -1,4 +1,4 @@
-"""VGG16 with holes: sizes, places and reach of its cells as DeepLab v1 has them, and fc6 cut from VGG's."""
+"""VGG16 with holes: sizes, places and reach of its cells as in DeepLab v1; fc6 cut from VGG's."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from atrous.ops.resize import resize
 
 
 def seen(vgg: DilatedVGG16, then: nn.Module, side: int, cell: int) -> torch.Tensor:
-    """Weight of every row of the image in a cell, all filters ones and maxima means: all of it adds up."""
+    """The weight of every image row in a cell, with filters of ones and average pools."""
     vgg.shrink, vgg.keep = nn.AvgPool2d(3, 2, 1, ceil_mode=True), nn.AvgPool2d(3, 1, 1)
     for layer in [*vgg.modules(), *then.modules()]:
         if isinstance(layer, nn.Conv2d):

@@ -80,6 +80,30 @@ def test_each_name_becomes_its_loss() -> None:
     assert made.iterations == 7
 
 
+def test_defaults_are_those_of_the_papers_and_the_guide() -> None:
+    mean = {"region": "batch"}
+    overlap = {**mean, "squared": False, "background": True, "smooth": 0.0}
+    expected = {
+        "active_contour": {"region": 1.0, "eps": 1e-8},
+        "border_ce": {"border": 10.0, "sigma": 5.0, "balance": True},
+        "boundary": {},
+        "ce": {},
+        "cldice": {"iterations": 3, "smooth": 1.0},
+        "dice": overlap,
+        "focal": {"gamma": 2.0, "alpha": None},
+        "focal_tversky": {"alpha": 0.3, "beta": 0.7, **mean},
+        "generalised_dice": mean,
+        "jaccard": overlap,
+        "lovasz": {"form": "softmax", **mean},
+        "ohem": {"threshold": 0.7, "least": 1 / 16},
+        "rmi": {"side": 3, "stride": 4, "eps": 5e-4},
+        "tversky": {"alpha": 0.3, "beta": 0.7, "gamma": 1.0, **mean},
+    }
+    assert {
+        name: {key: option.default for key, option in own_options(loss).items()} for name, loss in LOSSES.items()
+    } == expected
+
+
 def test_the_guide_has_every_loss_and_parameter(pytestconfig: pytest.Config) -> None:
     guide = (pytestconfig.rootpath / "docs" / "losses.md").read_text()
     rows = {row.split("`")[1]: row for row in guide.splitlines() if row.startswith("| `")}

@@ -47,7 +47,7 @@ def test_an_odd_side_repeats_its_last_pixel() -> None:
 @torch.no_grad()
 def test_closed_gates_let_the_finest_skip_through_only() -> None:
     torch.manual_seed(0)
-    model, image = attention_unet(4, "test_resnet", channels=(16, 12, 8, 8)).eval(), torch.randn(1, 3, 64, 96)
+    model, image = attention_unet(4, encoder="test_resnet", channels=(16, 12, 8, 8)).eval(), torch.randn(1, 3, 64, 96)
     assert [alpha.shape for alpha in attention(model, image)] == [(1, 1, 4, 6), (1, 1, 8, 12), (1, 1, 16, 24)]
     for gate in model.head.gates:
         gate.psi.bias.fill_(-100)
@@ -63,7 +63,7 @@ def test_closed_gates_let_the_finest_skip_through_only() -> None:
 @torch.no_grad()
 def test_open_gates_make_a_unet() -> None:
     torch.manual_seed(0)
-    model, image = attention_unet(4, "test_resnet", channels=(16, 12, 8, 8)).eval(), torch.randn(1, 3, 64, 96)
+    model, image = attention_unet(4, encoder="test_resnet", channels=(16, 12, 8, 8)).eval(), torch.randn(1, 3, 64, 96)
     for gate in model.head.gates:
         gate.psi.bias.fill_(100)
     features = model.encoder(image)
@@ -74,7 +74,7 @@ def test_open_gates_make_a_unet() -> None:
 
 
 def test_gates_add_what_the_formula_says() -> None:
-    model = attention_unet(21, "test_resnet", channels=(16, 12, 8, 8))
+    model = attention_unet(21, encoder="test_resnet", channels=(16, 12, 8, 8))
     channels = model.encoder.channels
     sizes = [sum(p.numel() for p in gate.parameters()) for gate in model.head.gates]
     gating = [channels[4], 16, 12]
@@ -84,4 +84,4 @@ def test_gates_add_what_the_formula_says() -> None:
 
 def test_too_few_widths_are_named() -> None:
     with pytest.raises(ModelError, match="4 skips and the decoder 1 widths"):
-        attention_unet(2, "test_resnet", channels=(8,))
+        attention_unet(2, encoder="test_resnet", channels=(8,))

@@ -55,19 +55,19 @@ def test_v1_is_the_zoom_of_its_scores() -> None:
 @torch.no_grad()
 def test_v2_sums_the_scores_of_its_rates(encoder: str) -> None:
     torch.manual_seed(0)
-    model, image = deeplabv2(3, encoder, width=2, rates=ASPP_S).eval(), torch.randn(1, 3, 65, 97)
+    model, image = deeplabv2(3, encoder=encoder, width=2, rates=ASPP_S).eval(), torch.randn(1, 3, 65, 97)
     x = model.encoder(image)[-1]
     together = sum(branch(x) for branch in model.branches)
     torch.testing.assert_close(model(image), interpolate(together, (65, 97), mode="bilinear", align_corners=True))
     assert [rates(branch) for branch in model.branches] == [[2], [4], [8], [12]]
-    assert [rates(branch) for branch in deeplabv2(3, encoder, width=2).branches] == [[rate] for rate in ASPP_L]
+    assert [rates(branch) for branch in deeplabv2(3, encoder=encoder, width=2).branches] == [[rate] for rate in ASPP_L]
 
 
 @pytest.mark.parametrize("encoder", ["vgg16", "test_resnet"])
 @torch.no_grad()
 def test_v2_takes_the_larger_score_of_three_scales(encoder: str) -> None:
     torch.manual_seed(0)
-    model, image = deeplabv2(3, encoder, width=2, scales=SCALES).eval(), torch.randn(1, 3, 65, 129)
+    model, image = deeplabv2(3, encoder=encoder, width=2, scales=SCALES).eval(), torch.randn(1, 3, 65, 129)
 
     def resized(x: torch.Tensor, *size: int) -> torch.Tensor:
         return interpolate(x, size, mode="bilinear", align_corners=True)
@@ -156,14 +156,14 @@ def test_a_trained_net_runs_at_another_stride(name: str, options: dict[str, obje
 
 
 def test_a_stride_that_cannot_be_changes_nothing() -> None:
-    model = deeplabv3(3, "test_resnet", stride=8, rates=(12, 9))
+    model = deeplabv3(3, encoder="test_resnet", stride=8, rates=(12, 9))
     with pytest.raises(ModelError, match="a rate of 9 at stride 8 is no whole number at stride 16"):
         set_stride(model, 16)
     with pytest.raises(ModelError, match="stride 4 is not one"):
         set_stride(model, 4)
     assert rates(model.head.aspp) == [12, 9]
     assert model.encoder.strides[-1] == 8
-    mobile = deeplabv3(3, "mobilenet_v3_large")
+    mobile = deeplabv3(3, encoder="mobilenet_v3_large")
     with pytest.raises(ModelError, match="cannot be built with stride 8"):
         set_stride(mobile, 8)
     assert rates(mobile.head.aspp) == [6, 12, 18]

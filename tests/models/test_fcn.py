@@ -49,8 +49,8 @@ def test_learned_kernels_start_as_the_fixed_ones_and_warm_start_carries_them() -
 
 @pytest.mark.parametrize("learned", ["all", 2, None])
 def test_other_wishes_are_refused(learned: object) -> None:
-    with pytest.raises(ModelError, match="learned"):
-        fcn16s(2, width=1, learned=learned)  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match=r"learned of fcn16s is .*; give True, False or 'skips'"):
+        create_model("fcn16s", 2, width=1, learned=learned)
 
 
 @torch.no_grad()
@@ -80,7 +80,12 @@ def _up(scores: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    "skips, words", [((4, 6), "no skip at stride 6"), ((32,), "no skip at stride 32"), (16, "list of strides")]
+    "skips, words",
+    [
+        ((4, 6), "no skip at stride 6"),
+        ((32,), "no skip at stride 32"),
+        (16, "skips of fcn is 16"),
+    ],
 )
 def test_skips_that_are_not_there(skips: object, words: str) -> None:
     with pytest.raises(ModelError, match=words):

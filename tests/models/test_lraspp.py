@@ -9,7 +9,7 @@ from atrous.models.lraspp import lraspp
 @torch.no_grad()
 def test_the_head_is_the_papers_figure() -> None:
     torch.manual_seed(0)
-    model, image = lraspp(3, "test_resnet").eval(), torch.randn(2, 3, 65, 97)
+    model, image = lraspp(3, encoder="test_resnet").eval(), torch.randn(2, 3, 65, 97)
     features = model.encoder(image)
     assert model.encoder.strides == (2, 4, 8, 16, 16)
     low, high = features[2], features[4]

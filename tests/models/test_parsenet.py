@@ -22,7 +22,7 @@ def test_features_have_the_length_of_the_scale_and_its_channels() -> None:
 @torch.no_grad()
 def test_early_fusion_is_the_sum_of_two_scores(encoder: str) -> None:
     torch.manual_seed(0)
-    model, image = parsenet(3, encoder, width=2).eval(), torch.randn(1, 3, 41, 65)
+    model, image = parsenet(3, encoder=encoder, width=2).eval(), torch.randn(1, 3, 41, 65)
     for norm in (model.head.norm, model.head.norm_mean):
         torch.nn.init.uniform_(norm.scale, 5, 20)
     x = model.head.field(model.encoder(image)[-1])

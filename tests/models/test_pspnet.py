@@ -9,7 +9,7 @@ from atrous.models.pspnet import pspnet
 @torch.no_grad()
 def test_the_head_is_the_papers_figure() -> None:
     torch.manual_seed(0)
-    model, image = pspnet(3, "test_resnet").eval(), torch.randn(2, 3, 65, 97)
+    model, image = pspnet(3, encoder="test_resnet").eval(), torch.randn(2, 3, 65, 97)
     x = model.encoder(image)[-1]  # (2, 96, 9, 13)
     maps = [x]
     for bins, branch in zip((1, 2, 3, 6), model.head.pool.branches, strict=True):

@@ -315,7 +315,7 @@ def test_batches_of_one_picture_come_with_advice(world: Path, tmp_path: Path) ->
 def test_a_student_learns_from_a_teacher_that_stays_the_same(
     world: Path, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    teacher = fit(world, tmp_path / "teacher", options={"skips": False})
+    teacher = fit(world, tmp_path / "teacher", options={"joined": False})
     options = {"distil": str(tmp_path / "teacher"), "distil_weight": 2.0}
     whole = fit(world, tmp_path / "whole", **options)
     assert not same_tensors(whole, plain)

@@ -158,11 +158,11 @@ def test_ctrl_c_saves_and_the_same_command_resumes(tmp_path: Path) -> None:
 
 def test_a_run_starts_from_a_bundle_as_far_as_it_fits(tmp_path: Path) -> None:
     world, said = make_world(tmp_path / "world"), []
-    first = fit(world, tmp_path / "first", options={"skips": False})
+    first = fit(world, tmp_path / "first", options={"joined": False})
     data = open_dataset(world)
     wishes = {"pretrained": True, "batch": 2, "crop": (32, 32), "steps": 4, "lr": 1e-12, "ema": None}
     drawn = draft(data, init=str(tmp_path / "first"), say=said.append, **wishes)
-    assert (drawn.model, drawn.encoder, drawn.options) == ("unet", "test_resnet", {"skips": False})
+    assert (drawn.model, drawn.encoder, drawn.options) == ("unet", "test_resnet", {"joined": False})
     assert len(said) == 1
     assert re.search(r"starting from .*: (\d+) of \1 tensors$", said[0])
     second = train(drawn, data, tmp_path / "second")

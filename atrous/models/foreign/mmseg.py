@@ -49,8 +49,11 @@ class MMSeg(nn.Module):
         super().__init__()
         self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
         self.align_corners = align_corners
-        self.decode_head, self.dropout, self.conv_seg = head, nn.Dropout(0.1), nn.Conv2d(width, classes, 1)
-        self.auxiliary_head = fcn_head(encoder.channels[-2], classes) if aux else None
+        self.decode_head, self.dropout, self.conv_seg = head, nn.Dropout2d(0.1), nn.Conv2d(width, classes, 1)
+        self.auxiliary_head = None
+        if aux:
+            self.auxiliary_head = fcn_head(encoder.channels[-2], classes)
+            self.auxiliary_head[3] = nn.Dropout2d(0.1)
         safe_norms(self)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
