@@ -31,9 +31,14 @@ def test_the_tables_are_those_of_the_code() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 def test_links_lead_somewhere(page: Path) -> None:
-    for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+    for link, anchor in re.findall(r"\]\(([^)#]+)(?:#([^)]+))?\)", page.read_text()):
         if "://" not in link:
-            assert (page.parent / link).exists(), f"{page}: {link}"
+            target = page.parent / link
+            assert target.exists(), f"{page}: {link}"
+            heads = re.findall(r"^#+ (.+)", target.read_text(), re.M) if anchor else []
+            assert not anchor or anchor in [re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads], (
+                f"{page}: {link}#{anchor}"
+            )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
