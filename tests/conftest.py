@@ -1,12 +1,31 @@
-"""One torch thread (28 times faster on small networks than two), no network, a user cache that is thrown away."""
+"""One torch thread (28 times faster on small networks than two), no network, a user cache that is thrown away.
+
+OpenMP's threads that have no work spin for a short while only. By default they spin for long, and where two processes
+share two cores each then takes the other's time. OpenMP reads the number when torch loads it.
+"""
 
 import os
+from pathlib import Path
+
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 import pytest
 import torch
 
 torch.set_num_threads(1)
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(data, run): a finished run of eight steps, made once. A test that changes either works on a copy."""
+    from runs import fit
+    from worlds import make_world
+
+    root = tmp_path_factory.mktemp("trained")
+    world = make_world(root / "world")
+    fit(world, root / "run")
+    return world, root / "run"
 
 
 @pytest.fixture(autouse=True)

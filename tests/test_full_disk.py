@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import SMALL, fit
+from runs import COMMAND, fit
 from safetensors.torch import load, load_file
 from worlds import make_world
 
@@ -16,10 +16,13 @@ from atrous.cli import explain
 
 @pytest.mark.parametrize("when", ["tensors", "manifest", "best", "recipe"])
 def test_a_write_that_fails_leaves_the_one_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], when: str
+    trained: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    when: str,
 ) -> None:
-    world = make_world(tmp_path / "world")
-    whole = fit(world, tmp_path / "whole")
+    world, whole = trained
     original, run = os.fsync, tmp_path / "run"
     part = {"tensors": "step-*.safetensors*", "manifest": "step-*.json*", "best": "best*", "recipe": "recipe*"}[when]
     seen = []
@@ -40,7 +43,7 @@ def test_a_write_that_fails_leaves_the_one_before(
     assert str(run) in told
     assert "No space left on device; make room" in told
     assert not list(run.rglob("*.tmp"))
-    same = load_file(whole), load_file(fit(world, run))
+    same = load_file(whole / "model.safetensors"), load_file(fit(world, run))
     assert all(torch.equal(tensor, same[1][name]) for name, tensor in same[0].items())
 
 
@@ -51,10 +54,7 @@ def test_a_real_disk_fills_up_and_may_not_be_written_to(tmp_path: Path) -> None:
     world, disk = make_world(tmp_path / "world"), tmp_path / "disk"
     whole = fit(world, tmp_path / "whole")
     one = sum(file.stat().st_size for file in (tmp_path / "whole" / "checkpoints").iterdir())
-    command = [
-        sys.executable, "-m", "atrous", "train", str(world), "-o", str(disk / "run"), "--model", SMALL["model"],
-        "--encoder", SMALL["encoder"], "--no-pretrained", "--batch", "2", "--crop", "32", "--steps", "8",
-    ]  # fmt: skip
+    command = [sys.executable, "-m", "atrous", "train", str(world), "-o", str(disk / "run"), *COMMAND, "--steps", "8"]
     disk.mkdir()
     told = []
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={one // 4}", "tmpfs", str(disk)], check=True)

@@ -132,7 +132,7 @@ def test_shards_are_disjoint_and_together_all(trained: tuple[Path, Path], tmp_pa
     pictures = world / "test" / "images"
     names: list[set[str]] = []
     for number in (1, 2):
-        options = ["--shard", f"{number}/2", "--flip", "--scales", "1,1.5", "--max-ram", "8GB"]
+        options = ["--shard", f"{number}/2", "--flip", "--scales", "1,1.5", "--max-ram", "8GB", "--backend", "torch"]
         assert run("predict", pictures, "--model", folder, "-o", tmp_path / str(number), *options) == 0
         names.append({path.name for path in (tmp_path / str(number)).glob("*.png")})
     assert not names[0] & names[1]
@@ -283,6 +283,7 @@ def test_random_weights_are_announced_loudly(tmp_path: Path, capsys: pytest.Capt
         "1",
         "--crop",
         "32",
+        *("--set", "precision=fp32", "--set", "channels_last=false", "--set", "fused=true"),
     ]
     assert run(*arguments) == 0
     assert "WARNING: training from random weights" in capsys.readouterr().out

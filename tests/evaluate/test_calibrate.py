@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from runs import SMALL
 from worlds import make_world
 
 from atrous.cli import main
@@ -21,7 +22,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A run that has hardly learned, and its world."""
     root = tmp_path_factory.mktemp("calibrate")
     world = make_world(root / "world", val=12, test=3)
-    Segmenter("unet", "test_resnet", False, crop=(48, 48), batch=2, lr=3e-3).fit(world, root / "run", steps=16)
+    Segmenter(**SMALL | {"crop": (48, 48), "lr": 3e-3, "validate_every": 16}).fit(world, root / "run", steps=16)
     return root / "run", world
 
 
@@ -92,7 +93,8 @@ def test_the_command_line(run: tuple[Path, Path], tmp_path: Path, capsys: pytest
     assert "held out" in said
     assert "atrous predict" in said
     image = next((world / "test" / "images").iterdir())
-    asked = ["predict", str(image), "--model", str(folder), "--decode", "iou", "--recall", "0.8"]
+    asked = ["predict", str(image), "--model", str(folder), "--decode", "iou", "--recall", "0.8",
+             "--backend", "torch"]  # fmt: skip
     main_ok([*asked, "-o", str(tmp_path / "out")])
     assert (tmp_path / "out" / "uncertain" / f"{image.stem}.png").exists()
     capsys.readouterr()

@@ -159,8 +159,9 @@ def test_from_the_command_line(
     assert run("eval", folder, world, "--json") == 0
     assert json.loads(capsys.readouterr().out)["miou"] != cut["miou"]
     assert cut["refine"] == "graph_cut"
+    plain = ["--refine", "crf", "--backend", "torch"]
     picture_of = next((world / "test" / "images").iterdir())
-    assert run("predict", picture_of, "--model", folder, "-o", tmp_path / "out", "--refine", "crf") == 0
+    assert run("predict", picture_of, "--model", folder, "-o", tmp_path / "out", *plain) == 0
     assert (tmp_path / "out" / picture_of.name).exists()
     with pytest.raises(AtrousError, match="was trained on the pictures"):
         tune_crf.tune_crf(folder, world, "train")

@@ -1,10 +1,11 @@
 """The command line in this process: what to type for a run of four steps, and its exit code."""
 
 import pytest
+from runs import COMMAND
 
 from atrous.cli import main
 
-SMALL = "--model unet --encoder test_resnet --no-pretrained --batch 2 --crop 32 --steps 4".split()  # noqa: SIM905
+SMALL = [*COMMAND, "--steps", "4"]
 
 
 def run(*arguments: object) -> int:

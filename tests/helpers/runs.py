@@ -10,7 +10,17 @@ from atrous.plan import draft
 from atrous.train.loop import train
 from atrous.train.recipe import Recipe
 
-SMALL = {"model": "unet", "encoder": "test_resnet", "pretrained": False, "batch": 2, "crop": (32, 32)}
+SMALL = {
+    "model": "unet", "encoder": "test_resnet", "channels": (16, 8, 8, 8), "pretrained": False, "batch": 2,
+    "crop": (32, 32), "validate_every": 4, "precision": "fp32", "channels_last": False, "fused": True,
+}  # fmt: skip
+"""Precision, layout and optimiser are given: every run would measure them anew. What is given as None is measured."""
+COMMAND = [
+    "--model", "unet", "--encoder", "test_resnet", "--no-pretrained", "--batch", "2", "--crop", "32",
+    *("--set", "channels=[16,8,8,8]", "--set", "validate_every=4"),
+    *("--set", "precision=fp32", "--set", "channels_last=false", "--set", "fused=true"),
+]  # fmt: skip
+"""The same on the command line."""
 
 
 def fit(world: Path, run: Path, **more: object) -> Path:

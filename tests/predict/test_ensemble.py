@@ -81,7 +81,7 @@ def test_folds_train_predict_together_and_are_judged_only_on_what_none_has_seen(
     np.testing.assert_allclose(together.probabilities, np.mean(singles, axis=0), atol=1e-5)
     assert np.array_equal(segmenter.predict(picture).labels, together.labels)
     with pytest.raises(SystemExit):
-        main(["predict", str(picture), "--model", str(run), "-o", str(tmp_path / "out")])
+        main(["predict", str(picture), "--model", str(run), "-o", str(tmp_path / "out"), "--backend", "torch"])
     assert (tmp_path / "out" / "test0.png").exists()
     assert judge(run, world).result.split == "test"
     with pytest.raises(DataError, match="has no split 'val'; it has test"):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,7 +28,9 @@ from atrous.train.run import build
 
 
 @pytest.mark.parametrize("before", [(False, False), (True, True), (True, False)])
-def test_torch_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: tuple[bool, bool]) -> None:
+def test_torch_is_left_as_it_was(
+    trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: tuple[bool, bool]
+) -> None:
     original, seen = sys.modules["atrous.train.loop"].take_step, []  # type: ignore[attr-defined]
 
     def watched(*arguments: Any) -> Any:
@@ -37,16 +40,16 @@ def test_torch_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("atrous.train.loop.take_step", watched)
     torch.use_deterministic_algorithms(before[0], warn_only=before[1])
     try:
-        fit(make_world(tmp_path / "world"), tmp_path / "run", steps=1)
+        fit(trained[0], tmp_path / "run", steps=1)
         after = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     finally:
         torch.use_deterministic_algorithms(False)
     assert (seen, after) == ([True], before)
 
 
-def test_same_tensors_for_any_number_of_workers(tmp_path: Path) -> None:
-    world = make_world(tmp_path / "world")
-    one, two = fit(world, tmp_path / "a"), fit(world, tmp_path / "b", workers=2)
+def test_same_tensors_for_any_number_of_workers(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    world, run = trained
+    one, two = run / "model.safetensors", fit(world, tmp_path / "b", workers=2)
     assert same_tensors(one, two)
     assert not same_tensors(one, fit(world, tmp_path / "c", seed=1))
 
@@ -57,10 +60,9 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("place", ["step", "save", pytest.param("validate", marks=pytest.mark.slow)])
 def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+    trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    world = make_world(tmp_path / "world")
-    whole = fit(world, tmp_path / "whole")
+    world, whole = trained
     name = {"step": "take_step", "save": "save_run", "validate": "validate"}[place]
     original = getattr(sys.modules["atrous.train.loop"], name)
     for count in (1, 3, 2):
@@ -76,12 +78,14 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
         with pytest.raises(Killed):
             fit(world, tmp_path / "killed")
     monkeypatch.setattr(f"atrous.train.loop.{name}", original)
-    assert same_tensors(fit(world, tmp_path / "killed"), whole)
+    assert same_tensors(fit(world, tmp_path / "killed"), whole / "model.safetensors")
 
 
-def test_a_finished_run_is_left_alone_and_another_command_is_refused(tmp_path: Path) -> None:
-    world, run = make_world(tmp_path / "world"), tmp_path / "run"
-    bundle = fit(world, run)
+def test_a_finished_run_is_left_alone_and_another_command_is_refused(
+    trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    world, run = (shutil.copytree(folder, tmp_path / folder.name) for folder in trained)
+    bundle = run / "model.safetensors"
     before = bundle.stat().st_mtime_ns
     assert fit(world, run).stat().st_mtime_ns == before
     with pytest.raises(RecipeError, match=r"steps = 8, this command asks for 9; use another -o"):
@@ -94,7 +98,7 @@ def test_a_finished_run_is_left_alone_and_another_command_is_refused(tmp_path: P
 
 def test_it_learns_logs_and_keeps_the_best(tmp_path: Path) -> None:
     world, run = make_world(tmp_path / "world", train=8), tmp_path / "run"
-    fit(world, run, steps=60, lr=3e-3, ema=0.9)
+    fit(world, run, steps=60, lr=3e-3, ema=0.9, validate_every=None)
     log = read_log(run / "log.jsonl")
     losses = [entry["loss"] for entry in log if "loss" in entry]
     validations = [entry["val_miou"] for entry in log if "val_miou" in entry]
@@ -108,10 +112,11 @@ def test_it_learns_logs_and_keeps_the_best(tmp_path: Path) -> None:
 def test_a_time_budget_becomes_steps_before_step_one(tmp_path: Path) -> None:
     world, run = make_world(tmp_path / "world"), tmp_path / "run"
     began = time.perf_counter()
-    fit(world, run, steps=None, time=8.0)
+    fit(world, run, steps=None, time=3.0, precision=None, channels_last=None, fused=None)
     recipe = Recipe.load(run / "recipe.toml")
     assert recipe.steps >= 10
-    assert recipe.time == 8
+    assert recipe.time == 3
+    assert None not in (recipe.precision, recipe.channels_last, recipe.fused)  # measured too
     assert time.perf_counter() - began < 60  # a bound against runaway budgets, not a measurement
 
 
@@ -137,7 +142,8 @@ def test_ctrl_c_saves_and_the_same_command_resumes(tmp_path: Path) -> None:
     world = make_world(tmp_path / "world")
     command = [
         sys.executable, "-m", "atrous", "train", str(world), "-o", str(tmp_path / "run"), "--model", "unet",
-        "--encoder", "test_resnet", "--no-pretrained", "--batch", "2", "--crop", "32", "--steps",
+        "--encoder", "test_resnet", "--no-pretrained", "--batch", "2", "--crop", "32", "--set", "channels=[16,8,8,8]",
+        "--steps",
     ]  # fmt: skip
     process = subprocess.Popen([*command, "3000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     log = tmp_path / "run" / "log.jsonl"
@@ -176,9 +182,11 @@ def test_a_run_starts_from_a_bundle_as_far_as_it_fits(tmp_path: Path) -> None:
         train(draft(data, held=held, init=str(second), **wishes), data, tmp_path / "second")
 
 
-def test_other_classes_start_with_a_new_head_and_a_refiner_starts_behind_its_page(tmp_path: Path) -> None:
-    world, said = make_world(tmp_path / "world"), []
-    first, old = tmp_path / "first", load_file(fit(world, tmp_path / "first"))
+def test_other_classes_start_with_a_new_head_and_a_refiner_starts_behind_its_page(
+    trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (world, first), said = (shutil.copytree(folder, tmp_path / folder.name) for folder in trained), []
+    old = load_file(first / "model.safetensors")
     more = (world / "classes.toml").read_text() + '[[class]]\nname = "more"\nvalue = 7\ncolor = [1, 2, 3]\n'
     (world / "classes.toml").write_text(more)
     drawn = draft(
@@ -196,10 +204,8 @@ def test_other_classes_start_with_a_new_head_and_a_refiner_starts_behind_its_pag
     assert not torch.equal(again[name], state[name])  # a checkpoint's
 
 
-def test_a_bundle_that_contradicts_is_refused(tmp_path: Path) -> None:
-    world = make_world(tmp_path / "world")
-    fit(world, tmp_path / "first")
-    data, init = open_dataset(world), str(tmp_path / "first")
+def test_a_bundle_that_contradicts_is_refused(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    data, init = open_dataset(trained[0]), str(trained[1])
     for wishes in ({"model": "fcn"}, {"encoder": "resnet18"}):
         with pytest.raises(RecipeError, match=r"(unet|test_resnet) there and (fcn|resnet18) here"):
             draft(data, init=init, **wishes)

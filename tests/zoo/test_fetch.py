@@ -76,7 +76,7 @@ def test_a_name_predicts_and_is_fetched_once(
     picture = tmp_path / "in" / "a.png"
     picture.parent.mkdir()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(picture)
-    arguments = ("predict", picture, "--model", "segformer-b0-ade", "-o")
+    arguments = ("predict", picture, "--model", "segformer-b0-ade", "--backend", "torch", "-o")
     assert run(*arguments, tmp_path / "one") == 0
     assert f"segformer-b0-ade: {NVIDIA}" in " ".join(capsys.readouterr().err.split())
     published.unlink()
