@@ -14,15 +14,9 @@ from atrous.models.refined import refined
 from atrous.models.zoomed import zoomed
 
 OUTPUTS = {
-    "attention_unet": 4,
-    "bisenetv2": 5,
-    "danet": 3,
-    "fastscnn": 3,
-    "icnet": 3,
-    "nnunet2d": 2,
-    "nnunet3d": 2,
+    "attention_unet": 4, "bisenetv2": 5, "danet": 3, "fastscnn": 3, "icnet": 3, "nnunet2d": 2, "nnunet3d": 2,
     "unetpp": 4,
-}
+}  # fmt: skip
 """Outputs with `aux` of the pages with deep supervision, in their small forms; the others have two."""
 
 PAGES = {**MODELS, **FOREIGN}
@@ -76,7 +70,7 @@ ORDER = {
 """How many parameters the auxiliary outputs depend on, one after the other: what a list of `aux_weight` relies on."""
 
 
-@pytest.mark.parametrize("name", sorted({name for name in DEEP if DEEP[name] > 2}))
+@pytest.mark.parametrize("name", sorted({name for name in OUTPUTS if OUTPUTS[name] > 2}))
 def test_auxiliary_outputs_keep_their_order(name: str) -> None:
     model, image = build(name, {"aux": True}).eval(), torch.randn(1, 3, *sized(name, (64, 96)))
     counts = [used(model, output) for output in model.outputs(image)[1:]]
