@@ -1,4 +1,4 @@
-"""Folders of images and labels as data sets; `datasets.layouts` lists the layouts. Nothing here imports torch."""
+"""Folders of images and labels as data sets, in many layouts. Nothing here imports torch."""
 
 from atrous.datasets.folder import Folder, Layout, Pair
 from atrous.datasets.layouts import LAYOUTS, find_pairs, read_folder

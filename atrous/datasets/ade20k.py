@@ -4,8 +4,10 @@ ROOT/images/training/ADE_train_00000001.jpg         images/validation/ADE_val_00
 ROOT/annotations/training/ADE_train_00000001.png    annotations/validation/ADE_val_00000001.png
 ROOT/objectInfo150.txt
 
-Source: MIT Scene Parsing Benchmark, development kit (ADEChallengeData2016). Masks hold 1..150; 0 is everything else and
-ignored, as the benchmark scores it: other tools call that `reduce_zero_label`.
+Masks hold 1..150. 0 is everything else, and is ignored as in the benchmark's score; other tools
+call that `reduce_zero_label`.
+
+Source: MIT Scene Parsing Benchmark, development kit (ADEChallengeData2016).
 """
 
 from dataclasses import replace
@@ -19,7 +21,7 @@ LACKS = "images/training/ADE_train_*.jpg and annotations/training/"
 
 
 def recognise(root: Path) -> str | None:
-    """The folders of the benchmark, with its list of objects or its file names."""
+    """By the folders of the benchmark, with its list of objects or its file names."""
     if not all((root / part / "training").is_dir() for part in ("images", "annotations")):
         return None
     if (root / "objectInfo150.txt").is_file():
@@ -31,7 +33,7 @@ def recognise(root: Path) -> str | None:
 
 
 def read(root: Path) -> Folder:
-    """Plain pairs with ADE20K's classes."""
+    """Read plain pairs, with ADE20K's classes."""
     note = "mask value 0 is `other` and ignored, 1..150 are the classes"
     plain = plain_pairs.read(root)
     return replace(plain, layout="ade20k", why=recognise(root) or "", labels=ADE150, notes=[*plain.notes, note])

@@ -1,4 +1,4 @@
-"""A data set of any layout as plain pairs: images byte for byte, masks as index PNG, classes.toml, splits kept.
+"""Write a data set of any layout as plain pairs: images, index masks, classes.toml, splits.
 
 OUT/train/images/0001.jpg    OUT/val/...    or, without splits, OUT/images/0001.jpg
 OUT/train/masks/0001.png                                        OUT/masks/0001.png
@@ -26,20 +26,34 @@ from atrous.labels import LabelSet
 def write_pairs(
     folder: Folder, out: Path | str, progress: Progress | None = None, *, labels: LabelSet | None = None
 ) -> Path:
-    """Write `folder` as plain pairs to the new folder `out` and return it; a run that is cut off leaves nothing behind.
+    """Write a data folder of any layout as plain pairs into a new folder.
 
-    An image that is one picture file is copied byte for byte, another becomes an .npy. A mask becomes an index PNG of
-    the same values, with the palette of the classes; one that is a GeoTIFF of such values is copied, so that it stays
-    where it lies on the Earth. Pairs of different folders and one name get their folders' names in front.
-    progress: called with (pairs written, pairs in all). labels: the classes, where they are known.
-    Raises DataError where `out` exists, something is missing in the folder, or labels cannot be read.
+    An image that is one picture file is copied byte for byte; any other becomes an .npy file. A
+    mask becomes an index PNG of the same values, with the colours of the classes as palette. A mask
+    that is a GeoTIFF is copied, so that it keeps its place on the Earth. Pairs with the same name
+    get the names of their folders in front. A run that is interrupted leaves nothing behind.
+
+    Args:
+        folder: The data, from `read_folder`.
+        out: The new folder.
+        progress: Called with (pairs written, all pairs).
+        labels: The classes, if they are known; else they are found as `open_dataset` finds them.
+
+    Returns:
+        `out`.
+
+    Raises:
+        DataError: `out` exists or cannot be written, the folder is incomplete or holds volumes, or
+            labels cannot be read.
     """
     out = Path(out)
     if out.exists():
-        raise DataError(f"{out}: is there already; give the name of a new folder, nothing is overwritten")
+        raise DataError(f"{out}: exists already; expected a new folder, as nothing is overwritten, give another name")
     folder.refuse_incomplete()
     if folder.dimensions > 2:
-        raise DataError(f"{folder.root}: volumes ({folder.why}); plain pairs hold two-dimensional images, keep them")
+        raise DataError(
+            f"{folder.root}: volumes ({folder.why}); plain pairs hold only two-dimensional images, keep the layout"
+        )
     labels = labels or find_classes(folder, classes=None)[0]
     try:
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -82,8 +96,11 @@ def _write_pair(folder: Folder, labels: LabelSet, pair: Pair, target: Path, name
 
 
 def distinct_names(pairs: Sequence[Pair]) -> list[str]:
-    """A name for each pair: its image's stem, with as many of its folders in front as tell it from the others; the
-    ending behind it where even that does not."""
+    """Make a name for each pair that no other pair has.
+
+    It is the stem of the image, with the names of as many folders in front as are needed; if all
+    folders are not enough, the suffix follows.
+    """
     images = [pair.image for pair in pairs]
     found = [image.stem for image in images]
     for depth in range(2, max((len(image.parts) for image in images), default=0) + 1):

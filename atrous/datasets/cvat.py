@@ -1,11 +1,13 @@
 """CVAT's export `Segmentation mask 1.1`. (Its `COCO 1.0` export is the COCO layout.)
 
-ROOT/labelmap.txt                               # label:color_rgb:parts:actions, then background:0,0,0::
-ROOT/JPEGImages/a.jpg                           when exported with `save images`; else put them there, or into images/
-ROOT/SegmentationClass/a.png                    the colours of labelmap.txt
-ROOT/ImageSets/Segmentation/default.txt         one name a line; train.txt, val.txt, ... where the task has subsets
+ROOT/labelmap.txt                          lines such as background:0,0,0::
+ROOT/JPEGImages/a.jpg                      if exported with `save images`; else add them, or images/
+ROOT/SegmentationClass/a.png               in the colours of labelmap.txt
+ROOT/ImageSets/Segmentation/default.txt    a name in each line; train.txt, ... if there are subsets
 
-Source: docs.cvat.ai, formats, Segmentation Mask. Classes are numbered in the order of labelmap.txt.
+The classes are numbered in the order of labelmap.txt.
+
+Source: docs.cvat.ai, formats, Segmentation Mask.
 """
 
 from functools import partial
@@ -21,14 +23,14 @@ LACKS = "labelmap.txt, SegmentationClass/ and ImageSets/Segmentation/*.txt"
 
 
 def recognise(root: Path) -> str | None:
-    """The table of colours beside the painted masks."""
+    """By the table of colours beside the folder of masks."""
     if (root / "labelmap.txt").is_file() and (root / "SegmentationClass").is_dir():
         return "labelmap.txt and SegmentationClass/ are those of CVAT's segmentation masks"
     return None
 
 
 def read(root: Path) -> Folder:
-    """The pairs of each list, by path below the folders."""
+    """Read the pairs of each list, by their paths below the folders."""
     names = read_labelmap(root / "labelmap.txt")
     labels = LabelSet.numbered(names, names.values())
     table = {colour: index for index, colour in enumerate(names.values())}
@@ -36,7 +38,9 @@ def read(root: Path) -> Folder:
     folder = Folder("cvat", recognise(root) or "", root, {}, labels, readers=readers)
     pictures = next((path for name in ("JPEGImages", "images") if (path := root / name).is_dir()), None)
     if pictures is None:
-        raise DataError(f"{root / 'JPEGImages'}: no such folder; export with `save images`, or put the images there")
+        raise DataError(
+            f"{root / 'JPEGImages'}: no such folder; expected the images, export with `save images` or put them there"
+        )
     images, masks = _by_name(pictures), _by_name(root / "SegmentationClass")
     lists = sorted((root / "ImageSets" / "Segmentation").glob("*.txt"))
     for file in lists:
@@ -48,7 +52,7 @@ def read(root: Path) -> Folder:
 
 
 def read_labelmap(file: Path) -> dict[str, Colour]:
-    """Names and colours, in the order of the file."""
+    """Read names and colours, in the order of the file."""
     found: dict[str, Colour] = {}
     for line in file.read_text(encoding="utf-8-sig").splitlines():
         if not line.strip() or line.startswith("#"):
@@ -57,10 +61,12 @@ def read_labelmap(file: Path) -> dict[str, Colour]:
         try:
             red, green, blue = (int(number) for number in rest.split(":")[0].split(","))
         except ValueError as error:
-            raise DataError(f"{file}: {line!r} is no label; expected name:red,green,blue::") from error
+            raise DataError(
+                f"{file}: {line!r} is not a label; expected name:red,green,blue::, correct the line"
+            ) from error
         found[name.strip()] = red, green, blue
     if len(found) < 2:
-        raise DataError(f"{file}: {len(found)} labels; expected at least 2, a line name:red,green,blue:: each")
+        raise DataError(f"{file}: fewer than 2 labels ({len(found)}); add lines such as cat:250,50,83::")
     return distinct(found, file)
 
 

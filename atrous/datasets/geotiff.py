@@ -2,8 +2,9 @@
 
 ROOT/images/tile_1.tif    ROOT/masks/tile_1.tif    (splits as in plain pairs)
 
-Source: OGC GeoTIFF 1.1 (the tags that tell one). They are read as plain pairs are; conversion copies such masks as
-they are, so that they keep their coordinates.
+They are read as plain pairs. Conversion copies such masks, so that they keep their coordinates.
+
+Source: OGC GeoTIFF 1.1, for the tags that tell a GeoTIFF.
 """
 
 from dataclasses import replace
@@ -17,7 +18,7 @@ LACKS = "plain pairs whose images are GeoTIFF"
 
 
 def recognise(root: Path) -> str | None:
-    """Plain pairs whose first image has coordinates."""
+    """By the layout of plain pairs and an image with coordinates."""
     image = plain_pairs.some_image(root)
     if image is None or not is_mapped(image):
         return None

@@ -1,6 +1,8 @@
-"""Which layout a folder has. `LAYOUTS` is asked from top to bottom, the special forms first; the first that fits reads.
+"""The layouts, and which one a folder has.
 
-To add one: a file with `recognise` and `read` beside this one, and its line below.
+`LAYOUTS` is tried from top to bottom, the special forms first; the first layout that recognises the
+folder reads it. To add one, put a file with `recognise` and `read` beside this one and add its
+line.
 """
 
 from dataclasses import replace
@@ -48,16 +50,36 @@ ORDER = ("train", "val", "test")
 
 
 def read_folder(root: Path | str) -> Folder:
-    """The folder as the first layout that recognises it reads it.
+    """Read a data folder of any layout, without decoding its images.
 
-    Raises DataError for a path that is no folder, one that no layout fits (with what each would need), and what the
-    layout cannot understand. Missing partners, wrong values and the like are left to be reported: see `Folder`.
+    The first layout of `LAYOUTS` that recognises the folder reads it. Missing partners, unknown
+    annotations and the like raise no error: they stand in the result, and `atrous check` reports
+    them.
+
+    Args:
+        root: The data folder.
+
+    Returns:
+        Its layout, the pairs by split, the classes if the layout names them, and what is wrong.
+
+    Raises:
+        DataError: The path is not a folder, no layout fits (the error tells what each layout
+            needs), or the layout cannot read its own files.
+
+    Example:
+        >>> import numpy as np
+        >>> from atrous.io import write_image
+        >>> for part in ("images", "masks"):
+        ...     write_image(f"data/{part}/a.png", np.zeros((4, 4), np.uint8))
+        >>> folder = read_folder("data")
+        >>> folder.layout, folder.why, len(folder.splits["all"])
+        ('pairs', 'images/ and masks/ lie side by side', 1)
     """
     root = Path(root)
     if not root.exists():
         raise no_such_path(root)
     if not root.is_dir():
-        raise DataError(f"{root}: a file where a folder is expected; give the folder that holds {plain_pairs.EXPECTED}")
+        raise DataError(f"{root}: a file; expected a folder, give the folder that holds {plain_pairs.EXPECTED}")
     for form in LAYOUTS.values():
         if form.recognise(root):
             folder = form.read(root)
@@ -67,8 +89,26 @@ def read_folder(root: Path | str) -> Folder:
 
 
 def find_pairs(root: Path | str) -> dict[str, list[Pair]]:
-    """The pairs of a folder by split, once nothing is missing in it: DataError as from `read_folder`, and for an image
-    without mask, a mask without image, two files for one place."""
+    """Read the pairs of a data folder that is complete.
+
+    Args:
+        root: The data folder, in any layout.
+
+    Returns:
+        Split -> pairs, sorted by image.
+
+    Raises:
+        DataError: As `read_folder`; also for an image without labels, labels without an image, or
+            two files that claim one place.
+
+    Example:
+        >>> import numpy as np
+        >>> from atrous.io import write_image
+        >>> for part in ("images", "masks"):
+        ...     write_image(f"data/train/{part}/a.png", np.zeros((4, 4), np.uint8))
+        >>> [pair.image.name for pair in find_pairs("data")["train"]]
+        ['a.png']
+    """
     folder = read_folder(root)
     folder.refuse_incomplete()
     return folder.splits
@@ -77,9 +117,9 @@ def find_pairs(root: Path | str) -> dict[str, list[Pair]]:
 def _no_layout(root: Path) -> DataError:
     names = sorted(child.name for child in root.iterdir() if not child.name.startswith("."))
     if not names:
-        return DataError(f"{root}: an empty folder; expected {plain_pairs.EXPECTED}")
+        return DataError(f"{root}: an empty folder; expected {plain_pairs.EXPECTED}, give another folder")
     if parent := plain_pairs.folder_above(root):
-        return DataError(f"{root}: one half of a data set; give the folder that holds both, {parent}")
+        return DataError(f"{root}: only half of a data set; give the folder that holds images and masks, {parent}")
     shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
     others = "".join(f"; {name}: {form.lacks}" for name, form in LAYOUTS.items() if name != "pairs")
     return DataError(f"{root}: no images and masks here (it holds {shown}); expected {plain_pairs.EXPECTED}{others}")

@@ -1,4 +1,4 @@
-"""Plain pairs: which mask belongs to which image, and to which split.
+"""Plain pairs: a folder of images beside a folder of masks, with or without splits.
 
 DATA/images/0001.jpg        DATA/train/images/...        DATA/images/train/...
 DATA/masks/0001.png         DATA/train/masks/...         DATA/masks/train/...
@@ -20,12 +20,12 @@ MASK_ENDINGS = (
     "_labelTrainIds", "_labelIds", "_segmentation", "_masks", "_mask", "-masks", "-mask", "_labels", "_label", "_seg",
     "_gt", "_L",
 )  # fmt: skip
-EXPECTED = "images/ and masks/ with the same file names (or train/, val/ and test/ that hold such folders)"
+EXPECTED = "images/ and masks/ with the same file names (or train/, val/ and test/ with such folders in them)"
 
 
 @dataclass(frozen=True)
 class Matching:
-    """How the files of an image folder and of a mask folder go together; each list is sorted.
+    """The files of an image folder and a mask folder, paired; each list is sorted.
 
     doubles: (first, second) files that claim the same place.
     """
@@ -36,7 +36,7 @@ class Matching:
     doubles: list[tuple[Path, Path]] = field(default_factory=list)
 
     def add_to(self, folder: Folder, split: str) -> None:
-        """Make this a split of a folder."""
+        """Add this to a folder, as one split."""
         folder.splits[split] = self.pairs
         folder.lone_images.extend(self.lone_images)
         folder.lone_masks.extend(self.lone_masks)
@@ -44,7 +44,7 @@ class Matching:
 
 
 def recognise(root: Path) -> str | None:
-    """A folder of images beside one of masks: here, or in each split's folder."""
+    """By a folder of images beside one of masks, here or in the folder of each split."""
     if own := _both(root):
         return f"{own[0].name}/ and {own[1].name}/ lie side by side"
     if found := [(child, both) for child in _splits(root).values() if (both := _both(child))]:
@@ -54,26 +54,27 @@ def recognise(root: Path) -> str | None:
 
 
 def read(root: Path) -> Folder:
-    """The pairs below `root` by split: `train`, `val`, `test`, or `all` where there are no splits; sorted by file name.
+    """Read the pairs of each split, or of `all` without splits, sorted by file name.
 
-    Raises DataError for splits that are incomplete or claimed twice, and for a folder without any image or mask.
+    Raises DataError for a split that is incomplete or stands there twice, and for a folder without
+    any image or mask.
     """
     folder = Folder("pairs", recognise(root) or "", root, {})
     for split, (images, masks) in find_folders(root).items():
         matching = match(images, masks)
         if not matching.pairs and not matching.lone_images:
-            raise DataError(f"{images}: no images in this folder; expected {EXPECTED}")
+            raise DataError(f"{images}: no images in this folder; expected {EXPECTED}, add the images")
         if not matching.pairs and not matching.lone_masks:
-            raise DataError(f"{masks}: no masks in this folder; expected {EXPECTED}")
+            raise DataError(f"{masks}: no masks in this folder; expected {EXPECTED}, add the masks")
         matching.add_to(folder, split)
     return folder
 
 
 def find_folders(root: Path) -> dict[str, tuple[Path, Path]]:
-    """The image and the mask folder of each split below `root`; a root called `val` that holds images/ and masks/ is
-    `val`.
+    """Find the image folder and the mask folder of each split.
 
-    Raises DataError for splits that are incomplete or claimed twice.
+    A root that is called `val` and holds images/ and masks/ is the split `val`. Raises DataError
+    for a split that is incomplete or stands there twice.
     """
     if own := _both(root):
         images, masks = own
@@ -83,33 +84,40 @@ def find_folders(root: Path) -> dict[str, tuple[Path, Path]]:
         if missing := sorted(set(inner_images) ^ set(inner_masks)):
             there, lacking = (images, masks) if missing[0] in inner_images else (masks, images)
             raise DataError(
-                f"{lacking}: no folder {missing[0]!r}, but {there} has one; each split needs images and masks"
+                f"{lacking}: no folder {missing[0]!r}, but {there} has one; expected images and masks of each split, "
+                "add the folder or remove the other"
             )
         return {split: (inner_images[split], inner_masks[split]) for split in inner_images}
     splits = _splits(root)
     found = {split: both for split, folder in splits.items() if (both := _both(folder))}
     if incomplete := sorted(set(splits) - set(found)):
-        raise DataError(f"{splits[incomplete[0]]}: no images/ and masks/ in this folder; every split needs both")
+        raise DataError(
+            f"{splits[incomplete[0]]}: no images/ and masks/ in this folder; expected both in every split, "
+            "add them or remove the split"
+        )
     return found
 
 
 def has_masks(root: Path) -> bool:
-    """Whether a folder of this layout holds at least one mask."""
+    """Tell whether a folder of this layout holds at least one mask."""
     return any(some_picture(masks) for _, masks in _halves(root))
 
 
 def some_image(root: Path) -> Path | None:
-    """Any image of a folder of this layout."""
+    """Find any image in a folder of this layout."""
     return next((image for images, _ in _halves(root) if (image := some_picture(images))), None)
 
 
 def folder_above(root: Path) -> Path | None:
-    """The folder above, where `root` is one half of its data set."""
+    """Find the folder of the data set, if `root` is its images/ or its masks/."""
     return root.parent if root.name.lower() in IMAGE_FOLDERS + MASK_FOLDERS and _both(root.parent) else None
 
 
 def match(images: Path, masks: Path) -> Matching:
-    """Pair the pictures of two folders by path below the folder and stem; a mask's stem may end in `_mask`, ..."""
+    """Pair the pictures of two folders that have the same path below them, apart from the suffix.
+
+    The stem of a mask may end in one of MASK_ENDINGS.
+    """
     result = Matching()
     image_of: dict[str, Path] = {}
     for image in pictures_below(images):
@@ -142,7 +150,7 @@ def _key(path: Path, folder: Path) -> str:
 
 
 def _names(key: str) -> Iterable[str]:
-    """The image stems that a mask stem may stand for: itself, then without its ending."""
+    """Yield the image stems that a mask stem may stand for: itself, then without its ending."""
     yield key
     for ending in MASK_ENDINGS:
         if key.endswith(ending):
@@ -160,13 +168,13 @@ def _both(folder: Path) -> tuple[Path, Path] | None:
 
 
 def _halves(root: Path) -> list[tuple[Path, Path]]:
-    """The (images, masks) folders in the root or in its splits' folders."""
+    """List the (images, masks) folders in the root and in the folders of its splits."""
     folders = [root, *(child for child in folders_in(root) if child.name.lower() in SPLITS)]
     return [both for folder in folders if (both := _both(folder))]
 
 
 def _splits(folder: Path) -> dict[str, Path]:
-    """The split folders inside a folder, in the order train, val, test."""
+    """Find the folders of splits in a folder, in the order train, val, test."""
     found: dict[str, Path] = {}
     for child in folders_in(folder):
         split = SPLITS.get(child.name.lower())

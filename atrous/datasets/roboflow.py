@@ -2,7 +2,7 @@
 
 ROOT/{train,valid,test}/a_jpg.rf.0123.jpg
 ROOT/{train,valid,test}/a_jpg.rf.0123_mask.png      grey, one value per pixel
-ROOT/{train,valid,test}/_classes.csv                Pixel Value, Class / 0, background / 1, ...
+ROOT/{train,valid,test}/_classes.csv                lines `Pixel Value, Class`, `0, background`, ...
 
 Source: docs.roboflow.com, export formats.
 """
@@ -20,7 +20,7 @@ TABLE, MASK = "_classes.csv", "_mask"
 
 
 def recognise(root: Path) -> str | None:
-    """The table of classes in a split's folder, or in the folder itself."""
+    """By the table of classes in the folder of a split, or in the folder itself."""
     folder = next(iter(_folders(root).values()), None)
     if folder is None or next(folder.glob(f"*{MASK}.png"), None) is None:
         return None
@@ -29,14 +29,15 @@ def recognise(root: Path) -> str | None:
 
 
 def read(root: Path) -> Folder:
-    """Image and mask lie side by side; every split must have the same classes."""
+    """Read images and masks that lie side by side; every split must have the same classes."""
     folders = _folders(root)
     tables = {split: read_classes(part / TABLE) for split, part in folders.items()}
     first = next(iter(tables))
     for split, table in tables.items():
         if table != tables[first]:
             raise DataError(
-                f"{folders[split] / TABLE}: other classes than {folders[first] / TABLE}; export all splits at once"
+                f"{folders[split] / TABLE}: other classes than {folders[first] / TABLE}; "
+                "expected the same classes in all splits, export them together"
             )
     labels = LabelSet(
         tuple(tables[first].values()), values=tuple(tables[first]), ignore=() if 255 in tables[first] else (255,)
@@ -51,14 +52,16 @@ def read(root: Path) -> Folder:
 
 
 def read_classes(file: Path) -> dict[int, str]:
-    """Pixel value -> class."""
+    """Read a table of classes: pixel value -> name."""
     try:
         rows = list(csv.reader(file.read_text(encoding="utf-8-sig").splitlines(), skipinitialspace=True))[1:]
         found = {int(row[0]): row[1].strip() for row in rows if row}
     except (OSError, ValueError, IndexError) as error:
-        raise DataError(f"{file}: not a table of classes ({error}); expected `Pixel Value, Class` lines") from error
+        raise DataError(
+            f"{file}: not a table of classes ({error}); expected lines `value, name`, export it again"
+        ) from error
     if len(found) < 2:
-        raise DataError(f"{file}: {len(found)} classes; expected at least 2, a line `value, name` each")
+        raise DataError(f"{file}: fewer than 2 classes ({len(found)}); add lines such as `1, cat`")
     return found
 
 

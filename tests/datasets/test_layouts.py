@@ -63,7 +63,7 @@ def test_conversion_changes_no_pixel(tmp_path: Path, made: str) -> None:
         by_stem = {sample.path.stem: sample for sample in after.splits[split]}
         for sample in samples:
             np.testing.assert_array_equal(by_stem[sample.path.stem].mask, sample.mask)
-    with pytest.raises(DataError, match=r"out: is there already; give the name of a new folder"):
+    with pytest.raises(DataError, match=r"out: exists already; expected a new folder"):
         write_pairs(folder, out)
 
 

@@ -30,14 +30,18 @@ def change(path: Path, edit: Callable[[Any], object]) -> None:
         ("cityscapes", "leftImg8bit/train/ulm/ulm_000000_000000_leftImg8bit.png", r"1 mask .* without an image"),
         ("ade20k", "annotations/validation/ADE_val_00000002.png", r"validation: no masks in this folder"),
         ("camvid, index", "trainannot/0006R0_f00000.png", r"1 image \(0006R0_f00000.png\) without a mask"),
-        ("coco", "train2017/train2017_1.jpg", r"instances_train2017.json: 1 images \(train2017_1.jpg\) are not in "),
+        (
+            "coco",
+            "train2017/train2017_1.jpg",
+            r"instances_train2017.json: 1 of its images \(train2017_1.jpg\) are not in ",
+        ),
         ("coco-stuff", "train2017/000000000000.jpg", r"1 mask \(000000000000.png\) without an image"),
         ("cvat", "SegmentationClass/sub/b.png", r"1 image \(b.jpg\) without a mask"),
         ("roboflow", "valid/a1_jpg.rf.011_mask.png", r"1 image \(a1_jpg.rf.011.jpg\) without a mask"),
         ("label studio", "images/a b.jpg", r"task 1 names 0a1b2c3d-a b.jpg or a b.jpg, which is not below"),
         ("labelme", "train/a0.jpg", r"1 mask \(a0.json\) without an image"),
         ("nnunet", "labelsTr/case_1.png", r"1 image \(case_1_0000.png\) without a mask"),
-        ("nnunet", "imagesTr/case_1_0001.png", r"is there already|case_1_0000.png: 1 channels"),
+        ("nnunet", "imagesTr/case_1_0001.png", r"case_1_0000.png: 1 channels"),
     ],
 )
 def test_a_missing_file_is_left_to_be_reported_and_refused_for_training(
@@ -122,18 +126,21 @@ def panoptic(content: dict[str, Any]) -> None:
     "damage, message",
     [
         (wrong_length, r"image train2017_0.jpg\): annotation 2: the RLE has 563 pixels, its image 20 x 28 = 560"),
-        (wrong_size, r"annotation 2 of train2017_0.jpg: its RLE is of 9 x 9 pixels, the image of 20 x 28"),
+        (wrong_size, r"annotation 2 of train2017_0.jpg: its RLE has 9 x 9 pixels, the image 20 x 28"),
         (cut_text, r"annotation 3: the RLE text is cut short"),
-        (outside, r"annotation 0 of train2017_0.jpg: its outline lies outside of the image, 20 x 28 pixels"),
+        (outside, r"annotation 0 of train2017_0.jpg: its outline lies outside the image, 20 x 28 pixels"),
         (far_outside, r"train2017_0.jpg\): annotation 0: a point at x 90000, y 9, far outside"),
-        (odd_outline, r"annotation 0: an outline of 7 numbers; expected x, y pairs; correct or delete it"),
-        (unknown_category, r"annotation 0 has the category 77, which is none of 1, 5, 90"),
-        (unknown_image, r"annotation 0 is of image 12, which is not listed"),
-        (boxes_alone, r"its 4 annotations are boxes alone; segmentation needs outlines"),
+        (
+            odd_outline,
+            r"annotation 0: an outline of 7 numbers; expected an even number, x, y pairs; correct or delete it",
+        ),
+        (unknown_category, r"annotation 0 has the category 77, expected one of 1, 5, 90"),
+        (unknown_image, r"annotation 0 belongs to image 12, which is not listed"),
+        (boxes_alone, r"all 4 annotations are boxes; expected outlines"),
         (no_size, r"train2017_0.jpg\): an image of None x 28 pixels; expected its height and width"),
         (bomb, r"an image of 1000000000 x 28 pixels"),
-        (no_section, r"no COCO annotations; expected the lists images, annotations and categories"),
-        (panoptic, r"panoptic annotations, which are not read"),
+        (no_section, r"not COCO's annotations; expected the lists images, annotations and categories"),
+        (panoptic, r"panoptic annotations, which cannot be read"),
     ],
 )
 def test_coco_annotations_that_do_not_fit(tmp_path: Path, damage: Callable[[Any], None], message: str) -> None:
@@ -216,8 +223,8 @@ def test_a_colour_outside_of_the_table_is_named_with_the_nearest(tmp_path: Path,
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("background:0,0,0::\n", "1 labels; expected at least 2"),
-        ("background:0,0,0::\ncat:0,0::\n", "'cat:0,0::' is no label; expected name:red,green,blue::"),
+        ("background:0,0,0::\n", r"fewer than 2 labels \(1\); add lines"),
+        ("background:0,0,0::\ncat:0,0::\n", "'cat:0,0::' is not a label; expected name:red,green,blue::"),
         ("a:0,0,0::\nb:0,0,0::\n", r"'a' and 'b' share the colour \(0, 0, 0\)"),
     ],
 )
@@ -231,14 +238,14 @@ def test_a_labelmap_that_is_none(tmp_path: Path, text: str, message: str) -> Non
 def test_cvat_without_its_images_says_what_to_do(tmp_path: Path) -> None:
     MAKERS["cvat"][1](tmp_path)
     (tmp_path / "JPEGImages").rename(tmp_path / "photos")
-    with pytest.raises(DataError, match=r"JPEGImages: no such folder; export with `save images`"):
+    with pytest.raises(DataError, match=r"JPEGImages: no such folder; expected the images, export with `save images`"):
         read_folder(tmp_path)
 
 
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("Pixel Value, Class\n0, background\n", "1 classes; expected at least 2"),
+        ("Pixel Value, Class\n0, background\n", r"fewer than 2 classes \(1\); add lines"),
         ("Pixel Value, Class\n0, background\nx, cat\n", "not a table of classes"),
         ("Pixel Value, Class\n0, background\n1, cow\n2, dog\n", "other classes than"),
     ],
@@ -257,7 +264,7 @@ def test_a_name_that_voc_lists_in_vain(tmp_path: Path) -> None:
     (lists / "test.txt").write_text("2007_000009\n")
     folder = read_folder(tmp_path)
     assert folder.faults == [
-        (lists / "val.txt", "names '2007_000077', of which there is neither image nor mask; strike it out")
+        (lists / "val.txt", "names '2007_000077', which has neither image nor mask; delete the name")
     ]
     assert list(folder.splits) == ["train", "val"]
     assert any("test.txt" in note for note in folder.notes)
@@ -283,9 +290,9 @@ def test_vocs_form_with_other_names_has_the_classes_of_its_masks_or_of_its_list(
             r"shape 0 has the label 'cow', known: .*cat, dog; correct it or add",
         ),
         (shape("cats", [[1, 1], [5, 5], [5, 1]]), r"shape 0 has the label 'cats', did you mean 'cat'\?"),
-        (shape("cat", [[1, 1], [5, 5]]), r"shape 0 \(cat\) is a polygon of 2 points; draw it again"),
+        (shape("cat", [[1, 1], [5, 5]]), r"shape 0 \(cat\) is a polygon with 2 points; draw it again"),
         (shape("cat", [[1, 1], [5, 5]], "cube"), r"shape 0 is a 'cube', known: circle"),
-        (shape("cat", [[90, 1], [95, 5], [95, 1]]), r"shape 0 \(cat\) lies outside of the image"),
+        (shape("cat", [[90, 1], [95, 5], [95, 1]]), r"shape 0 \(cat\) lies outside the image"),
         ({"label": "cat"}, r"shape 0 has no label or points \('points'\)"),
         ("cat", r"shape 0 has no label or points"),
         ({**shape("cat", [[1, 1], [5, 5]], "mask"), "mask": "bm8="}, r"shape 0 \(cat\): .*draw it again"),
@@ -374,12 +381,12 @@ def test_label_studio_faults(tmp_path: Path) -> None:
 
     change(file, damage)
     folder = read_folder(tmp_path)
-    assert folder.faults == [(file, "task 3 is a second one for plain.png; keep one of them")]
+    assert folder.faults == [(file, "task 3 is a second task for plain.png; keep one of them")]
     with pytest.raises(DataError, match=r"project-1.json \(image a b.jpg\): result 'x': the brush's RLE is cut short"):
         folder.read_mask(folder.pairs[0])
     change(file, lambda tasks: [result["value"].clear() for result in tasks[0]["annotations"][1]["result"]] and
            tasks.pop())  # fmt: skip
-    with pytest.raises(DataError, match="no brush, polygon, ellipse or rectangle with a label"):
+    with pytest.raises(DataError, match="no label in it; expected brushes, polygons, ellipses or rectangles"):
         read_folder(tmp_path)
 
 
@@ -399,5 +406,5 @@ def test_nnunet_channels_and_labels_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"dataset.json: labels .* expected each name with its value"):
         read_folder(tmp_path)
     change(file, lambda content: content.update(labels={"background": 0, "cell": 1}, file_ending=".npz"))
-    with pytest.raises(DataError, match=r"file_ending '.npz'; expected a picture's or a volume's"):
+    with pytest.raises(DataError, match=r"file_ending '.npz'; expected the ending of a picture or volume"):
         read_folder(tmp_path)

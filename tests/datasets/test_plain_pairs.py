@@ -75,7 +75,7 @@ def test_masks_may_carry_an_ending(tmp_path: Path, ending: str) -> None:
     mask.rename(mask.with_stem(f"p01{ending}"))
     assert find_pairs(tmp_path)["all"][1].mask.stem == f"p01{ending}"
     shutil.copy(tmp_path / "masks" / "p00.png", mask)
-    with pytest.raises(DataError, match=r"two masks for one image, the other is p01"):
+    with pytest.raises(DataError, match=r"one of two masks for one image, the other is p01"):
         find_pairs(tmp_path)
 
 
@@ -101,7 +101,7 @@ def test_incomplete_folders_are_counted_and_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"1 mask \(p01.png\) without an image"):
         find_pairs(tmp_path)
     shutil.copy(tmp_path / "images" / "p00.png", tmp_path / "images" / "p00.jpg")
-    with pytest.raises(DataError, match=r"two images of one name, the other is p00.jpg"):
+    with pytest.raises(DataError, match=r"one of two images of one name, the other is p00.jpg"):
         find_pairs(tmp_path)
 
 
@@ -119,9 +119,11 @@ def test_folders_that_are_no_data_set(tmp_path: Path) -> None:
     data = make_pairs(tmp_path / "streets", 1)
     with pytest.raises(DataError, match=r"street: no such file or folder; did you mean '.*streets'\?"):
         find_pairs(tmp_path / "street")
-    with pytest.raises(DataError, match="a file where a folder is expected"):
+    with pytest.raises(DataError, match="a file; expected a folder"):
         find_pairs(data / "images" / "p00.png")
-    with pytest.raises(DataError, match=r"masks: one half of a data set; give the folder that holds both, .*streets$"):
+    with pytest.raises(
+        DataError, match=r"masks: only half of a data set; give the folder that holds images and masks, .*streets$"
+    ):
         find_pairs(data / "masks")
     with pytest.raises(DataError, match=r"no images and masks here \(it holds streets\); expected images/"):
         find_pairs(tmp_path)

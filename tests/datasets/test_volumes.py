@@ -49,9 +49,11 @@ def test_training_and_conversion_say_what_is_not_there_yet(
     tmp_path: Path, layout: str, make: object, names: tuple
 ) -> None:
     make(tmp_path / "data")
-    with pytest.raises(DataError, match=r"data: volumes \(dataset.json .*\); training takes two-dimensional images"):
+    with pytest.raises(DataError, match=r"data: volumes \(dataset.json .*\); expected two-dimensional images"):
         open_dataset(tmp_path / "data")
-    with pytest.raises(DataError, match=r"data: volumes \(dataset.json .*\); plain pairs hold two-dimensional images"):
+    with pytest.raises(
+        DataError, match=r"data: volumes \(dataset.json .*\); plain pairs hold only two-dimensional images"
+    ):
         write_pairs(read_folder(tmp_path / "data"), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
@@ -73,7 +75,7 @@ def test_a_decathlon_file_that_is_listed_and_missing(tmp_path: Path) -> None:
     missing = tmp_path / "labelsTr" / "prostate_00.nii.gz"
     missing.unlink()
     folder = read_folder(tmp_path)
-    assert folder.faults == [(missing, "no such file, but dataset.json names it; add it or strike it out")]
+    assert folder.faults == [(missing, "no such file, but dataset.json names it; add the file or delete the entry")]
     assert len(folder.pairs) == 1
 
 

@@ -85,7 +85,7 @@ def test_what_cannot_be_mended_is_named(tmp_path: Path) -> None:
     mended = mend(examine_dataset(root), tmp_path / "out")
     assert [file for file, _ in mended.left_out] == [lone]
     assert (mended.pairs, mended.mended) == (25, 1)
-    with pytest.raises(DataError, match="is there already"):
+    with pytest.raises(DataError, match="exists already"):
         mend(examine_dataset(root), tmp_path / "out")
 
 
