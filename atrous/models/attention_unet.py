@@ -26,8 +26,8 @@ from torch.nn import functional
 from atrous import encoders
 from atrous.errors import ModelError
 from atrous.layers import conv_bn_relu
-from atrous.models.options import Count, Counts, Pretrained, Stride
-from atrous.models.page import Features, Page
+from atrous.models.options import Counts
+from atrous.models.page import Features, Page, on_encoder
 from atrous.ops.resize import resize
 
 
@@ -108,21 +108,12 @@ def attention(model: Page, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return tuple(model.head.decode(model.encoder(image))[1])
 
 
+@on_encoder("resnet34", strides=encoders.PYRAMID)
 def attention_unet(
-    classes: Count = 21,
-    *,
-    encoder: str = "resnet34",
-    in_channels: Count = 3,
-    pretrained: Pretrained = False,
-    stride: Stride = 32,
-    channels: Counts = (256, 128, 64, 32, 16),
-    aux: bool = False,
+    net: encoders.Encoder, classes: int, *, channels: Counts = (256, 128, 64, 32, 16), aux: bool = False
 ) -> Page:
     """U-Net on any encoder, with attention gates on its skips.
 
     channels: of the decoder per skip, the deepest first. aux: a head per level.
     """
-    net = encoders.encoder(
-        encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, strides=encoders.PYRAMID
-    )
     return Page(net, GatedDecoder(net, classes, channels, aux=aux), classes)

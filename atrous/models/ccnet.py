@@ -14,8 +14,8 @@ from torch import nn
 
 from atrous import encoders
 from atrous.layers import conv_bn_relu
-from atrous.models.options import Count, Pretrained, Share, Stride
-from atrous.models.page import Features, Page, fcn_aux
+from atrous.models.options import Count, Share
+from atrous.models.page import Features, Page, fcn_aux, on_encoder
 
 
 class CrissCross(nn.Module):
@@ -59,19 +59,16 @@ class CrissCrossHead(nn.Module):
         return self.score(torch.cat([features[-1], self.after(x)], 1))  # (N, K, H/s, W/s)
 
 
+@on_encoder("resnet50", stride=8)
 def ccnet(
-    classes: Count = 21,
+    net: encoders.Encoder,
+    classes: int,
     *,
-    encoder: str = "resnet50",
-    in_channels: Count = 3,
-    pretrained: Pretrained = False,
-    stride: Stride = 8,
     channels: Count = 512,
     recurrence: Count = 2,
     dropout: Share = 0.1,
     aux: bool = False,
 ) -> Page:
     """CCNet on any encoder; stride 8 is the paper's. aux: an FCN head on the features before the deepest."""
-    net = encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained)
     head = CrissCrossHead(net.channels[-1], classes, channels=channels, recurrence=recurrence, dropout=dropout)
     return Page(net, head, classes, fcn_aux(net, classes) if aux else None)

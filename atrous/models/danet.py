@@ -15,8 +15,8 @@ from torch import nn
 
 from atrous import encoders
 from atrous.layers import conv_bn_relu
-from atrous.models.options import Count, Pretrained, Share, Stride
-from atrous.models.page import Features, Page
+from atrous.models.options import Count, Share
+from atrous.models.page import Features, Page, on_encoder
 
 
 class PositionAttention(nn.Module):
@@ -74,19 +74,11 @@ class DualAttention(nn.Module):
         return self.score(branches[0] + branches[1]), *own
 
 
+@on_encoder("resnet50", stride=8)
 def danet(
-    classes: Count = 21,
-    *,
-    encoder: str = "resnet50",
-    in_channels: Count = 3,
-    pretrained: Pretrained = False,
-    stride: Stride = 8,
-    channels: Count = 512,
-    dropout: Share = 0.1,
-    aux: bool = False,
+    net: encoders.Encoder, classes: int, *, channels: Count = 512, dropout: Share = 0.1, aux: bool = False
 ) -> Page:
     """DANet on any encoder; stride 8 is the paper's. aux: a classifier on each branch, two outputs more."""
-    net = encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained)
     head = DualAttention(net.channels[-1], classes, channels=channels, dropout=dropout, aux=aux)
     return Page(net, head, classes)
 

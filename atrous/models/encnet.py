@@ -14,8 +14,8 @@ from torch import nn
 
 from atrous import encoders
 from atrous.layers import conv_bn_relu
-from atrous.models.options import Count, Pretrained, Share, Stride
-from atrous.models.page import On, Page, fcn_aux
+from atrous.models.options import Count, Share
+from atrous.models.page import On, Page, fcn_aux, on_encoder
 
 
 class Encoding(nn.Module):
@@ -54,20 +54,17 @@ class Context(nn.Module):
         return (x + x * self.gate(encoding)[:, :, None, None]).relu()
 
 
+@on_encoder("resnet50", stride=8)
 def encnet(
-    classes: Count = 21,
+    net: encoders.Encoder,
+    classes: int,
     *,
-    encoder: str = "resnet50",
-    in_channels: Count = 3,
-    pretrained: Pretrained = False,
-    stride: Stride = 8,
     channels: Count = 512,
     codewords: Count = 32,
     dropout: Share = 0.1,
     aux: bool = False,
 ) -> Page:
     """EncNet on any encoder; stride 8 is the paper's. aux: an FCN head on the features before the deepest."""
-    net = encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained)
     reduce = conv_bn_relu(net.channels[-1], channels)
     context = Context(channels, codewords)
     score = nn.Sequential(nn.Dropout(dropout), nn.Conv2d(channels, classes, 1))

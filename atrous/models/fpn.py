@@ -18,8 +18,8 @@ import torch
 from torch import nn
 
 from atrous import encoders
-from atrous.models.options import Count, Pretrained, Share, Stride
-from atrous.models.page import Features, Page
+from atrous.models.options import Share
+from atrous.models.page import Features, Page, on_encoder
 from atrous.ops.resize import resize
 
 
@@ -78,21 +78,10 @@ class SemanticFPN(nn.Module):
         return self.score(sum(raised[1:], raised[0]))  # (N, K, H/4, W/4)
 
 
-def fpn(
-    classes: Count = 21,
-    *,
-    encoder: str = "resnet50",
-    in_channels: Count = 3,
-    pretrained: Pretrained = False,
-    stride: Stride = 32,
-    smooth: bool = False,
-    dropout: Share = 0.2,
-) -> Page:
+@on_encoder("resnet50", strides=encoders.PYRAMID)
+def fpn(net: encoders.Encoder, classes: int, *, smooth: bool = False, dropout: Share = 0.2) -> Page:
     """Semantic FPN on any encoder with features at stride 4. smooth: a 3x3 on each map of the pyramid (the paper's).
 
     dropout: of whole channels ahead of the classifier.
     """
-    net = encoders.encoder(
-        encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, strides=encoders.PYRAMID
-    )
     return Page(net, SemanticFPN(net, classes, smooth=smooth, dropout=dropout), classes)

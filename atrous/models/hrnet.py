@@ -19,8 +19,8 @@ from torch import nn
 
 from atrous import encoders
 from atrous.layers import conv_bn_relu
-from atrous.models.options import Count, Pretrained, Share
-from atrous.models.page import Features, Page
+from atrous.models.options import Count, Share
+from atrous.models.page import Features, Page, on_encoder
 from atrous.ops.resize import resize
 
 
@@ -85,12 +85,11 @@ class OCRHead(nn.Module):
         return self.score(x), coarse
 
 
+@on_encoder("hrnet_w48", stride=None, strides=encoders.PYRAMID)
 def hrnet_ocr(
-    classes: Count = 21,
+    net: encoders.Encoder,
+    classes: int,
     *,
-    encoder: str = "hrnet_w48",
-    in_channels: Count = 3,
-    pretrained: Pretrained = False,
     head: Literal["ocr", "hrnet"] = "ocr",
     channels: Count = 512,
     dropout: Share = 0.05,
@@ -99,7 +98,6 @@ def hrnet_ocr(
 
     head: "ocr", or "hrnet" for HRNetV2 (65,858,659 and 9,640,849). channels: of OCR; its attention has half of them.
     """
-    net = encoders.encoder(encoder, in_channels=in_channels, pretrained=pretrained, strides=encoders.PYRAMID)
     together = Together(net)
     if head == "hrnet":
         score = _coarse(together.channels, classes, dropout)

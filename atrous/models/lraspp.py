@@ -15,8 +15,8 @@ from torch import nn
 
 from atrous import encoders
 from atrous.layers import conv_bn_relu
-from atrous.models.options import Count, Pretrained, Stride
-from atrous.models.page import Features, Page
+from atrous.models.options import Count
+from atrous.models.page import Features, Page, on_encoder
 from atrous.ops.resize import resize
 
 
@@ -38,18 +38,10 @@ class GatedHead(nn.Module):
         return self.low_score(low) + self.high_score(x)  # (N, K, H/8, W/8)
 
 
-def lraspp(
-    classes: Count = 21,
-    *,
-    encoder: str = "mobilenetv3_large_100",
-    in_channels: Count = 3,
-    pretrained: Pretrained = False,
-    stride: Stride = 16,
-    channels: Count = 128,
-) -> Page:
+@on_encoder("mobilenetv3_large_100", stride=16)
+def lraspp(net: encoders.Encoder, classes: int, *, channels: Count = 128) -> Page:
     """LR-ASPP on any encoder with features at stride 8; MobileNetV3-Large with 21 classes has 3,221,538 parameters.
 
     stride: of the deepest features, 16 in the paper, or 32. channels: of the features that are gated and scored.
     """
-    net = encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained)
     return Page(net, GatedHead(net, classes, channels), classes)

@@ -11,16 +11,20 @@ compares, norms that take a single value.
 Axes: N images, C channels, H x W pixels, h x w cells of a map, K classes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import wraps
+from inspect import Signature, signature
 from typing import Any
 
 import torch
 from torch import nn
 
+from atrous import encoders
 from atrous.encoders import Encoder
 from atrous.layers import fcn_head, safe_norms
 from atrous.layers.vgg_dilated import DilatedVGG16
 from atrous.models import former
+from atrous.models.options import Count, Pretrained, Stride
 from atrous.ops.resize import Tail
 
 Features = tuple[torch.Tensor, ...]
@@ -112,6 +116,48 @@ class On(nn.Sequential):
 def fcn_aux(encoder: Encoder, classes: int, index: int = -2) -> On:
     """The auxiliary head of PSPNet and many after it: torchvision's FCN head on the features at `index`."""
     return On(index, *fcn_head(encoder.channels[index], classes))
+
+
+def on_encoder(
+    default: str, *, stride: int | None = 32, strides: Sequence[int] = ()
+) -> Callable[[Callable[..., Page]], Callable[..., Page]]:
+    """Make a builder of one that is given its encoder: encoder, in_channels, pretrained and stride are options then.
+
+    Args:
+        default: of `encoder`.
+        stride: the default of `stride`; None where there is no such option, and encoders keep their own.
+        strides: those that the page reads, as `encoders.encoder` takes them.
+
+    Example:
+        >>> @on_encoder("resnet50", stride=8)
+        ... def scores(net: Encoder, classes: int, *, dropout: Share = 0.1) -> Page: ...
+    """
+
+    usual: Any = stride or 32
+
+    def decorate(build: Callable[..., Page]) -> Callable[..., Page]:
+        @wraps(build, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
+        def builder(
+            classes: Count = 21,
+            *,
+            encoder: str = default,
+            in_channels: Count = 3,
+            pretrained: Pretrained = False,
+            stride: Stride = usual,
+            **options: Any,
+        ) -> Page:
+            net = encoders.encoder(
+                encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, strides=strides
+            )
+            return build(net, classes, **options)
+
+        given = [one for name, one in signature(builder, follow_wrapped=False).parameters.items() if name != "options"]
+        taken = [*(given if stride else given[:-1]), *list(signature(build).parameters.values())[2:]]
+        builder.__signature__ = Signature(taken, return_annotation=Page)  # type: ignore[attr-defined]
+        builder.__annotations__ = {one.name: one.annotation for one in taken}
+        return builder
+
+    return decorate
 
 
 def outputs_of(model: nn.Module, image: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -14,26 +14,18 @@ from torch import nn
 from atrous import encoders
 from atrous.layers import PyramidPool, conv_bn_relu
 from atrous.layers.ppm import BINS
-from atrous.models.options import Count, Counts, Pretrained, Share, Stride
-from atrous.models.page import On, Page, fcn_aux
+from atrous.models.options import Counts, Share
+from atrous.models.page import On, Page, fcn_aux, on_encoder
 
 
+@on_encoder("resnet50", stride=8)
 def pspnet(
-    classes: Count = 21,
-    *,
-    encoder: str = "resnet50",
-    in_channels: Count = 3,
-    pretrained: Pretrained = False,
-    stride: Stride = 8,
-    bins: Counts = BINS,
-    dropout: Share = 0.1,
-    aux: bool = False,
+    net: encoders.Encoder, classes: int, *, bins: Counts = BINS, dropout: Share = 0.1, aux: bool = False
 ) -> Page:
     """PSPNet on any encoder; resnet50c with 21 classes has 46,611,829 parameters, 48,977,034 with `aux`.
 
     stride: 8 in the paper. bins: cells per side of each pooled map. aux: an FCN head on the second last features.
     """
-    net = encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained)
     channels, narrow = net.channels[-1], max(1, net.channels[-1] // 4)
     pool = PyramidPool(channels, narrow, bins)  # (N, 2 C, H/s, W/s)
     joined = conv_bn_relu(channels + len(bins) * narrow, narrow)

@@ -17,8 +17,8 @@ from torch import nn
 
 from atrous import encoders
 from atrous.errors import ModelError
-from atrous.models.options import Count, Counts, Pretrained, Share, Stride
-from atrous.models.page import Features, Page
+from atrous.models.options import Count, Counts, Share
+from atrous.models.page import Features, Page, on_encoder
 from atrous.ops.resize import resize
 
 
@@ -108,19 +108,14 @@ class Cascade(nn.Module):
         return self.score(x)  # (N, K, H/4, W/4)
 
 
+@on_encoder("resnet101", strides=encoders.PYRAMID)
 def refinenet(
-    classes: Count = 21,
+    net: encoders.Encoder,
+    classes: int,
     *,
-    encoder: str = "resnet101",
-    in_channels: Count = 3,
-    pretrained: Pretrained = False,
-    stride: Stride = 32,
     channels: Counts = (512, 256, 256, 256),
     pools: Count = 2,
     dropout: Share = 0.5,
 ) -> Page:
     """RefineNet on any encoder with features at stride 4. channels: of each block, deep first; pools: in each chain."""
-    net = encoders.encoder(
-        encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, strides=encoders.PYRAMID
-    )
     return Page(net, Cascade(net, classes, channels=channels, pools=pools, dropout=dropout), classes)

@@ -14,8 +14,8 @@ from torch import nn
 
 from atrous import encoders
 from atrous.layers import conv_bn_relu
-from atrous.models.options import Count, Pretrained, Share, Stride
-from atrous.models.page import Features, Page
+from atrous.models.options import Count, Share
+from atrous.models.page import Features, Page, on_encoder
 from atrous.ops.resize import resize
 
 WIDE = ("mit_b2", "mit_b3", "mit_b4", "mit_b5")
@@ -39,22 +39,11 @@ class AllMLP(nn.Module):
         return self.score(self.fuse(torch.cat(maps[::-1], 1)))  # (N, K, H/4, W/4)
 
 
-def segformer(
-    classes: Count = 21,
-    *,
-    encoder: str = "mit_b0",
-    in_channels: Count = 3,
-    pretrained: Pretrained = False,
-    stride: Stride = 32,
-    channels: Count | None = None,
-    dropout: Share = 0.1,
-) -> Page:
+@on_encoder("mit_b0", strides=encoders.PYRAMID)
+def segformer(net: encoders.Encoder, classes: int, *, channels: Count | None = None, dropout: Share = 0.1) -> Page:
     """SegFormer on `mit_b0` to `mit_b5`, its head on any encoder with features at stride 4.
 
     channels: of the head; None is the paper's for the encoder.
     """
-    net = encoders.encoder(
-        encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, strides=encoders.PYRAMID
-    )
-    channels = channels or (768 if encoder in WIDE else 256)
+    channels = channels or (768 if net.name in WIDE else 256)
     return Page(net, AllMLP(net, classes, channels=channels, dropout=dropout), classes)

@@ -22,8 +22,8 @@ from torch import nn
 from atrous import encoders
 from atrous.errors import ModelError
 from atrous.layers import conv_bn_relu, overlap_tile, run_whole
-from atrous.models.options import Count, Counts, Pretrained, Share, Stride
-from atrous.models.page import Features, Page
+from atrous.models.options import Count, Counts, Share
+from atrous.models.page import Features, Page, on_encoder
 from atrous.ops.resize import resize
 
 MARGIN = 92
@@ -122,23 +122,14 @@ class UNet2015(nn.Module):
         return self.score(x)  # (N, K, h - 184, w - 184)
 
 
+@on_encoder("resnet34", strides=encoders.PYRAMID)
 def unet(
-    classes: Count = 21,
-    *,
-    encoder: str = "resnet34",
-    in_channels: Count = 3,
-    pretrained: Pretrained = False,
-    stride: Stride = 32,
-    channels: Counts = (256, 128, 64, 32, 16),
-    joined: bool = True,
+    net: encoders.Encoder, classes: int, *, channels: Counts = (256, 128, 64, 32, 16), joined: bool = True
 ) -> Page:
     """U-Net on any encoder. channels: of the decoder per skip, the deepest first; more than there are skips will do.
 
     joined: whether skips are carried across; False shows what they are worth.
     """
-    net = encoders.encoder(
-        encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, strides=encoders.PYRAMID
-    )
     return Page(net, UNetDecoder(net, classes, channels, joined), classes)
 
 

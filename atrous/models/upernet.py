@@ -14,8 +14,8 @@ from torch import nn
 
 from atrous import encoders
 from atrous.layers import PyramidPool, conv_bn_relu
-from atrous.models.options import Count, Pretrained, Share, Stride
-from atrous.models.page import Features, Page, fcn_aux
+from atrous.models.options import Count, Share
+from atrous.models.page import Features, Page, fcn_aux, on_encoder
 from atrous.ops.resize import resize
 
 
@@ -44,20 +44,10 @@ class UPerHead(nn.Module):
         return self.score(x)  # (N, K, H/4, W/4)
 
 
+@on_encoder("resnet50", strides=encoders.PYRAMID)
 def upernet(
-    classes: Count = 21,
-    *,
-    encoder: str = "resnet50",
-    in_channels: Count = 3,
-    pretrained: Pretrained = False,
-    stride: Stride = 32,
-    channels: Count = 512,
-    dropout: Share = 0.1,
-    aux: bool = False,
+    net: encoders.Encoder, classes: int, *, channels: Count = 512, dropout: Share = 0.1, aux: bool = False
 ) -> Page:
     """UPerNet on any encoder with features at stride 4. channels: of every level; aux: an FCN head one level up."""
-    net = encoders.encoder(
-        encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, strides=encoders.PYRAMID
-    )
     head = UPerHead(net, classes, channels=channels, dropout=dropout)
     return Page(net, head, classes, fcn_aux(net, classes, head.levels[-2]) if aux else None)
