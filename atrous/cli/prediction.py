@@ -10,7 +10,7 @@ from atrous.cli.options import Decode, Ignore, Refine, RefineOption, Tidy
 from atrous.cli.values import check_targets, conclude, console_of, named_values, numbers, share_of
 
 
-def predict(
+def predict(  # long: a line for each option
     inputs: Annotated[list[str], typer.Argument(metavar="IN...", help="Images, folders or globs.")],
     model: Annotated[
         Path, typer.Option("--model", help="Run folder, bundle, exported .onnx or .xml, or a name of `atrous models`.")

@@ -10,7 +10,7 @@ from atrous.cli.values import console_of, crop_size, named_values, seconds
 from atrous.errors import AtrousError
 
 
-def train(
+def train(  # long: a line for each option
     data: Annotated[Path, typer.Argument(help="Folder with images/ and masks/, in train/val/test folders or not.")],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Run folder; default runs/<name of DATA>.")] = None,
     model: Annotated[str | None, typer.Option(help="A name of `atrous models`; default deeplabv3plus.")] = None,

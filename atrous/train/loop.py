@@ -99,25 +99,7 @@ def train(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     run = build(recipe, data, folder, pretrained=fresh and processes.first())  # the others' weights come by `resume`
     if fresh:
-        validation = 0.0
-        if recipe.steps is None:
-            validation = validation_seconds(run.evaluated, run.card, data.splits.get("val", []), device)
-        recipe = settle(
-            recipe,
-            run.objective,
-            data.splits["train"],
-            device=device,
-            workers=workers,
-            began=began,
-            validation=validation,
-            transform=transform,
-            say=lambda text: console.print(text, markup=False, highlight=False),
-        )
-        run.recipe = recipe
-        run.objective.freeze(None)
-        run.optimizer = make_optimizer(recipe, run.objective.model)
-        run.card = make_card(recipe, data)
-        save_run(run)  # the initial weights, so that a resumed run needs no download and no random state
+        recipe = begin(run, device, workers=workers, transform=transform, console=console, began=began)
         if processes.first():
             recipe.save(saved)
     assert recipe.precision is not None
@@ -129,13 +111,7 @@ def train(
     if run.finished and is_of(bundle, recipe):
         console.print(f"{folder} is finished ({run.step} steps): {bundle}")
         return bundle
-    console.print(f"{recipe.steps} steps of {recipe.batch} x {recipe.crop[0]}x{recipe.crop[1]}, {recipe.precision}"
-                  f"{', channels_last' if recipe.channels_last else ''}{', fused' if recipe.fused else ''}"
-                  f"{', compiled' if recipe.compile is True else ''}, on {device}"
-                  f"{f', in {processes.size()} processes' if processes.size() > 1 else ''}")  # fmt: skip
-    run.objective.freeze(frozen_at(recipe, run.step))
-    if norms := norm_advice(run.objective, recipe.batch, recipe.accumulate, device):
-        console.print(f"[yellow]{norms}[/]", highlight=False)
+    announce(run, device, console)
     log = Loggers([])
     if processes.first():
         log = Loggers([JsonLines(folder / "log.jsonl", run.step), CsvLines(folder / "log.csv", run.step), *loggers])
@@ -149,6 +125,43 @@ def train(
     if run.bad:
         console.print(f"[yellow]{len(run.bad)} pictures could not be read and were replaced: {', '.join(run.bad)}[/]")
     return processes.from_first(lambda: finish(run, bundle))
+
+
+def begin(
+    run: Run, device: torch.device, *, workers: int, transform: Transform | None, console: Console, began: float
+) -> Recipe:
+    """Decide by measuring what the recipe leaves open, and write the initial weights. Returns the complete recipe."""
+    validation = 0.0
+    if run.recipe.steps is None:
+        validation = validation_seconds(run.evaluated, run.card, run.data.splits.get("val", []), device)
+    run.recipe = settle(
+        run.recipe,
+        run.objective,
+        run.data.splits["train"],
+        device=device,
+        workers=workers,
+        began=began,
+        validation=validation,
+        transform=transform,
+        say=lambda text: console.print(text, markup=False, highlight=False),
+    )
+    run.objective.freeze(None)
+    run.optimizer = make_optimizer(run.recipe, run.objective.model)
+    run.card = make_card(run.recipe, run.data)
+    save_run(run)  # the initial weights, so that a resumed run needs no download and no random state
+    return run.recipe
+
+
+def announce(run: Run, device: torch.device, console: Console) -> None:
+    """Print what is about to run, and advice on batch norms if they see too little."""
+    recipe = run.recipe
+    console.print(f"{recipe.steps} steps of {recipe.batch} x {recipe.crop[0]}x{recipe.crop[1]}, {recipe.precision}"
+                  f"{', channels_last' if recipe.channels_last else ''}{', fused' if recipe.fused else ''}"
+                  f"{', compiled' if recipe.compile is True else ''}, on {device}"
+                  f"{f', in {processes.size()} processes' if processes.size() > 1 else ''}")  # fmt: skip
+    run.objective.freeze(frozen_at(recipe, run.step))
+    if norms := norm_advice(run.objective, recipe.batch, recipe.accumulate, device):
+        console.print(f"[yellow]{norms}[/]", highlight=False)
 
 
 @contextmanager
