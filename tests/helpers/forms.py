@@ -146,3 +146,21 @@ def classifiers(name: str, options: dict[str, object]) -> int:
             model = create_model(name, classes, **{**(SMALL | FOREIGN_SMALL)[name], **options})
             shapes.append({key: value.shape for key, value in model.named_parameters() if key.endswith(".weight")})
     return sum(shape != shapes[1][key] for key, shape in shapes[0].items())
+
+
+SEAMLESS = [
+    ("fcn8s", {"width": 2}),
+    ("fcn32s", {"width": 2}),
+    ("unet2015", {"width": 2}),
+    ("segnet", {}),
+    ("segnet_basic", {}),
+    ("unet", {}),
+    ("fcn", {}),
+    ("deeplabv1", {"width": 2}),
+    ("deeplabv2", {}),
+    ("unetpp", {}),
+    ("attention_unet", {}),
+    ("deconvnet", {}),
+    ("enet", {}),
+]
+"""Networks on images that tiles can equal the whole of."""

@@ -5,26 +5,14 @@ from itertools import pairwise
 
 import pytest
 import torch
-from forms import build
+from forms import SEAMLESS, build
 
 from atrous.errors import ModelError
 from atrous.inspect import Halo, NoHalo, halo
 
-SEAMLESS = [
+CASES = [
     ("fcn8s", {"padding": "same", "width": 2}),
-    ("fcn8s", {"width": 2}),
-    ("fcn32s", {"width": 2}),
-    ("unet2015", {"width": 2}),
-    ("segnet", {}),
-    ("segnet_basic", {}),
-    ("unet", {}),
-    ("fcn", {}),
-    ("deeplabv1", {"width": 2}),
-    ("deeplabv2", {}),
-    ("unetpp", {}),
-    ("attention_unet", {}),
-    ("deconvnet", {}),
-    ("enet", {}),
+    *SEAMLESS,
     ("unet3d", {}),
     ("vnet", {"left": (1, 1, 1), "right": (1, 1)}),
 ]
@@ -63,7 +51,7 @@ def far(model: torch.nn.Module, found: Halo, side: int) -> float:
 
 
 @pytest.mark.parametrize(
-    "name, options", [pytest.param(*row, marks=[pytest.mark.slow] * (row[0] in SLOW)) for row in SEAMLESS]
+    "name, options", [pytest.param(*row, marks=[pytest.mark.slow] * (row[0] in SLOW)) for row in CASES]
 )
 def test_tiles_with_the_halo_equal_the_whole_and_with_less_do_not(name: str, options: dict[str, object]) -> None:
     torch.manual_seed(0)

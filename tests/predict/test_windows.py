@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from brightness import photo, predictor
-from forms import build
+from forms import SEAMLESS, build
 
 from atrous.bundle import Card
 from atrous.errors import ModelError
@@ -14,21 +14,6 @@ from atrous.predict import Predictor
 from atrous.predict.memory import PredictionNeeds, bytes_of
 from atrous.predict.windows import Cutting, choose_cut
 
-SEAMLESS = [
-    ("fcn", {}),
-    ("fcn8s", {"width": 2}),
-    ("unet", {}),
-    ("unet2015", {"width": 2}),
-    ("segnet", {}),
-    ("segnet_basic", {}),
-    ("deeplabv1", {"width": 2}),
-    ("deeplabv2", {}),
-    ("unetpp", {}),
-    ("attention_unet", {}),
-    ("deconvnet", {}),
-    ("enet", {}),
-    ("fcn32s", {"width": 2}),
-]
 SLOW = {"attention_unet", "deconvnet", "deeplabv2", "enet", "fcn32s", "unetpp"}
 
 

@@ -3,19 +3,11 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+from runs import recipe
 from worlds import make_world
 
 from atrous.datasets import open_dataset
 from atrous.train.batches import batches, keys_of_step
-from atrous.train.recipe import Recipe
-
-
-def recipe(**fields: object) -> Recipe:
-    known = {
-        "atrous": "0", "data": "d", "fingerprint": "f", "train_images": 6, "model": "unet", "in_channels": 3,
-        "mean": (0, 0, 0), "std": (1, 1, 1), "crop": (32, 48), "lr": 1e-3, "batch": 4, "steps": 5,
-    }  # fmt: skip
-    return Recipe(**(known | fields))
 
 
 def test_every_epoch_shows_every_picture_once() -> None:

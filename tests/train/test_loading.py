@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from rich.console import Console
+from runs import recipe
 from torchvision.transforms import v2
 from worlds import make_world, picture
 
@@ -28,14 +29,6 @@ EVERYTHING = {
     "cutmix": 0.4, "mosaic": 0.4,
 }  # fmt: skip
 EACH = [{}, {"scale": (0.1, 0.6)}, *({name: value} for name, value in EVERYTHING.items()), EVERYTHING]
-
-
-def recipe(**fields: object) -> Recipe:
-    known = {
-        "atrous": "0", "data": "d", "fingerprint": "f", "train_images": 6, "model": "unet", "in_channels": 3,
-        "mean": (0, 0, 0), "std": (1, 1, 1), "crop": (32, 48), "lr": 1e-3, "batch": 4, "steps": 5,
-    }  # fmt: skip
-    return Recipe(**(known | fields))
 
 
 @pytest.fixture(scope="module")
