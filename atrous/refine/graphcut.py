@@ -1,15 +1,18 @@
-"""Graph cuts on the pixel grid: the energy of `atrous.refine.potts`, the graph of one move, the cut.
+"""Graph cuts on the pixel grid: they lower the energy of `atrous.refine.potts` move by move.
 
-With two classes the cut is the optimum (Greig et al. 1989). With more, labels move until no move helps (Boykov, Veksler
-& Zabih, PAMI 2001): in an *expansion* every pixel may take one label alpha, and the end is within twice the optimum; in
-a *swap* the pixels of alpha and beta may exchange them, and there is no such bound.
+With two classes the cut is the optimum (Greig et al. 1989). With more, labels move until no move
+helps (Boykov, Veksler & Zabih, PAMI 2001). In an *expansion* every pixel may take one label alpha,
+and the end is within twice the optimum. In a *swap* the pixels of alpha and beta may exchange them;
+it has no such bound.
 
-Two things leave out work and change nothing of the result: a pixel whose label is better than alpha by more than all
-its neighbours can pull is not in the graph; and a move is looked for only where, since the same move was last made, a
-label has changed, and as far as pixels of the graph hang together from there.
+Two things save work and change nothing of the result. A pixel whose label is better than alpha by
+more than all its neighbours can pull is not in the graph. And a move is looked for only where a
+label has changed since the same move was last made, and as far as pixels of the graph are connected
+from there.
 """
 
 from itertools import combinations
+from typing import NamedTuple, Unpack
 
 import numpy as np
 from numba import njit
@@ -17,32 +20,72 @@ from numba import njit
 from atrous.errors import DataError, nearest
 from atrous.ops.maxflow import ARC, NODE, SOURCE, cut
 from atrous.refine.iterated_modes import message_rounds
-from atrous.refine.potts import Whole, potts, whole
+from atrous.refine.potts import PottsOptions, Whole, potts, whole
 
 METHODS = ("expansion", "swap")
+
+
+class Grid(NamedTuple):
+    """The energy, for kernels: see `Whole`."""
+
+    unary: np.ndarray
+    weights: np.ndarray
+    steps: np.ndarray
+    degree: np.ndarray
+
+
+class State(NamedTuple):
+    """What moves change, (P,) int32 each.
+
+    labels; own: each place's unary of its label; changed_at: the number of the move that last
+    changed a pixel or a neighbour of it. place, queue: of one move's candidates, the queue's
+    entries and for each pixel its place in the queue, -1 if it is none.
+    """
+
+    labels: np.ndarray
+    own: np.ndarray
+    changed_at: np.ndarray
+    place: np.ndarray
+    queue: np.ndarray
 
 
 def graph_cut(
     probabilities: np.ndarray,
     image: np.ndarray | None = None,
     *,
-    smoothness: float = 1.0,
-    neighbours: int | None = None,
-    spacing: tuple[float, ...] | None = None,
-    beta: float | None = None,
-    clip: float = 1e-5,
     method: str = "expansion",
     rounds: int = 8,
     cycles: int | None = None,
+    **options: Unpack[PottsOptions],
 ) -> np.ndarray:
-    """Labels (H, W) or (D, H, W) of low Potts energy, with two classes of the lowest; uint8 or uint16.
+    """Labels of low Potts energy; with two classes, of the lowest.
 
-    probabilities (K, H, W) or (K, D, H, W), image and the options up to clip: as for `atrous.refine.potts.potts`.
-    method: "expansion" or "swap". rounds: of TRW-S, from whose labels the moves start: they end lower, in no more time
-    in all; 0: start from the greatest probability, as is usual, in less memory (see `trws`). cycles: at most so many
-    times through all labels, or pairs of labels; None: until no move lowers the energy. Labels come in the order of
-    their total unary cost, whatever their numbers.
-    Raises DataError for what does not fit.
+    Args:
+        probabilities: (K, H, W) or (K, D, H, W), 0..1.
+        image: (H, W[, C]) or (D, H, W[, C]), any type and range; None: borders cost the same
+            everywhere.
+        method: "expansion" or "swap".
+        rounds: of TRW-S, from whose labels the moves start: they end lower, in no more time in all.
+            0 starts from the greatest probability, as is usual, in less memory (see `trws`).
+        cycles: times through all labels, or pairs of labels, at most; None: until no move lowers
+            the energy.
+        options: smoothness=1.0 (what a border between equal-looking neighbours costs, in nats),
+            neighbours=None (4 or 8 of pixels, 6 or 26 of voxels; default 8, 6), spacing=None
+            (distance between pixels along each axis), beta=None (squared contrast in the image's
+            units; default the image's mean), clip=1e-5 (the least probability); see `potts`.
+
+    Returns:
+        (H, W) or (D, H, W) uint8, uint16 where there are more than 256 classes. A permutation of
+        the classes permutes the labels, and changes nothing else.
+
+    Raises:
+        DataError: an array or option does not fit.
+
+    Example:
+        >>> import numpy as np
+        >>> p = np.array([0.9, 0.4, 0.8])
+        >>> graph_cut(np.stack([p, 1 - p])[:, None])
+        array([[0, 0, 0]], dtype=uint8)
     """
     if method not in METHODS:
         raise DataError(f"method is {method!r}; {nearest(method, METHODS)}")
@@ -50,9 +93,7 @@ def graph_cut(
         raise DataError(f"rounds is {rounds}; expected 0 or more")
     if cycles is not None and cycles < 1:
         raise DataError(f"cycles is {cycles}; expected at least 1, or None for as many as it takes")
-    model = potts(
-        probabilities, image, smoothness=smoothness, neighbours=neighbours, spacing=spacing, beta=beta, clip=clip
-    )
+    model = potts(probabilities, image, **options)
     grid = whole(model)
     labels = grid.first()
     if rounds and len(model.unary) > 2:
@@ -60,29 +101,25 @@ def graph_cut(
     return grid.labels(_moved(labels, grid, method, cycles))
 
 
-def _moved(labels: np.ndarray, grid: Whole, method: str, cycles: int | None) -> np.ndarray:
+def _moved(labels: np.ndarray, whole_: Whole, method: str, cycles: int | None) -> np.ndarray:
     """Labels (P,) int32 after all moves, from the given ones, which are changed."""
-    order = np.argsort(grid.unary.sum(1, dtype=np.int64), kind="stable")
+    # By total cost, so that the result does not depend on how classes are numbered.
+    order = np.argsort(whole_.unary.sum(1, dtype=np.int64), kind="stable")
     moves = [(int(a), -1) for a in order]
     if method == "swap" or len(order) == 2:
         moves = [(int(a), int(b)) for a, b in combinations(order, 2)]
+    grid = Grid(whole_.unary, whole_.weights, whole_.steps, whole_.degree)
     own = np.take_along_axis(grid.unary, np.maximum(labels, 0)[None].astype(np.int64), 0)[0]
-    changed_at = np.zeros(len(labels), np.int32)
+    changed_at, place = np.zeros(len(labels), np.int32), np.full(len(labels), -1, np.int32)
+    state = State(labels, own, changed_at, place, np.empty(len(labels), np.int32))
     made_at = dict.fromkeys(moves, -1)
-    place, queue = np.full(len(labels), -1, np.int32), np.empty(len(labels), np.int32)
     now, idle, made = 0, 0, 0
     most = len(moves) * cycles if cycles else None
     while idle < len(moves) and made != most:
         move = moves[made % len(moves)]
         now, made = now + 1, made + 1
-        count = _candidates(
-            *move, grid.unary, labels, own, grid.steps, grid.degree, changed_at, made_at[move], place, queue
-        )
-        changed = 0
-        if count:
-            changed = _move(
-                *move, grid.unary, labels, own, grid.weights, grid.steps, changed_at, now, place, queue[:count]
-            )
+        count = _candidates(*move, grid, state, made_at[move])
+        changed = _move(*move, grid, state, count, now) if count else 0
         made_at[move] = now
         idle = 0 if changed else idle + 1
     return labels
@@ -90,7 +127,10 @@ def _moved(labels: np.ndarray, grid: Whole, method: str, cycles: int | None) -> 
 
 @njit(nogil=True, cache=True)
 def _other(target, rival, label):  # type: ignore[no-untyped-def]
-    """The label that a pixel may take in a move, -1 if none. rival -1: the expansion of target; else their swap."""
+    """The label that a pixel may take in a move, -1 if none.
+
+    The move is the expansion of `target` if rival is -1, else the swap of both.
+    """
     if rival < 0:
         return -1 if label == target else target
     if label == target:
@@ -99,27 +139,31 @@ def _other(target, rival, label):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _candidates(target, rival, unary, labels, own, steps, degree, changed_at, made_at, place, queue):  # type: ignore[no-untyped-def]
-    """How many pixels, now in `queue`, make the graph: those that a move could concern, from those that changed on.
+def _candidates(target, rival, grid, state, made_at):  # type: ignore[no-untyped-def]
+    """Fill the queue with the pixels of the move's graph, and return how many they are.
 
-    own: each pixel's unary of its label. place: -1 everywhere before, each candidate's number in the queue after.
+    A pixel whose label is better than the other by more than `degree`, all that its neighbours can
+    pull, keeps it in every minimum cut. It is not in the graph, and pulls as a constant.
     """
+    labels, own, changed_at, place, queue = state
     count = 0
     for p in range(len(labels)):
         if changed_at[p] > made_at:
             other = _other(target, rival, labels[p])
-            if other >= 0 and unary[other, p] - own[p] < degree[p]:
+            if other >= 0 and grid.unary[other, p] - own[p] < grid.degree[p]:
                 place[p], queue[count] = count, p
                 count += 1
-    if made_at < 0:  # every pixel was looked at
+    if made_at < 0:  # the move's first time: every pixel was looked at
         return count
+    # Elsewhere the last cut still holds, unless a candidate reaches there through others: breadth
+    # first, the queue is the list of what was found.
     done = 0
     while done < count:
-        for step in steps:
+        for step in grid.steps:
             q = queue[done] + step
             if place[q] < 0:
                 other = _other(target, rival, labels[q])
-                if other >= 0 and unary[other, q] - own[q] < degree[q]:
+                if other >= 0 and grid.unary[other, q] - own[q] < grid.degree[q]:
                     place[q], queue[count] = count, q
                     count += 1
         done += 1
@@ -127,14 +171,24 @@ def _candidates(target, rival, unary, labels, own, steps, degree, changed_at, ma
 
 
 @njit(nogil=True, cache=True)
-def _move(target, rival, unary, labels, own, weights, steps, changed_at, now, place, queue):  # type: ignore[no-untyped-def]
-    """Cut the graph of the candidates in `queue`, give those on the source's side `target`; how many labels changed.
+def _move(target, rival, grid, state, count, now):  # type: ignore[no-untyped-def]
+    """Cut the graph of the candidates, and give those on the source's side `target`.
 
-    A candidate keeps its label (a swap's: `rival`) or takes the target. Two of one label: an edge of their weight w.
-    Two of unlike labels pay w unless both take the target (Kolmogorov & Zabih 2004): w/2 for each that keeps its label,
-    and an edge of w/2. A neighbour outside the graph pulls by w to its label. `place` is -1 everywhere again after.
+    Returns how many labels changed. A candidate keeps its label (a swap's: `rival`) or takes the
+    target; `term` is what keeping costs more. The pairs, with weight w (Kolmogorov & Zabih 2004):
+
+        both keep the same label      an edge of w: they pay if one of them takes the target
+        they keep unlike labels       they pay w unless both take the target: w / 2 for each that
+                                      keeps its label, and an edge of w / 2
+        one is outside the graph      it pulls by w towards its label
+
+    Of all minimum cuts the one nearest to the source is taken: labels do not change without gain.
     """
-    half, count = weights.shape[1], len(queue)
+    labels, own, changed_at, place, queue = state
+    unary, weights, steps = grid.unary, grid.weights, grid.steps
+    half = weights.shape[1]
+    # Every node has room for all its pairs, whether there or not: places of arcs, and of their
+    # reverses, are then known without a search.
     nodes, arcs = np.empty(count + 1, NODE), np.empty(2 * half * count, ARC)
     for i in range(count):
         p = queue[i]
@@ -144,7 +198,7 @@ def _move(target, rival, unary, labels, own, weights, steps, changed_at, now, pl
             a, q = 2 * half * i + k, p + steps[k]
             weight = weights[p, k] if k < half else weights[q, k - half]
             arc = arcs[a]
-            arc.head, arc.back, arc.residual = i, a, 0  # none
+            arc.head, arc.back, arc.residual = i, a, 0  # none, unless filled in below
             if weight == 0:
                 continue
             if place[q] < 0:

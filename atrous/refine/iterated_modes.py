@@ -1,22 +1,28 @@
-"""ICM and TRW-S: the energy of `atrous.refine.potts` lowered pixel by pixel, and bounded from below.
+"""ICM and TRW-S: lower the energy of `atrous.refine.potts` by pixels, and bound it from below.
 
-Iterated conditional modes (Besag 1986): each pixel in turn takes the label that is best beside its neighbours'. Quick
-and weak. Sequential tree-reweighted message passing (Kolmogorov, PAMI 2006): messages in the order of memory and back;
-each round trip gives labels and a lower bound that no labelling's energy can be under and that never falls. Where
+Iterated conditional modes (Besag 1986): each pixel in turn takes the label that is best beside its
+neighbours'. Quick and weak.
+
+Sequential tree-reweighted message passing (Kolmogorov, PAMI 2006): pixels send messages to their
+later neighbours in the order of memory, then to their earlier ones on the way back. Each round trip
+gives labels, and a lower bound: no labelling has less energy, and the bound never falls. Where
 energy and bound meet, the labels are the optimum.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import numpy as np
 from numba import njit
 
 from atrous.errors import DataError
-from atrous.refine.potts import Potts, Whole, potts, whole
+from atrous.refine.potts import Potts, PottsOptions, Whole, potts, whole
 
 
 class Bounded(NamedTuple):
-    """labels (H, W) or (D, H, W), uint8 or uint16; energy: theirs in nats; bounds: after each round, never falling."""
+    """What `trws` found: labels (H, W) or (D, H, W), uint8 or uint16, and their energy in nats.
+
+    bounds: the lower bound after each round, never falling.
+    """
 
     labels: np.ndarray
     energy: float
@@ -32,23 +38,32 @@ def icm(
     probabilities: np.ndarray,
     image: np.ndarray | None = None,
     *,
-    smoothness: float = 1.0,
-    neighbours: int | None = None,
-    spacing: tuple[float, ...] | None = None,
-    beta: float | None = None,
-    clip: float = 1e-5,
     sweeps: int | None = None,
+    **options: Unpack[PottsOptions],
 ) -> np.ndarray:
-    """Labels (H, W) or (D, H, W) that no change of one pixel improves, from those of the greatest probability.
+    """Labels that no change of a single pixel improves, starting from the greatest probability.
 
-    Arguments as for `atrous.refine.potts.potts`. sweeps: at most so many times over the image; None: until nothing
-    changes, which comes, since each change lowers the energy. Of equal labels a pixel keeps its own.
+    Args:
+        probabilities, image: as for `graph_cut`.
+        sweeps: times over the image, at most; None: until nothing changes. That comes, since each
+            change lowers the energy.
+        options: smoothness, neighbours, spacing, beta, clip, as for `graph_cut`.
+
+    Returns:
+        (H, W) or (D, H, W) uint8, uint16 where there are more than 256 classes.
+
+    Raises:
+        DataError: an array or option does not fit.
+
+    Example:
+        >>> import numpy as np
+        >>> p = np.array([0.9, 0.4, 0.8])
+        >>> icm(np.stack([p, 1 - p])[:, None])
+        array([[0, 0, 0]], dtype=uint8)
     """
     if sweeps is not None and sweeps < 1:
         raise DataError(f"sweeps is {sweeps}; expected at least 1, or None for as many as it takes")
-    grid = whole(
-        potts(probabilities, image, smoothness=smoothness, neighbours=neighbours, spacing=spacing, beta=beta, clip=clip)
-    )
+    grid = whole(potts(probabilities, image, **options))
     labels = grid.first()
     done = 0
     while _sweep(grid.unary, grid.weights, grid.steps, labels) and done + 1 != sweeps:
@@ -58,9 +73,12 @@ def icm(
 
 @njit(nogil=True, cache=True)
 def _sweep(unary, weights, steps, labels):  # type: ignore[no-untyped-def]
-    """One time over all pixels in the order of memory; how many changed."""
+    """One time over all pixels in the order of memory; returns how many changed.
+
+    A pixel keeps its label if another one is only as good: sweeps end.
+    """
     classes, half = len(unary), weights.shape[1]
-    pull = np.zeros(classes, np.int64)  # of the neighbours, to each label
+    pull = np.zeros(classes, np.int64)  # of the neighbours, towards each label
     changed = 0
     for p in range(len(labels)):
         if labels[p] < 0:
@@ -74,6 +92,7 @@ def _sweep(unary, weights, steps, labels):  # type: ignore[no-untyped-def]
         for label in range(classes):
             if unary[label, p] - pull[label] < least:
                 best, least = label, unary[label, p] - pull[label]
+        # Only the neighbours' labels are not zero: with many classes clearing all takes longer.
         for k in range(2 * half):
             if labels[p + steps[k]] >= 0:
                 pull[labels[p + steps[k]]] = 0
@@ -87,31 +106,43 @@ def trws(
     probabilities: np.ndarray,
     image: np.ndarray | None = None,
     *,
-    smoothness: float = 1.0,
-    neighbours: int | None = None,
-    spacing: tuple[float, ...] | None = None,
-    beta: float | None = None,
-    clip: float = 1e-5,
     rounds: int = 30,
     gap: float = 1e-6,
+    **options: Unpack[PottsOptions],
 ) -> Bounded:
-    """The best labels of so many rounds of TRW-S, their energy and the lower bounds.
+    """The best labels of some rounds of TRW-S, with a bound that says how good they are.
 
-    Arguments as for `atrous.refine.potts.potts`. Ends early where energy - bound <= gap * energy, or where the
-    bound rises no more. Memory: one float32 a pixel, class and pair (500 x 500, 21 classes, 8 neighbours: 84 MB).
+    Memory: one float32 for each pixel, class and pair (500 x 500, 21 classes, 8 neighbours: 84 MB).
+
+    Args:
+        probabilities, image: as for `graph_cut`.
+        rounds: at most; ends earlier where the bound rises no more.
+        gap: ends where energy - bound <= gap * energy.
+        options: smoothness, neighbours, spacing, beta, clip, as for `graph_cut`.
+
+    Returns:
+        labels, their energy, and the bound after each round.
+
+    Raises:
+        DataError: an array or option does not fit.
+
+    Example:
+        >>> import numpy as np
+        >>> p = np.array([0.9, 0.4, 0.8])
+        >>> found = trws(np.stack([p, 1 - p])[:, None])
+        >>> found.labels, round(found.energy, 3), round(found.bound, 3)
+        (array([[0, 0, 0]], dtype=uint8), 1.245, 1.245)
     """
     if rounds < 1:
         raise DataError(f"rounds is {rounds}; expected at least 1")
-    model = potts(
-        probabilities, image, smoothness=smoothness, neighbours=neighbours, spacing=spacing, beta=beta, clip=clip
-    )
+    model = potts(probabilities, image, **options)
     grid = whole(model)
     labels, energy, bounds = message_rounds(model, grid, rounds, gap)
     return Bounded(grid.labels(labels), energy, bounds)
 
 
 def message_rounds(model: Potts, grid: Whole, rounds: int, gap: float) -> tuple[np.ndarray, float, list[float]]:
-    """The best labels (P,) of so many rounds, their energy, the bound after each; `trws` says when it ends early."""
+    """(labels (P,) of the best round, their energy, the bound after each round): see `trws`."""
     unary = np.ascontiguousarray(grid.unary.T / np.float32(grid.scale))
     weights = grid.weights / np.float32(grid.scale)
     share, inner = _shares(grid), grid.inner()
@@ -130,7 +161,10 @@ def message_rounds(model: Potts, grid: Whole, rounds: int, gap: float) -> tuple[
 
 
 def _shares(grid: Whole) -> np.ndarray:
-    """(P,) float32: 1 / the greater number of a pixel's pairs forward and backward, gamma in the paper."""
+    """(P,) float32, gamma in the paper: 1 / max(a pixel's pairs forward, its pairs backward).
+
+    So many chains of the grid pass through a pixel; each has that share of its unary.
+    """
     half = grid.weights.shape[1]
     forward = (grid.weights > 0).sum(1)
     backward = np.zeros_like(forward)
@@ -142,7 +176,11 @@ def _shares(grid: Whole) -> np.ndarray:
 
 @njit(nogil=True, cache=True)
 def _gather(p, unary, weights, steps, messages, belief):  # type: ignore[no-untyped-def]
-    """belief = unary + all messages into p. messages[p, k]: the one message of the pair, to its end or to its start."""
+    """belief = unary + all messages into p.
+
+    messages[p, k] is the only message of its pair. It points to the pair's end on the way forward
+    and to its start on the way back: at each pixel all of them point to it when they are needed.
+    """
     half = weights.shape[1]
     for label in range(len(belief)):
         belief[label] = unary[p, label]
@@ -158,9 +196,11 @@ def _gather(p, unary, weights, steps, messages, belief):  # type: ignore[no-unty
 
 @njit(nogil=True, cache=True)
 def _send(belief, share, weight, message):  # type: ignore[no-untyped-def]
-    """Turn the message into p to that from p: min over l' of share * belief - message + weight [l != l'], its least 0.
+    """Turn the message into p to the one from p, and return the least number that was taken off it.
 
-    Returns the least that was taken off."""
+    m(l) = min over l' of share * belief(l') - message(l') + weight [l != l']. For Potts that is the
+    smaller of the own number and the least one + weight: linear in K, not quadratic.
+    """
     least = np.float32(np.inf)
     for label in range(len(belief)):
         message[label] = share * belief[label] - message[label]
@@ -172,7 +212,11 @@ def _send(belief, share, weight, message):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _forward(unary, weights, steps, share, inner, messages, labels):  # type: ignore[no-untyped-def]
-    """Messages to later pixels; beside it labels, each the best with those before it and the messages from behind."""
+    """Send messages to later pixels, and choose labels on the way.
+
+    A pixel's label is the best one beside the labels before it and the messages from behind it
+    and so choices agree where messages alone leave a tie.
+    """
     half, classes = weights.shape[1], unary.shape[1]
     belief, choice = np.empty(classes, np.float32), np.empty(classes, np.float32)
     for p in range(len(unary)):
@@ -195,7 +239,7 @@ def _forward(unary, weights, steps, share, inner, messages, labels):  # type: ig
 
 @njit(nogil=True, cache=True)
 def _backward(unary, weights, steps, share, inner, messages):  # type: ignore[no-untyped-def]
-    """Messages to earlier pixels; returns the lower bound, what was taken off on the way."""
+    """Send messages to earlier pixels; return the bound: all that was taken off on the way."""
     half, classes = weights.shape[1], unary.shape[1]
     belief = np.empty(classes, np.float32)
     bound = 0.0

@@ -1,9 +1,9 @@
-"""Refiners by name: what `--refine` and a bundle's card call them, applied to a prediction."""
+"""Refiners by the names that `--refine` and a bundle's card give them, applied to a prediction."""
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from inspect import Parameter, signature
+from typing import Any, get_args
 
 import numpy as np
 
@@ -12,19 +12,33 @@ from atrous.errors import ModelError, nearest
 from atrous.sample import FULL_SCALE
 
 LABELERS = ("graph_cut", "icm", "trws")
-"""They decide on labels; probabilities stay the network's."""
+"""These give labels; probabilities stay the network's."""
 REFINERS = ("guided_filter", "bilateral_solver")
+"""These give probabilities, as the dense CRF and its presets do."""
 TUNED = "tuned"
-"""What `atrous tune-crf` found for a bundle, which may be nothing."""
+"""The name for what `atrous tune-crf` found for a bundle, which may be that none helps."""
 
 
 @dataclass(frozen=True)
 class Refinement:
     """One refiner with its options, for raw images of one dtype.
 
-    name: a preset of the dense CRF, "crf" for its defaults, or a name of REFINERS or LABELERS. options: what the
-    function in `atrous.refine` takes besides. mean, std: per channel, of images that are neither uint8 nor uint16;
-    refiners get colours in 0..255: of such images those within two deviations of the mean.
+    Refiners get colours in 0..255, the units of their widths.
+
+    Args:
+        name: a preset of the dense CRF, "crf" for its defaults, or a name of REFINERS or LABELERS.
+        options: what the function in `atrous.refine` takes besides probabilities and image.
+        dtype: of the images that the network was trained on.
+        mean, std: per channel, for images that are neither uint8 nor uint16: two deviations to
+            either side of the mean become 0..255.
+
+    Raises:
+        ModelError: there is no such refiner, or it has no such option; says what there is.
+
+    Example:
+        >>> image, p = np.zeros((1, 3, 3), np.uint8), np.array([0.9, 0.4, 0.8])
+        >>> Refinement("graph_cut", {"smoothness": 2.0})(image, np.stack([p, 1 - p])[:, None])[0]
+        array([[0, 0, 0]], dtype=uint8)
     """
 
     name: str
@@ -36,12 +50,12 @@ class Refinement:
     def __post_init__(self) -> None:
         if self.name not in names():
             raise ModelError(f"unknown refiner {self.name!r}; {nearest(self.name, names())}")
-        accepted = [name for name in inspect.signature(self._function).parameters if name not in _GIVEN]
+        accepted = [name for name in option_names(self._function) if name not in _GIVEN]
         if unknown := [name for name in self.options if name not in accepted]:
             raise ModelError(f"refiner {self.name!r} has no option {unknown[0]!r}; it takes {', '.join(accepted)}")
 
     def __call__(self, image: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Raw image (H, W, C), probabilities (K, H, W) -> labels (H, W), probabilities (K, H, W)."""
+        """Raw image (H, W, C), probabilities (K, H, W) -> labels (H, W) and probabilities."""
         if len(probabilities) == 1:
             return np.zeros(probabilities.shape[1:], np.int64), probabilities
         options = dict(self.options)
@@ -71,8 +85,17 @@ class Refinement:
 _GIVEN = ("probabilities", "image", "unary", "monitor", "exact")
 
 
+def option_names(function: Callable[..., Any]) -> list[str]:
+    """A function's parameters; instead of `**options: Unpack[...]` the names that it stands for."""
+    found: list[str] = []
+    for parameter in signature(function).parameters.values():
+        several = parameter.kind is Parameter.VAR_KEYWORD
+        found += get_args(parameter.annotation)[0].__annotations__ if several else [parameter.name]
+    return found
+
+
 def names() -> list[str]:
-    """What a refiner may be called."""
+    """All names that a `Refinement` may have."""
     return ["crf", *refine.PRESETS, *REFINERS, *LABELERS]
 
 
@@ -80,20 +103,33 @@ def choose_refinement(
     card_says: Mapping[str, Any],
     wish: str | None,
     options: Mapping[str, Any] | None = None,
-    **image: Any,
+    *,
+    dtype: str = "uint8",
+    mean: tuple[float, ...] = (),
+    std: tuple[float, ...] = (),
 ) -> Refinement | None:
-    """The refinement of that name, None for no wish; "tuned" is what the card holds, none where it says to leave off.
+    """The refinement that a user wishes.
 
-    card_says: a card's `refinement`. image: dtype, mean and std of `Refinement`.
+    Args:
+        card_says: `refinement` of the model's card, what `atrous tune-crf` found.
+        wish: the refiner's name; "tuned" for what the card holds; None for no refiner.
+        options: of the refiner.
+        dtype, mean, std: as for `Refinement`.
+
+    Returns:
+        None without a wish, and where the card says that no refiner helps.
+
+    Raises:
+        ModelError: options without a refiner or beside "tuned", or nothing was tuned.
     """
     if wish is None:
         if options:
             raise ModelError("options of a refiner were given, but no refiner; name one, such as crf")
         return None
     if wish != TUNED:
-        return Refinement(wish, options or {}, **image)
+        return Refinement(wish, options or {}, dtype, mean, std)
     if not card_says:
         raise ModelError("no refiner was tuned for this model; run `atrous tune-crf RUN` first, or name one")
     if options:
         raise ModelError("tuned parameters take no options; name the refiner to give it some of your own")
-    return Refinement(card_says["name"], card_says["options"], **image) if card_says["use"] else None
+    return Refinement(card_says["name"], card_says["options"], dtype, mean, std) if card_says["use"] else None

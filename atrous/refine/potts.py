@@ -1,17 +1,17 @@
 """The Potts model on the pixel grid, which graph cuts, ICM and TRW-S minimise.
 
     E(x) = sum_i theta_i(x_i) + smoothness * sum_(i,j) w_ij [x_i != x_j]
-    theta_i(l) = -log max(p_i(l), clip)                          in nats
-    w_ij = exp(-|I_i - I_j|^2 / (2 beta)) / d_ij                 beta: the mean of |I_i - I_j|^2 over all pairs
+    theta_i(l) = -log max(p_i(l), clip)                                          in nats
+    w_ij = exp(-|I_i - I_j|^2 / (2 beta)) / d_ij      beta: mean of |I_i - I_j|^2 over all pairs
 
-Pairs are the 4 or 8 neighbours of a pixel, the 6 or 26 of a voxel; d_ij is their distance in units of the closest axis
-(1 and sqrt 2 on a square grid). With beta so taken (Rother et al. 2004, section 2) the image's range and type do not
-matter. A constant image, and none, give w = 1 / d. smoothness: what a border between equal-looking neighbours costs;
-1 nat is a factor e in probability.
+Pairs are the 4 or 8 neighbours of a pixel, the 6 or 26 of a voxel. d_ij is their distance in units
+of the closest axis (1 and sqrt 2 on a square grid). With this beta (Rother et al. 2004, section 2)
+the image's range and type do not matter. A constant image gives w = 1 / d, and so does none.
 """
 
 from dataclasses import dataclass
 from itertools import product
+from typing import TypedDict, Unpack
 
 import numpy as np
 
@@ -23,11 +23,23 @@ NEIGHBOURS = {2: (4, 8), 3: (6, 26)}
 """By the number of axes."""
 
 
+class PottsOptions(TypedDict, total=False):
+    """The keyword options of `potts`, which all that minimise its energy take too."""
+
+    smoothness: float
+    neighbours: int | None
+    spacing: tuple[float, ...] | None
+    beta: float | None
+    clip: float
+
+
 @dataclass(frozen=True, eq=False)
 class Potts:
-    """unary (K, *shape) and weights (D, *shape) float32, nats, smoothness included; offsets (D, axes) of the pairs.
+    """The energy as tables, in nats.
 
-    weights[d] at pixel p belongs to the pair of p and p + offsets[d], and is 0 where that leaves the image.
+    unary (K, *shape) and weights (D, *shape), float32, with smoothness. offsets (D, axes): of the
+    pairs. weights[d] at pixel p belongs to the pair of p and p + offsets[d]; it is 0 where that is
+    outside the image.
     """
 
     unary: np.ndarray
@@ -63,12 +75,22 @@ def potts(
     beta: float | None = None,
     clip: float = 1e-5,
 ) -> Potts:
-    """The model of probabilities (K, H, W) or (K, D, H, W) in 0..1 and an image (H, W[, C]) or (D, H, W[, C]).
+    """The model of probabilities and an image.
 
-    image: any type and range; None: borders cost the same everywhere. neighbours: 8 (or 4) of pixels, 6 (or 26) of
-    voxels. spacing: distance between pixels along each axis. beta: in squared units of the image, for one contrast
-    through a whole set of pictures; None: each picture's own mean. clip: 1e-5 makes 11.5 nats the greatest cost.
-    Raises DataError for what does not fit.
+    Args:
+        probabilities: (K, H, W) or (K, D, H, W), 0..1.
+        image: (H, W[, C]) or (D, H, W[, C]), any type and range; None: borders cost the same
+            everywhere.
+        smoothness: what a border between equal-looking neighbours costs, 0..10,000 nats; one nat is
+            a factor e in probability.
+        neighbours: 8 (default) or 4 of pixels, 6 (default) or 26 of voxels.
+        spacing: distance between pixels along each axis; None: 1.
+        beta: squared contrast, in the image's units, that weakens a border to exp(-1/2); for one
+            contrast through a whole set of pictures. None: the picture's own mean.
+        clip: probabilities below count as this; 1e-5 makes 11.5 nats the greatest cost.
+
+    Raises:
+        DataError: an array or option does not fit.
     """
     probabilities = checked_probabilities(probabilities)
     shape = probabilities.shape[1:]
@@ -95,28 +117,46 @@ def potts(
 
 
 def potts_energy(
-    labels: np.ndarray, probabilities: np.ndarray, image: np.ndarray | None = None, **options: float
+    labels: np.ndarray, probabilities: np.ndarray, image: np.ndarray | None = None, **options: Unpack[PottsOptions]
 ) -> float:
-    """E of labels (H, W) or (D, H, W) in nats; options as for `potts`."""
-    return potts(probabilities, image, **options).energy(labels)  # type: ignore[arg-type]
+    """The energy of a labelling, to compare labellings by.
+
+    Args:
+        labels: (H, W) or (D, H, W) integers 0..K-1.
+        probabilities, image: as for `graph_cut`.
+        options: smoothness, neighbours, spacing, beta, clip, as for `graph_cut`.
+
+    Returns:
+        Nats; the lower, the better the labels fit probabilities and image.
+
+    Raises:
+        DataError: an array or option does not fit.
+
+    Example:
+        >>> import numpy as np
+        >>> p = np.array([[[0.9, 0.4]], [[0.1, 0.6]]])
+        >>> [round(potts_energy(np.array([labels]), p), 2) for labels in ([0, 1], [0, 0])]
+        [1.62, 1.02]
+    """
+    return potts(probabilities, image, **options).energy(labels)
 
 
 def _half_of(neighbours: int, axes: int) -> np.ndarray:
-    """(D, axes): of each pair of opposite neighbours the one that comes later in memory, axis neighbours first."""
+    """(D, axes): of each two opposite neighbours the later one in memory, axis neighbours first."""
     steps = [step for step in product((-1, 0, 1), repeat=axes) if step > (0,) * axes]
     steps.sort(key=lambda step: (np.abs(step).sum(), step))
     return np.array(steps[: neighbours // 2])
 
 
 def _ends(offset: np.ndarray) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Where both p and p + offset are in the image: the part of all p and the part of all p + offset."""
+    """All p, and all p + offset, where both are inside the image."""
     here = tuple(slice(max(-step, 0), -step if step > 0 else None) for step in offset)
     there = tuple(slice(max(step, 0), step if step < 0 else None) for step in offset)
     return here, there
 
 
 def _square_differences(image: np.ndarray | None, shape: tuple[int, ...], offsets: np.ndarray) -> np.ndarray:
-    """(D, *shape) float32: |I_i - I_j|^2, summed over the channels; 0 where there is no pair, and without an image."""
+    """(D, *shape) float32: |I_i - I_j|^2, summed over channels; 0 without a pair or an image."""
     square = np.zeros((len(offsets), *shape), np.float32)
     if image is not None:
         for offset, part in zip(offsets, square, strict=True):
@@ -127,11 +167,12 @@ def _square_differences(image: np.ndarray | None, shape: tuple[int, ...], offset
 
 @dataclass(frozen=True, eq=False)
 class Whole:
-    """The model in whole numbers, so that sums are exact and flows end: what the kernels work on.
+    """The model in whole numbers, which the kernels work on: sums are exact then, and flows end.
 
-    The grid has a border of one pixel and is flat, P places in all. unary (K, P), weights (P, D) int32, weights even;
-    steps (2 D,) int64 to the neighbours, those after D opposite to those before; degree (P,) int32: the weights of a
-    place's pairs. One nat is `scale` units.
+    The grid is flat, with a border of one pixel: a pixel's neighbours are at fixed steps from it,
+    and no kernel tests for the image's edge. It has P places in all. unary (K, P), weights (P, D)
+    int32, weights even; steps (2 D,) int64 to the neighbours, the second half opposite to the
+    first; degree (P,) int32: the sum of the weights of a place's pairs. One nat is `scale` units.
     """
 
     unary: np.ndarray
@@ -142,10 +183,11 @@ class Whole:
     shape: tuple[int, ...]
 
     def first(self) -> np.ndarray:
-        """(P,) int32: labels of the least unary, of equals the first; -1 on the border."""
+        """(P,) int32: labels of the least unary, the first of equal ones; -1 on the border."""
         return self.padded(self.unary.argmin(0)[self.inner()].reshape(self.shape))
 
     def padded(self, labels: np.ndarray) -> np.ndarray:
+        """(*shape) -> (P,) int32, -1 on the border."""
         return np.pad(labels.astype(np.int32), 1, constant_values=-1).reshape(-1)
 
     def inner(self) -> np.ndarray:
@@ -153,15 +195,20 @@ class Whole:
         return np.pad(np.ones(self.shape, bool), 1).reshape(-1)
 
     def labels(self, flat: np.ndarray) -> np.ndarray:
-        """(*shape) uint8, uint16 where there are more than 256 classes."""
+        """(P,) -> (*shape) uint8, uint16 where there are more than 256 classes."""
         dtype = np.uint8 if len(self.unary) <= 256 else np.uint16
         return flat[self.inner()].reshape(self.shape).astype(dtype)
 
 
 def whole(model: Potts) -> Whole:
-    """The model rounded to units of a power of two, the finest that fits int32: of the order of 1e-7 nats."""
+    """The model rounded to units of a power of two: the finest that fits int32, about 1e-7 nats.
+
+    Weights are even, because the graph of an expansion halves them.
+    """
     axes = len(model.shape)
     edges = [(0, 0)] + [(1, 1)] * axes
+    # What can meet at a node of the graph: a unary difference, and for each of its pairs (two an
+    # offset) an arc there, an arc back, and a pull.
     most = model.unary.max() + 3 * 2 * model.weights.max(tuple(range(1, axes + 1))).sum()
     scale = 2.0 ** np.floor(np.log2(MOST / max(most, 1)))
     unary = np.pad(np.rint(model.unary * np.float64(scale)).astype(np.int32), edges)

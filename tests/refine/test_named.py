@@ -100,5 +100,5 @@ def test_tuned_is_what_the_card_holds() -> None:
     with pytest.raises(ModelError, match="tuned parameters take no options"):
         Predictor(Net(), card(refinement=tuned), refine="tuned", refine_options={"smoothness": 1})
     fitted = {"offsets": {"iou": [0, 0, 0]}}
-    with pytest.raises(ModelError, match="no other decoding"):
+    with pytest.raises(ModelError, match="leave out --decode"):
         Predictor(Net(), card(decoding=fitted), refine="crf", decode="iou")

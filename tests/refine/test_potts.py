@@ -7,7 +7,8 @@ import pytest
 
 from atrous.errors import AtrousError
 from atrous.refine import graph_cut, icm, potts_energy, trws
-from atrous.refine.potts import potts, whole
+from atrous.refine.named import option_names
+from atrous.refine.potts import PottsOptions, potts, whole
 
 
 def scene(shape: tuple[int, ...], classes: int, channels: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -90,6 +91,21 @@ def test_whole_numbers_give_the_same_energy(shape: tuple[int, ...], neighbours: 
 
 
 METHODS = {"graph_cut": graph_cut, "icm": icm, "trws": trws}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_options_are_those_of_the_model(method: str) -> None:
+    """Every one reaches it: each, given out of range, is told; another name is refused."""
+    options = [name for name in option_names(potts) if name not in ("probabilities", "image")]
+    assert list(PottsOptions.__annotations__) == options
+    assert set(options) <= set(option_names(METHODS[method]))
+    for name in options:
+        with pytest.raises(AtrousError, match=f"{name} is"):
+            METHODS[method](GOOD, IMAGE, **{name: (-1.0,) if name == "spacing" else -1})
+    with pytest.raises(TypeError, match="smothness"):
+        METHODS[method](GOOD, IMAGE, smothness=1.0)
+
+
 GOOD = np.full((3, 4, 5), 1 / 3, np.float32)
 IMAGE = np.zeros((4, 5, 3), np.uint8)
 NAN = np.where(np.arange(60).reshape(3, 4, 5) == 7, np.nan, GOOD)
