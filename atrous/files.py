@@ -1,4 +1,4 @@
-"""Writing files: a crash leaves the old one or the new one, never half; and the text of TOML."""
+"""Write files so that a crash leaves the old file or the new one, never half a file; and the text of TOML."""
 
 import os
 from collections.abc import Mapping
@@ -12,7 +12,12 @@ import tomli_w
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a whole file or nothing: temporary file beside it, fsync, rename, fsync of the folder.
 
-    An OSError, such as of a full disk, has the path of the file.
+    Args:
+        path: The file; its folder is made.
+        data: What it will hold.
+
+    Raises:
+        OSError: The disk is full, for example; `filename` is the path of the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

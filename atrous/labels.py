@@ -1,6 +1,7 @@
-"""Which classes there are: names, colours, the values that stand for them in mask files, and what is ignored.
+"""The classes of a data set: names, colours, their values in mask files, and the ignored values.
 
-Inside atrous a class is its index 0..K-1; files keep the data set's own values. `LabelSet` translates.
+Inside atrous a class is its index 0..K-1. Files keep the data set's own values. `LabelSet`
+translates.
 """
 
 import tomllib
@@ -16,10 +17,14 @@ from atrous.errors import DataError
 from atrous.files import toml_text
 
 Colour = tuple[int, int, int]
+"""Red, green, blue, 0..255."""
 
 
 def voc_palette(count: int = 256) -> tuple[Colour, ...]:
-    """The PASCAL VOC colours: bits of the index dealt to red, green, blue from the high bit down."""
+    """Make the PASCAL VOC colours: the bits of the index go in turn to red, green and blue.
+
+    The lowest three bits become the highest bits of the colours.
+    """
     colours = []
     for index in range(count):
         rgb, rest = [0, 0, 0], index
@@ -33,7 +38,10 @@ def voc_palette(count: int = 256) -> tuple[Colour, ...]:
 
 @njit(nogil=True, cache=True, boundscheck=False)
 def _translate(values, table, indices):  # type: ignore[no-untyped-def]
-    """Bytes through a table, in words of eight, of which most are one value: 40 times faster than indexing."""
+    """Translate bytes by a table, eight at a time: 40 times faster than indexing.
+
+    In a mask most words of eight bytes hold one value only, which needs one look-up.
+    """
     low, ones = np.uint64(255), np.uint64(0x0101010101010101)
     for i in range(values.size):
         word = values[i]
@@ -49,11 +57,26 @@ def _translate(values, table, indices):  # type: ignore[no-untyped-def]
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Names, RGB colours 0..255 and mask-file values of K classes, in channel order of the logits.
+    """K classes, in the channel order of the logits.
 
-    values: class k is written as `values[k]` in mask files (default 0..K-1).
-    ignore: mask-file values that count nowhere: not in the loss, not in a metric.
-    mode: `exclusive` (one class per pixel, softmax) or `multilabel` (a sigmoid per class).
+    Args:
+        names: A name for each class.
+        colours: RGB 0..255 for each class; default the PASCAL VOC palette.
+        values: The value of each class in mask files, 0..65535; default 0..K-1.
+        ignore: Mask values that count neither in the loss nor in a metric.
+        mode: `exclusive` (one class per pixel, softmax) or `multilabel` (a sigmoid for each class).
+
+    Raises:
+        DataError: Numbers of names, colours and values differ, two classes share a value, a value
+            is both a class and ignored, or a value lies outside 0..65535.
+
+    Example:
+        >>> import numpy as np
+        >>> labels = LabelSet(("sea", "land"), values=(0, 7), ignore=(9,))
+        >>> len(labels), labels.colours
+        (2, ((0, 0, 0), (128, 0, 0)))
+        >>> labels.to_indices(np.array([[0, 7, 9]], np.uint8)).tolist()
+        [[0, 1, 255]]
     """
 
     names: tuple[str, ...]
@@ -75,54 +98,96 @@ class LabelSet:
         if not len(self.names) == len(self.colours) == len(self.values):
             raise DataError(
                 f"a label set needs as many colours and values as names: got {len(self.names)} names, "
-                f"{len(self.colours)} colours, {len(self.values)} values"
+                f"{len(self.colours)} colours, {len(self.values)} values; give each class one of each"
             )
         if len(set(self.values)) < len(self.values):
             raise DataError(f"two classes share one mask value: {list(self.values)}; give each class its own value")
         if both := sorted(set(self.values) & set(self.ignore)):
             raise DataError(f"mask value {both[0]} is both a class and ignored; keep it in one of the two")
         if not all(0 <= value <= 65535 for value in self.values + self.ignore):
-            raise DataError(f"mask values must lie in 0..65535, got {sorted(self.values + self.ignore)}")
+            raise DataError(
+                f"mask values must lie in 0..65535, got {sorted(self.values + self.ignore)}; change the values"
+            )
 
     def __len__(self) -> int:
         return len(self.names)
 
     @classmethod
     def numbered(cls, names: Iterable[str], colours: Iterable[Colour] = ()) -> "LabelSet":
-        """Exclusive classes with the values 0..K-1; 255 is ignored, or 65535 with more than 255 classes."""
+        """Make exclusive classes with the values 0..K-1.
+
+        Args:
+            names: A name for each class.
+            colours: RGB 0..255 for each class; default the PASCAL VOC palette.
+
+        Returns:
+            Classes with 255 ignored, or 65535 with more than 255 classes.
+
+        Example:
+            >>> labels = LabelSet.numbered(["background", "cat"])
+            >>> labels.values, labels.ignore
+            ((0, 1), (255,))
+        """
         names = tuple(names)
         return cls(names, tuple(colours), ignore=(255,) if len(names) <= 255 else (65535,))
 
     @property
     def ignore_index(self) -> int:
-        """The index of ignored pixels inside atrous: 255, or 65535 with more than 255 classes."""
+        """The index of ignored pixels: 255, or 65535 with more than 255 classes."""
         return 255 if len(self) <= 255 else 65535
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """dtype of index masks: uint8, or uint16 with more than 255 classes."""
+        """The type of index masks: uint8, or uint16 with more than 255 classes."""
         return np.dtype(np.uint8 if len(self) <= 255 else np.uint16)
 
     def to_indices(self, mask: np.ndarray, path: Path | str = "mask") -> np.ndarray:
-        """Mask-file values (H, W) -> class indices (H, W); DataError on a value that is no class and not ignored."""
+        """Translate mask-file values into class indices.
+
+        Args:
+            mask: (H, W), uint8 or uint16, values as in the file.
+            path: What the error calls the mask.
+
+        Returns:
+            (H, W) of `dtype`; ignored pixels become `ignore_index`.
+
+        Raises:
+            DataError: A value is neither a class nor ignored; names the value and counts its
+                pixels.
+        """
         unknown = 254 if len(self) < 255 else 65534
         indices = self._look_up(mask, unknown)
-        if any((band == unknown).any() for band in np.array_split(indices, 16)):  # no large array for a check
+        if any((band == unknown).any() for band in np.array_split(indices, 16)):  # to save memory
             stray = indices == unknown
             value, count = int(mask[stray].min()), int(stray.sum())
             raise DataError(
                 f"{path}: value {value} is out of range ({count} pixels have such values): the classes are "
                 f"{_ranges(self.values)}, ignored is {_ranges(self.ignore) or 'nothing'}; "
-                f"add it to classes.toml or pass --ignore {value}"
+                f"add the value to classes.toml or pass --ignore {value}"
             )
         return indices.astype(self.dtype, copy=False)
 
     def to_classes(self, prediction: np.ndarray) -> np.ndarray:
-        """`to_indices` for a predicted map, of which nothing is known: what is no class becomes `ignore_index`."""
+        """Translate the values of a predicted map, which may hold anything, into class indices.
+
+        Args:
+            prediction: (H, W), uint8 or uint16.
+
+        Returns:
+            (H, W) of `dtype`; a value that is not a class becomes `ignore_index`.
+
+        Example:
+            >>> import numpy as np
+            >>> LabelSet(("sea", "land")).to_classes(np.array([[1, 44]], np.uint8)).tolist()
+            [[1, 255]]
+        """
         return self._look_up(prediction, self.ignore_index).astype(self.dtype, copy=False)
 
     def _look_up(self, mask: np.ndarray, others: int) -> np.ndarray:
-        """Mask-file values -> indices, uint8 below 255 classes, else uint16; `others`: of values of no meaning."""
+        """Translate values into indices, uint8 for fewer than 255 classes, else uint16.
+
+        others: the index of values that are neither classes nor ignored.
+        """
         table: np.ndarray = np.full(65536, others, np.uint8 if len(self) < 255 else np.uint16)
         table[list(self.ignore)] = self.ignore_index
         table[list(self.values)] = np.arange(len(self))
@@ -135,7 +200,21 @@ class LabelSet:
         return indices.reshape(mask.shape)
 
     def to_values(self, indices: np.ndarray) -> np.ndarray:
-        """Class indices (H, W) -> mask-file values; ignored pixels become the first ignored value."""
+        """Translate class indices into mask-file values.
+
+        Args:
+            indices: (H, W), 0..K-1 or `ignore_index`.
+
+        Returns:
+            (H, W), uint8, or uint16 if a class or an ignored value is above 255. Ignored pixels
+            become the first ignored value.
+
+        Example:
+            >>> import numpy as np
+            >>> labels = LabelSet(("sea", "land"), values=(0, 7), ignore=(9,))
+            >>> labels.to_values(np.array([[1, 255]], np.uint8)).tolist()
+            [[7, 9]]
+        """
         table = np.zeros(self.ignore_index + 1, np.uint16)
         table[: len(self)] = self.values
         table[self.ignore_index] = self.ignore[0] if self.ignore else self.ignore_index
@@ -143,13 +222,20 @@ class LabelSet:
         return values.astype(np.uint8) if max(self.values + self.ignore, default=0) <= 255 else values
 
     def to_colours(self, indices: np.ndarray) -> np.ndarray:
-        """Class indices (H, W) -> RGB picture (H, W, 3) uint8; ignored pixels are black."""
+        """Paint class indices.
+
+        Args:
+            indices: (H, W), 0..K-1 or `ignore_index`.
+
+        Returns:
+            (H, W, 3) uint8, RGB; ignored pixels are black.
+        """
         table = np.zeros((self.ignore_index + 1, 3), np.uint8)
         table[: len(self)] = self.colours
         return table[indices]
 
     def to_toml(self) -> str:
-        """The text of a `classes.toml` that `from_toml` reads."""
+        """The text of a `classes.toml`, which `from_toml` reads."""
         document: dict[str, Any] = {"ignore": self.ignore}
         if self.mode != "exclusive":
             document["mode"] = self.mode
@@ -160,17 +246,28 @@ class LabelSet:
         return toml_text(document)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for a bundle's card."""
+        """Return plain data for the card of a bundle."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "LabelSet":
-        """The inverse of `to_dict`."""
+        """Make a label set from the data of `to_dict`."""
         return cls(**{**data, "colours": tuple(tuple(colour) for colour in data["colours"])})
 
     @classmethod
     def from_toml(cls, path: Path | str) -> "LabelSet":
-        """Read a `classes.toml`: `ignore = [255]` and one `[[class]]` per class with `name`, `value` and `color`."""
+        """Read a `classes.toml`: `ignore = [255]`, and `[[class]]` tables of name, value, color.
+
+        Args:
+            path: The file. `value` defaults to the number of the class, `color` to the VOC palette,
+                `ignore` to [255] if 255 is not a class.
+
+        Returns:
+            The classes, in the order of the file.
+
+        Raises:
+            DataError: The file cannot be read, is not a classes file, or contradicts itself.
+        """
         path = Path(path)
         try:
             data = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -186,19 +283,24 @@ class LabelSet:
                 raise ValueError("a color needs three numbers 0..255")
             mode, ignore = data.get("mode", "exclusive"), tuple(data.get("ignore", [255] if 255 not in values else []))
         except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror}); --classes wants a classes.toml") from error
+            raise DataError(
+                f"{path}: cannot be read ({error.strerror}); expected a classes.toml, check the path"
+            ) from error
         except DataError:
             raise
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
-                f"{path}: not a classes file ({error}); expected `ignore = [255]` and one [[class]] per class "
-                "with name, value and color"
+                f"{path}: not a classes file ({error}); expected `ignore = [255]` and a [[class]] with name, "
+                "value and color for each class, correct the file"
             ) from error
-        return cls(names, colours, values, ignore, mode)
+        try:
+            return cls(names, colours, values, ignore, mode)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
 
 
 def _ranges(values: tuple[int, ...]) -> str:
-    """0, 1, 2, 3, 7 -> '0..3, 7'."""
+    """Write values as ranges: 0, 1, 2, 3, 7 -> '0..3, 7'."""
     parts: list[list[int]] = []
     for value in sorted(values):
         if parts and value == parts[-1][1] + 1:
@@ -221,7 +323,7 @@ CITYSCAPES19 = LabelSet(
      (0, 0, 70), (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32)),
 )  # fmt: skip
 
-ADE150 = LabelSet(  # SceneParse150; mask files of the benchmark hold 1..150 with 0 = unlabelled
+ADE150 = LabelSet(  # SceneParse150: mask files of the benchmark hold 1..150, and 0 = unlabelled
     (
         "wall", "building", "sky", "floor", "tree", "ceiling", "road", "bed", "windowpane", "grass", "cabinet",
         "sidewalk", "person", "earth", "door", "table", "mountain", "plant", "curtain", "chair", "car", "water",

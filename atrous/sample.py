@@ -1,4 +1,4 @@
-"""One picture on its way through the pipeline."""
+"""One image with its mask, on its way through the pipeline."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,17 +7,24 @@ from typing import Any
 import numpy as np
 
 FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0}
-"""Of images in whole numbers, what white is; others have no such value."""
+"""Type of an image -> its value of white; other types have none."""
 
 
 @dataclass(frozen=True)
 class Sample:
     """An image with its mask.
 
-    image: (H, W, C) in the file's own dtype and units (uint8, uint16, float32), channels RGB first.
-    mask: (H, W) class indices 0..K-1 with the label set's `ignore_index` for ignored pixels, or None.
-    geometry: `spacing` in mm for volumes, `affine` + `crs` for maps; empty for photos.
-    path: where the image came from, for messages.
+    Args:
+        image: (H, W, C) in the type and units of the file: uint8, uint16 or float32. Colours come
+            first, in RGB order.
+        mask: (H, W) class indices 0..K-1, the label set's `ignore_index` where ignored; or None.
+        geometry: `spacing` in mm for volumes, `affine` and `crs` for maps; empty for photos.
+        path: The file of the image, for messages.
+
+    Example:
+        >>> import numpy as np
+        >>> Sample(np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6), np.uint8)).mask.shape
+        (4, 6)
     """
 
     image: np.ndarray

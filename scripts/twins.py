@@ -1,10 +1,10 @@
-"""Public names that two or more modules of atrous define at their top level, with the modules.
+"""Lists the public names that two or more modules of atrous define, with the modules.
 
     python scripts/twins.py [--in ROOM ...]
 
-A name that a reader searches for should lead to one place. Functions and classes count; names with a leading
-underscore and names that are only imported do not. --in: list only names with a definition in these modules, such as
-`atrous.io`. Names in EXPECTED are left out: a layout, a loss or a model is looked up by its module there.
+A reader who searches for a name should find one place. Functions and classes at the top level
+count. Names with a leading underscore, and names that are only imported, do not. --in lists only
+the names that these rooms define, such as `atrous.io`.
 """
 
 import argparse
@@ -18,16 +18,16 @@ EXPECTED: dict[str, str] = {
     "recognise": "atrous.datasets",
     "read": "atrous.datasets",
 }
-"""Name -> the package whose modules each define it by contract; there it counts as one name."""
+"""Name -> the package in which each module defines it by contract; these modules count as one."""
 
 
 def module_of(file: Path) -> str:
-    """atrous/io/png.py -> atrous.io.png; a package is named by its folder."""
+    """Name the module of a file: atrous/io/png.py -> atrous.io.png."""
     return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
 def public_names(file: Path) -> Iterator[str]:
-    """The functions and classes at the top level of a file, also those inside an `if` or a `try`."""
+    """Yield the functions and classes at the top level, and in an `if` or `try` there."""
     waiting: list[ast.stmt] = ast.parse(file.read_text(encoding="utf-8")).body[::-1]
     while waiting:
         node = waiting.pop()
@@ -39,7 +39,7 @@ def public_names(file: Path) -> Iterator[str]:
 
 
 def twins(package: Path = ROOT / "atrous") -> dict[str, list[str]]:
-    """Name -> the modules that define it, for each name that two or more modules define."""
+    """Return name -> modules, for each name that two or more modules define."""
     found = defaultdict[str, set[str]](set)
     for file in sorted(package.rglob("*.py")):
         for name in public_names(file):
@@ -48,13 +48,13 @@ def twins(package: Path = ROOT / "atrous") -> dict[str, list[str]]:
 
 
 def _places(name: str, modules: set[str]) -> int:
-    """How many places define a name; the modules of EXPECTED are one."""
+    """Count the places that define a name; the modules of an EXPECTED name are one place."""
     package = EXPECTED.get(name)
     return len({package if package and is_in(module, [package]) else module for module in modules})
 
 
 def is_in(module: str, packages: Sequence[str]) -> bool:
-    """Whether a module is one of these or lies in one."""
+    """Tell whether a module is one of these packages or lies in one."""
     return any(f"{module}.".startswith(f"{package}.") for package in packages)
 
 

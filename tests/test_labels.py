@@ -111,6 +111,13 @@ def test_a_bad_classes_file_is_one_sentence(tmp_path: Path, text: str) -> None:
         LabelSet.from_toml(path)
 
 
+def test_a_classes_file_that_contradicts_itself_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "classes.toml"
+    path.write_text('[[class]]\nname = "a"\nvalue = 1\n[[class]]\nname = "b"\nvalue = 1\n')
+    with pytest.raises(DataError, match=r"classes\.toml: two classes share one mask value"):
+        LabelSet.from_toml(path)
+
+
 def test_contradictions_are_refused() -> None:
     with pytest.raises(DataError, match="share one mask value"):
         LabelSet(("a", "b"), values=(1, 1))

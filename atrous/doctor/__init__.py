@@ -1,4 +1,4 @@
-"""The label doctor: every fault of a data set, named with its file and its remedy before anything is trained on it.
+"""The label doctor: finds the faults of a data set before training, each with its file and remedy.
 
 Nothing here imports torch.
 """

@@ -1,4 +1,4 @@
-"""Which classes are absent from a split or rare, and which masks are empty."""
+"""Finds classes that are rare or absent from a split, and empty masks."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,16 +10,16 @@ from atrous.doctor.reading import Reading, file_of_mask
 from atrous.labels import LabelSet
 
 RARE = 0.005
-"""Share of the labelled pixels below which a class is rare."""
+"""A class with a smaller share of the labelled pixels is rare."""
 FEW_IMAGES = 3
-"""Images below which it is, in a set of ten times as many."""
+"""A class in fewer images is rare too, if the set has ten times as many."""
 BACKGROUND = {"background", "bg", "unlabelled", "unlabeled", "other", "others", "none", "class 0", "value 0", "0"}
 FORGOTTEN = 0.2
-"""Share of masks with background alone from which on they are the data set's way."""
+"""If at least this share of the masks hold only background, that is taken for normal."""
 
 
 def class_counts(reading: Reading, labels: LabelSet, sides: Sequence[str]) -> dict[str, np.ndarray]:
-    """Split -> (K, 2) int64: pixels, and masks that show the class."""
+    """Count each class by split: (K, 2) int64, its pixels and the masks that show it."""
     index = {value: k for k, value in enumerate(labels.values)}
     found = {side: np.zeros((len(labels), 2), np.int64) for side in dict.fromkeys(sides)}
     for place in reading.usable:
@@ -30,7 +30,7 @@ def class_counts(reading: Reading, labels: LabelSet, sides: Sequence[str]) -> di
 
 
 def find_imbalance(reading: Reading, labels: LabelSet, sides: Sequence[str], root: Path) -> Iterator[Finding]:
-    """absent_class and rare_class."""
+    """Yield findings of the kinds absent_class and rare_class."""
     counts = class_counts(reading, labels, sides)
     if not counts:
         return
@@ -40,13 +40,13 @@ def find_imbalance(reading: Reading, labels: LabelSet, sides: Sequence[str], roo
     if nowhere:
         detail, remedy = (
             f"{_named(labels, nowhere)} in no mask of the data set",
-            "label it, or take it out of the classes",
+            "label it, or remove it from the classes",
         )
         yield Finding("absent_class", "warning", (root,), detail, remedy, _single(labels, nowhere), len(nowhere))
     for side, own in counts.items():
         if lacking := [k for k in range(len(labels)) if total[k, 0] and not own[k, 0] and own[:, 0].any()]:
-            verb = "learnt" if side in ("train", "all") else "judged"
-            detail = f"{_named(labels, lacking)} in no mask of {side}, though in other splits: it cannot be {verb}"
+            verb = "learnt" if side in ("train", "all") else "evaluated"
+            detail = f"{_named(labels, lacking)} in no mask of {side}, but in other splits: it cannot be {verb} there"
             remedy, value = f"move some of its images to {side}", _single(labels, lacking)
             yield Finding("absent_class", "warning", (examples[side],), detail, remedy, value, len(lacking))
     for k, (name, value) in enumerate(zip(labels.names, labels.values, strict=True)):
@@ -61,14 +61,14 @@ def find_imbalance(reading: Reading, labels: LabelSet, sides: Sequence[str], roo
                 (_shows(reading, value),),
                 f"class {name} (value {value}) has {as_percent(part)} of the pixels, "
                 f"in {counted(int(total[k, 1]), 'mask')}",
-                "label more of it, or sample and weigh it: its score will be uncertain",
+                "label more of it, or give it a larger weight; its score will be uncertain",
                 value,
                 pixels,
             )
 
 
 def _named(labels: LabelSet, classes: Sequence[int]) -> str:
-    """'class tree (value 5) is', 'classes tree (value 5), car (value 8) are', of at most twelve."""
+    """'class tree (value 5) is' or 'classes tree (value 5), car (value 8) are'; at most twelve."""
     names = [f"{labels.names[k]} (value {labels.values[k]})" for k in classes]
     shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
     return f"class {shown} is" if len(names) == 1 else f"classes {shown} are"
@@ -79,7 +79,7 @@ def _single(labels: LabelSet, classes: Sequence[int]) -> int | None:
 
 
 def find_empty(reading: Reading, labels: LabelSet) -> Iterator[Finding]:
-    """empty_mask: masks without a labelled pixel, and masks of background where others have more."""
+    """Yield findings of the kind empty_mask: no labelled pixel, or only background."""
     known, bare, plain = set(labels.values), list[int](), list[int]()
     for k in reading.usable:
         shown = known & set(reading.counts[k] or ())
@@ -92,8 +92,8 @@ def find_empty(reading: Reading, labels: LabelSet) -> Iterator[Finding]:
             "empty_mask",
             "warning",
             tuple(file_of_mask(reading.looks[k]) for k in bare),
-            f"no labelled pixel in {counted(len(bare), 'mask')}: all is ignored",
-            "label it, or take the pair out",
+            f"no labelled pixel in {counted(len(bare), 'mask')}: every pixel is ignored",
+            "label it, or remove the pair",
             count=len(bare),
         )
     if plain:
@@ -102,20 +102,20 @@ def find_empty(reading: Reading, labels: LabelSet) -> Iterator[Finding]:
             "empty_mask",
             "warning" if few else "note",
             tuple(file_of_mask(reading.looks[k]) for k in plain),
-            f"nothing but {labels.names[0]} in {counted(len(plain), 'mask')} of {len(reading.usable)}",
-            "right where the image shows nothing else; else label it" if few else "nothing to do, if that is right",
+            f"only {labels.names[0]} in {counted(len(plain), 'mask')} of {len(reading.usable)}",
+            "label it, unless its image shows nothing else" if few else "nothing to do, if that is right",
             labels.values[0],
             len(plain),
         )
 
 
 def _example(reading: Reading, sides: Sequence[str], side: str, root: Path) -> Path:
-    """The folder of the masks of a split."""
+    """Return the folder of the masks of a split."""
     place = next((k for k in range(len(sides)) if sides[k] == side), None)
     return root if place is None else file_of_mask(reading.looks[place]).parent
 
 
 def _shows(reading: Reading, value: int) -> Path:
-    """The mask that shows most of a value."""
+    """Return the mask with the most pixels of a value."""
     place = max(reading.usable, key=lambda k: (reading.counts[k] or {}).get(value, 0))
     return file_of_mask(reading.looks[place])

@@ -1,4 +1,4 @@
-"""The colours of a mask: which of them are classes, though JPEG has smeared each into hundreds."""
+"""The colours of a mask, and which of them are classes, also after JPEG has changed them."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -9,22 +9,23 @@ import numpy as np
 from atrous.labels import CAMVID11, CITYSCAPES19, VOC21, LabelSet
 
 EXACT = 1024
-"""Colours up to which a mask's colours are kept as they are; more are gathered in boxes of 8 x 8 x 8."""
+"""A mask with more colours has them collected in boxes of 8 x 8 x 8 colours."""
 RADIUS = 24
-"""Distance, in the largest channel, within which a colour belongs to a class's colour in a smeared mask."""
+"""In a mask from JPEG, a colour belongs to a class's colour within this distance in any channel."""
 MOST_CLASSES = 256
 LEAST_FLAT = 0.4
-"""Share of a mask's pixels with equal neighbours; a photo has less."""
+"""A mask has at least this share of pixels that equal their neighbours; a photo has fewer."""
 LEAST_SHARE = 2e-4
-"""Of all flat pixels: below, a colour of a smeared mask is no class."""
+"""In a mask from JPEG, a colour with a smaller share of the flat pixels is not a class."""
 
 KNOWN: dict[str, LabelSet] = {"CamVid": CAMVID11, "Cityscapes": CITYSCAPES19, "PASCAL VOC": VOC21}
 
 
 class Colours(NamedTuple):
-    """colours: (n, C) uint8; pixels: (n,) that have them; flat: (n,) of those that have neighbours like them.
+    """The colours of a mask.
 
-    distinct: how many there are, before they were gathered.
+    colours: (n, C) uint8. pixels: (n,), how many pixels have each. flat: (n,), how many of these
+    equal their neighbours. distinct: the number of colours before they were collected in boxes.
     """
 
     colours: np.ndarray
@@ -34,17 +35,17 @@ class Colours(NamedTuple):
 
     @classmethod
     def none(cls, channels: int) -> "Colours":
-        """Of a mask whose channels are no colours."""
+        """Return the empty set, for a mask whose channels are not colours."""
         return cls(np.zeros((0, channels), np.uint8), np.zeros(0, np.int64), np.zeros(0, np.int64), 0)
 
     @property
     def exact(self) -> bool:
-        """Whether nothing was gathered."""
+        """Whether every colour is kept, none in a box."""
         return self.distinct == len(self.colours)
 
 
 def colours_of(mask: np.ndarray) -> Colours:
-    """The colours of a mask (H, W, C) uint8, of up to three channels of it."""
+    """Count the colours of a mask (H, W, C) uint8, in its first three channels."""
     mask = np.ascontiguousarray(mask[..., :3])
     around = np.ones((3, 3), np.uint8)
     spread = cv2.dilate(mask, around) - cv2.erode(mask, around)
@@ -63,7 +64,10 @@ def colours_of(mask: np.ndarray) -> Colours:
 
 
 def count(codes: np.ndarray, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distinct codes, pixels that have each, flat pixels that have each; by runs, of which masks have few."""
+    """Return the distinct codes, with the pixels and the flat pixels that have each.
+
+    It goes by runs of equal codes, as masks have few of them.
+    """
     starts = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]]))
     lengths = np.diff(np.append(starts, len(codes)))
     even = np.add.reduceat(flat.astype(np.int64), starts)
@@ -73,7 +77,7 @@ def count(codes: np.ndarray, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
 
 
 def is_photo(colours: Colours) -> bool:
-    """Whether these are the colours of a photo: few pixels are like their neighbours, or there are too many colours."""
+    """Tell whether these are the colours of a photo: few flat pixels, or too many colours."""
     total = max(int(colours.pixels.sum()), 1)
     if colours.distinct <= MOST_CLASSES:
         return False
@@ -81,10 +85,10 @@ def is_photo(colours: Colours) -> bool:
 
 
 def find_table(masks: Iterable[Colours], exact: bool) -> list[tuple[int, ...]]:
-    """The colours that stand for classes, most pixels first. exact: none was smeared.
+    """Find the colours that stand for classes, the commonest first.
 
-    Every colour, where all masks are exact. In smeared ones those that have most flat pixels, each at least `RADIUS`
-    from those before it.
+    exact: no mask is from JPEG; then every colour counts. Else the colours with the most flat
+    pixels count, each at least RADIUS away from those before it.
     """
     masks = list(masks)
     colours = np.concatenate([one.colours for one in masks])
@@ -112,7 +116,10 @@ def find_table(masks: Iterable[Colours], exact: bool) -> list[tuple[int, ...]]:
 
 
 def known_label_set(table: Sequence[tuple[int, ...]], exact: bool) -> tuple[str, LabelSet] | None:
-    """The published label set whose colours these are: all but black and white, three at least, and (smeared) near."""
+    """Find the published label set that has all these colours, apart from black and white.
+
+    At least three colours must be left. In masks from JPEG, near colours count too.
+    """
     near = 0 if exact else RADIUS
     wanted = [colour for colour in table if colour not in ((0, 0, 0), (255, 255, 255)) and max(colour) > near]
     if len(wanted) < 3 or len(table[0]) != 3:

@@ -1,7 +1,8 @@
-"""Images that are the same or nearly, inside a split and across splits.
+"""Finds images that are the same, or nearly the same, inside a split and across splits.
 
-Each image has a hash of 128 bits, the signs of the differences between neighbours at 9 x 9 cells (dHash), and the same
-of its seven mirrored and turned forms. Hashes find the candidates, the correlation of the small pictures decides.
+Each image gets a hash of 128 bits: the signs of the differences between neighbours on 9 x 9 cells
+(dHash). Its seven mirrored and turned forms get hashes too. Similar hashes give the candidates; the
+correlation of the small pictures decides.
 """
 
 from collections import defaultdict
@@ -17,15 +18,19 @@ from atrous.doctor.findings import Finding, Severity, counted
 from atrous.doctor.look import PairLook
 
 FAR = 14
-"""Bits of 128 by which two candidates differ at most."""
+"""Two candidates differ in at most this many of 128 bits."""
 ALIKE = 0.985
-"""Correlation of two small pictures from which on they count as the same scene."""
+"""Two small pictures with at least this correlation show the same scene."""
 LEAST_CONTRAST = 4.0
-"""Standard deviation of a small picture below which it looks like any other of its kind."""
+"""A small picture with a smaller standard deviation is too flat to be compared."""
 
 
 class Copy(NamedTuple):
-    """Two looks, first < second; form: 0 as it is, 1..7 mirrored or turned; alike: their correlation."""
+    """Two images that look alike.
+
+    first, second: places of their looks, first < second. form: 0 as it is, 1..7 mirrored or turned.
+    alike: their correlation.
+    """
 
     first: int
     second: int
@@ -34,7 +39,10 @@ class Copy(NamedTuple):
 
 
 def find_copies(looks: Sequence[PairLook], sides: Sequence[str]) -> Iterator[Finding]:
-    """near_duplicate and leak. sides: the split of each look, as training would have it."""
+    """Yield findings of the kinds near_duplicate and leak.
+
+    sides: the split of each look in training, where held-out pairs are `val`.
+    """
     thumbs = [None if look.image is None or look.image.cells is None else look.image.cells[..., 0] for look in looks]
     places = [k for k, thumb in enumerate(thumbs) if thumb is not None and thumb.std() >= LEAST_CONTRAST]
     if len(places) < 2:
@@ -52,7 +60,10 @@ def find_copies(looks: Sequence[PairLook], sides: Sequence[str]) -> Iterator[Fin
 
 
 def alike_pairs(thumbs: np.ndarray, sides: np.ndarray) -> list[Copy]:
-    """For each of (n, 32, 32) uint8 the one before it that is most alike, of its own side and of another."""
+    """For each of (n, 32, 32) uint8, find the most similar one before it.
+
+    One is sought in its own split and one in the other splits. sides: (n,) numbers of the splits.
+    """
     codes = np.stack([hashes(forms(thumb)) for thumb in thumbs])
     best, which = nearest_codes(codes, sides.astype(np.int64), FAR)
     scaled = normalised(thumbs)
@@ -69,13 +80,13 @@ def alike_pairs(thumbs: np.ndarray, sides: np.ndarray) -> list[Copy]:
 
 
 def forms(picture: np.ndarray) -> np.ndarray:
-    """(h, h) -> (8, h, h): as it is, its mirror image, and both turned by 90, 180 and 270 degrees."""
+    """Turn (h, h) by 0, 90, 180 and 270 degrees, as it is and mirrored: (8, h, h)."""
     turns = [np.rot90(picture, k) for k in range(4)]
     return np.stack([form for turn in turns for form in (turn, turn[:, ::-1])])
 
 
 def hashes(pictures: np.ndarray) -> np.ndarray:
-    """(n, 32, 32) uint8 -> (n, 2) uint64: the signs of the differences to the right and downwards."""
+    """Hash (n, 32, 32) uint8 to (n, 2) uint64: the signs of differences to the right and down."""
     cells = np.stack([cv2.resize(picture, (9, 9), interpolation=cv2.INTER_AREA) for picture in pictures]).astype(int)
     right, down = np.diff(cells[:, :8], axis=2) > 0, np.diff(cells[:, :, :8], axis=1) > 0
     bits = np.stack([right.reshape(len(cells), 64), down.reshape(len(cells), 64)], 1)
@@ -84,7 +95,12 @@ def hashes(pictures: np.ndarray) -> np.ndarray:
 
 @njit(nogil=True, cache=True, boundscheck=False)
 def nearest_codes(codes, sides, far):  # type: ignore[no-untyped-def]
-    """codes (n, 8, 2) of the eight forms. Before each: the nearest of its side and of another, -1 without; its form."""
+    """For each image, find the nearest one before it by its hash.
+
+    codes: (n, 8, 2) uint64, hashes of the eight forms. sides: (n,) splits. far: most different
+    bits. Returns (n, 2) places, of its own split and of another, -1 if there is none, and (n, 2)
+    forms.
+    """
     n = len(codes)
     best, which = np.full((n, 2), -1, np.int64), np.zeros((n, 2), np.int64)
     for j in range(n):
@@ -102,7 +118,7 @@ def nearest_codes(codes, sides, far):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def _bits(x):  # type: ignore[no-untyped-def]
-    """How many of the 64 bits are set."""
+    """Count the bits of a uint64 that are set."""
     x = x - ((x >> np.uint64(1)) & np.uint64(0x5555555555555555))
     x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
     x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
@@ -110,7 +126,7 @@ def _bits(x):  # type: ignore[no-untyped-def]
 
 
 def groups(copies: Sequence[Copy]) -> list[list[int]]:
-    """The looks that hang together, each group sorted."""
+    """Join copies that share an image into groups of looks, each sorted."""
     parent: dict[int, int] = {}
 
     def root(k: int) -> int:
@@ -130,7 +146,10 @@ def groups(copies: Sequence[Copy]) -> list[list[int]]:
 def _finding(
     group: list[int], copies: Sequence[Copy], looks: Sequence[PairLook], sides: Sequence[str]
 ) -> Finding | None:
-    """Of a group in several splits, or of one file under several names; None: they look alike, inside one split."""
+    """Make the finding for a group in several splits, or for one file under several names.
+
+    Returns None for a group that only looks alike and lies in one split.
+    """
     own = [copy for copy in copies if copy.second in set(group)]
     files = tuple(looks[k].pair.image for k in group)
     same = all(cmp(looks[copy.first].pair.image, looks[copy.second].pair.image, shallow=False) for copy in own)
@@ -146,34 +165,35 @@ def _finding(
         planned = {looks[k].split for k in group} == across
         return Finding(
             "leak", "warning", files,
-            f"{what}, in {' and '.join(sorted(across))}: the score of one split says what another has taught",
+            f"{what}, in {' and '.join(sorted(across))}: a score on images that were trained on is too good",
             "keep them in one split" if planned else BY_HASH, count=len(files),
         )  # fmt: skip
     if not same:
         return None
     differ = len({tuple(sorted(mask.values.items())) for k in group if (mask := looks[k].mask)}) > 1
     severity: Severity = "warning" if differ else "note"
-    remedy = "keep the one whose mask is right" if differ else "keep one of them"
+    remedy = "keep the one with the right mask" if differ else "keep one of them"
     detail = f"{what}, whose masks differ" if differ else what
     return Finding("near_duplicate", severity, files, detail, remedy, count=len(files))
 
 
 def _lookalikes(groups: list[list[int]], looks: Sequence[PairLook], side: str) -> Finding:
-    """All images of a split that look like another one of it, in one finding."""
+    """Make one finding for all images of a split that look like another image of it."""
     files = tuple(looks[k].pair.image for group in groups for k in group)
     largest = max(groups, key=len)
     name = looks[largest[0]].pair.image.name
-    where = "" if len(groups) == 1 else f" in {len(groups)} groups, the largest of {len(largest)} begins with {name}"
+    where = "" if len(groups) == 1 else f" in {len(groups)} groups, the largest ({len(largest)}) begins with {name}"
     names = f" ({', '.join(file.name for file in files[:3])}{' ...' if len(files) > 3 else ''})"
-    detail = f"{len(files)} images of {side} look like another one of it{where or names}: they teach little more"
-    return Finding("near_duplicate", "note", files, detail, "keep them in one split, or one of each", count=len(files))
+    detail = f"{len(files)} images of {side} look like another one of {side}{where or names}: they teach little more"
+    remedy = "keep them in one split, or keep one of each group"
+    return Finding("near_duplicate", "note", files, detail, remedy, count=len(files))
 
 
-BY_HASH = "training holds out a fifth by the names' hash, which parts them: make a val folder that keeps them together"
+BY_HASH = "make a val folder that keeps them together: without one, training holds out a fifth by the hash of the names"
 
 
 def normalised(thumbs: np.ndarray) -> np.ndarray:
-    """Each (h, w) less its mean, of length 1, float32."""
+    """Shift and scale each of (n, h, w) to mean 0 and Euclidean length 1, float32."""
     flat = thumbs.reshape(len(thumbs), -1).astype(np.float32)
     flat -= flat.mean(1, keepdims=True)
     return (flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)).reshape(thumbs.shape)

@@ -1,7 +1,8 @@
-"""How masks are mended, one small object per kind of fault: from the values in a file to values that are classes.
+"""Cures of masks, one small class for each kind of fault: from stored values to class values.
 
-A cure never guesses: where two readings of a mask are possible there is none. `Cure.values` follows a histogram,
-`Cure.apply` the mask itself, so that what is counted is what would be written.
+A cure never guesses: if a mask can be read in two ways, it has no cure. `Cure.values` changes a
+histogram and `Cure.apply` the mask in the same way, so that the counts are those of the mended
+mask.
 """
 
 from dataclasses import dataclass
@@ -13,22 +14,20 @@ from atrous.io.images import orient
 
 
 class Cure:
-    """values: a mask's value -> the value it becomes. apply: mask (H, W) or (H, W, C) -> (H, W) values.
-
-    shape: (H, W) that the result must have.
-    """
+    """Leaves a mask as it is; the other cures override what they change."""
 
     def values(self, counts: dict[int, int]) -> dict[int, int]:
-        """Value -> pixels, after the cure."""
+        """Apply the cure to a histogram, value -> pixels."""
         return counts
 
     def apply(self, mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """Apply the cure to a mask (H, W) or (H, W, C); returns values of shape `shape`, (H, W)."""
         return mask
 
 
 @dataclass(frozen=True)
 class Exchange(Cure):
-    """Each value of `table` becomes another; the others stay."""
+    """Replaces each value of `table` by another one; other values stay."""
 
     table: tuple[tuple[int, int], ...]
 
@@ -47,9 +46,9 @@ class Exchange(Cure):
 
 @dataclass(frozen=True)
 class Nearest(Cure):
-    """Each pixel takes the value of the nearest colour of a table, which undoes what JPEG did to it.
+    """Gives each pixel the value of the nearest colour in a table, which undoes the change by JPEG.
 
-    colours: (R, G, B), or (grey,) for grey masks.
+    colours: (R, G, B), or (grey,) for grey masks. becomes: their values.
     """
 
     colours: tuple[tuple[int, ...], ...]
@@ -65,7 +64,7 @@ class Nearest(Cure):
         return found
 
     def look_up(self, pixels: np.ndarray) -> np.ndarray:
-        """(n, C) -> (n,) uint16."""
+        """Look up the values of pixels (n, C): (n,) uint16."""
         table = np.array(self.colours, np.float32)
         best = np.full(len(pixels), np.inf, np.float32)
         result = np.zeros(len(pixels), np.uint16)
@@ -84,7 +83,7 @@ class Nearest(Cure):
 
 @dataclass(frozen=True)
 class OneHot(Cure):
-    """(H, W, K) with one channel set in each pixel -> the number of that channel."""
+    """Takes the number of the one channel of (H, W, K) that is set."""
 
     def apply(self, mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         return mask.argmax(axis=2).astype(np.uint16)
@@ -92,7 +91,10 @@ class OneHot(Cure):
 
 @dataclass(frozen=True)
 class Orient(Cure):
-    """The mask was drawn on the picture as stored; it is turned as the picture is shown. orientation: EXIF, 2..8."""
+    """Turns a mask, drawn on the picture as stored, as the picture is shown.
+
+    orientation: EXIF, 2..8.
+    """
 
     orientation: int
 
@@ -102,7 +104,7 @@ class Orient(Cure):
 
 @dataclass(frozen=True)
 class Resize(Cure):
-    """The mask has another size and the same shape; each pixel takes the value that lies nearest."""
+    """Scales a mask of another size and the same proportions, by nearest neighbour."""
 
     def apply(self, mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         return cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
@@ -110,11 +112,11 @@ class Resize(Cure):
 
 @dataclass(frozen=True)
 class Grey(Cure):
-    """A grey image among colour ones: its one channel is repeated. It mends the image, not the mask."""
+    """Repeats the one channel of a grey image among colour images; the mask stays."""
 
     channels: int
 
 
 def exchange(table: dict[int, int]) -> Exchange:
-    """`Exchange` of a dict."""
+    """Make an `Exchange` from a dict."""
     return Exchange(tuple(sorted(table.items())))

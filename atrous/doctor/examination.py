@@ -1,4 +1,4 @@
-"""The whole examination: the layout, one look at each pair, and what follows from the looks."""
+"""The whole examination: read the layout, look at each pair, draw the findings from the looks."""
 
 import os
 from collections import Counter
@@ -29,18 +29,25 @@ from atrous.doctor.videos import find_videos
 from atrous.labels import LabelSet
 
 Progress = Callable[[int, int], object]
-"""Called with (pairs seen, pairs in all)."""
+"""Called with (pairs seen, all pairs)."""
 HOLDOUT = 0.2
-"""What training holds out where there is no val folder."""
+"""The share that training holds out without a val folder."""
 MOST_RANKED = 50
+"""How many of the oddest masks the JSON document lists."""
 
 
 @dataclass(frozen=True)
 class Examination:
-    """What was found in a folder.
+    """What was found in a data folder; `examine_dataset` makes it.
 
-    labels: the classes of the masks once they are mended, None where they cannot be told. sides: the split of each look
-    as training would have it, held-out pairs included. ranked: masks, the oddest first.
+    Args:
+        root: The folder.
+        folder: The folder as its layout reads it.
+        reading: How the masks are read, with a look at each pair.
+        labels: The classes of the masks after their cures; None if they cannot be told.
+        sides: The split of each look in training, where held-out pairs are `val`.
+        findings: Errors first, then warnings and notes.
+        ranked: The masks, the oddest first.
     """
 
     root: Path
@@ -53,23 +60,25 @@ class Examination:
 
     @property
     def looks(self) -> Sequence[PairLook]:
+        """What was seen of each pair."""
         return self.reading.looks
 
     @property
     def errors(self) -> list[Finding]:
+        """The findings of severity error."""
         return [finding for finding in self.findings if finding.severity == "error"]
 
     def counts(self) -> dict[str, int]:
-        """Severity -> findings."""
+        """Count the findings by severity."""
         found = Counter(finding.severity for finding in self.findings)
         return {severity: found[severity] for severity in ("error", "warning", "note")}
 
     def pixels(self) -> dict[str, np.ndarray]:
-        """Split -> (K, 2) int64: pixels, and masks that show the class."""
+        """Count each class by split: (K, 2) int64, its pixels and the masks that show it."""
         return class_counts(self.reading, self.labels, self.sides) if self.labels else {}
 
     def summary(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Return plain data for the JSON document of `atrous check`."""
         pixels = self.pixels()
         classes = [
             {
@@ -106,10 +115,30 @@ class Examination:
 def examine_dataset(
     root: Path | str, *, classes: Path | None = None, ignore: Sequence[int] = (), progress: Progress | None = None
 ) -> Examination:
-    """Look at every pair of a folder once and say what is wrong with it.
+    """Look at every pair of a data folder and find what is wrong.
 
-    classes: a classes file; None takes the folder's own, as `open_dataset` does. Raises DataError where no layout fits
-    or the classes file is unusable: then nothing can be done.
+    Each file is decoded once. Nothing is changed. A fault of a file is a finding, not an error.
+
+    Args:
+        root: The data folder, in any layout.
+        classes: A classes file; default as `open_dataset`.
+        ignore: Further mask values to ignore.
+        progress: Called with (pairs seen, all pairs).
+
+    Returns:
+        The examination, with its findings.
+
+    Raises:
+        DataError: No layout fits the folder, or the classes file cannot be used.
+
+    Example:
+        >>> import numpy as np
+        >>> from atrous.io import write_image
+        >>> write_image("data/images/a.png", np.zeros((8, 8, 3), np.uint8))
+        >>> write_image("data/masks/a.png", np.eye(8, dtype=np.uint8))
+        >>> write_image("data/images/b.png", np.zeros((8, 8, 3), np.uint8))
+        >>> [(one.kind, one.file.name) for one in examine_dataset("data").errors]
+        [('missing_mask', 'b.png')]
     """
     root = Path(root)
     folder = read_folder(root)
@@ -127,7 +156,7 @@ def examine_dataset(
 def examine_looks(
     folder: Folder, looks: Sequence[PairLook], given: LabelSet | None, ignore: Sequence[int] = ()
 ) -> Examination:
-    """What follows from the looks. given: the classes, where somebody named them."""
+    """Draw the findings from the looks. given: the classes, if a file or the layout names them."""
     findings = [*find_missing(folder), *find_unreadable(looks)]
     reading = read_values(folder, looks, given, ignore)
     findings += find_sizes(reading) + reading.findings
@@ -142,14 +171,14 @@ def examine_looks(
 
 
 def named_classes(folder: Folder, classes: Path | None, ignore: Sequence[int]) -> LabelSet | None:
-    """The classes that a file or the layout names, None where neither does."""
+    """Return the classes that a file or the layout names; None if neither does."""
     classes = classes or classes_file(folder.root)
     labels = LabelSet.from_toml(classes) if classes is not None else folder.labels
     return None if labels is None else without(labels, ignore)
 
 
 def training_sides(folder: Folder, looks: Sequence[PairLook]) -> list[str]:
-    """The split of each look; without `val`, those that training would hold out are `val`."""
+    """Tell the split of each look in training; without `val`, the held-out pairs are `val`."""
     whole = "train" if "train" in folder.splits else "all"
     if "val" in folder.splits or len(folder.splits.get(whole, ())) < 2:
         return [look.split for look in looks]
@@ -162,7 +191,7 @@ def training_sides(folder: Folder, looks: Sequence[PairLook]) -> list[str]:
 
 
 def image_kinds(looks: Sequence[PairLook]) -> list[dict[str, Any]]:
-    """Channels and types of the images, the commonest first, each with its range of sizes."""
+    """Count the images by channels and type, the commonest first, with their range of sizes."""
     kinds: dict[tuple[int, str], list[tuple[int, ...]]] = {}
     for look in looks:
         if look.image:

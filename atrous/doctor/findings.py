@@ -1,4 +1,4 @@
-"""What the doctor can find: kinds, severities, and how a finding is written down."""
+"""What the doctor can find: the kinds, the severities, and a finding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,35 +8,47 @@ from typing import Any, Literal
 from atrous.doctor.cures import Cure
 
 Severity = Literal["error", "warning", "note"]
-"""error: training refuses it, or labels would be lost without a word. warning: a score or a class is in danger.
-note: worth knowing."""
+"""error: training refuses it, or labels would be lost silently. warning: it endangers a score or a
+class. note: worth knowing."""
 
 KINDS = {
-    "unreadable": "a file that is damaged, cut short, empty or no picture",
+    "unreadable": "a file that is damaged, cut short, empty or not a picture",
     "size_mismatch": "image and mask, or the images among themselves, differ in size, orientation, channels or type",
-    "value_out_of_range": "a mask value that is no class and is not ignored",
+    "value_out_of_range": "a mask value that is neither a class nor ignored",
     "colour_mask": "a mask of colours where class indices are expected",
-    "binary_0_255": "masks that say 0 and 255 where two classes are meant",
+    "binary_0_255": "masks with the values 0 and 255 that mean two classes",
     "off_by_one": "mask values that are one too high or too low",
     "missing_mask": "an image without a mask",
     "missing_image": "a mask without an image",
     "empty_mask": "a mask without a labelled pixel, or with background alone",
-    "near_duplicate": "images that are the same, or nearly, inside one split",
-    "leak": "images of two splits that are the same, nearly, or of one video",
+    "near_duplicate": "images that are the same, or nearly the same, inside one split",
+    "leak": "images of two splits that are the same, nearly the same, or of one video",
     "absent_class": "a class without a pixel in a split",
-    "rare_class": "a class of few pixels or few images",
-    "suspicious": "a mask that does not fit its image as the others do",
+    "rare_class": "a class with few pixels or in few images",
+    "suspicious": "a mask that fits its image less well than the others do",
 }
-"""Kind -> what it means, in the order in which findings are shown."""
+"""Kind of a finding -> what it means, in the order in which findings are shown."""
 
 
 @dataclass(frozen=True)
 class Finding:
     """One thing that was found.
 
-    file: the first file it is about; files: all of them. detail: what is wrong. remedy: what to do. value: the mask
-    value it is about; count: pixels, masks or images, whatever the detail counts. cure: how `--write` mends it, None
-    where it cannot.
+    Args:
+        kind: A key of KINDS.
+        severity: `error`, `warning` or `note`.
+        files: The files it is about.
+        detail: What is wrong.
+        remedy: What to do.
+        value: The mask value it is about, if any.
+        count: The number of pixels, masks or images that the detail counts.
+        cure: How `--write` mends it; None if it cannot.
+
+    Example:
+        >>> from pathlib import Path
+        >>> found = Finding("missing_mask", "error", (Path("a.png"),), "there is no mask", "add it")
+        >>> found.summary()["file"]
+        'a.png'
     """
 
     kind: str
@@ -50,10 +62,11 @@ class Finding:
 
     @property
     def file(self) -> Path:
+        """The first of its files."""
         return self.files[0]
 
     def summary(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Return plain data for the JSON document of `atrous check`."""
         return {
             "kind": self.kind,
             "severity": self.severity,
@@ -68,17 +81,17 @@ class Finding:
 
 
 def in_order(findings: Sequence[Finding]) -> list[Finding]:
-    """Errors, warnings, notes; inside each by kind as in `KINDS`, then by file."""
+    """Sort findings by severity, then by kind in the order of KINDS, then by file."""
     severities, kinds = ("error", "warning", "note"), list(KINDS)
     return sorted(findings, key=lambda one: (severities.index(one.severity), kinds.index(one.kind), one.files))
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
-    """1 mask, 2 masks, 1,204 masks."""
+    """Write a number with its noun: 1 mask, 2 masks, 1,204 masks."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def as_percent(part: float) -> str:
-    """0.1234 -> 12 %, 0.00123 -> 0.12 %."""
+    """Write a share as per cent: 0.1234 -> 12 %, 0.00123 -> 0.12 %."""
     percent = 100 * part
     return f"{percent:.0f} %" if percent >= 9.95 else f"{percent:.2g} %"

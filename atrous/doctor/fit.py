@@ -1,7 +1,8 @@
-"""How well the edges of a mask lie on the edges of its image, and where they would lie better.
+"""How well the edges of a mask lie on the edges of its image, and which shift would improve that.
 
-The image's edge strength under the mask's edges, less that of the whole window, for every shift of the mask by a few
-pixels: for a mask that belongs to its image this has one peak, at no shift.
+For every shift of the mask by a few pixels, this takes the mean edge strength of the image under
+the mask's edges, less the mean of the whole window. If the mask belongs to its image, there is one
+peak, at shift zero.
 """
 
 from typing import NamedTuple
@@ -10,16 +11,18 @@ import cv2
 import numpy as np
 
 REACH = 12
-"""Most pixels, at the small size, by which a mask is shifted to see whether it fits better."""
+"""The largest shift that is tried, in pixels of the small picture."""
 FEWEST_EDGES = 40
-"""Pixels on edges below which nothing can be said."""
+"""A mask with fewer pixels on edges is not measured."""
 
 
 class EdgeFit(NamedTuple):
-    """level: edge strength under the mask's edges, less the window's mean, in standard deviations of the image's.
+    """How the edges of a mask lie on those of its image.
 
-    peak: the same at the best shift; shift: (right, down) in pixels of the full image; gain: peak less level, in
-    standard deviations of the levels at far shifts.
+    level: mean edge strength under the mask's edges less the window's mean, in standard deviations
+    of the image's edge strength. peak: the level at the best shift. shift: the best shift, (right,
+    down) in pixels of the full image. gain: peak - level, in standard deviations of the levels at
+    far shifts.
     """
 
     level: float
@@ -29,7 +32,10 @@ class EdgeFit(NamedTuple):
 
 
 def edge_fit(edges: np.ndarray, mask: np.ndarray) -> EdgeFit | None:
-    """edges: (h, w) float32 strengths at a small size; mask: (H, W) or (H, W, C) at the full one. None: no edges."""
+    """Measure how a mask's edges lie on an image's; None if there are too few of them.
+
+    edges: (h, w) float32, edge strength of the small image. mask: (H, W) or (H, W, C), full size.
+    """
     height, width = edges.shape
     reach = min(REACH, (min(height, width) - 4) // 4)
     if reach < 2:
@@ -58,7 +64,7 @@ def edge_fit(edges: np.ndarray, mask: np.ndarray) -> EdgeFit | None:
 
 
 def mask_edges(mask: np.ndarray) -> np.ndarray:
-    """(h, w) float32, 1 on both sides of each change of value."""
+    """Mark the edges of a mask: (h, w) float32, 1 on both sides of each change of value."""
     planes = mask if mask.ndim == 3 else mask[..., None]
     lines = np.zeros(planes.shape[:2], np.float32)
     across, down = (planes[:, 1:] != planes[:, :-1]).any(2), (planes[1:] != planes[:-1]).any(2)
@@ -68,7 +74,7 @@ def mask_edges(mask: np.ndarray) -> np.ndarray:
 
 
 def shrink_to(mask: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The values at the centres of (height, width) cells."""
+    """Take the values at the centres of height x width cells."""
     rows = (np.arange(height) * 2 + 1) * mask.shape[0] // (2 * height)
     columns = (np.arange(width) * 2 + 1) * mask.shape[1] // (2 * width)
     return mask[rows[:, None], columns]

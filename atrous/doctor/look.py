@@ -1,4 +1,4 @@
-"""One look at one pair: it is decoded once, and what all later questions need of it is kept in a few kilobytes."""
+"""One look at one pair: it is decoded once, and a few kilobytes are kept for all later checks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,15 +19,16 @@ from atrous.io.masks import fits_mask
 from atrous.visual import to_rgb8
 
 CELLS = 32
-"""Side of the small pictures that are kept: of the image in four channels, of the mask in its values."""
+"""Side of the small pictures that are kept: the image in four channels, the mask in its values."""
 SIDE = 192
-"""Longest side at which edges are compared."""
+"""The longest side of the small image on which edges are compared."""
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """shape: (H, W, C), volumes (D, H, W, C). orientation: EXIF, 1..8; what the shape says is after it.
+    """What is kept of an image.
 
+    shape: (H, W, C) after the EXIF orientation, (D, H, W, C) of a volume. orientation: EXIF, 1..8.
     cells: (32, 32, 4) uint8, lightness, two colours (CIE Lab) and texture; None for a volume.
     """
 
@@ -39,10 +40,12 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class MaskFacts:
-    """values: value -> pixels, of a mask of whole numbers. stray: (value, pixels) where it has others.
+    """What is kept of a mask.
 
-    colours: of a colour mask, or of any JPEG. lossy: it is a JPEG. cells: (32, 32) values or (32, 32, C) colours.
-    checksum: of the values, 0 for colours.
+    values: value -> pixels, of its whole numbers 0..65535. stray: (value, pixels), if it has other
+    numbers. colours: of a colour mask, or of any JPEG. one_hot: one channel is set in each pixel.
+    lossy: it is a JPEG. cells: (32, 32) values or (32, 32, C) colours. checksum: of the values, 0
+    for colours.
     """
 
     shape: tuple[int, ...]
@@ -57,11 +60,12 @@ class MaskFacts:
 
 @dataclass(frozen=True)
 class PairLook:
-    """What was seen. image, mask: None where they cannot be read, and why in image_fault, mask_fault; mask_kind: the
-    kind of finding that is.
+    """What was seen of a pair.
 
-    fit: how the mask's edges lie on the image's; unturned: the same for the mask turned as an EXIF orientation asks,
-    as if it had been drawn on the picture as stored.
+    image, mask: None if they cannot be read; image_fault and mask_fault then tell why, and
+    mask_kind is the kind of that finding. fit: how the mask's edges lie on the image's. unturned:
+    the same for the mask turned by the image's EXIF orientation, as if it had been drawn on the
+    picture as stored.
     """
 
     pair: Pair
@@ -76,7 +80,7 @@ class PairLook:
 
 
 def look_at(folder: Folder, split: str, pair: Pair) -> PairLook:
-    """Read a pair and say what is there. A fault is an entry, never an error."""
+    """Read a pair and keep what is needed of it; a fault is kept too, never raised."""
     image, image_fault = attempt(lambda: folder.read_image(pair), pair.image)
     mask, mask_fault = attempt(lambda: folder.read_mask(pair), pair.mask)
     own, kind = folder.readers.mask is mask_file, "unreadable"
@@ -96,9 +100,10 @@ def look_at_arrays(
     pair: Pair, split: str, image: np.ndarray | None, mask: np.ndarray | None, turn: int = 1,
     *, lossy: bool = False, volume: bool = False,
 ) -> PairLook:  # fmt: skip
-    """`look_at` for arrays at hand: image (H, W, C), mask (H, W) or (H, W, C); turn: the image's EXIF orientation.
+    """Look at a pair whose arrays are loaded: image (H, W, C), mask (H, W) or (H, W, C).
 
-    volume: (D, H, W, C) and (D, H, W) instead.
+    turn: EXIF orientation of the image. lossy: the mask is a JPEG. volume: the arrays are (D, H, W,
+    C) and (D, H, W).
     """
     if volume:
         facts = None if mask is None else MaskFacts(mask.shape, histogram(whole_numbers(mask)[0]))
@@ -120,7 +125,7 @@ def look_at_arrays(
 
 
 def facts_of_mask(mask: np.ndarray, lossy: bool = False) -> MaskFacts:
-    """What is kept of a mask (H, W) or (H, W, C) of any type."""
+    """Take what is kept of a mask (H, W) or (H, W, C) of any type."""
     if mask.ndim == 3 and not same_channels(mask):
         if is_one_hot(mask):
             indices = mask.argmax(axis=2).astype(np.uint16)
@@ -138,7 +143,10 @@ def facts_of_mask(mask: np.ndarray, lossy: bool = False) -> MaskFacts:
 
 
 def is_one_hot(mask: np.ndarray) -> bool:
-    """Whether (H, W, C) has in each pixel one channel of one value and all others 0; RGB of 255 counts as colour."""
+    """Tell whether in each pixel of (H, W, C) one channel is set, always to the same value.
+
+    Three channels with 255 count as colours.
+    """
     top = mask.max(axis=2)
     if not top.min() > 0 or top.min() != top.max() or (mask.shape[2] == 3 and top.max() > 1):
         return False
@@ -146,7 +154,10 @@ def is_one_hot(mask: np.ndarray) -> bool:
 
 
 def whole_numbers(mask: np.ndarray) -> tuple[np.ndarray, tuple[float, int] | None]:
-    """The values that are whole numbers 0..65535, flat; and the first of the others with their number."""
+    """Return the values that are whole numbers 0..65535, flat.
+
+    If there are others, the first of them is returned with their number.
+    """
     flat = mask.reshape(-1)
     if flat.dtype in (np.uint8, np.uint16):
         return flat, None
@@ -158,7 +169,7 @@ def whole_numbers(mask: np.ndarray) -> tuple[np.ndarray, tuple[float, int] | Non
 
 
 def cells_of(rgb: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """(32, 32, 4) uint8 of a small picture and the strength of its edges."""
+    """Make the cells (32, 32, 4) uint8 of an image from a small copy and its edge strengths."""
     size = (CELLS, CELLS)
     lab = cv2.cvtColor(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB)
     texture = cv2.resize(np.minimum(edges, 255).astype(np.uint8), size, interpolation=cv2.INTER_AREA)
@@ -166,37 +177,37 @@ def cells_of(rgb: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 
 def shrink(image: np.ndarray, side: int) -> np.ndarray:
-    """At most `side` pixels a side, by averages; further channels than three are left out."""
+    """Shrink an image to at most `side` pixels a side, by averages; three channels are kept."""
     image = np.ascontiguousarray(image[..., :3])
     height, width = image.shape[:2]
     factor = min(1.0, side / max(height, width))
     if factor == 1:
         return image
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    if (whole := int(1 / factor)) > 1 and height >= whole and width >= whole:  # quick, and most of the way
+    if (whole := int(1 / factor)) > 1 and height >= whole and width >= whole:  # a fast first step
         image = cv2.resize(image, (width // whole, height // whole), interpolation=cv2.INTER_AREA)
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return small if small.ndim == 3 else small[..., None]
 
 
 def shrink_nearest(mask: np.ndarray, side: int = CELLS) -> np.ndarray:
-    """(side, side) or (side, side, C): the values at the centres of the cells."""
+    """Shrink a mask to (side, side) or (side, side, C): the values at the centres of its cells."""
     return shrink_to(mask, side, side)
 
 
 def same_channels(mask: np.ndarray) -> bool:
-    """Whether all channels of (H, W, C) are equal."""
+    """Tell whether all channels of (H, W, C) are equal."""
     return bool((mask[..., 1:] == mask[..., :1]).all())
 
 
 def is_jpeg(path: Path) -> bool:
-    """By its first bytes."""
+    """Tell by its first bytes whether a file is a JPEG."""
     with path.open("rb") as stream:
         return stream.read(3) == b"\xff\xd8\xff"
 
 
 def orientation(path: Path) -> int:
-    """The EXIF orientation 1..8 that `read_image` applied; most files say at once that they have none."""
+    """Read the EXIF orientation 1..8 that `read_image` applies; most files tell at once."""
     with damage_as_data_error(path), open_file(path) as stream:
         start = stream.read(65536)
         photo, webp = start.startswith(b"\xff\xd8\xff"), start[8:16] == b"WEBPVP8X"
@@ -207,7 +218,7 @@ def orientation(path: Path) -> int:
 
 
 def attempt(read: Callable[[], np.ndarray], path: Path) -> tuple[np.ndarray | None, str]:
-    """What is read, or None and the sentence of the error without the file's name."""
+    """Read; return the array, or None and the sentence of the error without the file's name."""
     try:
         return read(), ""
     except DataError as error:

@@ -1,5 +1,7 @@
-"""A mended copy of a data set: every safe cure is applied, what has none is left out and named. Nothing is changed in
-place."""
+"""A mended copy of a data set: every safe cure is applied.
+
+A file that has no cure is left out and named. The original is not changed.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -20,7 +22,14 @@ from atrous.labels import LabelSet
 
 @dataclass(frozen=True)
 class Mended:
-    """Where the copy is, how many pairs it has, in how many of them something was mended, and (file, what) left out."""
+    """What `mend` did.
+
+    Args:
+        out: The folder of the copy.
+        pairs: The pairs in it.
+        mended: The pairs in which something was mended.
+        left_out: (file, why) of each file that is not in it.
+    """
 
     out: Path
     pairs: int
@@ -29,15 +38,40 @@ class Mended:
 
 
 def mend(examination: Examination, out: Path | str, progress: Progress | None = None) -> Mended:
-    """Write plain pairs, masks as class indices 0..K-1 with 255 ignored, and classes.toml into the new folder `out`.
+    """Write a mended copy of a data set as plain pairs into a new folder.
 
-    Raises DataError where `out` exists, the classes cannot be told, or no pair is left.
+    Masks become class indices 0..K-1 with 255 ignored (65535 with more than 255 classes);
+    classes.toml has the names and colours.
+
+    Args:
+        examination: From `examine_dataset`.
+        out: The new folder.
+        progress: Called with (pairs written, all pairs).
+
+    Returns:
+        What was mended and what was left out.
+
+    Raises:
+        DataError: `out` exists, the classes cannot be told, the folder holds volumes, or no pair is
+            left.
+
+    Example:
+        >>> import numpy as np
+        >>> from atrous.io import write_image
+        >>> for name, values in (("a", [1, 2]), ("b", [2, 1])):
+        ...     write_image(f"data/images/{name}.png", np.zeros((1, 2, 3), np.uint8))
+        ...     write_image(f"data/masks/{name}.png", np.array([values], np.uint8))
+        >>> examination = examine_dataset("data")
+        >>> [finding.kind for finding in examination.errors]
+        ['off_by_one']
+        >>> mend(examination, "mended").mended
+        2
     """
     labels, folder = examination.labels, examination.folder
     if labels is None:
-        raise DataError(f"{folder.root}: the classes cannot be told from these masks; list them in a classes.toml")
+        raise DataError(f"{folder.root}: the classes cannot be told from the masks; list them in a classes.toml")
     if folder.dimensions > 2:
-        raise DataError(f"{folder.root}: volumes cannot be mended; correct them where they come from")
+        raise DataError(f"{folder.root}: volumes cannot be mended; correct them with the tool that made them")
     reasons = defaultdict[Path, str](str)
     for finding in examination.errors:
         if finding.cure is None:
@@ -57,7 +91,7 @@ def mend(examination: Examination, out: Path | str, progress: Progress | None = 
             splits[look.split].append(pair)
         left |= {file: reason for file, reason in reasons.items() if file not in left and _alone(file, examination)}
         if not splits:
-            raise DataError(f"{folder.root}: no pair is left; see what `atrous check {folder.root}` says")
+            raise DataError(f"{folder.root}: no pair can be mended; run `atrous check {folder.root}` to see why")
         labels, written = replace(labels, ignore=(*{*labels.ignore, examination.reading.void},)), indexed(labels)
         readers = Readers(folder.readers.image, _reader(folder, cures, labels, written), folder.readers.size)
         copy = replace(
@@ -69,12 +103,12 @@ def mend(examination: Examination, out: Path | str, progress: Progress | None = 
 
 
 def indexed(labels: LabelSet) -> LabelSet:
-    """The same classes, written as 0..K-1."""
+    """Give the classes the values 0..K-1."""
     return replace(labels, values=tuple(range(len(labels))), ignore=(labels.ignore_index,))
 
 
 def cured(folder: Folder, pair: Pair, cures: Sequence[Cure], shape: tuple[int, int]) -> np.ndarray:
-    """The mask of a pair after its cures: the values (H, W) that the classes name."""
+    """Read the mask of a pair and apply its cures: (H, W), in the values of the classes."""
     try:
         values = folder.read_mask(pair)
     except DataError:
@@ -93,7 +127,7 @@ def _reader(folder: Folder, cures: dict[Pair, tuple[Cure, ...]], labels: LabelSe
 
 
 def _in_colour(image: Path, folder: Path) -> Path:
-    """A grey picture as a PNG of three equal channels."""
+    """Write a grey picture as a PNG with three equal channels; return its path."""
     grey = read_image(image)
     path = folder / f"{image.stem}.png"
     write_image(path, np.repeat(grey, 3, axis=2))
@@ -101,5 +135,5 @@ def _in_colour(image: Path, folder: Path) -> Path:
 
 
 def _alone(file: Path, examination: Examination) -> bool:
-    """Whether a file belongs to no pair."""
+    """Tell whether a file belongs to no pair."""
     return all(file not in (look.pair.image, look.pair.mask) for look in examination.looks)

@@ -1,4 +1,4 @@
-"""What was found, as one HTML file with pictures that opens anywhere: nothing in it is loaded from elsewhere."""
+"""The findings as one HTML file with pictures; it opens anywhere, as it loads nothing else."""
 
 from collections import Counter
 from pathlib import Path
@@ -18,13 +18,15 @@ from atrous.labels import LabelSet, voc_palette
 from atrous.visual import data_uri, to_rgb8
 
 PANE, PANE_BYTES = 360, 60_000
-"""Longest side of a picture, and the bytes up to which it is kept as PNG."""
+"""The longest side of a picture, and the most bytes of one that is kept as PNG."""
 MOST_OF_KIND = 4
-"""Findings of one kind that get pictures; the others stand in the list."""
+"""How many findings of a kind are shown with pictures; the others are listed."""
 MOST_LISTED = 40
+"""How many findings of a kind are shown or listed."""
 MOST_RANKED = 12
+"""How many of the oddest masks are shown."""
 COMPARED = 3
-"""Images of a finding that are shown beside one another."""
+"""How many images of a finding are shown side by side."""
 
 
 class _Pane(NamedTuple):
@@ -35,7 +37,7 @@ class _Pane(NamedTuple):
 
 
 class _Case(NamedTuple):
-    """A finding, or a mask of the ranking, with its pictures."""
+    """A finding, or an odd mask, with its pictures."""
 
     title: str
     detail: str
@@ -44,7 +46,25 @@ class _Case(NamedTuple):
 
 
 def write_page(path: Path | str, examination: Examination) -> None:
-    """Write the page, whole or not at all. Raises OSError where it cannot be written."""
+    """Write the findings as one HTML page with pictures.
+
+    Args:
+        path: The file; a write that fails leaves no half file.
+        examination: From `examine_dataset`.
+
+    Raises:
+        OSError: The file cannot be written.
+
+    Example:
+        >>> import numpy as np
+        >>> from pathlib import Path
+        >>> from atrous.io import write_image
+        >>> write_image("data/images/a.png", np.zeros((8, 8, 3), np.uint8))
+        >>> write_image("data/masks/a.png", np.eye(8, dtype=np.uint8))
+        >>> write_page("report.html", examine_dataset("data"))
+        >>> Path("report.html").exists()
+        True
+    """
     environment = Environment(
         loader=ChoiceLoader([PackageLoader("atrous", "doctor"), PackageLoader("atrous", "report")]),
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
@@ -67,7 +87,7 @@ def _context(examination: Examination) -> dict[str, Any]:
     ranked = [
         _Case(
             _short(look.pair.mask, examination.root),
-            one.reason or "odder than most",
+            one.reason or "fits less well than most",
             "",
             _panes(look, examination),
         )
@@ -87,7 +107,7 @@ def _context(examination: Examination) -> dict[str, Any]:
 
 
 def _panes(look: PairLook, examination: Examination) -> list[_Pane]:
-    """The image, its mask in colours, and the one over the other, as far as they can be read."""
+    """Show the image, its mask in colours, and both together, as far as they can be read."""
     folder, made = examination.folder, list[_Pane]()
     try:
         picture = to_rgb8(_middle_slice(folder.read_image, look))
@@ -108,7 +128,7 @@ def _panes(look: PairLook, examination: Examination) -> list[_Pane]:
 
 
 def _in_colours(values: np.ndarray, labels: LabelSet | None) -> np.ndarray:
-    """Mask values (H, W), or the colours of a mask that has no table, as (H, W, 3) uint8."""
+    """Turn mask values (H, W), or colours without a table (H, W, C), into (H, W, 3) uint8."""
     if values.ndim == 3:
         return to_rgb8(values)
     table = np.resize(np.array(voc_palette(256), np.uint8), (65536, 3))
@@ -119,18 +139,18 @@ def _in_colours(values: np.ndarray, labels: LabelSet | None) -> np.ndarray:
 
 
 def _short(file: Path, root: Path) -> str:
-    """A path as it is shown: from the data set's folder on."""
+    """Write a path relative to the folder of the data set."""
     return str(file.relative_to(root)) if file.is_relative_to(root) and file != root else str(file)
 
 
 def _middle_slice(reader: Any, look: PairLook) -> np.ndarray:
-    """An image (H, W, C); of a volume the slice in the middle."""
+    """Read an image (H, W, C); of a volume, take the slice in the middle."""
     image = np.asarray(reader(look.pair))
     return image[len(image) // 2] if image.ndim == 4 else image
 
 
 def _case(finding: Finding, looks: dict[Path, PairLook], examination: Examination) -> _Case:
-    """A finding about several images is shown by the images, another by image and mask."""
+    """Show a finding: about several images by the images, any other by image and mask."""
     root, more = examination.root, len(finding.files) - 1
     title = _short(finding.file, root) + (f" and {more:,} more" if more and finding.kind != "size_mismatch" else "")
     if finding.kind in ("near_duplicate", "leak"):
@@ -143,7 +163,7 @@ def _case(finding: Finding, looks: dict[Path, PairLook], examination: Examinatio
 
 
 def _image(file: Path, root: Path) -> list[_Pane]:
-    """A file that belongs to no pair, or is shown beside others; nothing where it cannot be read."""
+    """Show a single file; nothing if it cannot be read."""
     try:
         return [_Pane(_uri(to_rgb8(read_image(file)), False), _short(file, root))]
     except DataError:
@@ -151,7 +171,7 @@ def _image(file: Path, root: Path) -> list[_Pane]:
 
 
 def _classes(examination: Examination) -> list[dict[str, Any]]:
-    """A row for each class: its share of the pixels, and pixels and masks by split."""
+    """Make a row for each class: its share of the pixels, over all and by split, and its masks."""
     labels, pixels = examination.labels, examination.pixels()
     if labels is None or not pixels:
         return []

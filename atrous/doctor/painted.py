@@ -1,4 +1,4 @@
-"""Masks of colours: the table from colours to classes; and grey masks that JPEG has smeared."""
+"""Masks with colours instead of values, and grey masks that JPEG has changed."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,19 +13,19 @@ from atrous.io import mask_palette
 from atrous.labels import LabelSet
 
 FAR = 24
-"""Grey levels that must lie between two classes of a JPEG mask."""
+"""The classes of a grey JPEG mask can be told if they are at least this many grey levels apart."""
 
 
 def find_painted(reading: Reading) -> None:
-    """Masks of colours: one-hot, photos in the place of masks, and those with a table."""
+    """Find masks of colours: one-hot masks, photos in place of masks, and masks with a table."""
     painted = [k for k, look in enumerate(reading.looks) if look.mask and look.mask.colours and not look.mask.values]
     hot = [k for k, look in enumerate(reading.looks) if look.mask and look.mask.one_hot]
     if hot:
         channels = reading.looks[hot[0]].mask.shape[2]  # type: ignore[union-attr]
         reading.report(
             "colour_mask", "error", hot,
-            f"one channel for each of {channels} classes (one-hot), where a single number per pixel is expected",
-            "take the number of the channel that is set: --write OUT does", cure=OneHot(),
+            f"one channel for each of {channels} classes (one-hot), but one number per pixel is expected",
+            "write the number of the channel that is set: --write OUT does it", cure=OneHot(),
         )  # fmt: skip
     tabled = []
     for k in painted:
@@ -33,10 +33,10 @@ def find_painted(reading: Reading) -> None:
         assert colours is not None
         if is_photo(colours) or not len(colours.colours):
             reading.counts[k] = None
-            what = "a photo, it seems" if len(colours.colours) else "channels that are no colours"
+            what = "probably a photo" if len(colours.colours) else "channels that are not colours"
             reading.report(
-                "colour_mask", "error", [k], f"{what}: {colours.distinct:,} colours in the place of a mask",
-                "put the mask there; images and masks may have changed places", count=colours.distinct,
+                "colour_mask", "error", [k], f"{what}: {colours.distinct:,} colours, but a mask is expected",
+                "put the mask there; images and masks may be swapped", count=colours.distinct,
             )  # fmt: skip
         else:
             tabled.append(k)
@@ -45,6 +45,7 @@ def find_painted(reading: Reading) -> None:
 
 
 def _by_table(reading: Reading, places: list[int]) -> None:
+    """Find the table from colours to classes for these masks, and report them."""
     colours = [reading.looks[k].mask.colours for k in places]  # type: ignore[union-attr]
     exact = all(one.exact for one in colours if one is not None) and not any(
         look.mask.lossy for k in places if (look := reading.looks[k]).mask
@@ -65,7 +66,7 @@ def _by_table(reading: Reading, places: list[int]) -> None:
     else:
         cure = None
     distinct = max(one.distinct for one in colours if one is not None)
-    smeared = "" if exact else f", smeared by lossy compression into {distinct:,}"
+    smeared = "" if exact else f", which lossy compression has turned into {distinct:,}"
     seen = f"{len(table)} colours{smeared}"
     if cure is None:
         for k in places:
@@ -73,7 +74,7 @@ def _by_table(reading: Reading, places: list[int]) -> None:
         lacking = ", ".join("-".join(map(str, colour)) for colour in table[:6])
         reading.report(
             "colour_mask", "error", places, f"a mask of {seen} ({lacking}{' ...' if len(table) > 6 else ''}), "
-            "which the classes do not have",
+            "which are not the colours of the classes",
             "give each class its color in a classes.toml, or save the masks as palette PNG",
         )  # fmt: skip
         return
@@ -94,12 +95,12 @@ def _by_table(reading: Reading, places: list[int]) -> None:
     like = f" of {known[0]}" if known else ""
     files = tuple(file_of_mask(reading.looks[k]) for k in places)
     detail = f"a mask of {seen}{like}: {shown}{' ...' if len(table) > 6 else ''}"
-    remedy = "write them as class indices: --write OUT does, with this table in its classes.toml"
+    remedy = "write class indices: --write OUT does it, with this table in its classes.toml"
     reading.findings.append(Finding("colour_mask", "error", files, detail, remedy, None, len(places), cure))
 
 
 def _palette_labels(reading: Reading, places: Sequence[int]) -> LabelSet | None:
-    """The palette of the index masks that a few colour masks lie among."""
+    """Take the palette of the index masks, if only a few masks have colours."""
     others = [k for k in reading.usable if k not in set(places) and reading.looks[k].mask.values]  # type: ignore[union-attr]
     for k in others[:3]:
         try:
@@ -113,8 +114,11 @@ def _palette_labels(reading: Reading, places: Sequence[int]) -> LabelSet | None:
 
 
 def _towards(labels: LabelSet, table: Sequence[tuple[int, ...]], exact: bool) -> Nearest | None:
-    """The cure that leads to these classes: colours of the table that no class has are ignored where they are black,
-    white or of the label set's own void, and else there is none."""
+    """Make the cure that leads from the colours of a table to these classes.
+
+    A colour that no class has is ignored if it is black or white; any other such colour means that
+    there is no cure: None.
+    """
     near = 0 if exact else RADIUS
     void = labels.ignore[0] if labels.ignore else VOID
     colours, becomes = list[tuple[int, ...]](), list[int]()
@@ -133,7 +137,7 @@ def _towards(labels: LabelSet, table: Sequence[tuple[int, ...]], exact: bool) ->
 
 
 def find_smeared(reading: Reading) -> None:
-    """Grey masks that are JPEG: levels far apart can be told again, neighbouring class indices cannot."""
+    """Find grey masks from JPEG: levels that are far apart can be told, class indices cannot."""
     lossy = [
         k for k, look in enumerate(reading.looks)
         if look.mask and look.mask.lossy and look.mask.values and look.mask.colours and reading.counts[k] is not None
@@ -147,20 +151,21 @@ def find_smeared(reading: Reading) -> None:
     if len(levels) == 2 and levels[0][0] <= 24 and levels[1][0] >= 231:
         reading.report(
             "binary_0_255", "error", lossy,
-            f"black and white, blurred by JPEG into {values} grey values",
-            "halve the scale and save as PNG: --write OUT does", cure=Nearest(((0,), (255,)), (0, 255)),
+            f"black and white, which JPEG has turned into {values} grey values",
+            "take the nearer of the two and save as PNG: --write OUT does it", cure=Nearest(((0,), (255,)), (0, 255)),
         )  # fmt: skip
     elif far >= FAR and len(levels) <= 12:
         cure = Nearest(tuple(levels), tuple(level[0] for level in levels))
         reading.report(
-            "value_out_of_range", "error", lossy, f"a JPEG whose {len(levels)} grey levels are blurred into {values}",
-            "take the nearest level and save as PNG: --write OUT does", cure=cure,
+            "value_out_of_range", "error", lossy,
+            f"{len(levels)} grey levels, which JPEG has turned into {values}",
+            "take the nearest level and save as PNG: --write OUT does it", cure=cure,
         )  # fmt: skip
     else:
         for k in lossy:
             reading.counts[k] = None
         reading.report(
             "value_out_of_range", "error", lossy,
-            f"a JPEG mask with {counted(values, 'grey value')}: compression has blurred its class indices",
-            "save the mask as PNG from its source", count=values,
+            f"a JPEG mask with {counted(values, 'grey value')}: compression has changed its class indices",
+            "save the mask as PNG again, from the tool that made it", count=values,
         )  # fmt: skip

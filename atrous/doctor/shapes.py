@@ -1,4 +1,4 @@
-"""Files that are missing or unreadable, and images and masks that differ in size, orientation, channels or type."""
+"""Finds files that are missing, unreadable, or differ in size, orientation, channels or type."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,13 +11,13 @@ from atrous.doctor.look import PairLook
 from atrous.doctor.reading import Reading, file_of_mask
 
 CLEARLY = 0.3
-"""By how much the edges of a mask must fit better before it is said to be turned, as `doctor.fit` measures it."""
+"""A mask counts as turned if its edges fit better by this much when turned (`doctor.fit`)."""
 SCALED = 1.1
-"""Factor between the sizes of mask and image from which on the mask was scaled, rather than cut."""
+"""A mask counts as scaled, not cut, if its size differs from the image's by this factor or more."""
 
 
 def find_missing(folder: Folder) -> Iterator[Finding]:
-    """missing_mask, missing_image, near_duplicate of names, and what the layout itself found wrong."""
+    """Yield missing_mask, missing_image, near_duplicate by name, and the faults of the layout."""
     for own, paths, lacking, others in (
         ("image", folder.lone_images, "mask", folder.lone_masks),
         ("mask", folder.lone_masks, "image", folder.lone_images),
@@ -38,7 +38,7 @@ def find_missing(folder: Folder) -> Iterator[Finding]:
             "near_duplicate",
             "error",
             (second, first),
-            f"claims the place that {first.name} has already",
+            f"claims the same place as {first.name}",
             "keep one of the two files",
             count=2,
         )
@@ -49,7 +49,7 @@ def find_missing(folder: Folder) -> Iterator[Finding]:
 
 
 def find_unreadable(looks: Sequence[PairLook]) -> Iterator[Finding]:
-    """unreadable; colour_mask or value_out_of_range where the mask is whole, but not as its layout wants it."""
+    """Yield unreadable files, and whole masks that their layout cannot read."""
     for look in looks:
         image, mask = (
             (look.image_fault, "unreadable", look.pair.image),
@@ -58,17 +58,18 @@ def find_unreadable(looks: Sequence[PairLook]) -> Iterator[Finding]:
         for fault, kind, path in image, mask:
             if fault:
                 detail, _, remedy = fault.rpartition("; ")
-                remedy = remedy.removeprefix("expected a whole file, ") if detail else "take the pair out"
+                remedy = remedy.removeprefix("expected a whole file, ") if detail else "remove the pair"
                 yield Finding(kind, "error", (path,), detail or fault, remedy)
 
 
 def find_sizes(reading: Reading) -> list[Finding]:
-    """size_mismatch between image and mask, which may get a cure, and among the images."""
+    """Find size_mismatch between image and mask, which may have a cure, and among images."""
     findings = [finding for place in range(len(reading.looks)) if (finding := _size(reading, place))]
     return [*findings, *_odd_images(reading)]
 
 
 def _size(reading: Reading, place: int) -> Finding | None:
+    """Compare the sizes of a pair; None if they are equal and nothing is turned."""
     look = reading.looks[place]
     if look.image is None or look.mask is None:
         return None
@@ -80,22 +81,22 @@ def _size(reading: Reading, place: int) -> Finding | None:
         if not (fit and turned and turned.level > fit.level + CLEARLY and max(map(abs, turned.shift)) <= 3):
             return None
         return _cured(reading, place, Orient(turn), "warning",
-            f"the image has the EXIF orientation {turn}, the mask fits the picture as it is stored",
-            "turn the mask as the image is shown: --write OUT does")  # fmt: skip
+            f"the image has the EXIF orientation {turn}, but the mask fits the picture as it is stored",
+            "turn the mask as the image is shown: --write OUT does it")  # fmt: skip
     if mask == image[::-1] and turn >= 5:
         return _cured(reading, place, Orient(turn), "error",
             f"{sizes}: the image has the EXIF orientation {turn}, the mask was drawn on the picture as it is stored",
-            "turn the mask as the image is shown: --write OUT does")  # fmt: skip
+            "turn the mask as the image is shown: --write OUT does it")  # fmt: skip
     scales = [a / b for a, b in zip(image, mask, strict=True)] if len(image) == len(mask) and min(mask) else []
     alike = len(scales) == 2 and abs(image[0] - mask[0] * scales[1]) <= 1 + scales[1] / 2
     if alike and not 1 / SCALED < scales[0] < SCALED:
-        return _cured(reading, place, Resize(), "error", f"{sizes}: the same shape, scaled",
-            "resize the mask by nearest neighbour: --write OUT does")  # fmt: skip
-    hint = ": it lies on its side" if mask == image[::-1] else ""
+        return _cured(reading, place, Resize(), "error", f"{sizes}: the same proportions, scaled",
+            "resize the mask with nearest neighbour: --write OUT does it")  # fmt: skip
+    hint = ": height and width are swapped" if mask == image[::-1] else ""
     reading.counts[place] = None
     return Finding(
         "size_mismatch", "error", (file_of_mask(look), look.pair.image), sizes + hint,
-        "find the mask that was drawn on this image; nothing can be resized safely",
+        "find the mask that was drawn on this image; this one cannot be resized safely",
     )  # fmt: skip
 
 
@@ -106,7 +107,7 @@ def _cured(reading: Reading, place: int, cure: Orient | Resize, severity: str, d
 
 
 def _odd_images(reading: Reading) -> Iterator[Finding]:
-    """Images of another number of channels or type than most."""
+    """Find images with another number of channels, or another type, than most."""
     kinds = Counter((look.image.shape[-1], look.image.dtype) for look in reading.looks if look.image)
     if len(kinds) < 2:
         return
@@ -123,13 +124,13 @@ def _odd_images(reading: Reading) -> Iterator[Finding]:
             "error",
             (look.pair.image,),
             f"{counted(own, 'channel')} of {look.image.dtype}, while {most} images have {channels} of {dtype}",
-            "repeat its grey in every channel: --write OUT does" if grey else "convert it as the others are",
+            "repeat its grey in every channel: --write OUT does it" if grey else "convert it to the others' kind",
             cure=cure,
         )
 
 
 def _near(stem: str, stems: Sequence[str]) -> str | None:
-    """The name that was probably meant."""
+    """Find the name that was probably meant."""
     if len(stems) > 2000:
         return None
     folded = {other.lower(): other for other in stems}

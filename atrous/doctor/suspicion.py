@@ -1,12 +1,17 @@
-"""Which masks to look at first: those that fit their images as no other mask of the set does.
+"""Which masks to look at first: those that fit their images less well than all others do.
 
-Two measures, each against the set itself, so that nothing is learnt from elsewhere:
+There are two measures. Both compare a mask with the data set itself, so nothing is learnt
+elsewhere.
 
-place:  a table of colour, texture and height in the picture, counted over all pairs but the one in question, says
-        which class such a cell has. A mask is odd where its classes are far less likely than the table's.
-edges:  the mask's edges lie on the image's (`doctor.fit`). A mask is odd where they lie badly, or better when shifted.
+place: a table of colour, texture and height in the picture, counted over all other pairs, tells
+which class such a cell has. A mask is odd if its classes are far less likely than those of the
+table.
 
-A set in which one measure says little (edges that are nowhere seen) is not judged by it.
+edges: the edges of a mask should lie on those of its image (`doctor.fit`). A mask is odd if they
+lie badly, or lie better after a shift.
+
+A measure is not used on a set in which it tells little, such as one whose edges do not show in the
+images.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,20 +25,29 @@ from atrous.doctor.reading import Reading, file_of_mask
 from atrous.labels import LabelSet
 
 BINS = (8, 4, 4, 4)
-"""Of lightness, the two colours and texture: steps at equal shares of the cells."""
+"""Steps of lightness, the two colours and texture, each with an equal share of the cells."""
 HEIGHTS = 6
+"""Steps of the height in the picture."""
 FEWEST = 8
-"""Masks below which there is no set to compare with."""
+"""A set with fewer masks is not compared."""
 ODD, ODD_OF_FEW = 4.0, 36.0
-"""Robust standard deviations of the logarithm from which on a mask is named: the first, and the second by the number
-of masks, since few of them say less of what is usual."""
+"""A mask is named from ODD + ODD_OF_FEW / (number of masks) robust standard deviations on.
+
+They are those of the logarithm. Few masks tell less about what is usual, so the limit is higher
+then.
+"""
 CLEAR_GAIN = 1.0
+"""The gain that a shift must have, see `doctor.fit`."""
 CLEAR_SHIFT = 3
-"""Pixels of the full image that a shift must have."""
+"""A shift of up to this many pixels of the full image does not count."""
 
 
 class Suspect(NamedTuple):
-    """A look by its place in the list; score: the larger, the odder; reason: what is odd, '' where little is."""
+    """A mask and how odd it is.
+
+    place: of its look. score: larger is odder. reason: what is odd, '' if little is. kind: the
+    measure.
+    """
 
     place: int
     score: float
@@ -42,7 +56,7 @@ class Suspect(NamedTuple):
 
 
 def rank_masks(reading: Reading) -> list[Suspect]:
-    """Every mask that can be judged, the oddest first."""
+    """Rank every mask that can be measured, the oddest first."""
     if reading.labels is None or len(reading.labels) < 2:
         return []
     scores: dict[int, tuple[float, str, str]] = {}
@@ -55,14 +69,14 @@ def rank_masks(reading: Reading) -> list[Suspect]:
 
 
 def find_suspicious(reading: Reading, ranked: Sequence[Suspect]) -> list[Finding]:
-    """The findings about those whose reason is strong."""
-    remedy = "look at it beside its image (--html shows the oddest ones) and correct it or take it out"
+    """Make a finding for each mask that is clearly odd."""
+    remedy = "look at it beside its image (--html shows the oddest ones), then correct or remove it"
     strong = [one for one in ranked if one.score >= ODD and one.reason]
     return [Finding("suspicious", "warning", (file_of_mask(reading.looks[k.place]),), k.reason, remedy) for k in strong]
 
 
 def by_place(reading: Reading, labels: LabelSet) -> list[Suspect]:
-    """How unlikely the classes of a mask are, given where and of what colour they lie."""
+    """Measure how unlikely the classes of each mask are, given place, colour and texture."""
     places, codes, classes = _cells(reading, labels)
     if len(places) < FEWEST:
         return []
@@ -90,7 +104,11 @@ def by_place(reading: Reading, labels: LabelSet) -> list[Suspect]:
 
 
 def _cells(reading: Reading, labels: LabelSet) -> tuple[list[int], np.ndarray, np.ndarray]:
-    """Places of the looks, (n, 1024) codes of their image's cells, (n, 1024) class indices, K where ignored."""
+    """Code the cells of all pairs.
+
+    Returns the places of the looks, (n, 1024) codes of the images' cells, and (n, 1024) class
+    indices, K where ignored.
+    """
     places, pictures, classes = [], [], []
     table = np.full(65536, len(labels), np.int64)
     table[list(labels.values)] = np.arange(len(labels))
@@ -115,21 +133,22 @@ def _cells(reading: Reading, labels: LabelSet) -> tuple[list[int], np.ndarray, n
 
 
 def _instead(loss: np.ndarray, own: np.ndarray, likely: np.ndarray, labels: LabelSet) -> str:
-    """The pair of classes that costs most, in words."""
+    """Describe the pair of classes that costs most."""
     count = len(labels)
     cost = np.bincount(own * count + likely, weights=loss, minlength=count * count)
     said, meant = divmod(int(cost.argmax()), count)
     part = float(((own == said) & (likely == meant)).mean())
     return (
-        f"{labels.names[said]} on {as_percent(part)} of the picture where images of this set rather have "
+        f"{labels.names[said]} on {as_percent(part)} of the picture, where images of this set usually have "
         f"{labels.names[meant]}: classes exchanged, or the mask of another image?"
     )
 
 
 def by_edges(looks: Sequence[PairLook], placed: Mapping[int, float]) -> list[Suspect]:
-    """How badly the mask's edges lie on the image's, where they mostly lie well.
+    """Measure how badly the edges of each mask lie on its image's, if they lie well in most pairs.
 
-    placed: the scores of `by_place`: a mask that has few edges where they show is named where it is odd in both.
+    placed: the scores of `by_place`. A mask whose edges lie on no edges is named only if it is odd
+    by both measures.
     """
     fits = {k: look.fit for k, look in enumerate(looks) if look.fit is not None}
     steady = [fit for fit in fits.values() if _still(fit.shift)]
@@ -142,10 +161,10 @@ def by_edges(looks: Sequence[PairLook], placed: Mapping[int, float]) -> list[Sus
     for (place, fit), odd in zip(fits.items(), z.tolist(), strict=True):
         reason, kind = "", "edges"
         if not _still(fit.shift) and fit.gain >= CLEAR_GAIN and fit.peak >= middle / 2:
-            reason, kind = f"its edges lie on the image's when it is moved by {_ways(*fit.shift)}", "shift"
+            reason, kind = f"its edges lie on the image's if it is moved by {_ways(*fit.shift)}", "shift"
             odd = max(odd, ODD + fit.gain)
         elif odd >= ODD and fit.level < middle / 3 and placed.get(place, 0) > 1.5:
-            reason = f"its edges lie on no edges of the image (strength {fit.level:.2f}, usual {middle:.2f})"
+            reason = f"its edges do not lie on edges of the image (strength {fit.level:.2f}, usual {middle:.2f})"
         found.append(Suspect(place, odd, reason, kind))
     return found
 
@@ -155,13 +174,13 @@ def _still(shift: tuple[int, int]) -> bool:
 
 
 def _ways(right: int, down: int) -> str:
-    """(12, -3) -> 12 px right and 3 px up."""
+    """Describe a shift: (12, -3) -> 12 px right and 3 px up."""
     across = [f"{abs(right)} px {'right' if right > 0 else 'left'}"] if right else []
     return " and ".join([*across, *([f"{abs(down)} px {'down' if down > 0 else 'up'}"] if down else [])])
 
 
 def _deviations(values: np.ndarray, good: np.ndarray) -> np.ndarray:
-    """How many robust standard deviations each value is above the median of the good ones."""
+    """Tell how many robust standard deviations each value lies above the good ones' median."""
     some = values[good]
     if not some.size:
         return np.zeros(len(values))

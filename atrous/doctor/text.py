@@ -1,4 +1,4 @@
-"""What was found, as lines for a terminal."""
+"""The findings as lines for a terminal."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,12 +7,27 @@ from atrous.doctor.examination import Examination, image_kinds
 from atrous.doctor.findings import Finding, as_percent, counted
 
 MOST = 6
-"""Findings of one kind and severity that are printed; the others are counted."""
+"""How many findings of one kind and severity are printed; the others are counted."""
 MARKS = {"error": "x", "warning": "!", "note": "-"}
 
 
 def describe_examination(examination: Examination) -> Iterator[str]:
-    """Layout, images, classes, findings, and a last line that counts them."""
+    """Describe an examination in lines for a terminal.
+
+    Args:
+        examination: From `examine_dataset`.
+
+    Yields:
+        Lines on layout, images, classes and findings; the last line counts the findings.
+
+    Example:
+        >>> import numpy as np
+        >>> from atrous.io import write_image
+        >>> write_image("data/images/a.png", np.zeros((8, 8, 3), np.uint8))
+        >>> write_image("data/masks/a.png", np.eye(8, dtype=np.uint8))
+        >>> list(describe_examination(examine_dataset("data")))[-1]
+        '0 errors, 0 warnings, 0 notes'
+    """
     root, folder = examination.root, examination.folder
     splits = ", ".join(f"{len(pairs):,} {split}" for split, pairs in folder.splits.items())
     yield f"layout   {folder.layout}: {folder.why}"
@@ -38,7 +53,21 @@ def describe_examination(examination: Examination) -> Iterator[str]:
 
 
 def finding_line(finding: Finding, root: Path) -> str:
-    """x colour_mask  masks/a.png and 3 more: what; remedy"""
+    """Write a finding as a line for a terminal.
+
+    Args:
+        finding: The finding.
+        root: The folder of the data set; files are named relative to it.
+
+    Returns:
+        A mark for the severity, kind, file, detail and remedy.
+
+    Example:
+        >>> from pathlib import Path
+        >>> found = Finding("missing_mask", "error", (Path("d/a.png"),), "it has no mask", "add it")
+        >>> finding_line(found, Path("d"))
+        'x missing_mask  a.png: it has no mask; add it'
+    """
     file = finding.file.relative_to(root) if finding.file.is_relative_to(root) else finding.file
     name = root.name if str(file) == "." else str(file)
     more = len(finding.files) - 1
@@ -49,7 +78,7 @@ def finding_line(finding: Finding, root: Path) -> str:
 def _classes(examination: Examination) -> Iterator[str]:
     labels = examination.labels
     if labels is None:
-        yield "classes  cannot be told from these masks"
+        yield "classes  cannot be told from the masks"
         return
     whole = examination.pixels().values()
     pixels = [sum(int(counts[k, 0]) for counts in whole) for k in range(len(labels))]

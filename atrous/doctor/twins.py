@@ -1,4 +1,4 @@
-"""Masks that are equal though their images are not: one file copied over another."""
+"""Finds equal masks of different images: one file was copied over another."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from atrous.doctor.reading import Reading, file_of_mask
 
 
 def find_twins(reading: Reading) -> Iterator[Finding]:
-    """suspicious: equal masks of two values or more, whose images look different."""
+    """Yield suspicious masks: equal, with two values or more, but of images that look different."""
     equal = defaultdict(list)
     ignored = set(reading.labels.ignore) if reading.labels else set()
     for place in reading.usable:
@@ -26,13 +26,13 @@ def find_twins(reading: Reading) -> Iterator[Finding]:
                 "warning",
                 files,
                 f"the same mask for {counted(len(places), 'image')} that differ",
-                "one of them is a copy made by mistake: find the right mask",
+                "find the right mask: one of them is probably a copy by mistake",
                 count=len(places),
             )
 
 
 def _differ(reading: Reading, places: list[int]) -> bool:
-    """Whether two of the images look different, as far as they show anything."""
+    """Tell whether two of the images look different; flat images do not count."""
     images = [image for place in places if (image := reading.looks[place].image) and image.cells is not None]
     thumbs = np.stack([image.cells[..., 0].ravel() for image in images]).astype(np.float32)  # type: ignore[index]
     return bool(thumbs.std(1).min() >= LEAST_CONTRAST) and float(np.corrcoef(thumbs).min()) < ALIKE

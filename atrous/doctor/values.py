@@ -1,7 +1,7 @@
-"""What the values of the masks mean: which are classes, and what is wrong with the others.
+"""What the values of the masks mean: which ones are classes, and what is wrong with the others.
 
-Works on the histograms alone. A finding that has a cure is mended in the histograms at once, so that later questions
-are asked of the masks as they were meant.
+This works on the histograms alone. A cure is applied to the histograms at once, so that later
+checks see the masks as they were meant.
 """
 
 from collections import Counter
@@ -21,15 +21,15 @@ from atrous.io import mask_palette
 from atrous.labels import LabelSet, voc_palette
 
 RECURS = 0.1
-"""Share of the masks from which on a value that is no class is taken for one that the classes lack."""
+"""A value that is not a class but occurs in at least this share of the masks is a missing class."""
 MOST_VALUES = 64
-"""Values of one mask from which on they are no classes: numbers of instances, or a grey photo."""
+"""A mask with more values has no classes: they number instances, or it is a grey photo."""
 
 
 def read_values(
     folder: Folder, looks: Sequence[PairLook], given: LabelSet | None, ignore: Sequence[int] = ()
 ) -> Reading:
-    """Tell the classes, those of `given` or the ones found, and report every mask that does not have them."""
+    """Tell the classes, `given` or found, and report every mask that does not fit them."""
     counts = [dict(look.mask.values) if look.mask else None for look in looks]
     reading = Reading(looks, counts, [[] for _ in looks], given)
     find_painted(reading)
@@ -43,7 +43,7 @@ def read_values(
 
 
 def _no_numbers(reading: Reading) -> None:
-    """Fractions, negative numbers, NaN, and numbers beyond 16 bits."""
+    """Report fractions, negative numbers, NaN, and numbers of more than 16 bits."""
     for k, look in enumerate(reading.looks):
         if look.mask and look.mask.stray:
             value, pixels = look.mask.stray
@@ -57,7 +57,7 @@ def _no_numbers(reading: Reading) -> None:
 
 
 def _infer(reading: Reading, folder: Folder, ignore: Sequence[int]) -> None:
-    """The classes where nobody named them: the gap-free values that recur, or what they were meant to be."""
+    """Find the classes if nothing names them: the values 0..K-1 that recur, or what was meant."""
     present = set(reading.with_value()) - set(ignore)
     if not present:
         return
@@ -65,8 +65,8 @@ def _infer(reading: Reading, folder: Folder, ignore: Sequence[int]) -> None:
     if present == {0, 255}:
         reading.labels = LabelSet(("value 0", "value 255"), ((0, 0, 0), (255, 255, 255)), (0, 255), tuple(ignore))
         reading.report(
-            "binary_0_255", "note", masks, "all masks hold 0 and 255 only: read as two classes, value 0 and value 255",
-            "nothing to do; if 255 is to be ignored, name the classes in a classes.toml", value=255,
+            "binary_0_255", "note", masks, "all masks hold only 0 and 255: read as two classes, value 0 and value 255",
+            "nothing to do; if 255 means ignored, list the classes in a classes.toml", value=255,
         )  # fmt: skip
         return
     if present == {0, 65535}:
@@ -79,8 +79,8 @@ def _infer(reading: Reading, folder: Folder, ignore: Sequence[int]) -> None:
     if body and body[0] == 1 and body == list(range(1, len(body) + 1)):
         reading.report(
             "off_by_one", "error", reading.usable,
-            f"the values are 1..{len(body)} and no mask holds 0, where classes count from 0",
-            f"take one from each: --write OUT does; or name the values 1..{len(body)} in a classes.toml", value=1,
+            f"the values are 1..{len(body)} and no mask holds 0, but classes count from 0",
+            f"subtract 1 from each: --write OUT does it; or list the values 1..{len(body)} in a classes.toml", value=1,
             cure=exchange({value: value - 1 for value in body}),
         )  # fmt: skip
     elif stray:
@@ -89,7 +89,7 @@ def _infer(reading: Reading, folder: Folder, ignore: Sequence[int]) -> None:
     counts = [reading.counts[k] or {} for k in reading.usable]
     run, void, stray = gap_free(counts, ignore)
     for value in stray:
-        _stray(reading, value, f"the gap-free values that recur are 0..{run[-1]}" if run else "no mask holds 0")
+        _stray(reading, value, f"the values that recur without a gap are 0..{run[-1]}" if run else "no mask holds 0")
     there = set(reading.with_value())
     if run:
         ignored = (*(value for value in void if value in there), *ignore) or void[:1]
@@ -98,7 +98,7 @@ def _infer(reading: Reading, folder: Folder, ignore: Sequence[int]) -> None:
 
 
 def _palette(folder: Folder, run: Sequence[int]) -> tuple[tuple[int, int, int], ...]:
-    """The colours that the first mask's palette has for these values, where they differ."""
+    """Take the colours of the first mask's palette for these values, if they differ; else VOC's."""
     if folder.readers.mask is mask_file and folder.pairs:
         try:
             palette = (mask_palette(folder.pairs[0].mask) or [])[: len(run)]
@@ -110,7 +110,7 @@ def _palette(folder: Folder, run: Sequence[int]) -> tuple[tuple[int, int, int], 
 
 
 def _numbered(reading: Reading) -> None:
-    """Masks of so many values that they number instances, or are photos."""
+    """Report masks with so many values that they number instances or are photos."""
     for k in reading.usable:
         counts = reading.counts[k] or {}
         if len(counts) > MOST_VALUES and max(counts) >= 2 * len(counts) ** 0.5:
@@ -121,12 +121,12 @@ def _numbered(reading: Reading) -> None:
             reading.report(
                 "value_out_of_range", "error", [k],
                 f"{len(counts):,} values from {min(counts)} to {max(counts)}: numbers of objects, or a grey photo",
-                "expected one number per class; put the mask of classes there", value=max(counts), count=len(counts),
+                "put a mask with one number per class there", value=max(counts), count=len(counts),
             )  # fmt: skip
 
 
 def _lone_white(reading: Reading, severity: Severity) -> None:
-    """Masks of 0 and 255 among masks of 0 and 1: their foreground would be ignored."""
+    """Report masks of 0 and 255 among masks of 0 and 1: their foreground would be ignored."""
     values = {k: set(reading.counts[k] or ()) for k in reading.usable}
     white = [k for k, own in values.items() if 255 in own and 1 not in own]
     if white and set().union(*values.values()) == {0, 1, 255} and not any({1, 255} <= own for own in values.values()):
@@ -134,17 +134,18 @@ def _lone_white(reading: Reading, severity: Severity) -> None:
 
 
 def _to_one(reading: Reading, places: Sequence[int], value: int, severity: Severity) -> None:
+    """Report masks in which 255 or 65535 stands for class 1."""
     whole = len(places) == len(reading.usable)
-    others = "of the two classes 0 and 1" if whole else "while the other masks hold 0 and 1"
+    others = "for the two classes 0 and 1" if whole else "while the other masks hold 0 and 1"
     reading.report(
         "binary_0_255", severity, places,
-        f"holds 0 and {value} {others}: {value} means ignored, the foreground would be lost",
-        f"write 1 for {value}: --write OUT does", value=value, cure=exchange({value: 1}),
+        f"holds 0 and {value} {others}: {value} means ignored, so the foreground would be lost",
+        f"write 1 for {value}: --write OUT does it", value=value, cure=exchange({value: 1}),
     )  # fmt: skip
 
 
 def _one_too_high(reading: Reading, classes: int) -> None:
-    """Single masks of 1..K among masks of 0..K-1."""
+    """Report single masks of 1..K among masks of 0..K-1."""
     own = {k: {value for value in reading.counts[k] or () if value < VOID} for k in reading.usable}
     high = [k for k, values in own.items() if classes in values]
     shifted = [k for k in high if 0 not in own[k] and max(own[k]) == classes and len(own[k]) > 1]
@@ -153,13 +154,13 @@ def _one_too_high(reading: Reading, classes: int) -> None:
         reading.report(
             "off_by_one", "error", shifted,
             f"holds up to {classes} and no 0, while the other masks hold 0..{classes - 1}",
-            "take one from each value: --write OUT does", value=classes,
+            "subtract 1 from each value: --write OUT does it", value=classes,
             cure=exchange({value: value - 1 for value in range(1, classes + 1)}),
         )  # fmt: skip
 
 
 def _levels(reading: Reading, run: Sequence[int], ignore: Sequence[int]) -> None:
-    """Values with gaps that recur: grey levels that stand for classes, or classes of which some are absent."""
+    """Report values that recur with gaps: grey levels for classes, or absent classes."""
     masks_with, n = reading.with_value(), len(reading.usable)
     stray = [value for value in masks_with if value not in run and value not in (VOID, 65535, *ignore)]
     recurring = [value for value in stray if masks_with[value] >= max(2, RECURS * n) or n < 3]
@@ -170,22 +171,22 @@ def _levels(reading: Reading, run: Sequence[int], ignore: Sequence[int]) -> None
     reading.report(
         "value_out_of_range", "error", places,
         f"the values {', '.join(map(str, levels[:12]))}{' ...' if len(levels) > 12 else ''} recur, with gaps: grey "
-        "levels that stand for classes, or numbers of which some are never used",
-        "list them in a classes.toml, each with its value; or --write OUT numbers them from 0",
+        "levels that stand for classes, or class numbers some of which are never used",
+        "list them in a classes.toml, each with its value; or let --write OUT number them from 0",
         value=min(recurring), count=len(places),
         cure=exchange({value: place for place, value in enumerate(levels)}),
     )  # fmt: skip
 
 
 def _spread(levels: Sequence[int], masks_with: Counter[int]) -> bool:
-    """Whether 255 is the white end of a grey scale: it occurs, and the levels are about equally far apart."""
+    """Tell whether 255 is the white end of a grey scale: it occurs, with about equal steps."""
     ordered = sorted(set(levels))
     steps = [b - a for a, b in pairwise(ordered)]
     return VOID in masks_with and len(steps) > 1 and max(steps) - min(steps) <= 2
 
 
 def _stray(reading: Reading, value: int, expected: str) -> None:
-    """A value that is no class: in few masks a slip, which is ignored when mended."""
+    """Report a value that is not a class; in few masks it is a slip, which a cure ignores."""
     places = [k for k in reading.usable if value in (reading.counts[k] or ())]
     if not places:
         return
@@ -196,13 +197,13 @@ def _stray(reading: Reading, value: int, expected: str) -> None:
         "value_out_of_range", "error", places,
         f"value {value} in {counted(pixels, 'pixel')} of {counted(len(places), 'mask')}: {expected}",
         f"correct the mask, add the class to a classes.toml or pass --ignore {value}"
-        + ("; --write OUT ignores these pixels" if cure else ""),
+        + (" (--write OUT ignores these pixels)" if cure else ""),
         value=value, count=pixels, cure=cure,
     )  # fmt: skip
 
 
 def _judge(reading: Reading, labels: LabelSet) -> None:
-    """Which masks do not have the classes that were named."""
+    """Report the masks that do not fit the classes that a file or the layout names."""
     counting = tuple(range(len(labels))) == labels.values
     if labels.values == (0, 1):
         whole = set(reading.with_value())
@@ -222,7 +223,7 @@ def _judge(reading: Reading, labels: LabelSet) -> None:
         reading.report(
             "off_by_one", "error", reading.usable,
             f"the masks hold 0..{top - 1}, but the classes have the values 1..{top}",
-            f"give the classes the values 0..{top - 1}; or --write OUT adds one to each", value=0,
+            f"give the classes the values 0..{top - 1}; or let --write OUT add 1 to each", value=0,
             cure=exchange({value: value + 1 for value in range(top)}),
         )  # fmt: skip
     for value in sorted(set(reading.with_value()) - known):
@@ -230,14 +231,14 @@ def _judge(reading: Reading, labels: LabelSet) -> None:
 
 
 def _shifted(reading: Reading, labels: LabelSet, masks_with: Counter[int], n: int) -> None:
-    """Masks of 1..K though the classes are 0..K-1."""
+    """Report masks of 1..K if the classes are 0..K-1."""
     top = len(labels)
     recurs = masks_with[top] >= max(2, RECURS * n) or n < 3
     if not masks_with[0]:
         reading.report(
             "off_by_one", "error", reading.usable,
             f"the masks hold 1..{top}, but the classes have the values 0..{top - 1}",
-            f"give the classes the values 1..{top}; or --write OUT takes one from each", value=top,
+            f"give the classes the values 1..{top}; or let --write OUT subtract 1 from each", value=top,
             cure=exchange({value: value - 1 for value in range(1, top + 1)}),
         )  # fmt: skip
         return
@@ -246,9 +247,9 @@ def _shifted(reading: Reading, labels: LabelSet, masks_with: Counter[int], n: in
         places = [k for k in reading.usable if top in (reading.counts[k] or ())]
         reading.report(
             "off_by_one", "error", places,
-            f"the masks hold 0..{top}, but there are {top} classes of the values 0..{top - 1}",
+            f"the masks hold 0..{top}, but there are {top} classes with the values 0..{top - 1}",
             f"if 0 means unlabelled (reduce_zero_label), give the classes the values 1..{top} and ignore 0; "
-            f"if it is a class, one [[class]] is missing",
+            f"if 0 is a class, add the missing [[class]]",
             value=top,
         )  # fmt: skip
         for k in places:

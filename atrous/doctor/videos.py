@@ -1,7 +1,8 @@
-"""Frames of one video, or slices of one stack, that lie in several splits.
+"""Finds frames of one video, or slices of one stack, that lie in several splits.
 
-Names tell the candidates: `0016E5_00390` and `0016E5_00420` differ in their last number alone. Pictures decide: in a
-video neighbours by number look more alike than pictures at random do, in a set that is merely numbered they do not.
+Names give the candidates: `0016E5_00390` and `0016E5_00420` differ only in their last number. The
+pictures decide: in a video, neighbours by number look more alike than random pictures do; in a set
+that is merely numbered, they do not.
 """
 
 import re
@@ -20,15 +21,15 @@ from atrous.doctor.findings import Finding
 from atrous.doctor.look import PairLook
 
 FRAME = re.compile(r"(.*?)(\d+)\D*")
-"""Prefix and last number of a name."""
+"""The prefix and the last number of a name."""
 WINS = 0.85
-"""Share of neighbours, over all prefixes, that must be more alike than a picture at random is."""
+"""The share of neighbours, over all prefixes, that must look more alike than a random picture."""
 FEWEST = 7
-"""Neighbours, over all prefixes, below which nothing is said."""
+"""With fewer neighbours, over all prefixes, nothing is decided."""
 
 
 def find_videos(looks: Sequence[PairLook], sides: Sequence[str]) -> Iterator[Finding]:
-    """leak: one finding for each prefix whose pictures lie in several splits."""
+    """Yield a leak for each prefix whose pictures lie in several splits."""
     shown = [k for k, look in enumerate(looks) if look.image and look.image.cells is not None]
     if not shown:
         return
@@ -47,13 +48,13 @@ def find_videos(looks: Sequence[PairLook], sides: Sequence[str]) -> Iterator[Fin
         yield Finding(
             "leak", "warning", tuple(looks[part[0]].pair.image for part in parts.values()),
             f"frames of one video or slices of one stack, {name.rstrip('_-. ') or 'numbered'}, lie in several splits "
-            f"({counts}): neighbours look alike, so the score is better than on a new one",
+            f"({counts}): neighbours look alike, so the score is better than on a new video",
             "split by video" if planned else BY_HASH, count=len(order),
         )  # fmt: skip
 
 
 def recordings(images: Sequence[Path], pictures: Sequence[np.ndarray]) -> list[str] | None:
-    """For each image (H, W, C) with its path the video it is a frame of; None where neighbours are not alike."""
+    """Tell the video of each image (H, W, C) by its path; None if neighbours do not look alike."""
     small = [
         cv2.resize(np.asarray(one.mean(2), np.float32), (32, 32), interpolation=cv2.INTER_AREA) for one in pictures
     ]
@@ -66,13 +67,16 @@ def recordings(images: Sequence[Path], pictures: Sequence[np.ndarray]) -> list[s
 
 
 def are_videos(duels: dict[str, tuple[int, int]]) -> bool:
-    """Whether next pictures look alike, over all prefixes."""
+    """Tell whether neighbours look alike, over all prefixes. duels: prefix -> (won, trials)."""
     wins, trials = (sum(numbers) for numbers in zip(*duels.values(), strict=True)) if duels else (0, 0)
     return trials >= FEWEST and wins >= WINS * trials and chance(wins, trials) <= 0.01
 
 
 def prefixes(images: Sequence[Path], places: Sequence[int]) -> dict[str, list[int]]:
-    """Prefix of the name, and of the folder where that is no usual one -> places in the order of their numbers."""
+    """Group images by the prefix of their names: prefix -> places in the order of their numbers.
+
+    The folder is part of the prefix, unless it is one of images or of a split.
+    """
     found = defaultdict(list)
     for k in places:
         if name := FRAME.fullmatch(images[k].stem):
@@ -83,15 +87,15 @@ def prefixes(images: Sequence[Path], places: Sequence[int]) -> dict[str, list[in
 
 
 def chance(wins: int, trials: int) -> float:
-    """Of so many wins or more by tossing a coin."""
-    if trials > 500:  # by the normal distribution's tail, which is small where it matters
+    """The probability of so many heads or more in so many tosses of a coin."""
+    if trials > 500:  # a bound on the tail of the normal distribution is near enough
         z = (wins - trials / 2) / (trials / 4) ** 0.5
         return float(np.exp(-z * z / 2)) if z > 0 else 1.0
     return sum(comb(trials, k) for k in range(wins, trials + 1)) / 2**trials
 
 
 def _duels(order: Sequence[int], pictures: dict[int, np.ndarray]) -> tuple[int, int]:
-    """How often the next picture is more alike than one at random, and of how many."""
+    """Count how often the next picture is more alike than a random one, and the trials."""
     everyone, dice = list(pictures), np.random.default_rng(len(order))
     wins = trials = 0
     for this, after, other in zip(order, order[1:], dice.choice(everyone, len(order) - 1).tolist(), strict=False):

@@ -1,4 +1,4 @@
-"""The doctor beside a training: it sees the samples as they are checked, so that nothing is read twice."""
+"""The doctor during training: it sees the samples as they are checked; nothing is read twice."""
 
 from pathlib import Path
 
@@ -17,18 +17,36 @@ from atrous.sample import Sample
 
 
 class Witness:
-    """Give `see` to `DataSet.verify` as its `visit`; `warnings` then has what is no error but endangers a score."""
+    """Collects warnings while `DataSet.verify` decodes the samples.
+
+    Args:
+        labels: The classes of the data set.
+        root: Its folder.
+
+    Example:
+        >>> import numpy as np
+        >>> from atrous.datasets import open_dataset
+        >>> from atrous.io import write_image
+        >>> for split, value in (("train", 1), ("val", 0)):
+        ...     write_image(f"data/{split}/images/a.png", np.zeros((8, 8, 3), np.uint8))
+        ...     write_image(f"data/{split}/masks/a.png", value * np.eye(8, dtype=np.uint8))
+        >>> data = open_dataset("data")
+        >>> witness = Witness(data.labels, data.root)
+        >>> data.verify(visit=witness.see)
+        >>> [finding.kind for finding in witness.warnings()]
+        ['absent_class']
+    """
 
     def __init__(self, labels: LabelSet, root: Path) -> None:
         self.labels, self.root = indexed(labels), root
         self._looks: list[PairLook] = []
 
     def see(self, split: str, pair: Pair, sample: Sample) -> None:
-        """Keep what matters of a sample; its mask holds class indices. Threads may call it at once."""
+        """Keep what matters of a sample; several threads may call this at once."""
         self._looks.append(look_at_arrays(pair, split, sample.image, sample.mask))
 
     def warnings(self) -> list[Finding]:
-        """Leaks, absent classes, empty and suspicious masks among the samples seen."""
+        """Find leaks, absent classes, empty and suspicious masks among the samples seen."""
         looks = sorted(self._looks, key=lambda look: (look.split, look.pair.image))
         counts = [dict(look.mask.values) if look.mask else None for look in looks]
         reading, sides = Reading(looks, counts, [[] for _ in looks], self.labels), [look.split for look in looks]

@@ -1,4 +1,4 @@
-"""Which classes a folder has, found in its masks or read from its classes file."""
+"""The classes of a folder, found in its masks or read from its classes file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +31,7 @@ color = [7, 8, 9]
 
 
 def data_set(root: Path, masks: Sequence[Sequence[int]]) -> Path:
-    """A folder whose masks (one row each) hold these values."""
+    """Write a folder whose masks, one row each, hold these values."""
     (root / "images").mkdir(parents=True)
     (root / "masks").mkdir()
     for number, values in enumerate(masks):
@@ -52,7 +52,8 @@ def labels_of(root: Path, **options: object) -> LabelSet:
         ([[0, 1, 255], [0, 1, 1]], (0, 1), (255,)),
         ([[0, 255, 255], [0, 0, 0]], (0, 255), ()),
         ([[0, 1, 65535], [0, 1, 1]], (0, 1), (65535,)),
-        ([[0, 1]] * 9 + [[1, 2, 3], [0, 3]], (0, 1, 2, 3), (255,)),  # 2 is rare, but lies below 3, which recurs
+        # 2 is in one mask only, but lies below 3, which recurs
+        ([[0, 1]] * 9 + [[1, 2, 3], [0, 3]], (0, 1, 2, 3), (255,)),
         ([list(range(300))] * 2, tuple(range(300)), (65535,)),
     ],
 )

@@ -9,11 +9,11 @@ import pytest
 
 ROOMS = ("atrous.io", "atrous.datasets", "atrous.doctor", "atrous.labels", "atrous.sample")
 CLASSES = {"atrous.labels": ("LabelSet",), "atrous.sample": ("Sample",)}
-"""Rooms without an `__all__`: what of them others use."""
+"""What others use of the rooms without an `__all__`."""
 
 
 def public(room: str) -> list[tuple[str, object]]:
-    """The functions and classes that a room exports."""
+    """List the functions and classes that a room exports."""
     module = import_module(room)
     names = getattr(module, "__all__", CLASSES.get(room, ()))
     found = [(name, getattr(module, name)) for name in names]
@@ -21,7 +21,7 @@ def public(room: str) -> list[tuple[str, object]]:
 
 
 def examples() -> list[doctest.DocTest]:
-    """Every docstring with an example; the public names of its room are at hand in it."""
+    """Find every docstring with an example; an example knows the public names of its room."""
     finder, found = doctest.DocTestFinder(), []
     for room in ROOMS:
         for name, one in public(room):

@@ -1,4 +1,4 @@
-"""Folds: every picture once, whatever the layout; nothing here imports torch."""
+"""Folds: every picture is held out once; nothing here imports torch."""
 
 from pathlib import Path
 

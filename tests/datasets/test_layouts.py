@@ -1,4 +1,4 @@
-"""Every layout: recognised, read as it was made, converted to plain pairs without a pixel changed."""
+"""Every layout is recognised, read as it was made, and converted without a change of a pixel."""
 
 import pickle
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_conversion_changes_no_pixel(tmp_path: Path, made: str) -> None:
     calls: list[tuple[int, int]] = []
     out = write_pairs(folder, tmp_path / "new" / "out", lambda done, total: calls.append((done, total)))
     assert calls[-1] == (len(expected), len(expected))
-    assert [path.name for path in out.parent.iterdir()] == ["out"], "scraps of the conversion are left"
+    assert [path.name for path in out.parent.iterdir()] == ["out"], "the conversion left temporary files"
     plain = read_folder(out)
     plain.refuse_incomplete()
     assert plain.layout in ("pairs", "geotiff")

@@ -1,4 +1,4 @@
-"""Layouts that are not as they should be: what is reported, what is refused, and with which sentence."""
+"""Folders with faults: what is reported, what is refused, and with which sentence."""
 
 import json
 from collections.abc import Callable
@@ -153,8 +153,7 @@ def test_coco_annotations_that_do_not_fit(tmp_path: Path, damage: Callable[[Any]
 def test_coco_faults_do_not_hide_one_another(tmp_path: Path) -> None:
     MAKERS["coco"][1](tmp_path)
     file = tmp_path / "annotations" / "instances_train2017.json"
-    for damage in (unknown_category,):
-        change(file, damage)
+    change(file, unknown_category)
     change(file, lambda content: content["annotations"][1].update(image_id=99))
     folder = read_folder(tmp_path)
     assert [path for path, _ in folder.faults] == [file, file]
@@ -308,7 +307,7 @@ def test_labelme_shapes_that_do_not_fit(tmp_path: Path, drawn: object, message: 
 
 
 def test_every_shape_of_labelme(tmp_path: Path) -> None:
-    """Discs and lines within half a pixel of their geometry, a pasted mask exactly."""
+    """Discs and lines are right to half a pixel, a pasted mask is exact."""
     from base64 import b64encode
     from io import BytesIO
 
@@ -364,7 +363,8 @@ def test_label_studio_turned_rectangles_and_ellipses(tmp_path: Path) -> None:
     folder = read_folder(tmp_path)
     mask = folder.read_mask(folder.pairs[0])
     expected = np.zeros((40, 60), np.uint8)
-    expected[0:12, 20:30] = 1  # 12 wide and 10 high, turned clockwise about its left upper corner (30, 0)
+    # 12 wide and 10 high, turned clockwise about its left upper corner (30, 0)
+    expected[0:12, 20:30] = 1
     y, x = np.indices(mask.shape) + 0.5
     expected[((x - 45) / 4) ** 2 + ((y - 30) / 6) ** 2 <= 1] = 2
     np.testing.assert_array_equal(mask, expected)

@@ -1,4 +1,4 @@
-"""Which mask belongs to which image, in every layout of plain pairs; and what is said of folders that are not."""
+"""Which mask belongs to which image in plain pairs; and the errors for other folders."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Run lengths and outlines: against their definitions, and against COCO's own API where it is installed."""
+"""Run lengths and outlines, against their definitions and, if installed, COCO's own API."""
 
 from importlib.util import find_spec
 
@@ -13,7 +13,7 @@ needs_coco = pytest.mark.skipif(find_spec("pycocotools") is None, reason="pycoco
 
 
 def blobs(seed: int) -> np.ndarray:
-    """A bool mask of any size, sparse to dense; some empty, some full."""
+    """Make a bool mask of random size, sparse to dense; some are empty, some are full."""
     rng = np.random.default_rng(seed)
     height, width = rng.integers(1, 40, 2)
     return rng.random((height, width)) < rng.choice([0, 0.02, 0.5, 0.98, 1])
@@ -32,8 +32,12 @@ def test_counts_come_back_in_both_forms(seed: int) -> None:
 
 
 def test_a_text_by_hand() -> None:
-    """48 + 6 is '6'; 40 = 8 + 32 is 48 + 8 + 32, 'X', then '1'; from the fourth on differences: 4 - 1 is '3',
-    1 - 40 = -39 = 25 - 64 is 48 + 25 + 32, 'i', then 30 (-2 in five bits), 'N'."""
+    """Code 6, 1, 40, 4, 1 by hand.
+
+    6 is chr(48 + 6) = '6', and 1 is '1'. 40 = 8 + 32 is chr(48 + 8 + 32) = 'X', then '1'. From the
+    fourth number on there are differences: 4 - 1 = 3 is '3'. 1 - 40 = -39 = 25 - 64 is
+    chr(48 + 25 + 32) = 'i', then -2, which is 30 in five bits, 'N'.
+    """
     assert runs_of("61X13iN").tolist() == [6, 1, 40, 4, 1]
 
 
@@ -87,7 +91,7 @@ def test_outlines_are_those_of_coco(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_pixel_is_inside_when_its_centre_is(seed: int) -> None:
-    """On COCO's grid of fifths an edge may be off by a part of a pixel: centres as near as that are left out."""
+    """COCO's grid of fifths moves an edge by a part of a pixel: centres so near are left out."""
     rng = np.random.default_rng(seed)
     corners = rng.random((3, 2)) * [30, 20]
     x, y = np.meshgrid(np.arange(30) + 0.5, np.arange(20) + 0.5)
@@ -155,7 +159,7 @@ def test_a_brush_comes_back(seed: int) -> None:
 
 
 def test_a_brush_of_words_of_its_own() -> None:
-    """One bit per value and runs of at most four: 2 x 1 pixels of RGBA, written by hand."""
+    """Write 2 x 1 pixels of RGBA by hand, with one bit per value and runs of at most four."""
     bits = f"{8:032b}" + "00000" + "0001" * 4 + "100110" + "001111111"
     bits += "0" * (-len(bits) % 8)
     packed = [int(bits[start : start + 8], 2) for start in range(0, len(bits), 8)]

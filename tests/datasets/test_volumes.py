@@ -1,4 +1,4 @@
-"""Volumes: read through SimpleITK where it is installed, one sentence where it is not; not trained on as yet."""
+"""Volumes: read through SimpleITK, an error of one sentence without it; training refuses them."""
 
 import sys
 from importlib.util import find_spec

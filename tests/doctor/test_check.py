@@ -1,4 +1,4 @@
-"""The verb, its document, exit codes and page; and sets in which nobody planted a fault."""
+"""`atrous check`: its document, exit codes and page; and sets without a planted fault."""
 
 import json
 import os
@@ -19,7 +19,7 @@ SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
 def run(*arguments: object) -> int:
-    """The exit code of the command line in this process."""
+    """Run the command line in this process; return its exit code."""
     try:
         main([str(argument) for argument in arguments])
     except SystemExit as end:
@@ -125,7 +125,9 @@ def test_sound_sets_have_no_error_and_only_what_is_listed(name: str, allowed: se
     cache = Path(os.environ.get("ATROUS_LANDCOVER", Path.home() / ".cache" / "atrous" / name))
     root = cache if name.startswith("landcover") else SHARED / name
     if not root.is_dir():
-        pytest.skip(f"{root} is not there: research data that the project does not carry, or the demo was not run")
+        pytest.skip(
+            f"{root} does not exist: it is research data that the project may not carry, or the demo was not run"
+        )
     found = examine_dataset(root)
     assert found.errors == []
     assert {(finding.kind, finding.file.stem) for finding in found.findings} == allowed

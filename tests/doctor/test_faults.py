@@ -1,4 +1,4 @@
-"""Every planted fault is named with its file and its remedy, and nothing else is; what is sound stays sound."""
+"""Every planted fault is named with file and remedy, and nothing else is."""
 
 from pathlib import Path
 

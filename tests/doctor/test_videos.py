@@ -1,4 +1,4 @@
-"""Whether pictures are frames of videos, told by names and looks together."""
+"""Names and looks together tell whether pictures are frames of videos."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from atrous.doctor.videos import recordings
 
 
 def frames(seed: int, count: int) -> list[np.ndarray]:
-    """A scene that drifts by a pixel a frame."""
+    """Make frames of a scene that drifts by one pixel in each frame."""
     wide = np.kron(np.random.default_rng(seed).integers(0, 256, (12, 20, 3)), np.ones((8, 8, 1))).astype(np.uint8)
     return [wide[:, k : k + 96] for k in range(count)]
 

@@ -1,4 +1,4 @@
-"""Beside a training the doctor warns without reading a file again."""
+"""During training the doctor warns without reading a file a second time."""
 
 from pathlib import Path
 from typing import Any

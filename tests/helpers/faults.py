@@ -1,7 +1,7 @@
 """Faults of data sets, planted one at a time into a sound set: seeded, small, made in milliseconds.
 
-`FAULTS` is the list; each entry changes the tree and returns the files that must be named. `SOUND` are oddities that
-are no faults.
+`FAULTS` lists them; each plants a fault and returns the files that must be named. `SOUND` lists
+oddities that are not faults.
 """
 
 import os
@@ -20,7 +20,7 @@ SIZE = (96, 128)
 
 
 def scene(seed: int, size: tuple[int, int] = SIZE, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """An image (H, W, 3) uint8 and its mask (H, W) uint8: shapes of classes 1.. on a ground of class 0, all present."""
+    """Make an image (H, W, 3) and its mask (H, W), uint8: shapes of all classes on class 0."""
     rng = np.random.default_rng(seed)
     height, width = size
     mask = np.zeros(size, np.uint8)
@@ -35,7 +35,7 @@ def scene(seed: int, size: tuple[int, int] = SIZE, classes: int = 4) -> tuple[np
                 cv2.rectangle(
                     mask, (centre[0] - axes[0], centre[1] - axes[1]), (centre[0] + axes[0], centre[1]), index, -1
                 )
-    for index in range(1, classes):  # every class shows, whatever was drawn over it
+    for index in range(1, classes):  # so that every class shows
         cv2.rectangle(mask, (4 + 30 * index, 8 + 18 * index), (14 + 30 * index, 18 + 18 * index), index, -1)
     ground = cv2.resize(
         rng.integers(0, 90, (3, 4, 3)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC
@@ -387,7 +387,7 @@ def mirrored_in_val(root: Path) -> list[Path]:
 
 
 def one_video(root: Path) -> list[Path]:
-    """Twelve frames of a window that moves over a large scene; the frames are dealt to train and val."""
+    """Twelve frames of a window that moves over a large scene, dealt to train and val."""
     image, mask = scene(99, (96, 480))
     files = []
     for k in range(12):
@@ -441,7 +441,7 @@ def mask_copied(root: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class Fault:
-    """plant: changes the tree, returns the files that must be named. mended: whether `--write` keeps them."""
+    """plant: changes the tree, returns the files to name. mended: `--write` keeps these files."""
 
     kind: str
     severity: str

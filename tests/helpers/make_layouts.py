@@ -1,7 +1,7 @@
 """Tiny trees of every layout: seeded, made in milliseconds with numpy and Pillow.
 
-Each maker fills a folder and returns what `read_mask` must give: image stem -> (H, W) values, as `Folder.labels` names
-them, or, where the layout names no classes, as they are in the masks.
+Each maker fills a folder and returns what `read_mask` must give: image stem -> (H, W) values. They
+are the values that `Folder.labels` names, or, if the layout names no classes, those in the masks.
 """
 
 import gzip
@@ -24,7 +24,7 @@ Masks = dict[str, np.ndarray]
 
 
 def scene(seed: int, values: list[int], size: tuple[int, int] = SIZE) -> np.ndarray:
-    """A mask of upright boxes of the values; the first value is the ground, all occur."""
+    """Make a mask of upright boxes of the values on a ground of the first value; all occur."""
     rng = np.random.default_rng(seed)
     mask = np.full(size, values[0], np.uint8)
     side = max(1, size[1] // max(1, len(values) - 1))
@@ -35,12 +35,12 @@ def scene(seed: int, values: list[int], size: tuple[int, int] = SIZE) -> np.ndar
 
 
 def image(seed: int, size: tuple[int, int] = SIZE) -> Image.Image:
-    """Noise in colour."""
+    """Make an image of colour noise."""
     return Image.fromarray(np.random.default_rng(seed + 999).integers(0, 256, (*size, 3), np.uint8))
 
 
 def save(picture: Image.Image | np.ndarray, path: Path, palette: bool = False) -> None:
-    """Write a picture, its folder too; palette: with VOC's colours."""
+    """Write a picture and make its folder. palette: with VOC's colours."""
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
     if palette:
@@ -49,7 +49,7 @@ def save(picture: Image.Image | np.ndarray, path: Path, palette: bool = False) -
 
 
 def write_json(content: object, path: Path) -> None:
-    """Write an annotation file, its folder too."""
+    """Write an annotation file and make its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
 
@@ -65,7 +65,7 @@ def pairs(root: Path) -> Masks:
 
 
 def geotiff(root: Path) -> Masks:
-    """Plain pairs of GeoTIFF: scale and tie point, as any writer puts them."""
+    """Plain pairs of GeoTIFF, with scale and tie point as usual."""
     found = {}
     tags = {33550: (10.0, 10.0, 0.0), 33922: (0.0, 0.0, 0.0, 500000.0, 4000000.0, 0.0)}
     for number in range(3):
@@ -77,7 +77,7 @@ def geotiff(root: Path) -> Masks:
 
 
 def voc(root: Path) -> Masks:
-    """Three names in lists, one image without a mask that no list names."""
+    """Three names in lists, and an image without a mask that no list names."""
     found = {}
     for number, split in enumerate(("train", "train", "val")):
         name = f"2007_00000{number}"
@@ -164,14 +164,14 @@ def class_dict(root: Path) -> Masks:
 
 
 def counts_of(mask: np.ndarray) -> list[int]:
-    """COCO's run lengths of a bool (H, W), straight from their definition."""
+    """Code a bool (H, W) as COCO's run lengths, straight from their definition."""
     column = mask.T.ravel().tolist()
     runs = [(value, len(list(group))) for value, group in groupby(column)]
     return [*([0] if runs[0][0] else []), *(length for _, length in runs)]
 
 
 def text_of(counts: list[int]) -> str:
-    """COCO's compressed text of run lengths, straight from its definition."""
+    """Code run lengths as COCO's compressed text, straight from its definition."""
     text = ""
     for place, count in enumerate(counts):
         rest = count - counts[place - 2] if place > 2 else count
@@ -184,12 +184,12 @@ def text_of(counts: list[int]) -> str:
 
 
 def box(left: int, top: int, right: int, bottom: int) -> list[float]:
-    """A polygon around the pixels left..right - 1, top..bottom - 1."""
+    """Draw a polygon around the pixels left..right - 1, top..bottom - 1."""
     return [left, top, right, top, right, bottom, left, bottom]
 
 
 def coco(root: Path) -> Masks:
-    """Polygons of two parts, both forms of RLE, a crowd, an overlap, an image without objects, a gap in the ids."""
+    """Polygons of two parts, both forms of RLE, a crowd, an overlap, an empty image, a gap."""
     found = {}
     for split in ("train2017", "val2017"):
         images, annotations = [], []
@@ -238,7 +238,7 @@ def coco_stuff(root: Path) -> Masks:
 
 
 def coco_stuff_train_ids(root: Path) -> Masks:
-    """As mmsegmentation keeps them: raw masks beside those of trainIds."""
+    """The form of mmsegmentation: raw masks beside masks of trainIds."""
     found = {}
     for number, split in enumerate(("train2017", "val2017")):
         index = scene(number, [170, 0, 79, 80])
@@ -251,7 +251,7 @@ def coco_stuff_train_ids(root: Path) -> Masks:
 
 
 def cvat(root: Path) -> Masks:
-    """Painted masks, one of them with a palette of another order; a subfolder in the names."""
+    """Masks of colours, one with a palette in another order; a name with a subfolder."""
     colours = {"background": (0, 0, 0), "cat": (250, 50, 83), "dog eared": (42, 125, 209)}
     root.mkdir(parents=True, exist_ok=True)
     lines = [f"{name}:{red},{green},{blue}::" for name, (red, green, blue) in colours.items()]
@@ -288,7 +288,10 @@ def roboflow(root: Path) -> Masks:
 
 
 def pack_brush(alpha: np.ndarray) -> list[int]:
-    """Label Studio's bytes of an alpha channel (H, W): runs of equal values repeated, single ones in literal runs."""
+    """Pack an alpha channel (H, W) as Label Studio does.
+
+    Runs of equal values are repeated words, single values stand in literal runs.
+    """
     values = np.repeat(alpha.ravel(), 4).tolist()
     sizes = [3, 4, 8, 16]
     bits = f"{len(values):032b}{7:05b}" + "".join(f"{size - 1:04b}" for size in sizes)
@@ -307,7 +310,7 @@ def pack_brush(alpha: np.ndarray) -> list[int]:
 
 
 def label_studio(root: Path) -> Masks:
-    """A brush with soft edges, a polygon, a rectangle, a cancelled annotation, a task that was not annotated."""
+    """A soft brush, a polygon, a rectangle; a cancelled annotation, a task without one."""
     height, width = SIZE
     size = {"original_height": height, "original_width": width}
     alpha = np.zeros(SIZE, np.uint8)
@@ -340,12 +343,12 @@ def label_studio(root: Path) -> Masks:
 
 
 def shape(label: str, points: list[list[float]], kind: str | None = "polygon") -> dict[str, object]:
-    """A shape as labelme writes it."""
+    """Make a shape as labelme writes it."""
     return {"label": label, "points": points, "group_id": None, "shape_type": kind, "flags": {}}
 
 
 def labelme(root: Path) -> Masks:
-    """Rectangles, where outline and inside are known; a later shape on top; ignored pixels; Windows' paths."""
+    """Rectangles with known outline and inside; a shape on top; ignored pixels; Windows' paths."""
     found = {}
     for number, split in enumerate(("train", "val")):
         mask = np.zeros(SIZE, np.uint8)
@@ -369,7 +372,7 @@ def labelme(root: Path) -> Masks:
 
 
 def nnunet(root: Path) -> Masks:
-    """Two channels in files of their own, a class that is ignored, a labelled test split."""
+    """Two channels, each in its own file; an ignored class; a test split with labels."""
     content = {"channel_names": {"0": "red", "1": "infrared"}, "labels": {"background": 0, "cell": 1, "ignore": 2},
                "numTraining": 2, "file_ending": ".png"}  # fmt: skip
     write_json(content, root / "dataset.json")
@@ -384,7 +387,10 @@ def nnunet(root: Path) -> Masks:
 
 
 def write_nifti(path: Path, volume: np.ndarray) -> None:
-    """A NIfTI-1 file (gzip where the name says so) of uint8 or int16 (D, H, W), or (C, D, H, W), of 1 x 2 x 3 mm."""
+    """Write a NIfTI-1 file of uint8 or int16 (D, H, W) or (C, D, H, W); voxels are 1 x 2 x 3 mm.
+
+    It is compressed if its name ends in .gz.
+    """
     header = bytearray(352)
     sizes = volume.shape[::-1]
     struct.pack_into("<i", header, 0, 348)
@@ -400,12 +406,12 @@ def write_nifti(path: Path, volume: np.ndarray) -> None:
 
 
 def volume(seed: int, values: list[int]) -> np.ndarray:
-    """Labels (4, 20, 28) that change from slice to slice."""
+    """Make labels (4, 20, 28) that change from slice to slice."""
     return np.stack([scene(10 * seed + number, values) for number in range(4)])
 
 
 def decathlon(root: Path) -> Masks:
-    """Two modalities in one file, an unlabelled test image."""
+    """Two modalities in one file, and a test image without labels."""
     listed, found = [], {}
     for number in range(2):
         name = f"prostate_{number:02}.nii.gz"
@@ -421,7 +427,7 @@ def decathlon(root: Path) -> Masks:
 
 
 def nnunet_volumes(root: Path) -> Masks:
-    """Two channels in files of their own."""
+    """Two channels, each in its own file."""
     found = {}
     content = {"channel_names": {"0": "CT", "1": "PET"}, "labels": {"background": 0, "liver": 1, "tumour": 2},
                "numTraining": 2, "file_ending": ".nii.gz"}  # fmt: skip
@@ -453,4 +459,4 @@ MAKERS: dict[str, tuple[str, Callable[[Path], Masks]]] = {
     "labelme": ("labelme", labelme),
     "nnunet": ("nnunet", nnunet),
 }
-"""What is made -> (its layout, how)."""
+"""Name of a tree -> (its layout, its maker)."""

@@ -1,4 +1,4 @@
-"""Tiny data sets of plain pairs for tests: seeded, made in milliseconds, learnable (the colour tells the class)."""
+"""Tiny data sets of plain pairs: seeded, made in milliseconds, learnable by their colours."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ COLOURS = np.array([[40, 90, 160], [180, 60, 50], [70, 160, 60], [200, 190, 80],
 
 
 def make_pair(seed: int, size: tuple[int, int] = (24, 32), classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
-    """An image (H, W, 3) uint8 and its mask (H, W) uint8: class 0 with a rectangle of each other class, all present."""
+    """Make an image (H, W, 3) and its mask (H, W), uint8: class 0 and a rectangle of each other."""
     rng = np.random.default_rng(seed)
     height, width = size
     mask = np.zeros(size, np.uint8)
