@@ -72,7 +72,7 @@ class VGG16(nn.Module):
         super().__init__()
         if padding not in ("caffe100", "same"):
             raise ModelError(f"padding {padding!r} is unknown to VGG16; use 'caffe100' or 'same'")
-        self.name, self.in_channels = "vgg16", in_channels
+        self.name, self.in_channels, self.padding = "vgg16", in_channels, padding
         self.mean, self.std = imagenet_statistics(in_channels)
         around, at_fc6 = (100, 0) if padding == "caffe100" else (1, 3)
 

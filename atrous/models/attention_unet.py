@@ -24,10 +24,10 @@ from torch import nn
 from torch.nn import functional
 
 from atrous import encoders
-from atrous.errors import ModelError
 from atrous.layers import conv_bn_relu
 from atrous.models.options import Counts
 from atrous.models.page import Features, Page, on_encoder
+from atrous.models.unet import skips_of
 from atrous.ops.resize import resize
 
 
@@ -57,12 +57,7 @@ class GatedDecoder(nn.Module):
 
     def __init__(self, encoder: encoders.Encoder, classes: int, channels: Sequence[int], *, aux: bool) -> None:
         super().__init__()
-        self.skips = list(encoder.skips().values())  # deep first
-        if len(channels) < len(self.skips):
-            raise ModelError(
-                f"encoder {encoder.name!r} has {len(self.skips)} skips and the decoder {len(channels)} widths "
-                f"{tuple(channels)}; give a width for each skip, the deepest first"
-            )
+        self.skips = skips_of(encoder, channels)
         width = encoder.channels[-1]
         self.gating = conv_bn_relu(width, width, 1) if len(self.skips) > 1 else None
         self.gates, self.decoder, widths = nn.ModuleList(), nn.ModuleList(), []

@@ -13,10 +13,10 @@ Axes: N images, C channels, H x W pixels, h x w cells of a map, K classes.
 import torch
 from torch import nn
 
-from atrous.layers import conv_bn_relu, safe_norms
+from atrous.layers import conv_bn_relu
 from atrous.models.options import Count, Share
-from atrous.models.page import to_image
-from atrous.ops.resize import Tail, resize
+from atrous.models.page import Page
+from atrous.ops.resize import resize
 
 DETAIL = ((64, 64), (64, 64, 64), (128, 128, 128))
 """Widths of the detail branch's 3x3; the first of each stage halves the map (table 1)."""
@@ -93,15 +93,14 @@ class GuidedAggregation(nn.Module):
         return self.last(fine + resize(coarse, size))
 
 
-class BiSeNetV2(nn.Module):
-    """Both branches, their aggregation at stride 8 and a head of `head` channels. Any H, W >= 1.
+class TwoBranches(nn.Module):
+    """Both branches, their aggregation and a head of `head` channels, at stride 8: image -> (N, K, H/8, W/8).
 
     Convolutions start as He et al. 2015, normal, as in the paper.
     """
 
     def __init__(self, classes: int, in_channels: int, *, head: int, dropout: float, aux: bool) -> None:
         super().__init__()
-        self.classes, self.in_channels = classes, in_channels
         self.detail, channels = nn.Sequential(), in_channels
         for widths in DETAIL:
             for place, width in enumerate(widths):
@@ -114,7 +113,7 @@ class BiSeNetV2(nn.Module):
             narrow = width
         self.context = ContextEmbedding(narrow)
         self.aggregate = GuidedAggregation(channels)
-        self.head = _head(channels, head, classes, 1, dropout)
+        self.score = _head(channels, head, classes, 1, dropout)
         levels = (16, *(width for width, _ in SEMANTIC))
         boosters = [
             _head(level, max(1, head // share), classes, 2, dropout)
@@ -124,23 +123,15 @@ class BiSeNetV2(nn.Module):
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-        safe_norms(self)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits, tail = self.logits_at_stride(image)  # (N, K, H/8, W/8)
-        return tail.apply(logits)  # (N, K, H, W)
-
-    def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
-        """Logits (N, K, H/8, W/8) and the resize to the image."""
-        return self._decode(image, self._semantic(image)), to_image(image)
+        return self._decode(image, self._semantic(image))
 
     def outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The logits, then those of the four boosters where asked for, shallow first, all (N, K, H, W)."""
-        levels, tail = self._semantic(image), to_image(image)
-        logits = [self._decode(image, levels)]
-        if self.aux is not None:
-            logits += [booster(level) for booster, level in zip(self.aux, levels, strict=True)]
-        return tuple(tail.apply(one) for one in logits)
+        """The logits, then those of the four boosters where asked for, shallow first."""
+        levels = self._semantic(image)
+        own = (booster(level) for booster, level in zip(self.aux or (), levels, strict=self.aux is not None))
+        return self._decode(image, levels), *own
 
     def _semantic(self, image: torch.Tensor) -> list[torch.Tensor]:
         levels = [self.stem(image)]  # (N, 16, H/4, W/4)
@@ -150,7 +141,7 @@ class BiSeNetV2(nn.Module):
 
     def _decode(self, image: torch.Tensor, levels: list[torch.Tensor]) -> torch.Tensor:
         x = self.aggregate(self.detail(image), self.context(levels[-1]))  # (N, 128, H/8, W/8)
-        return self.head(x)  # (N, K, H/8, W/8)
+        return self.score(x)  # (N, K, H/8, W/8)
 
 
 def bisenetv2(
@@ -160,12 +151,13 @@ def bisenetv2(
     channels: Count = 1024,
     dropout: Share = 0.1,
     aux: bool = False,
-) -> BiSeNetV2:
+) -> Page:
     """BiSeNet v2: 3,358,883 parameters with 19 classes; aux: the four booster heads, 11,445,372 more.
 
     channels: of the head; the boosters have a 64th, a 16th, a quarter and all of them.
     """
-    return BiSeNetV2(classes, in_channels, head=channels, dropout=dropout, aux=aux)
+    net = TwoBranches(classes, in_channels, head=channels, dropout=dropout, aux=aux)
+    return Page(None, net, classes, in_channels=in_channels)
 
 
 def _normed(convolution: nn.Conv2d) -> nn.Sequential:

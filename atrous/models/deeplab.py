@@ -98,14 +98,7 @@ def deeplabv3(
     grid: multi-grid of the encoder's last block, as long as it has units, (1, 2, 4) in the paper's best net at stride
     16, and of the cascade's blocks, there `MULTIGRID` if empty. dilate_first: see above; the paper's nets have it.
     """
-    net = encoders.encoder(
-        encoder,
-        in_channels=in_channels,
-        stride=stride,
-        pretrained=pretrained,
-        dilate_first=dilate_first,
-        grid=grid,
-    )
+    net = _dilated(encoder, in_channels, pretrained, stride, dilate_first, grid)
     deep = net.channels[-1]
     if cascade:
         blocks = cascade_blocks(deep, net.strides[-1], grid or MULTIGRID)
@@ -133,15 +126,7 @@ def deeplabv3plus(
 
     The paper's are resnet101 and xception65, its modified aligned Xception. Options as in `deeplabv3`.
     """
-    net = encoders.encoder(
-        encoder,
-        in_channels=in_channels,
-        stride=stride,
-        pretrained=pretrained,
-        dilate_first=dilate_first,
-        grid=grid,
-        strides=(4, stride),
-    )
+    net = _dilated(encoder, in_channels, pretrained, stride, dilate_first, grid, (4, stride))
     head = PlusHead(net, classes, RATES[stride] if rates is None else rates, dropout=dropout)
     return Page(net, head, classes, fcn_aux(net, classes) if aux else None)
 
@@ -168,3 +153,17 @@ def set_stride(model: Page, stride: int) -> Page:
     for layer in dilated:
         set_rate(layer, layer.dilation[0] * before // stride)
     return model
+
+
+def _dilated(
+    name: str,
+    channels: int,
+    pretrained: Pretrained,
+    stride: int,
+    first: bool,
+    grid: Sequence[int],
+    strides: Sequence[int] = (),
+) -> encoders.Encoder:
+    return encoders.encoder(
+        name, in_channels=channels, stride=stride, pretrained=pretrained, dilate_first=first, grid=grid, strides=strides
+    )

@@ -14,8 +14,8 @@ is not part of the network; v1's multi-scale features (MSc) are not here.
 Axes: N images, C channels, H x W pixels, h x w cells of 8 pixels, K classes.
 """
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -25,7 +25,7 @@ from atrous.layers import safe_norms
 from atrous.layers.vgg import IMAGENET
 from atrous.layers.vgg_dilated import DilatedVGG16, FieldOfView, gaussian_score, on_pixels
 from atrous.models.options import Count, Counts, Pretrained, Scales, Share
-from atrous.models.page import On, Page
+from atrous.models.page import On, Page, on
 from atrous.ops.resize import Tail, resize
 
 FC6 = {"largefov": (3, 12, 16), "7x7": (7, 4, 64), "4x4": (4, 4, 64), "4x4_rate8": (4, 8, 64)}
@@ -81,6 +81,39 @@ class DeepLabV2(nn.Module):
 
     def _sum(self, x: torch.Tensor) -> torch.Tensor:
         return torch.stack([branch(x) for branch in self.branches]).sum(0)
+
+
+class Trunk(NamedTuple):
+    """An encoder at stride 8, the field of view on its last features, and the channels that this gives."""
+
+    encoder: DilatedVGG16 | encoders.Encoder
+    field: nn.Module
+    channels: int
+
+
+def on_vgg16(filters: int, *, average: bool = False, **fc6: int) -> Callable[..., Callable[..., Any]]:
+    """`on` VGG16 with holes and its fc6 and fc7, of so many units of its width, or on any encoder's last features."""
+
+    def make(
+        *,
+        encoder: str = "vgg16",
+        in_channels: Count = 3,
+        pretrained: Pretrained = False,
+        dropout: Share = 0.5,
+        width: Count = 64,
+    ) -> Trunk:
+        if encoder != "vgg16":
+            net = encoders.encoder(encoder, in_channels=in_channels, stride=8, pretrained=pretrained)
+            return Trunk(net, nn.Identity(), net.channels[-1])
+        vgg = DilatedVGG16(in_channels, width=width, average=average)
+        field = FieldOfView(8 * width, filters * width, dropout=dropout, **fc6)
+        if pretrained:
+            state = encoders.pretrained_state(IMAGENET, pretrained)
+            vgg.load_imagenet(state)
+            field.load_imagenet(state)
+        return Trunk(vgg, field, filters * width)
+
+    return on(make)
 
 
 def deeplabv1(

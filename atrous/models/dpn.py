@@ -32,9 +32,9 @@ from torch.nn import functional
 
 from atrous import encoders
 from atrous.layers import safe_norms
-from atrous.layers.vgg import IMAGENET
-from atrous.layers.vgg_dilated import DilatedVGG16, FieldOfView, gaussian_score, on_pixels
-from atrous.models.options import Count, Odd, Pretrained, Share
+from atrous.layers.vgg_dilated import DilatedVGG16, gaussian_score, on_pixels
+from atrous.models.deeplab_early import Trunk, on_vgg16
+from atrous.models.options import Count, Odd
 from atrous.ops.resize import Tail
 
 RATES = (2.0, 1 / 18)
@@ -119,34 +119,14 @@ def block_min(x: torch.Tensor, block: int) -> torch.Tensor:
     return x.unflatten(1, (-1, block)).amin(2)
 
 
-def dpn(
-    classes: Count = 21,
-    *,
-    encoder: str = "vgg16",
-    in_channels: Count = 3,
-    pretrained: Pretrained = False,
-    window: Odd = 7,
-    context: Odd = 9,
-    mixtures: Count = 5,
-    dropout: Share = 0.5,
-    width: Count = 64,
-) -> DPN:
+@on_vgg16(64, kernel=7, rate=4)  # the paper's 25 x 25
+def dpn(trunk: Trunk, classes: int, *, window: Odd = 7, context: Odd = 9, mixtures: Count = 5) -> DPN:
     """DPN at stride 8 on VGG16 with all of fc6, or on the last features of any encoder that dilates to it.
 
     window: side of the local filters in cells; context: of the label contexts, 9 in the paper, both odd. mixtures: of
     contexts per label, 5 in the paper. dropout, width: of VGG16, as in deeplabv1.
     """
-    sizes = {"window": window, "context": context, "mixtures": mixtures}
-    if encoder != "vgg16":
-        net = encoders.encoder(encoder, in_channels=in_channels, stride=8, pretrained=pretrained)
-        return DPN(net, nn.Identity(), net.channels[-1], classes, **sizes)
-    vgg = DilatedVGG16(in_channels, width=width)
-    field = FieldOfView(8 * width, 64 * width, kernel=7, rate=4, dropout=dropout)  # the paper's 25 x 25
-    if pretrained:
-        state = encoders.pretrained_state(IMAGENET, pretrained)
-        vgg.load_imagenet(state)
-        field.load_imagenet(state)
-    return DPN(vgg, field, 64 * width, classes, **sizes)
+    return DPN(*trunk, classes, window=window, context=context, mixtures=mixtures)
 
 
 def _colours(image: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:

@@ -14,10 +14,10 @@ Axes: N images, C channels, H x W pixels, h x w cells of a map, K classes.
 import torch
 from torch import nn
 
-from atrous.layers import PyramidPool, conv_bn_relu, fcn_head, safe_norms
+from atrous.layers import PyramidPool, conv_bn_relu, fcn_head
 from atrous.models.options import Count, Share
-from atrous.models.page import to_image
-from atrous.ops.resize import Tail, resize
+from atrous.models.page import Page
+from atrous.ops.resize import resize
 
 SHARED = (32, 48, 64)
 """Widths of the three layers that both paths share, each of stride 2."""
@@ -56,12 +56,11 @@ class InvertedResidual(nn.Module):
         return x + self.branch(x) if self.residual else self.branch(x)
 
 
-class FastSCNN(nn.Module):
-    """Shared layers, the scene's path, their sum and a head, all at stride 8. Any H, W >= 1."""
+class TwoPaths(nn.Module):
+    """Shared layers, the scene's path, their sum and a head, all at stride 8: image -> (N, K, H/8, W/8)."""
 
     def __init__(self, classes: int, in_channels: int, *, dropout: float, aux: bool) -> None:
         super().__init__()
-        self.classes, self.in_channels = classes, in_channels
         first, second, third = SHARED
         self.shared = nn.Sequential(
             conv_bn_relu(in_channels, first, stride=2), Separable(first, second, 2), Separable(second, third, 2)
@@ -75,27 +74,19 @@ class FastSCNN(nn.Module):
         self.scene.append(conv_bn_relu(2 * channels, channels, 1))
         self.lift = nn.Sequential(*conv_bn_relu(channels, channels, 1), *conv_bn_relu(channels, channels, 1)[:2])
         self.place = conv_bn_relu(third, channels, 1)[:2]
-        self.head = nn.Sequential(
+        self.score = nn.Sequential(
             *(Separable(channels, channels) for _ in range(2)), nn.Dropout(dropout), nn.Conv2d(channels, classes, 1)
         )
         self.aux = nn.ModuleList([fcn_head(third, classes), fcn_head(channels, classes)]) if aux else None
-        safe_norms(self)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits, tail = self.logits_at_stride(image)  # (N, K, H/8, W/8)
-        return tail.apply(logits)  # (N, K, H, W)
-
-    def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
-        """Logits (N, K, H/8, W/8) and the resize to the image."""
-        return self._decode(*self._paths(image)), to_image(image)
+        return self._decode(*self._paths(image))
 
     def outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The logits, then those of the shared layers and of the scene where asked for, all (N, K, H, W)."""
-        paths, tail = self._paths(image), to_image(image)
-        logits = [self._decode(*paths)]
-        if self.aux is not None:
-            logits += [head(path) for head, path in zip(self.aux, paths, strict=True)]
-        return tuple(tail.apply(one) for one in logits)
+        """The logits, then those of the shared layers and of the scene where asked for."""
+        paths = self._paths(image)
+        own = (score(path) for score, path in zip(self.aux or (), paths, strict=self.aux is not None))
+        return self._decode(*paths), *own
 
     def _paths(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         shared = self.shared(image)  # (N, 64, H/8, W/8)
@@ -103,15 +94,9 @@ class FastSCNN(nn.Module):
 
     def _decode(self, shared: torch.Tensor, scene: torch.Tensor) -> torch.Tensor:
         fused = self.place(shared) + self.lift(resize(scene, shared.shape[2:]))  # (N, 128, H/8, W/8)
-        return self.head(fused.relu())  # (N, K, H/8, W/8)
+        return self.score(fused.relu())  # (N, K, H/8, W/8)
 
 
-def fastscnn(
-    classes: Count = 21,
-    *,
-    in_channels: Count = 3,
-    dropout: Share = 0.1,
-    aux: bool = False,
-) -> FastSCNN:
+def fastscnn(classes: Count = 21, *, in_channels: Count = 3, dropout: Share = 0.1, aux: bool = False) -> Page:
     """Fast-SCNN: 1,153,027 parameters with 19 classes. aux: FCN heads on the shared layers and on the scene's map."""
-    return FastSCNN(classes, in_channels, dropout=dropout, aux=aux)
+    return Page(None, TwoPaths(classes, in_channels, dropout=dropout, aux=aux), classes, in_channels=in_channels)

@@ -16,7 +16,6 @@ Axes: N images, C channels, H x W pixels, h x w cells of the coarsest scores, K 
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
@@ -28,7 +27,7 @@ from atrous.errors import ModelError
 from atrous.layers import VGG16, fcn_head
 from atrous.layers.vgg import IMAGENET, Padding
 from atrous.models.options import AnyCounts, Count, Flag, Pretrained, Share, Stride
-from atrous.models.page import Features, Page, fcn_aux
+from atrous.models.page import Features, Page, fcn_aux, on
 from atrous.ops.resize import Tail, resize
 
 Learned = Annotated[Literal["skips"] | Flag, Field(description="True, False or 'skips', which is all but the last")]
@@ -70,14 +69,13 @@ class VGGFCN(nn.Module):
         classes: int,
         stride: int,
         *,
-        padding: Padding,
         learned: Learned,
-        scales: tuple[float, float],
+        scales: tuple[float, float] = (1.0, 1.0),
     ) -> None:
         super().__init__()
         between, last = bool(learned), learned is True
         self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
-        self.stride, self.padding, self.learned, self.scales = stride, padding, last, scales
+        self.stride, self.padding, self.learned, self.scales = stride, encoder.padding, last, scales
         pool3, pool4, fc7 = encoder.channels
         self.score_fr = _score(fc7, classes)
         if stride <= 16:
@@ -173,54 +171,38 @@ def warm_start(finer: VGGFCN, coarser: VGGFCN) -> VGGFCN:
     return finer
 
 
-def fcn32s(
-    classes: Count = 21,
+def _vgg(
     *,
     in_channels: Count = 3,
     pretrained: Pretrained = False,
     padding: Padding = "caffe100",
-    learned: Learned = False,
     width: Count = 64,
-) -> VGGFCN:
+) -> VGG16:
+    vgg = VGG16(in_channels, padding=padding, width=width)
+    if pretrained:
+        vgg.load_imagenet(encoders.pretrained_state(IMAGENET, pretrained))
+    return vgg
+
+
+@on(_vgg)
+def fcn32s(vgg: VGG16, classes: int, *, learned: Learned = False) -> VGGFCN:
     """FCN-32s on VGG16: 134,346,581 parameters with 21 classes. width: of VGG's first block; weights exist for 64."""
-    return VGGFCN(
-        _vgg(in_channels, pretrained, padding, width), classes, 32, padding=padding, learned=learned, scales=(1, 1)
-    )
+    return VGGFCN(vgg, classes, 32, learned=learned)
 
 
-def fcn16s(
-    classes: Count = 21,
-    *,
-    in_channels: Count = 3,
-    pretrained: Pretrained = False,
-    padding: Padding = "caffe100",
-    learned: Learned = False,
-    width: Count = 64,
-) -> VGGFCN:
+@on(_vgg)
+def fcn16s(vgg: VGG16, classes: int, *, learned: Learned = False) -> VGGFCN:
     """FCN-16s on VGG16: 134,357,354 parameters with 21 classes; train it from FCN-32s by `warm_start`."""
-    return VGGFCN(
-        _vgg(in_channels, pretrained, padding, width), classes, 16, padding=padding, learned=learned, scales=(1, 1)
-    )
+    return VGGFCN(vgg, classes, 16, learned=learned)
 
 
-def fcn8s(
-    classes: Count = 21,
-    *,
-    in_channels: Count = 3,
-    pretrained: Pretrained = False,
-    padding: Padding = "caffe100",
-    learned: Learned = False,
-    at_once: bool = False,
-    width: Count = 64,
-) -> VGGFCN:
+@on(_vgg)
+def fcn8s(vgg: VGG16, classes: int, *, learned: Learned = False, at_once: bool = False) -> VGGFCN:
     """FCN-8s on VGG16: 134,362,751 parameters with 21 classes; train it from FCN-16s by `warm_start`, or `at_once`.
 
     at_once: pool4 times 0.01 and pool3 times 0.0001 ahead of their scores, as the released net that trains in one run.
     """
-    scales = (0.01, 0.0001) if at_once else (1.0, 1.0)
-    return VGGFCN(
-        _vgg(in_channels, pretrained, padding, width), classes, 8, padding=padding, learned=learned, scales=scales
-    )
+    return VGGFCN(vgg, classes, 8, learned=learned, scales=(0.01, 0.0001) if at_once else (1.0, 1.0))
 
 
 def fcn(
@@ -243,10 +225,3 @@ def fcn(
     net = encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, strides=strides)
     head = SkipHead(net, classes, skips, dropout=dropout)
     return Page(net, head, classes, fcn_aux(net, classes) if aux else None)
-
-
-def _vgg(in_channels: int, pretrained: bool | str | Path, padding: Padding, width: int) -> VGG16:
-    vgg = VGG16(in_channels, padding=padding, width=width)
-    if pretrained:
-        vgg.load_imagenet(encoders.pretrained_state(IMAGENET, pretrained))
-    return vgg

@@ -85,7 +85,7 @@ class OCRHead(nn.Module):
         return self.score(x), coarse
 
 
-@on_encoder("hrnet_w48", stride=None, strides=encoders.PYRAMID)
+@on_encoder("hrnet_w48", strides=encoders.PYRAMID)
 def hrnet_ocr(
     net: encoders.Encoder,
     classes: int,

@@ -13,7 +13,7 @@ Axes: N images, C channels, H x W pixels, h x w cells of a map, K classes.
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from inspect import Signature, signature
+from inspect import Parameter, signature
 from typing import Any
 
 import torch
@@ -33,6 +33,9 @@ Features = tuple[torch.Tensor, ...]
 Place = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, Tail]]
 """(logits, image) -> the logits, perhaps padded, and the resize that puts them on the image."""
 
+CLASSES = Parameter("classes", Parameter.POSITIONAL_OR_KEYWORD, default=21, annotation=Count)
+"""The first parameter of every builder."""
+
 
 def to_image(image: torch.Tensor, *, align_corners: bool = False) -> Tail:
     """The resize to the image's own size."""
@@ -48,11 +51,13 @@ class Page(nn.Module):
     """An encoder and a head: image (N, C, H, W) -> logits (N, K, H, W), any H, W >= 1.
 
     Args:
-        encoder: image -> features, shallow first.
+        encoder: image -> features, shallow first; None for a network without one, whose head takes
+            the image.
         head: features -> logits at the head's stride. Its `outputs`, if it has them, are all the
             logits that training compares with the labels, the main ones first.
         classes: K.
         aux: an auxiliary head, features -> logits; its output comes last in `outputs`.
+        in_channels: of the image, where there is no encoder to tell.
         place: how logits lie on the image; by default they are stretched over it.
     """
 
@@ -63,16 +68,19 @@ class Page(nn.Module):
 
     def __init__(
         self,
-        encoder: Encoder | DilatedVGG16,
+        encoder: Encoder | DilatedVGG16 | None,
         head: nn.Module,
         classes: int,
         aux: nn.Module | None = None,
         *,
+        in_channels: int | None = None,
         place: Place = stretched,
     ) -> None:
         super().__init__()
-        self.encoder, self.head, self.aux = encoder, head, aux
-        self.classes, self.in_channels, self._place = classes, encoder.in_channels, place
+        if encoder is not None:
+            self.encoder = encoder
+        self.head, self.aux, self.classes, self._place = head, aux, classes, place
+        self.in_channels = in_channels if encoder is None else encoder.in_channels
         safe_norms(self)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -81,16 +89,19 @@ class Page(nn.Module):
 
     def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
         """Logits (N, K, h, w) at the head's stride, and the resize that puts them on the image."""
-        return self._place(self.head(self.encoder(image)), image)
+        return self._place(self.head(self._features(image)), image)
 
     def outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """What training compares with the labels: the logits, then the auxiliary ones, all (N, K, H, W)."""
-        features = self.encoder(image)
+        features = self._features(image)
         logits = self.head.outputs(features) if hasattr(self.head, "outputs") else (self.head(features),)
         if self.aux is not None:
             logits = (*logits, self.aux(features))
         placed = (self._place(one, image) for one in logits)
         return tuple(tail.apply(one) for one, tail in placed)
+
+    def _features(self, image: torch.Tensor) -> Any:
+        return self.encoder(image) if hasattr(self, "encoder") else image
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         former.move_keys(state_dict, prefix, set(self.state_dict()))
@@ -118,46 +129,47 @@ def fcn_aux(encoder: Encoder, classes: int, index: int = -2) -> On:
     return On(index, *fcn_head(encoder.channels[index], classes))
 
 
-def on_encoder(
-    default: str, *, stride: int | None = 32, strides: Sequence[int] = ()
-) -> Callable[[Callable[..., Page]], Callable[..., Page]]:
-    """Make a builder of one that is given its encoder: encoder, in_channels, pretrained and stride are options then.
-
-    Args:
-        default: of `encoder`.
-        stride: the default of `stride`; None where there is no such option, and encoders keep their own.
-        strides: those that the page reads, as `encoders.encoder` takes them.
+def on(make: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make a builder of one that is given a part: the options of `make`, which makes the part, are its options too.
 
     Example:
-        >>> @on_encoder("resnet50", stride=8)
-        ... def scores(net: Encoder, classes: int, *, dropout: Share = 0.1) -> Page: ...
+        >>> @on(trunk)  # def trunk(*, in_channels: Count = 3) -> nn.Module
+        ... def net(trunk: nn.Module, classes: int, *, dropout: Share = 0.1) -> nn.Module: ...
     """
+    shared = list(signature(make).parameters.values())
 
-    usual: Any = stride or 32
+    def decorate(build: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(build)
+        def builder(classes: Count = 21, **options: Any) -> Any:
+            given = {one.name: options.pop(one.name) for one in shared if one.name in options}
+            return build(make(**given), classes, **options)
 
-    def decorate(build: Callable[..., Page]) -> Callable[..., Page]:
-        @wraps(build, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
-        def builder(
-            classes: Count = 21,
-            *,
-            encoder: str = default,
-            in_channels: Count = 3,
-            pretrained: Pretrained = False,
-            stride: Stride = usual,
-            **options: Any,
-        ) -> Page:
-            net = encoders.encoder(
-                encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, strides=strides
-            )
-            return build(net, classes, **options)
-
-        given = [one for name, one in signature(builder, follow_wrapped=False).parameters.items() if name != "options"]
-        taken = [*(given if stride else given[:-1]), *list(signature(build).parameters.values())[2:]]
-        builder.__signature__ = Signature(taken, return_annotation=Page)  # type: ignore[attr-defined]
+        own = signature(build)
+        taken = [CLASSES, *shared, *list(own.parameters.values())[2:]]
+        builder.__signature__ = own.replace(parameters=taken)  # type: ignore[attr-defined]
         builder.__annotations__ = {one.name: one.annotation for one in taken}
         return builder
 
     return decorate
+
+
+def on_encoder(
+    default: str, *, stride: Any = 32, strides: Sequence[int] = ()
+) -> Callable[[Callable[..., Page]], Callable[..., Page]]:
+    """`on` an encoder: encoder, in_channels, pretrained and stride are options of the builder.
+
+    Args:
+        default: of `encoder`.
+        stride: the default of `stride`.
+        strides: those that the page reads, as `encoders.encoder` takes them.
+    """
+
+    def make(
+        *, encoder: str = default, in_channels: Count = 3, pretrained: Pretrained = False, stride: Stride = stride
+    ) -> Encoder:
+        return encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, strides=strides)
+
+    return on(make)
 
 
 def outputs_of(model: nn.Module, image: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -14,10 +14,9 @@ Axes: N images, C channels, H x W pixels, h x w cells of 8 pixels, K classes.
 import torch
 from torch import nn
 
-from atrous import encoders
-from atrous.layers.vgg import IMAGENET
-from atrous.layers.vgg_dilated import DilatedVGG16, FieldOfView, gaussian_score, on_pixels
-from atrous.models.options import Count, Positive, Pretrained, Share
+from atrous.layers.vgg_dilated import gaussian_score, on_pixels
+from atrous.models.deeplab_early import Trunk, on_vgg16
+from atrous.models.options import Positive
 from atrous.models.page import Features, Page
 
 
@@ -51,28 +50,11 @@ class WiderHead(nn.Module):
         return self.score(joined)  # (N, K, h, w)
 
 
-def parsenet(
-    classes: Count = 21,
-    *,
-    encoder: str = "vgg16",
-    in_channels: Count = 3,
-    pretrained: Pretrained = False,
-    scale: Positive = 10.0,
-    dropout: Share = 0.5,
-    width: Count = 64,
-) -> Page:
+@on_vgg16(16, average=True)
+def parsenet(trunk: Trunk, classes: int, *, scale: Positive = 10.0) -> Page:
     """ParseNet at stride 8 on VGG16's LargeFOV, or on the last features of any encoder that dilates to it.
 
     scale: what the factors of both norms start with, 10 to 20. dropout, width: of VGG16, as in deeplabv1.
     """
-    if encoder != "vgg16":
-        net = encoders.encoder(encoder, in_channels=in_channels, stride=8, pretrained=pretrained)
-        head = WiderHead(nn.Identity(), net.channels[-1], classes, scale=scale)
-        return Page(net, head, classes, place=on_pixels)
-    vgg = DilatedVGG16(in_channels, width=width, average=True)
-    field = FieldOfView(8 * width, 16 * width, dropout=dropout)
-    if pretrained:
-        state = encoders.pretrained_state(IMAGENET, pretrained)
-        vgg.load_imagenet(state)
-        field.load_imagenet(state)
-    return Page(vgg, WiderHead(field, 16 * width, classes, scale=scale), classes, place=on_pixels)
+    head = WiderHead(trunk.field, trunk.channels, classes, scale=scale)
+    return Page(trunk.encoder, head, classes, place=on_pixels)

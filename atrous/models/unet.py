@@ -30,6 +30,17 @@ MARGIN = 92
 """Pixels that the 2015 network eats on every side."""
 
 
+def skips_of(encoder: encoders.Encoder, channels: Sequence[int]) -> list[int]:
+    """Indices of the last features of each stride above the deepest, deep first; ModelError if a width lacks."""
+    skips = list(encoder.skips().values())
+    if len(channels) < len(skips):
+        raise ModelError(
+            f"encoder {encoder.name!r} has {len(skips)} skips and the decoder {len(channels)} widths "
+            f"{tuple(channels)}; give a width for each skip, the deepest first"
+        )
+    return skips
+
+
 class UNetDecoder(nn.Module):
     """Per skip from the deepest on, upsampling to its size and two 3x3 with batch norm; at the end a 3x3 that scores.
 
@@ -40,12 +51,7 @@ class UNetDecoder(nn.Module):
     def __init__(self, encoder: encoders.Encoder, classes: int, channels: Sequence[int], joined: bool) -> None:
         super().__init__()
         self.joined = joined
-        self.skips = list(encoder.skips().values())  # deep first
-        if len(channels) < len(self.skips):
-            raise ModelError(
-                f"encoder {encoder.name!r} has {len(self.skips)} skips and the decoder {len(channels)} widths "
-                f"{tuple(channels)}; give a width for each skip, the deepest first"
-            )
+        self.skips = skips_of(encoder, channels)
         width, blocks = encoder.channels[-1], []
         for skip, out in zip(self.skips, channels, strict=False):
             wide = width + (encoder.channels[skip] if joined else 0)

@@ -98,7 +98,7 @@ def test_where_the_halo_ends_and_starts() -> None:
 
 
 WITHOUT = {
-    "bisenetv2": ("mean over all places", "context"),
+    "bisenetv2": ("mean over all places", "head.context"),
     "danet": ("softmax over all places", "head.position.1"),
     "deeplabv3": ("mean over all places", "head.aspp.branches.4"),
     "deeplabv3plus": ("mean over all places", "head.aspp.branches.4"),

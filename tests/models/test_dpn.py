@@ -92,7 +92,7 @@ def test_its_trunk_is_vgg16_with_all_of_fc6() -> None:
     with torch.device("meta"):
         model, trunk = dpn(), deeplabv1(fc6="7x7")
     assert sum(p.numel() for p in model.parameters()) == 134_346_581 + 21 * 105 * 81 + 105 + 2
-    sizes = {key: value.shape for key, value in trunk.state_dict().items()}
+    sizes = {key.removeprefix("head."): value.shape for key, value in trunk.state_dict().items()}
     assert sizes.items() <= {key: value.shape for key, value in model.state_dict().items()}.items()
 
 
@@ -103,7 +103,7 @@ def test_its_vgg_weights_come_in(monkeypatch: pytest.MonkeyPatch) -> None:
         def load(part: nn.Module, state: object, name: str = name) -> None:
             calls.append((name, state))
 
-        monkeypatch.setattr(f"atrous.models.dpn.{name}.load_imagenet", load)
+        monkeypatch.setattr(f"atrous.layers.vgg_dilated.{name}.load_imagenet", load)
     monkeypatch.setattr("atrous.encoders.pretrained_state", lambda name, source: (name, source))
     assert isinstance(create_model("dpn", 3, width=1, pretrained="file"), DPN)
     assert calls == [("DilatedVGG16", ("vgg16.tv_in1k", "file")), ("FieldOfView", ("vgg16.tv_in1k", "file"))]

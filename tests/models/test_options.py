@@ -51,6 +51,7 @@ WRONG: list[tuple[str, str, Any, str]] = [
     ("pointrend", "base_options", ["aux"], "options by name or None"),
     ("pointrend", "cells", 0, "a whole number from 1 on"),
     ("pspnet", "bins", "1236", "whole numbers from 1 on"),
+    ("pspnet", "bins", {1, 2}, "whole numbers from 1 on"),
     ("refinenet", "pools", 1.0, "a whole number from 1 on"),
     ("reseg", "stride", 6, "1, 2, 4, 8, 16 or 32"),
     ("reseg", "units", (100, 0), "whole numbers from 1 on"),

@@ -164,7 +164,7 @@ def test_threads_do_not_see_each_others_features() -> None:
     ("fcn8s", {"base_options": {"width": 2}}, None),
     ("segnet", {"base_options": {"width": 2}}, None),
     ("icnet", {"encoder": "test_resnet", "base_options": {"channels": 8}}, None),
-    ("reseg", {"encoder": "test_resnet", "base_options": {"units": (3,), "width": 3}}, 1),
+    ("reseg", {"encoder": "test_resnet", "base_options": {"units": (3,), "channels": 3}}, 1),
     ("unet", {"encoder": "test_resnet"}, 1),
     ("unet", {"encoder": "test_vit"}, 0),
 ])  # fmt: skip

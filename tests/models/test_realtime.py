@@ -93,12 +93,15 @@ def test_borders_are_mirrored_and_cropped(build: object, grid: int, size: tuple[
 def test_bisenets_parts_and_maps() -> None:
     with torch.device("meta"):
         net = bisenetv2(19, aux=True)
-        assert count(net.detail) == 519_232
-        assert count(net.stem, net.semantic) == 994_896
-        assert count(net.context) == 164_608
-        assert count(net.aggregate) == 478_976
-        assert count(net.aux) == 11_445_372
-        seen = sizes(net, [net.stem, *net.semantic, net.detail, net.context, net.aggregate, net.head], (512, 1024))
+        parts = net.head
+        assert count(parts.detail) == 519_232
+        assert count(parts.stem, parts.semantic) == 994_896
+        assert count(parts.context) == 164_608
+        assert count(parts.aggregate) == 478_976
+        assert count(parts.aux) == 11_445_372
+        seen = sizes(
+            net, [parts.stem, *parts.semantic, parts.detail, parts.context, parts.aggregate, parts.score], (512, 1024)
+        )
     assert seen == [(16, 128, 256), (32, 64, 128), (64, 32, 64), (128, 16, 32), (128, 64, 128), (128, 16, 32),
                     (128, 64, 128), (19, 64, 128)]  # fmt: skip
 
@@ -107,7 +110,7 @@ def test_bisenets_parts_and_maps() -> None:
 def test_bisenets_aggregation_gates_both_ways() -> None:
     """With the gates shut by a bias of the semantic branch nothing of the detail branch comes through."""
     torch.manual_seed(0)
-    aggregate = bisenetv2(2, channels=4).aggregate.eval()
+    aggregate = bisenetv2(2, channels=4).head.aggregate.eval()
     semantic = torch.randn(1, 128, 2, 3)
     one, other = (aggregate(torch.randn(1, 128, 8, 12), semantic) for _ in range(2))
     assert not torch.allclose(one, other, atol=1e-3)
@@ -120,7 +123,7 @@ def test_bisenets_aggregation_gates_both_ways() -> None:
 def test_fastscnns_maps() -> None:
     with torch.device("meta"):
         net = fastscnn(19)
-        assert sizes(net, [net.shared, net.scene, net.head], (1024, 2048)) == [
+        assert sizes(net, [net.head.shared, net.head.scene, net.head.score], (1024, 2048)) == [
             (64, 128, 256), (128, 32, 64), (19, 128, 256)]  # fmt: skip
 
 

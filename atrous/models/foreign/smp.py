@@ -19,8 +19,7 @@ the finer map and take any size.
 Axes: N images, C channels, H x W pixels, s the stride of the decoder's map, K classes.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import torch
 from timm.layers import LayerNorm2d
@@ -34,6 +33,8 @@ from atrous.layers.aspp import ImagePool
 from atrous.layers.ppm import BINS
 from atrous.models.foreign.mmseg import UPerHead
 from atrous.models.fpn import Pyramid
+from atrous.models.options import Count, Pretrained
+from atrous.models.page import on
 from atrous.ops.resize import Tail, resize
 
 RATES = (12, 24, 36)
@@ -235,87 +236,68 @@ def separable_conv(channels: int, out: int, rate: int = 1) -> nn.Sequential:
     return nn.Sequential(depthwise, *conv_bn_relu(channels, out, 1))
 
 
-def smp_unet(
-    classes: int = 21, encoder: str = "resnet34", in_channels: int = 3, pretrained: bool | str | Path = False
-) -> SMP:
+def _on_encoder(default: str = "resnet34", *, stride: int = 32) -> Callable[[Callable[..., SMP]], Callable[..., SMP]]:
+    """`on` an encoder by smp's rules: a dilated stage has its new rate throughout, eps as in smp."""
+
+    def make(*, encoder: str = default, in_channels: Count = 3, pretrained: Pretrained = False) -> encoders.Encoder:
+        net = encoders.encoder(
+            encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, dilate_first=stride < 32
+        )
+        for part in net.modules():
+            if isinstance(part, Stage):
+                part.norm.eps = 1e-6
+            elif isinstance(part, Block):
+                part.norm1.eps = part.norm2.eps = 1e-6
+        return net
+
+    return on(make)
+
+
+@_on_encoder()
+def smp_unet(net: encoders.Encoder, classes: int) -> SMP:
     """smp's Unet: 24,439,269 parameters on resnet34 with 21 classes."""
-    net = _encoder(encoder, in_channels, pretrained)
     decoder = UnetDecoder(net)
     return SMP(net, decoder, decoder.width, classes, kernel=3, whole=True)
 
 
-def smp_fpn(
-    classes: int = 21, encoder: str = "resnet34", in_channels: int = 3, pretrained: bool | str | Path = False
-) -> SMP:
+@_on_encoder()
+def smp_fpn(net: encoders.Encoder, classes: int) -> SMP:
     """smp's FPN: 26,118,613 parameters on resnet50 with 21 classes."""
-    net = _encoder(encoder, in_channels, pretrained)
     return SMP(net, FPNDecoder(net), 128, classes)
 
 
-def smp_pspnet(
-    classes: int = 21, encoder: str = "resnet34", in_channels: int = 3, pretrained: bool | str | Path = False
-) -> SMP:
+@_on_encoder()
+def smp_pspnet(net: encoders.Encoder, classes: int) -> SMP:
     """smp's PSPNet on an encoder that ends at stride 8.
 
     smp's files hold deeper stages too, but never use them.
     """
-    net = encoders.shallow(_encoder(encoder, in_channels, pretrained), 8)
+    net = encoders.shallow(net, 8)
     return SMP(net, PSPDecoder(net.channels[-1]), 512, classes, kernel=3)
 
 
-def smp_deeplabv3(
-    classes: int = 21, encoder: str = "resnet34", in_channels: int = 3, pretrained: bool | str | Path = False
-) -> SMP:
+@_on_encoder(stride=8)
+def smp_deeplabv3(net: encoders.Encoder, classes: int) -> SMP:
     """smp's DeepLabV3 at stride 8: 39,638,869 parameters on resnet50 with 21 classes.
 
     torchvision's has as many.
     """
-    net = _encoder(encoder, in_channels, pretrained, stride=8)
     return SMP(net, DeepLabV3Decoder(net.channels[-1]), 256, classes)
 
 
-def smp_deeplabv3plus(
-    classes: int = 21, encoder: str = "resnet34", in_channels: int = 3, pretrained: bool | str | Path = False
-) -> SMP:
+@_on_encoder(stride=16)
+def smp_deeplabv3plus(net: encoders.Encoder, classes: int) -> SMP:
     """smp's DeepLabV3Plus at stride 16: 26,682,725 parameters on resnet50 with 21 classes."""
-    net = _encoder(encoder, in_channels, pretrained, stride=16)
     return SMP(net, DeepLabV3PlusDecoder(net), 256, classes)
 
 
-def smp_upernet(
-    classes: int = 21,
-    encoder: str = "resnet34",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    *,
-    channels: int = 256,
-) -> SMP:
+@_on_encoder()
+def smp_upernet(net: encoders.Encoder, classes: int, *, channels: Count = 256) -> SMP:
     """smp's UPerNet: 37,289,813 parameters on resnet50 with 21 classes; `channels` per level."""
-    net = _encoder(encoder, in_channels, pretrained)
     return SMP(net, UPerNetDecoder(net, channels), channels, classes)
 
 
-def smp_segformer(
-    classes: int = 21,
-    encoder: str = "mit_b0",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    *,
-    channels: int = 256,
-) -> SMP:
+@_on_encoder("mit_b0")
+def smp_segformer(net: encoders.Encoder, classes: int, *, channels: Count = 256) -> SMP:
     """smp's Segformer: 3,752,694 parameters on mit_b0 with 150 classes; `channels` per level."""
-    net = _encoder(encoder, in_channels, pretrained)
     return SMP(net, SegformerDecoder(net, channels), channels, classes)
-
-
-def _encoder(name: str, in_channels: int, pretrained: bool | str | Path, stride: int = 32) -> encoders.Encoder:
-    """The encoder by smp's rules: a dilated stage has its new rate throughout, eps as in smp."""
-    net = encoders.encoder(
-        name, in_channels=in_channels, stride=stride, pretrained=pretrained, dilate_first=stride < 32
-    )
-    for part in net.modules():
-        if isinstance(part, Stage):
-            part.norm.eps = 1e-6
-        elif isinstance(part, Block):
-            part.norm1.eps = part.norm2.eps = 1e-6
-    return net
