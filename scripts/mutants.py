@@ -87,7 +87,7 @@ MUTANTS = [
     Mutant("train/optimizer.py", "parameter.ndim > 1", "parameter.ndim > 0", f"{UPDATES} -k decay"),
     Mutant("train/optimizer.py", "recipe.encoder_lr * recipe.layer_decay", "recipe.layer_decay",
            f"{UPDATES} -k own_rate"),
-    Mutant("train/optimizer.py", "momentum=0.9", "momentum=0.0, dampening=0.0", f"{CONSTANTS} -k momentum"),
+    Mutant("train/optimizer.py", "momentum=0.9", "momentum=0.99", f"{CONSTANTS} -k momentum"),
     Mutant("train/optimizer.py", "(1 - share) ** recipe.power", "(1 - share)", f"{CONSTANTS} -k poly"),
     Mutant("train/optimizer.py", "counted = labels != ignore", "counted = labels == labels",
            "tests/train/test_optimizer.py -k shares"),
