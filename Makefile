@@ -54,8 +54,8 @@ bench: $(STAMP_PEERS)     ## speed, interleaved, ratios: every row of docs/perfo
 	$(BIN_PEERS)/python benchmarks/predict.py --cold
 
 parity: $(STAMP_PEERS)    ## compare with the originals, for docs/parity.md; then every other test with a peer (minutes)
-	rm -f docs/parity.json
-	ATROUS_PARITY=docs/parity.json $(BIN_PEERS)/python -m pytest -rs -m 'slow or not slow' --timeout 3600 \
+	rm -f docs/records/parity.json
+	ATROUS_PARITY=docs/records/parity.json $(BIN_PEERS)/python -m pytest -rs -m 'slow or not slow' --timeout 3600 \
 	  tests/models/test_parity.py tests/models/test_counts.py tests/models/test_deeplab.py tests/models/test_unetpp.py \
 	  tests/models/test_unet3d.py tests/models/test_vnet.py tests/models/test_nnunet.py tests/zoo/convert
 	$(BIN_PEERS)/python -m pytest -rs -m 'slow or not slow' --timeout 3600 tests/models/test_upernet.py \
@@ -63,7 +63,7 @@ parity: $(STAMP_PEERS)    ## compare with the originals, for docs/parity.md; the
 	  tests/compat tests/datasets/test_shapes.py tests/losses/test_peers.py tests/metrics/test_peers.py \
 	  tests/metrics/test_foreign.py tests/ops/test_maxflow.py
 
-docs: $(STAMP)            ## tables in README and docs that are made from the code
+docs: $(STAMP)            ## tables in docs that are made from the code
 	$(BIN)/python docs/tables.py
 
 clean:

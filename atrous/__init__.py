@@ -8,7 +8,26 @@ Names are looked up on first use (PEP 562), so that `import atrous` costs millis
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from atrous import errors as errors
+    from atrous import inspect as inspect
+    from atrous import labels as labels
+    from atrous import losses as losses
+    from atrous import metrics as metrics
+    from atrous import models as models
+    from atrous import ops as ops
+    from atrous import refine as refine
+    from atrous.labels import LabelSet as LabelSet
+    from atrous.models import create_model as create_model
+    from atrous.models import from_classifier as from_classifier
+    from atrous.models import list_models as list_models
+    from atrous.predict import Prediction as Prediction
+    from atrous.predict import Predictor as Predictor
+    from atrous.segmenter import Segmenter as Segmenter
+    from atrous.segmenter import load as load
+    from atrous.zoo.describe import describe_model as describe_model
 
 __version__ = "0.1.0"
 
@@ -18,6 +37,7 @@ _HOME = {
     "Predictor": "atrous.predict",
     "Segmenter": "atrous.segmenter",
     "create_model": "atrous.models",
+    "describe_model": "atrous.zoo.describe",
     "from_classifier": "atrous.models",
     "list_models": "atrous.models",
     "load": "atrous.segmenter",
@@ -27,12 +47,14 @@ _SUBPACKAGES = ("errors", "inspect", "labels", "losses", "metrics", "models", "o
 __all__ = ["__version__", *sorted(_HOME), *_SUBPACKAGES]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    if name in _SUBPACKAGES:
-        return import_module(f"atrous.{name}")
-    raise AttributeError(f"module 'atrous' has no attribute {name!r}")
+if not TYPE_CHECKING:  # else every name would exist for mypy
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOME:
+            return getattr(import_module(_HOME[name]), name)
+        if name in _SUBPACKAGES:
+            return import_module(f"atrous.{name}")
+        raise AttributeError(f"module 'atrous' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

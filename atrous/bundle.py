@@ -19,7 +19,11 @@ from atrous.errors import WeightsError
 from atrous.files import write_atomically
 from atrous.labels import LabelSet
 from atrous.models import create_model
+from atrous.models.former import options_today
 from atrous.models.refined import refined
+
+FORMAT = 2
+"""Of the card: 2 since the networks' options have their names of today; a card of 0.1 has none."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Card:
 
     model, options: the arguments of `create_model`. mean, std: per channel, in the raw units of `dtype` images.
     metrics: e.g. {"val": {"miou": 0.61, ...}}. data: where the training data came from. decoding: what
-    `atrous.evaluate.calibrate.fit` found for it, {} before. refinement: what `evaluate.tune_crf` found, {} before.
+    `evaluate.calibrate` found for it, {} before. refinement: what `evaluate.tune_crf` found, {} before.
     layer: the trainable refiner at the network's end, its name and options (`atrous.models.refined`), {} for none.
     training: of published weights what it took, e.g. {"seconds": 1800.0, "steps": 1206, "seed": 0}. sources: the
     papers and packages behind data and initial weights, as they want to be cited.
@@ -53,12 +57,17 @@ class Card:
 
     def to_json(self) -> str:
         """The card as it stands in the file's header."""
-        return json.dumps({**asdict(self), "labels": self.labels.to_dict()}, sort_keys=True)
+        return json.dumps({**asdict(self), "labels": self.labels.to_dict(), "format": FORMAT}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Card":
-        """The inverse of `to_json`; keys of newer versions are dropped."""
-        data = {key: value for key, value in json.loads(text).items() if key in cls.__dataclass_fields__}
+        """The inverse of `to_json`; keys of newer versions are dropped, options of 0.1 get their names of today."""
+        held = json.loads(text)
+        data = {key: value for key, value in held.items() if key in cls.__dataclass_fields__}
+        if held.get("format", 1) > FORMAT:
+            raise ValueError(f"its format is {held['format']}, this atrous reads up to {FORMAT}")
+        if held.get("format", 1) < 2:
+            data["options"] = options_today(data["model"], data["options"])
         data.update(labels=LabelSet.from_dict(data["labels"]), mean=tuple(data["mean"]), std=tuple(data["std"]))
         return cls(**data | {"sources": tuple(data.get("sources", ()))})
 

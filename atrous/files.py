@@ -1,12 +1,16 @@
-"""Writing files so that a crash leaves the old one or the new one, never half."""
+"""Writing files: a crash leaves the old one or the new one, never half; and the text of TOML."""
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+import tomli_w
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write all of a file or nothing: a temporary file beside it, fsync, rename, fsync of the folder.
+    """Write a whole file or nothing: temporary file beside it, fsync, rename, fsync of the folder.
 
     An OSError, such as of a full disk, has the path of the file.
     """
@@ -30,3 +34,10 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def toml_text(document: Mapping[str, Any]) -> str:
+    """Plain data as TOML, each array on one line so that it can be read and changed by hand."""
+    text = tomli_w.dumps(document, indent=0)
+    # Strings hold no raw newline (it is escaped): each one inside a value belongs to an array.
+    return text.replace("[\n", "[").replace(",\n]", "]").replace(",\n", ", ")

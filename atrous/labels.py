@@ -4,6 +4,7 @@ Inside atrous a class is its index 0..K-1; files keep the data set's own values.
 """
 
 import tomllib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,7 @@ import numpy as np
 from numba import njit
 
 from atrous.errors import DataError
+from atrous.files import toml_text
 
 Colour = tuple[int, int, int]
 
@@ -85,6 +87,12 @@ class LabelSet:
     def __len__(self) -> int:
         return len(self.names)
 
+    @classmethod
+    def numbered(cls, names: Iterable[str], colours: Iterable[Colour] = ()) -> "LabelSet":
+        """Exclusive classes with the values 0..K-1; 255 is ignored, or 65535 with more than 255 classes."""
+        names = tuple(names)
+        return cls(names, tuple(colours), ignore=(255,) if len(names) <= 255 else (65535,))
+
     @property
     def ignore_index(self) -> int:
         """The index of ignored pixels inside atrous: 255, or 65535 with more than 255 classes."""
@@ -142,16 +150,14 @@ class LabelSet:
 
     def to_toml(self) -> str:
         """The text of a `classes.toml` that `from_toml` reads."""
-        mode = "" if self.mode == "exclusive" else f'mode = "{self.mode}"\n'
-        return "\n".join(
-            [
-                f"ignore = {list(self.ignore)}\n{mode}",
-                *(
-                    f"[[class]]\nname = {_quoted(name)}\nvalue = {value}\ncolor = {list(colour)}\n"
-                    for name, value, colour in zip(self.names, self.values, self.colours, strict=True)
-                ),
-            ]
-        )
+        document: dict[str, Any] = {"ignore": self.ignore}
+        if self.mode != "exclusive":
+            document["mode"] = self.mode
+        document["class"] = [
+            {"name": name, "value": value, "color": colour}
+            for name, value, colour in zip(self.names, self.values, self.colours, strict=True)
+        ]
+        return toml_text(document)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a bundle's card."""
@@ -189,12 +195,6 @@ class LabelSet:
                 "with name, value and color"
             ) from error
         return cls(names, colours, values, ignore, mode)
-
-
-def _quoted(text: str) -> str:
-    """A basic string of TOML: quotation marks, backslashes and control characters are escaped."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(sign if sign.isprintable() else f"\\U{ord(sign):08X}" for sign in escaped) + '"'
 
 
 def _ranges(values: tuple[int, ...]) -> str:

@@ -1,42 +1,38 @@
 """The facade: fit, predict, score, save, load."""
 
-import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack, overload
 
-import torch
+import numpy as np
+from PIL.Image import Image
 from rich.console import Console
 from torch import nn
 
 from atrous.bundle import Card, load_bundle, save_bundle
 from atrous.datasets import DataSet, open_dataset
 from atrous.datasets.folds import fold_of
-from atrous.doctor import Witness, line
+from atrous.doctor import Witness, finding_line
 from atrous.errors import DataError, ModelError, RecipeError, WeightsError, nearest
+from atrous.evaluate.data import choose_split, open_like_run
 from atrous.evaluate.evaluation import Evaluation, evaluate, pooled
 from atrous.files import write_atomically
 from atrous.labels import LabelSet
 from atrous.models import list_models
 from atrous.plan import again, draft, fingerprint
-from atrous.predict import Predictor
-from atrous.predict.backends import EXPORTED, open_exported
-from atrous.predict.ensemble import Ensemble, folds_in, load_network
+from atrous.predict import Prediction, Predictor
+from atrous.predict.ensemble import Ensemble
+from atrous.predict.loading import default_device, folds_in, load_network, load_predictor
+from atrous.predict.predictor import PredictorOptions
+from atrous.progress import Over
 from atrous.report import report_run
 from atrous.train import processes
 from atrous.train.batches import Transform
 from atrous.train.loggers import Logger
 from atrous.train.loop import train
-from atrous.train.recipe import Recipe
-from atrous.zoo.fetch import located
-from atrous.zoo.shipped import absence
-
-FROM_DATA = {
-    "atrous", "data", "fingerprint", "train_images", "val_images", "in_channels", "weights", "dtype", "mean", "std",
-    "transform", "fold", "extended", "distil_digest",
-}  # fmt: skip
-"""Fields of a recipe that nobody chooses by name."""
+from atrous.train.options import RecipeOptions
+from atrous.train.recipe import FROM_DATA, Recipe
 
 MOST_WARNINGS = 5
 """Of the data that are printed before a training."""
@@ -45,12 +41,28 @@ MOST_WARNINGS = 5
 class Segmenter:
     """A network that learns from a folder and labels pictures.
 
-    model, encoder, pretrained, and any field of a recipe (`steps`, `batch`, `lr`, `crop`, ...), as `atrous.plan.draft`
-    takes them.
+    Args:
+        model: a name of `atrous.list_models()`; default "deeplabv3plus".
+        encoder: any timm encoder; default "tf_efficientnet_lite0".
+        pretrained: True for ImageNet weights, a file of them, False for random ones; default ImageNet's where they can
+            be had.
+        wishes: any field of a recipe (`steps`, `batch`, `lr`, `crop`, ...; docs/recipe.md).
+
+    Raises:
+        ModelError: a name or an option that does not exist.
+
+    Example:
+        >>> import atrous
+        >>> atrous.Segmenter("unet", steps=100)
+        Segmenter('unet', steps=100, not trained)
     """
 
     def __init__(
-        self, model: str | None = None, encoder: str | None = None, pretrained: bool | str | None = None, **wishes: Any
+        self,
+        model: str | None = None,
+        encoder: str | None = None,
+        pretrained: bool | str | None = None,
+        **wishes: Unpack[RecipeOptions],
     ) -> None:
         if model is not None and model not in list_models():
             raise ModelError(f"unknown model {model!r}; {nearest(model, list_models())}")
@@ -80,14 +92,35 @@ class Segmenter:
         strategy: processes.Strategy = "ddp",
         console: Console | None = None,
     ) -> "Segmenter":
-        """Train on a folder of images and masks; resumes the run in `out` (default `runs/<name of data>`).
+        """Train on a folder of images and masks. The same call again resumes the run in `out`.
 
-        time: seconds the whole training may take (default an hour), or steps: how many. Files are checked first.
-        workers: loader processes. cache_mb: memory for decoded pictures, in MiB, of a folder that is opened here.
-        transform: one of torchvision v2 for every augmented crop (docs/augmentation.md); give it again to resume.
-        folds: so many runs, `out/fold-1` and so on, each validated on pictures of its own; they predict together.
-        extend: so many steps more of a finished run. loggers: who is told of losses and scores (`train.loggers`).
-        strategy: of several processes, "ddp" or "fsdp" (docs/training.md).
+        All files are checked before training starts.
+
+        Args:
+            data: the folder, in any layout of docs/data.md, or an open data set.
+            out: the run's folder; default `runs/<name of data>`.
+            time: seconds that the whole training may take; default 3600.
+            steps: how many training steps, instead of `time`.
+            workers: loader processes. The result does not depend on them.
+            cache_mb: memory for decoded pictures, in MiB, where `data` is a folder.
+            transform: a transform of torchvision v2 for every augmented crop (docs/augmentation.md). Give it again to
+                resume.
+            folds: train this many networks, in `out/fold-1` and so on, each validated on other pictures. They predict
+                together.
+            extend: give a finished run this many more steps.
+            loggers: objects that are told of losses and scores (`atrous.train.loggers.Logger`).
+            classes: a classes.toml, instead of the data set's own.
+            ignore: mask values that count nowhere, besides the data set's own.
+            strategy: "ddp" or "fsdp", for several processes (docs/training.md).
+            console: where progress is printed; default the standard output.
+
+        Returns:
+            The Segmenter itself, trained.
+
+        Raises:
+            DataError: the data cannot be used; names the file.
+            RecipeError: `out` holds a run of another recipe.
+            Interrupted: a stop was asked for; everything is saved.
         """
         console = processes.voice(console or Console())
         if not isinstance(data, DataSet):
@@ -127,7 +160,7 @@ class Segmenter:
         if not processes.first() and fingerprint(data) != recipe.fingerprint:
             raise DataError(f"{data.root}: holds other images or classes here than where the run's first process is")
         bundle, page = train(recipe, data, folder, **how), folder / "report.html"
-        self._predictor = Predictor(*load_bundle(bundle), device=_device())
+        self._predictor = Predictor(*load_bundle(bundle), device=default_device())
         judged = page.exists() and page.stat().st_mtime >= bundle.stat().st_mtime
         if judged or "val" not in data.splits or not processes.first():
             return None
@@ -155,7 +188,7 @@ class Segmenter:
             found = self._train(part, folder / f"fold-{fold}", {**wishes, "fold": (fold, folds)}, how)
             if processes.first():
                 results.append(found or self.evaluate(part, "val"))
-        self._predictor = Predictor(*load_network(folder), device=_device())
+        self._predictor = Predictor(*load_network(folder), device=default_device())
         if not processes.first():
             return
         whole = pooled(results)
@@ -169,19 +202,52 @@ class Segmenter:
             highlight=False,
         )
 
-    def predict(self, images: Any) -> Any:
-        """A Prediction for a path, PIL image or (H, W, C) array; a list of Predictions for a list of them."""
+    @overload
+    def predict(self, images: Image | np.ndarray | Path | str) -> Prediction: ...
+    @overload
+    def predict(self, images: list[Any] | tuple[Any, ...]) -> list[Prediction]: ...
+    def predict(self, images: Any) -> Prediction | list[Prediction]:
+        """Label an image, or several.
+
+        Args:
+            images: a path, a PIL image or an (H, W[, C]) array in the units of the training images; or a list of them.
+
+        Returns:
+            A `Prediction`; a list of them for a list.
+        """
         return (
             [self.predictor(image) for image in images] if isinstance(images, (list, tuple)) else self.predictor(images)
         )
 
-    def evaluate(self, data: Path | str | DataSet, split: str | None = None, **options: Any) -> Evaluation:
-        """Count the predictions over a split: default `test` where there is one, else `val`, else everything."""
+    def evaluate(
+        self,
+        data: Path | str | DataSet,
+        split: str | None = None,
+        *,
+        progress: Over | None = None,
+        metrics: Mapping[str, Any] | None = None,
+        cluster: Callable[[str], str] | None = None,
+        block: int = 1,
+    ) -> Evaluation:
+        """Count the predictions over a split of labelled data.
+
+        Args:
+            data: a folder or an open data set with this network's classes.
+            split: "train", "val" or "test"; default "test" where there is one, else "val", else everything.
+            progress, metrics, cluster, block: as in `atrous.evaluate.evaluation.evaluate`.
+        """
         if not isinstance(data, DataSet):
             data = open_like_run(self.card, data)
         name = choose_split(data, split)
         return evaluate(
-            lambda sample: self.predictor.labels(sample.image), data.splits[name], self.labels, name, **options
+            lambda sample: self.predictor.labels(sample.image),
+            data.splits[name],
+            self.labels,
+            name,
+            progress=progress,
+            metrics=metrics,
+            cluster=cluster,
+            block=block,
         )
 
     def score(self, data: Path | str | DataSet, split: str | None = None) -> dict[str, Any]:
@@ -189,13 +255,36 @@ class Segmenter:
         return self.evaluate(data, split).summary()
 
     def save(self, path: Path | str) -> None:
-        """Write the bundle: one .safetensors file with weights and card."""
+        """Write the bundle: one .safetensors file with weights and card.
+
+        Raises:
+            WeightsError: these are several networks, of a cross-validation.
+        """
         if isinstance(self.model, Ensemble):
             raise WeightsError(f"{path}: the networks of a cross-validation are no single bundle; distil them into one")
         save_bundle(path, self.model, self.card)
 
+    def __repr__(self) -> str:
+        if self._predictor is None:
+            model, *rest = ((key, value) for key, value in self._wishes.items() if key == "model" or value is not None)
+            given = [repr(model[1])] * (model[1] is not None) + [f"{key}={value!r}" for key, value in rest]
+            return f"Segmenter({', '.join([*given, 'not trained'])})"
+        card = self.card
+        encoder = f" on {card.options['encoder']}" if card.options.get("encoder") else ""
+        parts = [f"{card.model}{encoder}", f"{len(card.labels)} classes"]
+        if card.data:
+            parts.append(f"trained on {Path(card.data).name.split(',')[0]}")
+        judged = [split for split in ("test", "val") if (card.metrics.get(split) or {}).get("miou") is not None]
+        parts += [f"mIoU {card.metrics[split]['miou']:.3f} on {split}" for split in judged[:1]]
+        return f"Segmenter({', '.join(parts)})"
+
     @property
     def predictor(self) -> Predictor:
+        """What labels raw images.
+
+        Raises:
+            WeightsError: this Segmenter is not trained yet.
+        """
         if self._predictor is None:
             raise WeightsError("this Segmenter is not trained yet; call .fit(data) or use atrous.load(bundle)")
         return self._predictor
@@ -207,10 +296,12 @@ class Segmenter:
 
     @property
     def card(self) -> Card:
+        """What the bundle says about itself: network, classes, normalisation, recipe, scores, licence."""
         return self.predictor.card
 
     @property
     def labels(self) -> LabelSet:
+        """The classes."""
         return self.card.labels
 
 
@@ -223,7 +314,7 @@ def _verify(data: DataSet, console: Console) -> None:
         raise DataError(f"{error}; `atrous check {data.root}` names every fault with its remedy") from error
     warnings = witness.warnings()
     for finding in warnings[:MOST_WARNINGS]:
-        console.print(line(finding, data.root), markup=False, highlight=False)
+        console.print(finding_line(finding, data.root), markup=False, highlight=False)
     if len(warnings) > MOST_WARNINGS:
         console.print(f"{len(warnings) - MOST_WARNINGS} more warnings: atrous check {data.root}", markup=False)
 
@@ -237,76 +328,24 @@ def wishes_of(file: Path, length: bool = True) -> dict[str, Any]:
     return values | {"pretrained": {"random": False, "pretrained": True}.get(weights, weights)} if weights else values
 
 
-def load(source: Path | str, *, device: str | None = None, **options: Any) -> Segmenter:
-    """A trained Segmenter from a bundle file, a run folder (of a cross-validation: all its networks, averaged) or the
-    name of weights, those of others fetched once; or from a file of `atrous export`, .onnx or .xml, by what stands
-    in it.
+def load(source: Path | str, *, device: str | None = None, **options: Unpack[PredictorOptions]) -> Segmenter:
+    """Open a trained network.
 
-    options: backend, decode, calibration, recall, refine, refine_options and those of cutting, of `atrous.Predictor`.
+    Args:
+        source: a bundle (.safetensors), a run's folder, that of a cross-validation (all its networks, averaged), the
+            name of published weights (fetched once), or a file of `atrous export` (.onnx, .xml).
+        device: of torch, such as "cpu" or "cuda:1"; default "cuda" where there is one, else "cpu".
+        options: of `atrous.Predictor`: backend, decode, calibration, recall, refine, refine_options, window, ...
+
+    Raises:
+        WeightsError: nothing is there, the run is not finished, or the file cannot be read.
+        ModelError: an option that this source cannot have.
+
+    Example:
+        >>> import atrous
+        >>> atrous.load("camvid-deeplabv3plus-lite0")
+        Segmenter(deeplabv3plus on tf_efficientnet_lite0, 11 classes, trained on CamVid, mIoU 0.681 on test)
     """
-    path = located(source)
-    if path.is_dir():
-        if not (path / "model.safetensors").exists() and folds_in(path):
-            segmenter = Segmenter()
-            segmenter._predictor = Predictor(*load_network(path), device=device or _device(), **options)
-            return segmenter
-        if not (path / "model.safetensors").exists():
-            unfinished = (path / "recipe.toml").exists()
-            raise WeightsError(
-                f"{path}: holds a run that is not finished; run the same `atrous train` command again"
-                if unfinished
-                else f"{path}: holds no model.safetensors; give a run folder of `atrous train` or a bundle"
-            )
-        path /= "model.safetensors"
-    if not path.exists():
-        raise WeightsError(
-            f"{path}: no such bundle or run folder, nor the name of published weights; "
-            f"train one with `atrous train DATA -o {source}`, or see `atrous models`{absence()}"
-        )
     segmenter = Segmenter()
-    if path.suffix in EXPORTED:
-        if (backend := options.pop("backend", "auto")) not in ("auto", EXPORTED[path.suffix]):
-            raise ModelError(f"{path}: runs on {EXPORTED[path.suffix]} alone; leave --backend {backend} off")
-        segmenter._predictor = Predictor(*open_exported(path), **options)
-    else:
-        segmenter._predictor = Predictor(*load_bundle(path), device=device or _device(), **options)
+    segmenter._predictor = load_predictor(source, device=device, **options)
     return segmenter
-
-
-def open_like_run(card: Card, data: Path | str, *, classes: Path | None = None, ignore: Sequence[int] = ()) -> DataSet:
-    """A data set with a card's classes; the folder it was trained on keeps the share that was held out.
-
-    A fold has there the pictures of its own as `val`; of all folds together only `test` is left, the rest was seen.
-    """
-    same = bool(card.recipe) and Path(card.recipe["data"]).resolve() == Path(data).resolve()
-    labels = LabelSet.from_toml(classes) if classes else card.labels
-    if ignore:
-        labels = dataclasses.replace(labels, ignore=tuple(sorted({*labels.ignore, *ignore})))
-    if labels.names != card.labels.names:
-        raise DataError(f"{classes}: must name the model's classes, which are {', '.join(card.labels.names)}")
-    if not same:
-        return open_dataset(data, labels=labels, holdout=0)
-    opened = open_dataset(data, labels=labels)
-    fold, folds = card.recipe.get("fold") or (0, 0)
-    if fold:
-        return fold_of(opened, fold, folds)
-    if folds:
-        unseen = {name: pairs for name, pairs in opened.splits.items() if name == "test"}
-        if not unseen:
-            raise DataError(
-                f"{data}: every picture was seen by some of the {folds} networks; the honest score, each picture by "
-                "the one that had not seen it, is in the run's metrics.json; judge on other data"
-            )
-        return dataclasses.replace(opened, splits=unseen)
-    return opened
-
-
-def choose_split(data: DataSet, split: str | None) -> str:
-    """The split asked for, or `test`, else `val`, else whatever is there; DataError names those that exist."""
-    if split is not None and split not in data.splits:
-        raise DataError(f"{data.root}: has no split {split!r}; it has {', '.join(data.splits)}")
-    return split or next((name for name in ("test", "val") if name in data.splits), next(iter(data.splits)))
-
-
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"

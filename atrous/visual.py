@@ -1,4 +1,7 @@
-"""Pictures for people: images as 8-bit RGB, labels laid over them, errors, legends. Nothing here imports torch."""
+"""Pictures for people: images as 8-bit RGB, labels laid over them, error maps, legends.
+
+Nothing here imports torch.
+"""
 
 import base64
 from collections.abc import Sequence
@@ -10,20 +13,38 @@ from atrous.errors import DataError
 from atrous.labels import LabelSet
 
 WRONG = (214, 39, 40)
+"""The red of a wrong pixel where the kinds of errors are not told apart."""
 KIND_COLOURS = ((86, 180, 233), (213, 94, 0), (0, 114, 178), (0, 0, 0))
-"""Of the kinds of errors in the order of `atrous.metrics.errors.KINDS`: of Okabe and Ito's eight the four that stay
-furthest from one another, and from the greys of an error map, under simulated colour blindness of each sort."""
+"""The colour of each kind of error, in the order of `atrous.metrics.errors.ERROR_KINDS`.
+
+They are four of the eight colours of Okabe and Ito: those that stay furthest apart, and from the
+greys of an error map, under simulated colour blindness of each sort.
+"""
 ROWS = 25
 """Classes in one column of a legend."""
 WEIGHT = 500
-"""Of the legend's letters: 400 is regular, 700 bold."""
+"""How bold the letters of a legend are: 400 is regular, 700 bold."""
 
 
 def to_rgb8(image: np.ndarray) -> np.ndarray:
-    """An image (H, W, C) of any numeric type -> (H, W, 3) uint8, RGB 0..255.
+    """An image of any type and number of channels as 8-bit RGB, to be looked at.
 
-    uint8 passes, all else is stretched so that the 1st and 99th percentile of its finite values become 0 and 255.
-    One channel gives grey, two are red and green, of more than three the first three count. DataError for another rank.
+    Args:
+        image: (H, W, C) of any numeric type. One channel becomes grey, two become red and green, of
+            more than three the first three are shown.
+
+    Returns:
+        (H, W, 3) uint8. uint8 values stay as they are. Others are stretched: the 1st and the 99th
+        percentile of the finite values become 0 and 255.
+
+    Raises:
+        DataError: The image is not (H, W, C), or is empty.
+
+    Example:
+        >>> scan = np.linspace(-1000, 2000, 600).reshape(20, 30, 1)
+        >>> shown = to_rgb8(scan)
+        >>> shown.shape, shown[0, 0].tolist(), shown[-1, -1].tolist()
+        ((20, 30, 3), [0, 0, 0], [255, 255, 255])
     """
     if image.ndim != 3 or not image.size:
         raise DataError(f"an image has shape {image.shape}; expected (H, W, C) with at least one pixel and channel")
@@ -38,10 +59,24 @@ def to_rgb8(image: np.ndarray) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, indices: np.ndarray, labels: LabelSet, alpha: float = 0.5) -> np.ndarray:
-    """The class colours laid over an image (H, W, C) of any type: (H, W, 3) uint8.
+    """The class colours laid over an image.
 
-    indices: (H, W) class indices; ignored pixels show the image. alpha: 0 = the image alone, 1 = the colours alone.
-    DataError where the sizes differ.
+    Args:
+        image: (H, W, C) of any numeric type; see `to_rgb8`.
+        indices: Class indices (H, W). Where they are ignored, the image alone is shown.
+        labels: The classes and their colours.
+        alpha: 0..1: 0 shows the image alone, 1 the colours alone.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        DataError: The sizes differ.
+
+    Example:
+        >>> labels = LabelSet(("road", "car"), ((100, 100, 100), (250, 0, 0)))
+        >>> overlay(np.zeros((1, 2, 3), np.uint8), np.array([[0, 1]], np.uint8), labels).tolist()
+        [[[50, 50, 50], [125, 0, 0]]]
     """
     _same_size("an image", image, "its labels", indices)
     rgb = to_rgb8(image)
@@ -54,12 +89,30 @@ def overlay(image: np.ndarray, indices: np.ndarray, labels: LabelSet, alpha: flo
 def error_map(
     truth: np.ndarray, prediction: np.ndarray, labels: LabelSet, kinds: np.ndarray | None = None
 ) -> np.ndarray:
-    """Where a prediction is wrong, (H, W, 3) uint8: red; what is right in pale greys, what is ignored hatched dark.
+    """Where a prediction is wrong.
 
-    truth, prediction: (H, W) class indices. A lighter grey is a class of a lighter colour, so that the scene stays
-    legible. Every wrong pixel has one red whatever was predicted: class colours may be grey or white themselves.
-    kinds: (H, W) as `atrous.metrics.ErrorKinds.update` returns it; a wrong pixel then has the colour of its kind.
-    DataError where the sizes differ.
+    Right pixels are pale grey, lighter where the class's colour is lighter: the scene can still be
+    recognised. Ignored pixels are hatched dark. Wrong pixels are red, or have the colour of their
+    kind; not that of a class, which may be grey or white itself.
+
+    Args:
+        truth: Class indices (H, W).
+        prediction: Class indices (H, W).
+        labels: The classes and their colours.
+        kinds: (H, W) as `atrous.metrics.ErrorKinds.update` returns it. A wrong pixel then has its
+            kind's colour of `KIND_COLOURS`.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        DataError: The sizes differ.
+
+    Example:
+        >>> labels = LabelSet(("road", "car"), ((100, 100, 100), (250, 0, 0)))
+        >>> truth, prediction = np.array([[0, 1, 255]], np.uint8), np.array([[0, 0, 0]], np.uint8)
+        >>> error_map(truth, prediction, labels).tolist()
+        [[[215, 215, 215], [214, 39, 40], [84, 84, 84]]]
     """
     _same_size("a true mask", truth, "its prediction", prediction)
     luminance = cv2.cvtColor(labels.to_colours(truth), cv2.COLOR_RGB2GRAY)
@@ -73,7 +126,18 @@ def error_map(
 
 
 def legend(labels: LabelSet) -> np.ndarray:
-    """A picture of the classes, (H, W, 3) uint8: a swatch and the name of each, in columns of at most 25."""
+    """A picture of the classes: the colour and the name of each, in columns of at most 25.
+
+    Args:
+        labels: The classes and their colours.
+
+    Returns:
+        (H, W, 3) uint8, as large as the names need.
+
+    Example:
+        >>> legend(LabelSet(("road", "car"))).shape[0]
+        74
+    """
     font, size, row, swatch, margin = cv2.FontFace("sans"), 18, 30, 34, 14
     names = [" ".join(name.split()) for name in labels.names]
     widest = max(cv2.getTextSize((0, 0), name, (0, 0), font, size, WEIGHT)[2] for name in names)
@@ -88,9 +152,19 @@ def legend(labels: LabelSet) -> np.ndarray:
 
 
 def beside(columns: Sequence[Sequence[np.ndarray]], width: int) -> np.ndarray:
-    """Columns of pictures, (H, W, 3) uint8 of any size, side by side: (H', W', 3), each picture `width` pixels wide.
+    """Columns of pictures side by side, each picture scaled to one width.
 
-    Columns of different heights are filled up in white.
+    Args:
+        columns: For each column, its pictures from top to bottom: (H, W, 3) uint8 of any size.
+        width: Of every picture in the result, in pixels.
+
+    Returns:
+        (H', W', 3) uint8. Below a shorter column it is white.
+
+    Example:
+        >>> one, other = np.zeros((20, 40, 3), np.uint8), np.zeros((40, 40, 3), np.uint8)
+        >>> beside([[one, one], [other]], width=20).shape
+        (20, 40, 3)
     """
     stacks = []
     for pictures in columns:
@@ -105,9 +179,17 @@ def beside(columns: Sequence[Sequence[np.ndarray]], width: int) -> np.ndarray:
 
 
 def data_uri(rgb: np.ndarray, size: int, *, exact: bool, png: int) -> str:
-    """A picture (H, W, 3) uint8, scaled down to at most `size` pixels a side, as a `data:` URI.
+    """A picture as a `data:` URI, which an HTML page can hold.
 
-    exact: no new colours arise when it is scaled. It is stored as PNG where that takes at most `png` bytes, else JPEG.
+    Args:
+        rgb: (H, W, 3) uint8.
+        size: The longest side in pixels; a larger picture is scaled down.
+        exact: Scale by nearest neighbour, so that no new colours arise.
+        png: Store it as PNG if that takes at most this many bytes, else as JPEG; 0 for JPEG.
+
+    Example:
+        >>> data_uri(np.zeros((4, 4, 3), np.uint8), 4, exact=True, png=1000)[:22]
+        'data:image/png;base64,'
     """
     height, width = rgb.shape[:2]
     factor = min(1.0, size / max(height, width))
@@ -122,12 +204,12 @@ def data_uri(rgb: np.ndarray, size: int, *, exact: bool, png: int) -> str:
 
 
 def _stretch(image: np.ndarray) -> np.ndarray:
-    """Float32 values of any range -> uint8 by percentiles, which a million evenly spread pixels give well enough."""
+    """float32 of any range -> uint8, by percentiles of about a million evenly spread pixels."""
     step = max(1, int((image.size / 3e6) ** 0.5))
     some = image[::step, ::step]
     some = some[np.isfinite(some)]
     low, high = np.percentile(some, [1, 99]) if some.size else (0.0, 1.0)
-    if high <= low and some.size:  # nearly constant: what differs at all must show
+    if high <= low and some.size:  # nearly constant: the few other values must show
         low, high = some.min(), some.max()
     scaled = (image - low) * (255 / max(high - low, 1e-30))
     return np.clip(np.nan_to_num(scaled, nan=0, posinf=255, neginf=0), 0, 255).astype(np.uint8)

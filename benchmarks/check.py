@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from atrous.doctor import examine
+from atrous.doctor import examine_dataset
 
 TARGET = 150
 
@@ -50,7 +50,7 @@ def rate(pairs: int, distinct: int) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         make(Path(folder), distinct, pairs)
         began, busy = time.perf_counter(), time.process_time()
-        found = examine(folder)
+        found = examine_dataset(folder)
         seconds, busy = time.perf_counter() - began, time.process_time() - busy
     assert len(found.looks) == pairs
     return pairs / seconds, 1000 * busy / pairs

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 from parts.timing import there
 
+from atrous.evaluate.data import open_like_run
 from atrous.predict import Predictor
 from atrous.predict.backends import open_backend
 from atrous.predict.backends.choice import GATE, SURE_GATE, agreement, candidates
-from atrous.segmenter import load, open_like_run
+from atrous.segmenter import load
 
 
 def main() -> None:

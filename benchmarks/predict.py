@@ -42,7 +42,7 @@ from atrous.models import create_model
 from atrous.predict import Predictor
 from atrous.predict.backends.choice import candidates
 from atrous.predict.backends.exported import Exported
-from atrous.predict.backends.graph import Graph, describe, tail_rule
+from atrous.predict.backends.graph import Graph, describe_graph, tail_rule
 from atrous.predict.backends.onnx import kept_onnx
 
 CLASSES = 21
@@ -130,7 +130,7 @@ def eight_bits(model: nn.Module, card: Card, source: Path, folder: Path) -> Pred
     graph = Graph(model, card)
     pixels = np.asarray(Image.open(source).convert("RGB"), np.float32).transpose(2, 0, 1)[None]
     _, run = by_nncf(kept_onnx(graph, card), [np.ascontiguousarray(pixels)], folder)
-    about = json.loads(describe(graph, card, tail_rule(graph, card), precision="int8"))
+    about = json.loads(describe_graph(graph, card, tail_rule(graph, card), precision="int8"))
     return Predictor(Exported("openvino int8", run, about), card, window=0)
 
 

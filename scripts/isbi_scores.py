@@ -17,8 +17,9 @@ import numpy as np
 from scipy import ndimage
 
 from atrous.errors import AtrousError, DataError
+from atrous.evaluate.data import open_like_run
 from atrous.metrics import partition_scores
-from atrous.segmenter import load, open_like_run
+from atrous.segmenter import load
 
 CELL = 1
 THRESHOLDS = np.linspace(0.1, 0.99, 90)  # by hundredths

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from atrous.evaluate.data import choose_split, open_like_run
 from atrous.metrics import BoundaryF, ConfusionMatrix, TrimapCurve
 from atrous.ops.stats import compare, interval, miou_of_sums
-from atrous.segmenter import choose_split, load, open_like_run
+from atrous.segmenter import load
 
 DEFAULT = ("deeplab_v2", "pydensecrf", "tuned", "graph_cut", "icm", "guided_filter")
 NEAR = 5.0

@@ -25,7 +25,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "dilated": {"model": "fcn", "options": {"stride": 16}},
     "deeplabv3": {"model": "deeplabv3", "options": {"stride": 16}},
     "deeplabv3plus": {"model": "deeplabv3plus", "options": {"stride": 16}},
-    "unet_without_skips": {"model": "unet", "options": {"skips": False}},
+    "unet_without_skips": {"model": "unet", "options": {"joined": False}},
     "unet": {"model": "unet"},
 }
 """fcn32s is also the head at output stride 32 without dilation, `dilated` the same head at 16, and v3 without ASPP."""
@@ -55,7 +55,7 @@ def train_all(data: Path, out: Path, seeds: int, steps: int) -> None:
 
 def table(data: Path, out: Path, seeds: int) -> str:
     """Every network's test mIoU, then one row a claim: the paired difference with its interval, and what it says."""
-    judged = {name: [judge(out / f"{name}-{seed}", data, "test") for seed in range(seeds)] for name in VARIANTS}
+    judged = {name: [judge(out / f"{name}-{seed}", data, "test").result for seed in range(seeds)] for name in VARIANTS}
     lines = [f"| network | mIoU, mean of {seeds} | each seed |", "|---|---|---|"]
     for name, results in judged.items():
         each = [result.summary()["miou"] for result in results]

@@ -2,6 +2,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from atrous.errors import DataError
 from atrous.labels import ADE150, CAMVID11, CITYSCAPES19, VOC21, LabelSet, voc_palette
@@ -36,6 +38,13 @@ def test_more_than_255_classes_are_16_bit() -> None:
     mask = np.array([[299, 65535]], np.uint16)
     np.testing.assert_array_equal(labels.to_indices(mask), mask)
     np.testing.assert_array_equal(labels.to_values(labels.to_indices(mask)), mask)
+
+
+@pytest.mark.parametrize("count, ignored", [(2, 255), (255, 255), (256, 65535), (300, 65535)])
+def test_numbered_classes_ignore_a_value_that_is_none_of_theirs(count: int, ignored: int) -> None:
+    labels = LabelSet.numbered(f"c{k}" for k in range(count))
+    assert labels.values == tuple(range(count))
+    assert labels.ignore == (labels.ignore_index,) == (ignored,)
 
 
 @pytest.mark.parametrize("count", [254, 255, 256])
@@ -122,3 +131,21 @@ def test_contradictions_are_refused() -> None:
 def test_a_classes_file_gives_the_labels_back(labels: LabelSet, tmp_path: Path) -> None:
     (tmp_path / "classes.toml").write_text(labels.to_toml(), encoding="utf-8")
     assert LabelSet.from_toml(tmp_path / "classes.toml") == labels
+
+
+@given(names=st.lists(st.text(st.characters(codec="utf-8")), min_size=2, max_size=3))
+def test_any_name_is_written_so_that_it_is_read_back(
+    names: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("classes") / "classes.toml"
+    labels = LabelSet(tuple(names))
+    path.write_text(labels.to_toml(), encoding="utf-8")
+    assert LabelSet.from_toml(path) == labels
+
+
+def test_a_classes_file_is_short() -> None:
+    labels = LabelSet(("road", "sky"), ((1, 2, 3), (4, 5, 6)), ignore=(11, 255))
+    assert labels.to_toml() == (
+        'ignore = [11, 255]\n\n[[class]]\nname = "road"\nvalue = 0\ncolor = [1, 2, 3]\n\n'
+        '[[class]]\nname = "sky"\nvalue = 1\ncolor = [4, 5, 6]\n'
+    )

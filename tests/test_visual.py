@@ -1,7 +1,12 @@
+"""Pictures for people: every type and channel count, sizes, colours that can be told apart."""
+
+import doctest
+
 import cv2
 import numpy as np
 import pytest
 
+from atrous import visual
 from atrous.errors import DataError
 from atrous.labels import ADE150, CAMVID11, LabelSet
 from atrous.visual import KIND_COLOURS, WRONG, error_map, legend, overlay, to_rgb8
@@ -85,7 +90,7 @@ def test_kinds_of_errors_have_their_colours() -> None:
 
 
 def as_seen(colours: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """RGB 0..255 (n, 3) as CIE L*a*b* after a simulation of colour blindness: a matrix over linear RGB."""
+    """RGB 0..255 (n, 3) as CIE L*a*b*, seen through a matrix of colour blindness on linear RGB."""
     scaled = colours / 255
     linear = np.where(scaled <= 0.04045, scaled / 12.92, ((scaled + 0.055) / 1.055) ** 2.4)
     seen = np.clip(linear @ matrix.T, 0, 1)
@@ -131,3 +136,9 @@ def test_legend_shows_every_colour_and_name(labels: LabelSet) -> None:
     border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
     assert (border == 255).all(), "nothing is cut off"
     assert cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).shape == (height, width)
+
+
+def test_examples_print_what_they_say() -> None:
+    found = doctest.testmod(visual)
+    assert found.attempted
+    assert not found.failed

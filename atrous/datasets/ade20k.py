@@ -4,22 +4,24 @@ ROOT/images/training/ADE_train_00000001.jpg         images/validation/ADE_val_00
 ROOT/annotations/training/ADE_train_00000001.png    annotations/validation/ADE_val_00000001.png
 ROOT/objectInfo150.txt
 
-Source: MIT Scene Parsing Benchmark, development kit (ADEChallengeData2016). Masks hold 1..150; 0 is everything else and
-ignored, as the benchmark scores it: other tools call that `reduce_zero_label`.
+Masks hold 1..150. 0 is everything else, and is ignored as in the benchmark's score; other tools
+call that `reduce_zero_label`.
+
+Source: MIT Scene Parsing Benchmark, development kit (ADEChallengeData2016).
 """
 
 from dataclasses import replace
 from pathlib import Path
 
-from atrous.datasets import layout
-from atrous.datasets.tree import Source, some_picture
+from atrous.datasets import plain_pairs
+from atrous.datasets.folder import Folder, some_picture
 from atrous.labels import ADE150
 
 LACKS = "images/training/ADE_train_*.jpg and annotations/training/"
 
 
 def recognise(root: Path) -> str | None:
-    """The folders of the benchmark, with its list of objects or its file names."""
+    """By the folders of the benchmark, with its list of objects or its file names."""
     if not all((root / part / "training").is_dir() for part in ("images", "annotations")):
         return None
     if (root / "objectInfo150.txt").is_file():
@@ -30,8 +32,8 @@ def recognise(root: Path) -> str | None:
     return None
 
 
-def read(root: Path) -> Source:
-    """Plain pairs with ADE20K's classes."""
+def read(root: Path) -> Folder:
+    """Read plain pairs, with ADE20K's classes."""
     note = "mask value 0 is `other` and ignored, 1..150 are the classes"
-    plain = layout.read(root)
+    plain = plain_pairs.read(root)
     return replace(plain, layout="ade20k", why=recognise(root) or "", labels=ADE150, notes=[*plain.notes, note])

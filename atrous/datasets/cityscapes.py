@@ -1,18 +1,20 @@
-"""Cityscapes, fine or coarse: ids of 34 classes become the 19 that are trained and scored.
+"""Cityscapes, fine or coarse: the ids of 34 classes become the 19 classes that are scored.
 
 ROOT/leftImg8bit/{train,val,test}/CITY/CITY_000000_000019_leftImg8bit.png
 ROOT/gtFine/{train,val,test}/CITY/CITY_000000_000019_gtFine_labelIds.png       ids 0..33, or
-                                  CITY_000000_000019_gtFine_labelTrainIds.png  0..18 and 255: read first where it is
+                                  CITY_000000_000019_gtFine_labelTrainIds.png  0..18 and 255
 
-Source: cityscapesScripts, helpers/labels.py (the table of ids and trainIds). `gtFine/test` as it is published holds no
-labels, only dummies: such a split is left out.
+A file of trainIds is preferred. The published `gtFine/test` holds dummies instead of labels: such a
+split is left out.
+
+Source: cityscapesScripts, helpers/labels.py (the table of ids and trainIds).
 """
 
 from pathlib import Path
 
 import numpy as np
 
-from atrous.datasets.tree import SPLITS, Pair, Readers, Source, image_file, mask_file, size_of_file
+from atrous.datasets.folder import SPLITS, Folder, Pair, Readers, image_file, mask_file, size_of_file
 from atrous.errors import DataError
 from atrous.io import is_picture
 from atrous.labels import CITYSCAPES19
@@ -21,39 +23,41 @@ LACKS = "leftImg8bit/{train,val}/CITY/ and gtFine/{train,val}/CITY/"
 IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 """The id of each trainId 0..18; the other ids 0..33 are void."""
 TRAIN_IDS = np.arange(256, dtype=np.uint8)
-"""id -> trainId; what is no id stays as it is, so that it is seen."""
+"""id -> trainId; a value that is not an id stays, so that it is reported."""
 TRAIN_IDS[:34] = 255
 TRAIN_IDS[list(IDS)] = np.arange(19)
 
 
 def recognise(root: Path) -> str | None:
-    """The folder of images and one of the two of labels."""
+    """By the folder of images and one of the two folders of labels."""
     labels = _labels(root)
     if (root / "leftImg8bit").is_dir() and labels:
         return f"leftImg8bit/ and {labels.name}/ are those of Cityscapes"
     return None
 
 
-def read(root: Path) -> Source:
-    """The pairs of each split, with the 19 classes of trainIds."""
+def read(root: Path) -> Folder:
+    """Read the pairs of each split, with the 19 classes of trainIds."""
     labels = _labels(root)
     assert labels is not None
-    readers = Readers(image_file, mask_of, size_of_file)
-    source = Source("cityscapes", recognise(root) or "", root, {}, CITYSCAPES19, readers=readers)
-    for folder in sorted((root / "leftImg8bit").iterdir()):
-        if split := SPLITS.get(folder.name.lower()):
-            _pair(source, split, folder, labels / folder.name)
-    if not source.splits:
-        raise DataError(f"{root / 'leftImg8bit'}: no folder train, val or test in it; expected {LACKS}")
-    test = source.splits.get("test")
-    if test and (mask_of(test[0]) > 18).all():
-        del source.splits["test"]
-        source.notes.append("the test split has no labels (they are not published), it is left out")
-    return source
+    readers = Readers(image_file, train_ids_of, size_of_file)
+    folder = Folder("cityscapes", recognise(root) or "", root, {}, CITYSCAPES19, readers=readers)
+    for images in sorted((root / "leftImg8bit").iterdir()):
+        if split := SPLITS.get(images.name.lower()):
+            _pair(folder, split, images, labels / images.name)
+    if not folder.splits:
+        raise DataError(
+            f"{root / 'leftImg8bit'}: no folder train, val or test in it; expected {LACKS}, add one of them"
+        )
+    test = folder.splits.get("test")
+    if test and (train_ids_of(test[0]) > 18).all():
+        del folder.splits["test"]
+        folder.notes.append("the test split is left out: its labels are not published")
+    return folder
 
 
-def mask_of(pair: Pair) -> np.ndarray:
-    """trainIds (H, W), of a file of trainIds or of ids."""
+def train_ids_of(pair: Pair) -> np.ndarray:
+    """Read the trainIds (H, W) of a pair, from a file of trainIds or of ids."""
     values = mask_file(pair)
     return values if pair.mask.stem.endswith("TrainIds") or values.dtype != np.uint8 else TRAIN_IDS[values]
 
@@ -62,8 +66,8 @@ def _labels(root: Path) -> Path | None:
     return next((folder for name in ("gtFine", "gtCoarse") if (folder := root / name).is_dir()), None)
 
 
-def _pair(source: Source, split: str, images: Path, labels: Path) -> None:
-    pairs = source.splits.setdefault(split, [])
+def _pair(folder: Folder, split: str, images: Path, labels: Path) -> None:
+    pairs = folder.splits.setdefault(split, [])
     found = set()
     for image in sorted(path for path in images.glob("*/*_leftImg8bit.*") if is_picture(path)):
         stem = image.stem.removesuffix("_leftImg8bit")
@@ -74,6 +78,6 @@ def _pair(source: Source, split: str, images: Path, labels: Path) -> None:
         if mask:
             pairs.append(Pair(image, mask))
         else:
-            source.lone_images.append(image)
+            folder.lone_images.append(image)
     every = (path for kind in ("labelTrainIds", "labelIds") for path in labels.glob(f"*/*_{kind}.png"))
-    source.lone_masks.extend(sorted(path for path in every if path not in found))
+    folder.lone_masks.extend(sorted(path for path in every if path not in found))

@@ -1,4 +1,4 @@
-"""Which classes a data set has: from its classes.toml, else from the values and palettes of its masks."""
+"""The classes of a data set: from its classes.toml, its layout, or the values of its masks."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -7,51 +7,58 @@ from dataclasses import replace
 from itertools import count, takewhile
 from pathlib import Path
 
+import cv2
 import numpy as np
 
-from atrous.datasets.tree import Pair, Source, mask_file
+from atrous.datasets.folder import Folder, Pair, mask_file
 from atrous.errors import DataError
 from atrous.io import mask_palette
 from atrous.labels import LabelSet
 
 Progress = Callable[[int, int], object]
-"""Called with (files done, files in all)."""
+"""Called with (files done, all files)."""
 
 VOID = (255, 65535)
-"""Mask values that are ignored by convention."""
+"""Mask values that are ignored by convention, unless they are classes."""
 
 
 def find_classes(
-    source: Source, *, classes: Path | None, ignore: Sequence[int] = (), progress: Progress | None = None
+    folder: Folder, *, classes: Path | None, ignore: Sequence[int] = (), progress: Progress | None = None
 ) -> tuple[LabelSet, list[str]]:
-    """The label set, and sentences on how it was found.
+    """Find the classes of a folder; return them with sentences that tell how they were found.
 
-    classes: a classes file; None looks for classes.toml in the folder and its parent, then takes the classes that the
-    layout names, and reads every mask where it names none. ignore: mask values that are ignored, on top of the ones
-    found; they stop being classes. Raises DataError for an unusable file, fewer than two classes, a stray value.
+    classes: a classes file. None looks for classes.toml in the folder and beside it, then takes the
+    classes that the layout names, and last reads every mask. ignore: further mask values to ignore;
+    they stop being classes. Raises DataError for a file that cannot be used, for fewer than two
+    classes and for a stray value.
     """
-    root = source.root
-    if classes is None:
-        classes = next((file for folder in (root, root.parent) if (file := folder / "classes.toml").is_file()), None)
+    root = folder.root
+    classes = classes or classes_file(root)
     if classes is not None:
         labels = without(LabelSet.from_toml(classes), ignore)
         where, notes = str(classes), [f"{len(labels)} classes from {classes}"]
-    elif source.labels is not None:
-        labels, where = without(source.labels, ignore), str(root)
-        notes = [f"{len(labels)} classes of the layout {source.layout}: {', '.join(labels.names[:5])}"]
+    elif folder.labels is not None:
+        labels, where = without(folder.labels, ignore), str(root)
+        notes = [f"{len(labels)} classes of the layout {folder.layout}: {', '.join(labels.names[:5])}"]
         notes[0] += " ..." if len(labels) > 5 else ""
     else:
-        labels, notes = classes_in_masks(source, ignore, progress)
+        labels, notes = classes_in_masks(folder, ignore, progress)
         where = str(root)
     if len(labels) < 2 and labels.mode == "exclusive":
         raise DataError(
-            f"{where}: {len(labels)} class; expected at least 2, list them in a classes.toml (--classes FILE)"
+            f"{where}: {len(labels)} {'class' if len(labels) == 1 else 'classes'}; expected at least 2, "
+            "list them in a classes.toml (--classes FILE)"
         )
     return labels, notes
 
 
+def classes_file(root: Path) -> Path | None:
+    """Find the classes.toml of a data folder: in it, else beside it."""
+    return next((file for place in (root, root.parent) if (file := place / "classes.toml").is_file()), None)
+
+
 def without(labels: LabelSet, ignore: Sequence[int]) -> LabelSet:
-    """The label set with more ignored values; classes of those values leave."""
+    """Ignore further values; the classes with these values are removed."""
     keep = [index for index, value in enumerate(labels.values) if value not in ignore]
     return replace(
         labels,
@@ -63,24 +70,25 @@ def without(labels: LabelSet, ignore: Sequence[int]) -> LabelSet:
 
 
 def classes_in_masks(
-    source: Source, ignore: Sequence[int] = (), progress: Progress | None = None
+    folder: Folder, ignore: Sequence[int] = (), progress: Progress | None = None
 ) -> tuple[LabelSet, list[str]]:
-    """The gap-free values 0..K-1 that recur in the masks, with the masks' palette if they have one.
+    """Take the values 0..K-1 without a gap as classes, with the masks' palette if they have one.
 
-    255 (and 65535) is ignored by convention; masks of 0 and 255 alone have two classes of these values. The last
-    class must recur, that is occur in two masks (in one where there are fewer than five), so that a slip of the pen
-    makes no class. Raises DataError naming file, value and pixels for a value beyond the classes.
+    255 and 65535 are ignored by convention; masks that hold only 0 and 255 have these two classes.
+    The highest value must occur in two masks (in one, if there are fewer than five masks), so that
+    a stray pixel does not make a class. Raises a DataError with file, value and number of pixels
+    for any other value.
     """
-    masks = [pair.mask for pair in source.pairs]
-    counts = count_values(source.pairs, source.read_mask, progress)
+    masks = [pair.mask for pair in folder.pairs]
+    counts = count_values(folder.pairs, folder.read_mask, progress)
     present = set[int]().union(*counts)
     if present - set(ignore) == {0, 255}:
         labels = LabelSet(("value 0", "value 255"), ((0, 0, 0), (255, 255, 255)), (0, 255), tuple(ignore))
-        return labels, ["the masks hold 0 and 255 only: two classes, value 0 and value 255"]
+        return labels, ["the masks hold only 0 and 255: two classes, value 0 and value 255"]
     run, void, stray = gap_free(counts, ignore)
     if stray:
         raise _stray_value(masks, counts, stray[0], run)
-    palette = (mask_palette(masks[0]) if source.readers.mask is mask_file else None) or []
+    palette = (mask_palette(masks[0]) if folder.readers.mask is mask_file else None) or []
     colours = tuple(palette[: len(run)]) if len(set(palette[: len(run)])) == len(run) else ()
     ignored = tuple(value for value in void if value in present) or void[:1]
     names = tuple(f"class {value}" for value in run)
@@ -94,8 +102,11 @@ def classes_in_masks(
 def gap_free(
     counts: Sequence[dict[int, int]], ignore: Sequence[int] = ()
 ) -> tuple[list[int], tuple[int, ...], list[int]]:
-    """From the histogram of each mask: the gap-free values 0..K-1 of which the last recurs, the values that are ignored
-    by convention, and the others that occur."""
+    """Sort the values of masks into classes, ignored values and others.
+
+    counts: the histogram of each mask. Returns the values 0..K-1 without a gap whose highest one
+    recurs, the values that are ignored by convention, and the other values that occur.
+    """
     masks_with = Counter(value for pixels in counts for value in pixels)
     present = set(masks_with)
     void = (65535,) if {254, 255, 256} <= present else VOID
@@ -109,34 +120,38 @@ def gap_free(
 def count_values(
     pairs: Sequence[Pair], read: Callable[[Pair], np.ndarray] = mask_file, progress: Progress | None = None
 ) -> list[dict[int, int]]:
-    """Value -> pixels that have it, for the mask of each pair; raises the DataError of the first that cannot be
-    read."""
-
-    def histogram(pair: Pair) -> dict[int, int]:
-        pixels = np.bincount(read(pair).ravel())
-        return {int(value): int(pixels[value]) for value in np.flatnonzero(pixels)}
-
+    """Count the values of each pair's mask: value -> pixels; DataError if one cannot be read."""
     counts = []
     with ThreadPoolExecutor() as pool:
-        for done, found in enumerate(pool.map(histogram, pairs), start=1):
+        for done, found in enumerate(pool.map(lambda pair: histogram(read(pair)), pairs), start=1):
             counts.append(found)
             if progress:
                 progress(done, len(pairs))
     return counts
 
 
+def histogram(values: np.ndarray) -> dict[int, int]:
+    """Count the values of a uint8 or uint16 array: value -> pixels."""
+    if values.dtype == np.uint8 and 0 < values.size < 2**24:  # OpenCV, fast, counts in float32
+        pixels = cv2.calcHist([values.reshape(1, -1)], [0], None, [256], [0, 256]).reshape(-1).astype(np.int64)
+    else:
+        pixels = np.bincount(values.reshape(-1))
+    return {int(value): int(pixels[value]) for value in np.flatnonzero(pixels)}
+
+
 def _stray_value(masks: Sequence[Path], counts: Sequence[dict[int, int]], value: int, run: Sequence[int]) -> DataError:
-    """The error about a value beyond the gap-free ones, at the first file that has it."""
+    """Make the error for a value that is not a class, with the first file that has it."""
     where = [index for index, pixels in enumerate(counts) if value in pixels]
     path, number = masks[where[0]], counts[where[0]][value]
-    others = f", {len(where) - 1} more masks have it" if len(where) > 1 else ""
+    more = len(where) - 1
+    others = f" (also in {more} more mask{'s' if more > 1 else ''})" if more else ""
     if path.suffix.lower() in (".jpg", ".jpeg"):
         return DataError(
             f"{path}: value {value} in {number} pixels of a JPEG mask{others}; expected class indices, which JPEG "
-            "compression blurs: save the masks as PNG"
+            "compression changes, save the masks as PNG"
         )
-    classes = f"0..{run[-1]}" if run else "none, since no mask holds 0"
+    classes = f"0..{run[-1]}, the values that recur without a gap" if run else "0, 1, ..., but no mask holds 0"
     return DataError(
-        f"{path}: value {value} in {number} pixels{others} is out of range: the gap-free values that recur are "
-        f"{classes}; list the classes in a classes.toml or pass --ignore {value}"
+        f"{path}: value {value} in {number} pixels{others} is out of range; expected {classes}: "
+        f"list the classes in a classes.toml or pass --ignore {value}"
     )

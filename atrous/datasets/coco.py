@@ -1,13 +1,16 @@
-"""COCO: objects outlined in JSON, as polygons or run lengths; also what CVAT, Roboflow, Label Studio, FiftyOne export.
+"""COCO: objects outlined in JSON as polygons or run lengths, and the COCO exports of other tools.
 
-ROOT/annotations/instances_train2017.json   ROOT/annotations/instances_default.json  ROOT/train/_annotations.coco.json
-ROOT/train2017/*.jpg or images/train2017/   ROOT/images/*.jpg (CVAT)                 ROOT/train/*.jpg (Roboflow)
-(val alike)                                 ROOT/labels.json, ROOT/data/*.jpg (FiftyOne)
+ROOT/annotations/instances_train2017.json, ROOT/train2017/*.jpg or ROOT/images/train2017/*.jpg
+ROOT/annotations/instances_default.json, ROOT/images/*.jpg                      (CVAT)
+ROOT/train/_annotations.coco.json, ROOT/train/*.jpg                             (Roboflow)
+ROOT/labels.json, ROOT/data/*.jpg                                               (FiftyOne)
 
-Source: cocodataset.org, data format, object detection. Classes: 0 = background (no object), then 1..K for the
-categories in the order of their ids; a category called background is value 0. Objects are painted from the largest to
-the smallest area, so that the small one is on top; crowds are objects. Several polygons of one object are united.
+Classes: 0 is the background (no object), then 1..K are the categories in the order of their ids. A
+category called background is value 0. Objects are painted from the largest to the smallest area, so
+that the small one is on top. Crowds are objects. Several polygons of one object are united.
 Polygons become pixels by COCO's rule (`datasets.shapes`).
+
+Source: cocodataset.org, data format, object detection.
 """
 
 from collections.abc import Sequence
@@ -18,11 +21,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from atrous.datasets import shapes
-from atrous.datasets.rle import decode_counts, runs_of
-from atrous.datasets.tree import (
+from atrous.datasets.folder import (
+    Folder,
     Pair,
     Readers,
-    Source,
     checked_size,
     folders_in,
     image_file,
@@ -30,19 +32,20 @@ from atrous.datasets.tree import (
     size_of_file,
     split_of,
 )
+from atrous.datasets.rle import decode_counts, runs_of
 from atrous.errors import DataError
 from atrous.labels import LabelSet
 
 LACKS = "annotations/instances_*.json, or _annotations.coco.json beside the images"
 OTHERS = ("captions", "person_keypoints", "panoptic", "image_info", "stuff")
-"""Starts of COCO's own files that hold no objects."""
+"""Beginnings of the names of COCO's own files without objects."""
 NAMES = ("_annotations.coco.json", "annotations.json", "instances.json", "labels.json")
-"""Files in the folder of a split: looked for by name, since the images are there."""
+"""Files in the folder of a split; they are looked for by name, as images lie there too."""
 KEYS = (b'"images"', b'"annotations"', b'"categories"', b'"info"', b'"licenses"')
 
 
 class Shape(NamedTuple):
-    """One object: its annotation's id, its class value, its area in pixels, its outlines or run lengths."""
+    """One object: id of its annotation, class value, area in pixels, outlines or run lengths."""
 
     id: object
     value: int
@@ -52,14 +55,14 @@ class Shape(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Painter:
-    """Paints the labels of a pair from the size and the shapes that its annotations have; values below 65536."""
+class ObjectPainter:
+    """Paints the labels of a pair. records: its height, width and shapes."""
 
     records: dict[Pair, tuple[int, int, list[Shape]]]
-    dtype: type
+    dtype: np.dtype[Any]
 
     def __call__(self, pair: Pair) -> np.ndarray:
-        """(H, W) class values; DataError naming the annotation that cannot be painted."""
+        """Paint (H, W) class values; DataError names an annotation that cannot be painted."""
         height, width, found = self.records[pair]
         values: np.ndarray = np.zeros((height, width), self.dtype)
         for shape in sorted(found, key=lambda shape: -shape.area):
@@ -74,23 +77,23 @@ class Painter:
 
 
 def recognise(root: Path) -> str | None:
-    """A JSON file of COCO's sections at one of the usual places."""
+    """By a JSON file with COCO's sections at one of the usual places."""
     file = next(iter(_files(root)), None)
     return f"{file.relative_to(root)} holds annotations of COCO's form" if file else None
 
 
-def read(root: Path) -> Source:
-    """Every annotation file, its images, and the categories of all."""
-    source = Source("coco", recognise(root) or "", root, {})
+def read(root: Path) -> Folder:
+    """Read every annotation file with its images; the classes are the categories of all files."""
+    folder = Folder("coco", recognise(root) or "", root, {})
     parsed = {file: _parse(file) for file in _files(root)}
     names = _categories(parsed)
-    labels = LabelSet(tuple(names.values()), ignore=(255,) if len(names) < 256 else (65535,))
+    labels = LabelSet.numbered(names.values())
     value_of = {id: value for value, id in enumerate(names)}
-    painter = Painter({}, np.uint8 if len(names) < 256 else np.uint16)
+    painter = ObjectPainter({}, labels.dtype)
     for file, content in parsed.items():
         split = split_of(file.stem) or (split_of(file.parent.name) if file.parent != root else None) or "all"
-        _pair(source, split, file, content, value_of, painter)
-    return replace(source, labels=labels, readers=Readers(image_file, painter, size_of_file))
+        _pair(folder, split, file, content, value_of, painter)
+    return replace(folder, labels=labels, readers=Readers(image_file, painter, size_of_file))
 
 
 def _files(root: Path) -> list[Path]:
@@ -102,20 +105,28 @@ def _files(root: Path) -> list[Path]:
 
 
 def _is_coco(file: Path) -> bool:
-    """By the first section: the file may be large."""
+    """Tell by the first section of a file, as the whole may be large."""
     with file.open("rb") as stream:
         head = stream.read(2000).lstrip(b"\xef\xbb\xbf \r\n\t")
     return head.startswith(b"{") and head[1:].lstrip().startswith(KEYS)
 
 
 def _parse(file: Path) -> dict[str, list[Any]]:
-    """The sections of a file, each annotation's outline made small at once: as Python's lists they take gigabytes."""
+    """Read the sections of a file.
+
+    Outlines become arrays while the file is read: as lists of Python they would take gigabytes.
+    """
     content = load_json(file, _shrink)
     sections = ("images", "annotations", "categories")
     if not isinstance(content, dict) or not all(isinstance(content.get(name), list) for name in sections):
-        raise DataError(f"{file}: no COCO annotations; expected the lists images, annotations and categories")
+        raise DataError(
+            f"{file}: not COCO's annotations; expected the lists images, annotations and categories, export it again"
+        )
     if any("segments_info" in entry for entry in content["annotations"][:1]):
-        raise DataError(f"{file}: panoptic annotations, which are not read; use the instances or COCO-Stuff's maps")
+        raise DataError(
+            f"{file}: panoptic annotations, which cannot be read; expected objects, "
+            "use the instances or COCO-Stuff's maps"
+        )
     return content
 
 
@@ -144,7 +155,7 @@ def _is_nested(found: Sequence[Any]) -> bool:
 
 
 def _categories(parsed: dict[Path, dict[str, list[Any]]]) -> dict[int, str]:
-    """id -> name, background first, then by id; DataError where files disagree."""
+    """Collect id -> name, background first, then by id; DataError if two files disagree."""
     found: dict[int, str] = {}
     parents: set[str] = set()
     tops: set[int] = set()
@@ -153,27 +164,37 @@ def _categories(parsed: dict[Path, dict[str, list[Any]]]) -> dict[int, str]:
             try:
                 id, name = int(entry["id"]), str(entry["name"])
             except (KeyError, TypeError, ValueError) as error:
-                raise DataError(f"{file}: a category without id or name ({entry}); export it again") from error
+                raise DataError(
+                    f"{file}: the category {entry} has no id or no name; expected both, export it again"
+                ) from error
             if found.setdefault(id, name) != name:
-                raise DataError(f"{file}: category {id} is {name!r}, in another file {found[id]!r}; export them alike")
+                raise DataError(
+                    f"{file}: category {id} is {name!r}, but {found[id]!r} in another file; "
+                    "expected the same categories in all files, export them together"
+                )
             parents.add(str(entry.get("supercategory")))
             if entry.get("supercategory") == "none":
                 tops.add(id)
     used = {entry.get("category_id") for content in parsed.values() for entry in content["annotations"]}
-    # Roboflow names the project itself as a category, the parent of all, that no object has
+    # Roboflow has the project itself as a category: the parent of all others, without an object
     found = {id: name for id, name in found.items() if id in used or id not in tops or name not in parents}
     background = next((id for id, name in found.items() if name.lower() == "background"), None)
     first = {-1: "background"} if background is None else {background: found.pop(background)}
     if not found:
-        raise DataError(f"{next(iter(parsed))}: no category with objects; expected at least one")
+        raise DataError(f"{next(iter(parsed))}: no category with objects; expected at least one, export it again")
     return {**first, **dict(sorted(found.items()))}
 
 
 def _pair(
-    source: Source, split: str, file: Path, content: dict[str, list[Any]], value_of: dict[int, int], painter: Painter
+    folder: Folder,
+    split: str,
+    file: Path,
+    content: dict[str, list[Any]],
+    value_of: dict[int, int],
+    painter: ObjectPainter,
 ) -> None:
-    """Add the pairs of one file, with their shapes; what does not fit together becomes a fault."""
-    finder = Finder(source.root, file, content["images"])
+    """Add the pairs of one file with their shapes; whatever does not fit becomes a fault."""
+    finder = Finder(folder.root, file, content["images"])
     found: dict[object, Pair] = {}
     for entry in content["images"]:
         path = finder.find(str(entry.get("file_name")))
@@ -185,32 +206,33 @@ def _pair(
     missing = [entry for entry in content["images"] if entry.get("id") not in found]
     if missing:
         names = ", ".join(str(entry.get("file_name")) for entry in missing[:3]) + (" ..." if len(missing) > 3 else "")
-        source.faults.append((file, f"{len(missing)} images ({names}) are not in {finder.places}; add them"))
+        folder.faults.append((file, f"{len(missing)} of its images ({names}) are not in {finder.places}; add them"))
     known, without = {entry.get("id") for entry in content["images"]}, 0
     for entry in content["annotations"]:
         id, outline = entry.get("id"), entry.get("segmentation", ())
         if entry.get("image_id") not in known:
-            source.faults.append((file, f"annotation {id} is of image {entry.get('image_id')}, which is not listed"))
+            sentence = f"annotation {id} belongs to image {entry.get('image_id')}, which is not listed"
+            folder.faults.append((file, f"{sentence}; add the image or delete the annotation"))
         elif entry.get("category_id") not in value_of:
             known_ids = ", ".join(str(id) for id in list(value_of)[:5] if id >= 0)
-            wrong = f"annotation {id} has the category {entry.get('category_id')}, which is none of {known_ids} ..."
-            source.faults.append((file, f"{wrong}; add the category or correct it"))
+            wrong = f"annotation {id} has the category {entry.get('category_id')}, expected one of {known_ids} ..."
+            folder.faults.append((file, f"{wrong}; add the category or correct it"))
         elif isinstance(outline, Exception):
-            source.faults.append((file, f"annotation {id}: {outline}; correct or delete it"))
+            folder.faults.append((file, f"annotation {id}: {outline}; correct or delete it"))
         elif not outline:
             without += 1
         elif (owner := found.get(entry["image_id"])) is not None:
             height, width, drawn = painter.records[owner]
             shape = _shape(id, value_of[entry["category_id"]], outline)
             if problem := _misplaced(shape, outline, height, width):
-                source.faults.append((file, f"annotation {id} of {owner.image.name}: {problem}; correct or delete it"))
+                folder.faults.append((file, f"annotation {id} of {owner.image.name}: {problem}; correct or delete it"))
             else:
                 drawn.append(shape)
     if without == len(content["annotations"]) and without:
-        raise DataError(f"{file}: its {without} annotations are boxes alone; segmentation needs outlines")
+        raise DataError(f"{file}: all {without} annotations are boxes; expected outlines, export polygons or masks")
     if without:
-        source.notes.append(f"{file.name}: {without} annotations have no outline (boxes alone) and are left out")
-    source.splits.setdefault(split, []).extend(sorted(found.values(), key=lambda pair: pair.image))
+        folder.notes.append(f"{file.name}: {without} annotations are boxes without an outline and are left out")
+    folder.splits.setdefault(split, []).extend(sorted(found.values(), key=lambda pair: pair.image))
 
 
 def _shape(id: object, value: int, outline: tuple[Any, ...]) -> Shape:
@@ -220,16 +242,16 @@ def _shape(id: object, value: int, outline: tuple[Any, ...]) -> Shape:
 
 
 def _misplaced(shape: Shape, outline: tuple[Any, ...], height: int, width: int) -> str | None:
-    """What is wrong with the place of a shape, if anything is."""
+    """Tell what is wrong with the place of a shape, or None."""
     if shape.runs is not None and outline[1] and tuple(outline[1]) != (height, width):
-        return f"its RLE is of {outline[1][0]} x {outline[1][1]} pixels, the image of {height} x {width}"
+        return f"its RLE has {outline[1][0]} x {outline[1][1]} pixels, the image {height} x {width}"
     if shape.outlines and all(shapes.is_outside(points, height, width) for points in shape.outlines):
-        return f"its outline lies outside of the image, {height} x {width} pixels"
+        return f"its outline lies outside the image, {height} x {width} pixels"
     return None
 
 
 class Finder:
-    """Finds the images that a JSON file names: relative to itself, to the root, or in a folder of the file's split."""
+    """Finds the images that a JSON file names: beside it, below the root or in its split."""
 
     def __init__(self, root: Path, file: Path, entries: Sequence[dict[str, Any]]) -> None:
         part = file.stem.rpartition("_")[2]  # instances_train2017 -> train2017
@@ -241,11 +263,11 @@ class Finder:
 
     @property
     def places(self) -> str:
-        """Where it looked, for a message."""
+        """The folders that are searched, for error messages."""
         return " or ".join(str(folder) for folder in self.folders[:3])
 
     def find(self, name: str) -> Path | None:
-        """The image of this name, by its path or by its last part."""
+        """Find the image with this name, by the whole path or by its last part."""
         for folder in self.folders:
             for part in (name, Path(name).name):
                 if (path := folder / part).is_file():

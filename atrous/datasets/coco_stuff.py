@@ -1,16 +1,17 @@
 """COCO-Stuff: the pixel maps of 80 things and 91 kinds of stuff on COCO's images.
 
-ROOT/train2017/000000000009.jpg                          or ROOT/images/train2017/
-ROOT/stuffthingmaps_trainval2017/train2017/*.png         id - 1: 0..181, 255 = unlabelled; or ROOT/stuffthingmaps/
-ROOT/annotations/train2017/*_labelTrainIds.png           (as mmsegmentation converts them) 0..170, 255
+ROOT/train2017/000000000009.jpg                    or ROOT/images/train2017/
+ROOT/stuffthingmaps_trainval2017/train2017/*.png   or ROOT/stuffthingmaps/: id - 1, 255 = unlabelled
+ROOT/annotations/train2017/*_labelTrainIds.png     as mmsegmentation converts them: 0..170, 255
 
-Source: github.com/nightrome/cocostuff, README and labels.txt. Eleven of the 182 ids do not occur; the order of the
-171 classes is the same in both forms.
+Eleven of the 182 ids do not occur. The order of the 171 classes is the same in both forms.
+
+Source: github.com/nightrome/cocostuff, README and labels.txt.
 """
 
 from pathlib import Path
 
-from atrous.datasets.tree import Pair, Source, folders_in, split_of
+from atrous.datasets.folder import Folder, folders_in, split_of
 from atrous.io.paths import pictures_below
 from atrous.labels import LabelSet
 
@@ -41,13 +42,13 @@ STUFF = (
     "waterdrops", "window-blind", "window-other", "wood",
 )  # fmt: skip
 UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)
-"""Ids 1..182 without a class."""
+"""The ids in 1..182 that no class has."""
 RAW171 = LabelSet(THINGS + STUFF, values=tuple(id - 1 for id in range(1, 183) if id not in UNUSED))
 TRAIN171 = LabelSet(THINGS + STUFF)
 
 
 def recognise(root: Path) -> str | None:
-    """The folder of pixel maps under its published name, or maps with mmsegmentation's ending."""
+    """By the published name of the folder of maps, or by mmsegmentation's ending of their names."""
     found = _folders(root)
     if not found:
         return None
@@ -55,24 +56,25 @@ def recognise(root: Path) -> str | None:
     return f"{maps.relative_to(root)}/ holds COCO-Stuff's pixel maps for {images.relative_to(root)}/"
 
 
-def read(root: Path) -> Source:
-    """Each image with its map; images without a map are lone, and maps without an image."""
+def read(root: Path) -> Folder:
+    """Read each image with its map."""
     folders = _folders(root)
     ending = TRAIN_IDS if all(_has_train_ids(maps) for _, maps in folders.values()) else ""
-    source = Source("coco_stuff", recognise(root) or "", root, {}, TRAIN171 if ending else RAW171)
+    folder = Folder("coco_stuff", recognise(root) or "", root, {}, TRAIN171 if ending else RAW171)
     for split, (images, maps) in folders.items():
         pictures = {path.stem: path for path in pictures_below(images)}
         masks = {path.stem.removesuffix(ending): path for path in sorted(maps.glob(f"*{ending}.png"))}
         if not ending:
             masks = {stem: path for stem, path in masks.items() if not stem.endswith(TRAIN_IDS)}
-        source.splits[split] = [Pair(image, masks[stem]) for stem, image in pictures.items() if stem in masks]
-        source.lone_images.extend(image for stem, image in pictures.items() if stem not in masks)
-        source.lone_masks.extend(mask for stem, mask in masks.items() if stem not in pictures)
-    return source
+        folder.add_named(split, [*pictures, *masks], pictures, masks, root)
+    return folder
 
 
 def _folders(root: Path) -> dict[str, tuple[Path, Path]]:
-    """split -> (images, maps); `annotations` counts with mmsegmentation's ending alone."""
+    """Find the folders: split -> (images, maps).
+
+    `annotations` counts only if its maps have mmsegmentation's ending.
+    """
     found: dict[str, tuple[Path, Path]] = {}
     for maps in (root / name for name in MAPS):
         for folder in folders_in(maps) if maps.is_dir() else ():

@@ -1,24 +1,27 @@
-"""Masks that are painted: RGB colours -> class values by a table."""
+"""Masks whose classes are RGB colours: a table translates them into class values."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from atrous.datasets.tree import Pair
+from atrous.datasets.folder import Pair
 from atrous.errors import DataError
 from atrous.io import read_image
 from atrous.labels import Colour
 
 
 def values_of(pair: Pair, table: Mapping[Colour, int]) -> np.ndarray:
-    """The painted mask of a pair -> values (H, W), uint8 or uint16; a palette file counts by its colours.
+    """Read a mask of colours as class values (H, W), uint8 or uint16.
 
-    Raises DataError for a colour that is not in the table, with the nearest one in it.
+    A palette file is read by its colours, not its indices. Raises a DataError for a colour that is
+    not in the table; it names the nearest one.
     """
     picture = read_image(pair.mask)
     if picture.shape[2] not in (1, 3) or picture.dtype != np.uint8:
-        raise DataError(f"{pair.mask}: {picture.shape[2]} channels of {picture.dtype}; expected colours of 8 bits")
+        raise DataError(
+            f"{pair.mask}: {picture.shape[2]} channels of {picture.dtype}; expected 8-bit colours, convert the mask"
+        )
     rgb = np.broadcast_to(picture, (*picture.shape[:2], 3)).astype(np.uint32)
     codes = rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2]
     known = np.array([red << 16 | green << 8 | blue for red, green, blue in table], np.uint32)
@@ -32,11 +35,13 @@ def values_of(pair: Pair, table: Mapping[Colour, int]) -> np.ndarray:
 
 
 def distinct(names: dict[str, Colour], where: Path) -> dict[str, Colour]:
-    """Names and colours as a file states them; DataError where two names share a colour."""
+    """Return names and colours as they are; DataError if two names share a colour."""
     seen: dict[Colour, str] = {}
     for name, colour in names.items():
         if colour in seen:
-            raise DataError(f"{where}: {seen[colour]!r} and {name!r} share the colour {colour}; give each its own")
+            raise DataError(
+                f"{where}: {seen[colour]!r} and {name!r} share the colour {colour}; give each a colour of its own"
+            )
         seen[colour] = name
     return names
 
@@ -48,6 +53,6 @@ def _unknown(pair: Pair, picture: np.ndarray, stray: np.ndarray, table: Mapping[
     near = min(table, key=lambda other: float(np.square(colour - other).sum()))
     return DataError(
         f"{pair.mask}: the colour {tuple(map(int, colour))} in {counts.max()} pixels is not in the table of "
-        f"{len(table)} colours ({int(stray.sum())} pixels of {len(colours)} such colours); the nearest is {near}: "
-        "correct the mask, or the table"
+        f"{len(table)} colours ({int(stray.sum())} pixels have such colours, {len(colours)} in all); "
+        f"the nearest is {near}, correct the mask or the table"
     )

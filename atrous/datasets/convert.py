@@ -1,4 +1,4 @@
-"""A data set of any layout as plain pairs: images byte for byte, masks as index PNG, classes.toml, splits kept.
+"""Write a data set of any layout as plain pairs: images, index masks, classes.toml, splits.
 
 OUT/train/images/0001.jpg    OUT/val/...    or, without splits, OUT/images/0001.jpg
 OUT/train/masks/0001.png                                        OUT/masks/0001.png
@@ -16,52 +16,67 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from atrous.datasets.classes import Progress, find_classes
-from atrous.datasets.tree import Pair, Source, image_file, mask_file
+from atrous.datasets.folder import Folder, Pair, image_file, mask_file
 from atrous.errors import DataError
 from atrous.io import is_mapped, is_picture, write_values
+from atrous.io.paths import cannot_write
 from atrous.labels import LabelSet
 
 
-def convert(
-    source: Source, out: Path | str, progress: Progress | None = None, *, labels: LabelSet | None = None
+def write_pairs(
+    folder: Folder, out: Path | str, progress: Progress | None = None, *, labels: LabelSet | None = None
 ) -> Path:
-    """Write `source` as plain pairs to the new folder `out` and return it; a run that is cut off leaves nothing behind.
+    """Write a data folder of any layout as plain pairs into a new folder.
 
-    An image that is one picture file is copied byte for byte, another becomes an .npy. A mask becomes an index PNG of
-    the same values, with the palette of the classes; one that is a GeoTIFF of such values is copied, so that it stays
-    where it lies on the Earth. Pairs of different folders and one name get their folders' names in front.
-    progress: called with (pairs written, pairs in all). labels: the classes, where they are known.
-    Raises DataError where `out` exists, something is missing in the source, or labels cannot be read.
+    An image that is one picture file is copied byte for byte; any other becomes an .npy file. A
+    mask becomes an index PNG of the same values, with the colours of the classes as palette. A mask
+    that is a GeoTIFF is copied, so that it keeps its place on the Earth. Pairs with the same name
+    get the names of their folders in front. A run that is interrupted leaves nothing behind.
+
+    Args:
+        folder: The data, from `read_folder`.
+        out: The new folder.
+        progress: Called with (pairs written, all pairs).
+        labels: The classes, if they are known; else they are found as `open_dataset` finds them.
+
+    Returns:
+        `out`.
+
+    Raises:
+        DataError: `out` exists or cannot be written, the folder is incomplete or holds volumes, or
+            labels cannot be read.
     """
     out = Path(out)
     if out.exists():
-        raise DataError(f"{out}: is there already; give the name of a new folder, nothing is overwritten")
-    source.refuse_incomplete()
-    if source.dimensions > 2:
-        raise DataError(f"{source.root}: volumes ({source.why}); plain pairs hold two-dimensional images, keep them")
-    labels = labels or find_classes(source, classes=None)[0]
+        raise DataError(f"{out}: exists already; expected a new folder, as nothing is overwritten, give another name")
+    folder.refuse_incomplete()
+    if folder.dimensions > 2:
+        raise DataError(
+            f"{folder.root}: volumes ({folder.why}); plain pairs hold only two-dimensional images, keep the layout"
+        )
+    labels = labels or find_classes(folder, classes=None)[0]
     try:
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f".{out.name}-", dir=out.absolute().parent) as scratch:
             built = Path(scratch) / "pairs"
-            _write(source, labels, built, progress)
+            _write(folder, labels, built, progress)
             (built / "classes.toml").write_text(labels.to_toml(), encoding="utf-8")
             built.rename(out)
     except OSError as error:
-        raise DataError(f"{out}: cannot be written ({error.strerror or error}); choose another place") from error
+        raise cannot_write(out, error) from error
     return out
 
 
-def _write(source: Source, labels: LabelSet, out: Path, progress: Progress | None) -> None:
+def _write(folder: Folder, labels: LabelSet, out: Path, progress: Progress | None) -> None:
     jobs: list[tuple[Pair, Path, str]] = []
-    for split, pairs in source.splits.items():
-        folder = out if split == "all" else out / split
+    for split, pairs in folder.splits.items():
+        target = out if split == "all" else out / split
         for part in ("images", "masks"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
-        jobs += [(pair, folder, name) for pair, name in zip(pairs, names(pairs), strict=True)]
+            (target / part).mkdir(parents=True, exist_ok=True)
+        jobs += [(pair, target, name) for pair, name in zip(pairs, distinct_names(pairs), strict=True)]
     with ThreadPoolExecutor() as pool:
         try:
-            for done, _ in enumerate(pool.map(lambda job: _write_pair(source, labels, *job), jobs), start=1):
+            for done, _ in enumerate(pool.map(lambda job: _write_pair(folder, labels, *job), jobs), start=1):
                 if progress:
                     progress(done, len(jobs))
         except BaseException:
@@ -69,20 +84,23 @@ def _write(source: Source, labels: LabelSet, out: Path, progress: Progress | Non
             raise
 
 
-def _write_pair(source: Source, labels: LabelSet, pair: Pair, folder: Path, name: str) -> None:
-    if source.readers.image is image_file and is_picture(pair.image):
-        shutil.copyfile(pair.image, folder / "images" / (name + pair.image.suffix))
+def _write_pair(folder: Folder, labels: LabelSet, pair: Pair, target: Path, name: str) -> None:
+    if folder.readers.image is image_file and is_picture(pair.image):
+        shutil.copyfile(pair.image, target / "images" / (name + pair.image.suffix))
     else:
-        np.save(folder / "images" / f"{name}.npy", source.read_image(pair))
-    if source.readers.mask is mask_file and is_mapped(pair.mask):
-        shutil.copyfile(pair.mask, folder / "masks" / (name + pair.mask.suffix))
+        np.save(target / "images" / f"{name}.npy", folder.read_image(pair))
+    if folder.readers.mask is mask_file and is_mapped(pair.mask):
+        shutil.copyfile(pair.mask, target / "masks" / (name + pair.mask.suffix))
     else:
-        write_values(folder / "masks" / f"{name}.png", source.read_mask(pair), labels)
+        write_values(target / "masks" / f"{name}.png", folder.read_mask(pair), labels)
 
 
-def names(pairs: Sequence[Pair]) -> list[str]:
-    """A name for each pair: its image's stem, with as many of its folders in front as tell it from the others; the
-    ending behind it where even that does not."""
+def distinct_names(pairs: Sequence[Pair]) -> list[str]:
+    """Make a name for each pair that no other pair has.
+
+    It is the stem of the image, with the names of as many folders in front as are needed; if all
+    folders are not enough, the suffix follows.
+    """
     images = [pair.image for pair in pairs]
     found = [image.stem for image in images]
     for depth in range(2, max((len(image.parts) for image in images), default=0) + 1):

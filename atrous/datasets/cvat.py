@@ -1,18 +1,20 @@
 """CVAT's export `Segmentation mask 1.1`. (Its `COCO 1.0` export is the COCO layout.)
 
-ROOT/labelmap.txt                               # label:color_rgb:parts:actions, then background:0,0,0::
-ROOT/JPEGImages/a.jpg                           when exported with `save images`; else put them there, or into images/
-ROOT/SegmentationClass/a.png                    the colours of labelmap.txt
-ROOT/ImageSets/Segmentation/default.txt         one name a line; train.txt, val.txt, ... where the task has subsets
+ROOT/labelmap.txt                          lines such as background:0,0,0::
+ROOT/JPEGImages/a.jpg                      if exported with `save images`; else add them, or images/
+ROOT/SegmentationClass/a.png               in the colours of labelmap.txt
+ROOT/ImageSets/Segmentation/default.txt    a name in each line; train.txt, ... if there are subsets
 
-Source: docs.cvat.ai, formats, Segmentation Mask. Classes are numbered in the order of labelmap.txt.
+The classes are numbered in the order of labelmap.txt.
+
+Source: docs.cvat.ai, formats, Segmentation Mask.
 """
 
 from functools import partial
 from pathlib import Path
 
 from atrous.datasets.colours import distinct, values_of
-from atrous.datasets.tree import Pair, Readers, Source, image_file, size_of_file, split_of
+from atrous.datasets.folder import Folder, Readers, image_file, size_of_file, split_of
 from atrous.errors import DataError
 from atrous.io.paths import pictures_below
 from atrous.labels import Colour, LabelSet
@@ -21,34 +23,36 @@ LACKS = "labelmap.txt, SegmentationClass/ and ImageSets/Segmentation/*.txt"
 
 
 def recognise(root: Path) -> str | None:
-    """The table of colours beside the painted masks."""
+    """By the table of colours beside the folder of masks."""
     if (root / "labelmap.txt").is_file() and (root / "SegmentationClass").is_dir():
         return "labelmap.txt and SegmentationClass/ are those of CVAT's segmentation masks"
     return None
 
 
-def read(root: Path) -> Source:
-    """The pairs of each list, by path below the folders."""
+def read(root: Path) -> Folder:
+    """Read the pairs of each list, by their paths below the folders."""
     names = read_labelmap(root / "labelmap.txt")
-    labels = LabelSet(tuple(names), tuple(names.values()), ignore=(255,) if len(names) < 256 else (65535,))
+    labels = LabelSet.numbered(names, names.values())
     table = {colour: index for index, colour in enumerate(names.values())}
     readers = Readers(image_file, partial(values_of, table=table), size_of_file)
-    source = Source("cvat", recognise(root) or "", root, {}, labels, readers=readers)
-    folder = next((path for name in ("JPEGImages", "images") if (path := root / name).is_dir()), None)
-    if folder is None:
-        raise DataError(f"{root / 'JPEGImages'}: no such folder; export with `save images`, or put the images there")
-    images, masks = _by_name(folder), _by_name(root / "SegmentationClass")
+    folder = Folder("cvat", recognise(root) or "", root, {}, labels, readers=readers)
+    pictures = next((path for name in ("JPEGImages", "images") if (path := root / name).is_dir()), None)
+    if pictures is None:
+        raise DataError(
+            f"{root / 'JPEGImages'}: no such folder; expected the images, export with `save images` or put them there"
+        )
+    images, masks = _by_name(pictures), _by_name(root / "SegmentationClass")
     lists = sorted((root / "ImageSets" / "Segmentation").glob("*.txt"))
     for file in lists:
         listed = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-        _pair(source, split_of(file.stem) or "all", file, listed, images, masks)
+        folder.add_named(split_of(file.stem) or "all", sorted(listed), images, masks, file)
     if not lists:
-        _pair(source, "all", root, sorted(set(images) | set(masks)), images, masks)
-    return source
+        folder.add_named("all", sorted(set(images) | set(masks)), images, masks, root)
+    return folder
 
 
 def read_labelmap(file: Path) -> dict[str, Colour]:
-    """Names and colours, in the order of the file."""
+    """Read names and colours, in the order of the file."""
     found: dict[str, Colour] = {}
     for line in file.read_text(encoding="utf-8-sig").splitlines():
         if not line.strip() or line.startswith("#"):
@@ -57,28 +61,14 @@ def read_labelmap(file: Path) -> dict[str, Colour]:
         try:
             red, green, blue = (int(number) for number in rest.split(":")[0].split(","))
         except ValueError as error:
-            raise DataError(f"{file}: {line!r} is no label; expected name:red,green,blue::") from error
+            raise DataError(
+                f"{file}: {line!r} is not a label; expected name:red,green,blue::, correct the line"
+            ) from error
         found[name.strip()] = red, green, blue
     if len(found) < 2:
-        raise DataError(f"{file}: {len(found)} labels; expected at least 2, a line name:red,green,blue:: each")
+        raise DataError(f"{file}: fewer than 2 labels ({len(found)}); add lines such as cat:250,50,83::")
     return distinct(found, file)
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in pictures_below(folder)}
-
-
-def _pair(
-    source: Source, split: str, file: Path, listed: list[str], images: dict[str, Path], masks: dict[str, Path]
-) -> None:
-    pairs = source.splits.setdefault(split, [])
-    for name in sorted(dict.fromkeys(listed)):
-        image, mask = images.get(name), masks.get(name)
-        if image and mask:
-            pairs.append(Pair(image, mask))
-        elif image:
-            source.lone_images.append(image)
-        elif mask:
-            source.lone_masks.append(mask)
-        else:
-            source.faults.append((file, f"names {name!r}, of which there is neither image nor mask; strike it out"))

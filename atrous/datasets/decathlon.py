@@ -1,17 +1,21 @@
 """Medical Segmentation Decathlon: volumes, listed in dataset.json.
 
-ROOT/dataset.json               {"modality": {"0": "CT"}, "labels": {"0": "background", "1": "liver"},
-ROOT/imagesTr/liver_1.nii.gz     "training": [{"image": "./imagesTr/liver_1.nii.gz",
-ROOT/labelsTr/liver_1.nii.gz                   "label": "./labelsTr/liver_1.nii.gz"}], "test": [...]}
+ROOT/imagesTr/liver_1.nii.gz
+ROOT/labelsTr/liver_1.nii.gz
+ROOT/dataset.json    {"modality": {"0": "CT"}, "labels": {"0": "background", "1": "liver"},
+                      "training": [{"image": "./imagesTr/liver_1.nii.gz",
+                                    "label": "./labelsTr/liver_1.nii.gz"}], "test": [...]}
 
-Source: medicaldecathlon.com, as of the data's own dataset.json. Several modalities are the fourth axis of one file.
-The test images have no labels and are left out. nnU-Net v1's copies (`liver_1_0000.nii.gz`) are found too.
+Several modalities are the fourth axis of one file. The test images have no labels and are left out.
+The copies of nnU-Net v1 (`liver_1_0000.nii.gz`) are found too.
+
+Source: medicaldecathlon.com, the dataset.json of the data.
 """
 
 from pathlib import Path
 
-from atrous.datasets.nnunet import FIRST, Channels, labels_of, mask_of
-from atrous.datasets.tree import Pair, Readers, Source, load_json
+from atrous.datasets.folder import Folder, Pair, Readers, load_json
+from atrous.datasets.nnunet import FIRST, Channels, case_mask, labels_from_json
 from atrous.errors import DataError
 from atrous.io.volumes import VOLUME_SUFFIXES, is_volume
 
@@ -19,39 +23,41 @@ LACKS = "dataset.json with modality and training, imagesTr/ and labelsTr/"
 
 
 def recognise(root: Path) -> str | None:
-    """dataset.json with the Decathlon's list."""
+    """By the Decathlon's list in dataset.json."""
     file = root / "dataset.json"
     content = load_json(file) if file.is_file() else None
     if isinstance(content, dict) and isinstance(content.get("training"), list) and "labels" in content:
-        return "dataset.json has a list `training` of images and labels as the Medical Decathlon's has"
+        return "dataset.json lists images and labels under `training`, as the Medical Decathlon's does"
     return None
 
 
-def read(root: Path) -> Source:
-    """The listed pairs; files that are missing are faults."""
+def read(root: Path) -> Folder:
+    """Read the listed pairs; missing files are faults."""
     file = root / "dataset.json"
     content = load_json(file)
-    labels, notes = labels_of(content, file)
+    labels, notes = labels_from_json(content, file)
     pairs, faults = [], []
     for entry in content["training"]:
         if not isinstance(entry, dict) or not {"image", "label"} <= set(entry):
-            raise DataError(f"{file}: the training entry {entry!r}; expected an image and a label")
+            raise DataError(f"{file}: the training entry {entry!r}; expected an image and a label, correct the entry")
         image, mask = root / str(entry["image"]), root / str(entry["label"])
         image = next((path for path in (image, _first_channel(image)) if path.is_file()), image)
         missing = [path for path in (image, mask) if not path.is_file()]
-        faults += [(path, "no such file, but dataset.json names it; add it or strike it out") for path in missing]
+        faults += [
+            (path, "no such file, but dataset.json names it; add the file or delete the entry") for path in missing
+        ]
         if not missing:
             pairs.append(Pair(image, mask))
     ending = next((end for end in VOLUME_SUFFIXES if pairs and pairs[0].image.name.endswith(end)), "")
     channels = Channels(ending)
-    return Source(
+    return Folder(
         "decathlon", recognise(root) or "", root, {"all": sorted(pairs, key=lambda pair: pair.image)}, labels, notes,
         faults, dimensions=3 if not pairs or is_volume(pairs[0].mask) else 2,
-        readers=Readers(channels.image, mask_of, channels.size),  # type: ignore[arg-type]
+        readers=Readers(channels.image, case_mask, channels.size),  # type: ignore[arg-type]
     )  # fmt: skip
 
 
 def _first_channel(image: Path) -> Path:
-    """liver_1.nii.gz -> liver_1_0000.nii.gz"""
+    """Name the file of the first channel: liver_1.nii.gz -> liver_1_0000.nii.gz."""
     stem, dot, ending = image.name.partition(".")
     return image.with_name(f"{stem}{FIRST}{dot}{ending}")

@@ -1,4 +1,4 @@
-"""k-fold cross-validation: every training picture is validated once, by a network that has not seen it."""
+"""k-fold cross-validation: every picture validates once a network that has not seen it."""
 
 from dataclasses import replace
 from hashlib import sha256
@@ -8,16 +8,29 @@ from atrous.errors import DataError
 
 
 def fold_of(data: DataSet, fold: int, folds: int) -> DataSet:
-    """The data with fold `fold` (from 1 on) of `folds` as `val` and all other pictures of train and val as `train`.
+    """Make one fold of a data set: `val` is the fold, `train` is the rest of train and val.
 
-    Pictures are dealt out by the SHA-256 of their names: which fold one is in depends on the names alone, and folds
-    differ by one picture at most. `test` stays as it is. Raises DataError where there are fewer pictures than folds.
+    The pictures are dealt out in the order of the SHA-256 of their names. So the names alone
+    decide, and the folds differ by at most one picture.
+
+    Args:
+        data: The data set; its `test` stays as it is.
+        fold: 1 to `folds`.
+        folds: The number of folds, 2 or more.
+
+    Returns:
+        The data set with its new `train` and `val`.
+
+    Raises:
+        DataError: There are fewer pictures than folds, or fewer than two folds.
     """
     train, val = data.splits["train"], data.splits.get("val")
     pool = [*train.pairs, *(val.pairs if val is not None else ())]
     if not 2 <= folds <= len(pool):
-        raise DataError(f"{data.root}: has {len(pool)} pictures to train on, from which {folds} folds cannot be made; "
-                        f"expected 2 to {len(pool)}")  # fmt: skip
+        raise DataError(
+            f"{data.root}: {folds} folds cannot be made from {len(pool)} training pictures; "
+            f"expected 2 to {len(pool)} folds"
+        )
     order = sorted(pool, key=lambda pair: (sha256(pair.image.stem.encode()).hexdigest(), str(pair.image)))
     held = {id(pair) for pair in order[fold - 1 :: folds]}
     parts = {

@@ -2,28 +2,29 @@
 
 ROOT/images/tile_1.tif    ROOT/masks/tile_1.tif    (splits as in plain pairs)
 
-Source: OGC GeoTIFF 1.1 (the tags that tell one). They are read as plain pairs are; conversion copies such masks as
-they are, so that they keep their coordinates.
+They are read as plain pairs. Conversion copies such masks, so that they keep their coordinates.
+
+Source: OGC GeoTIFF 1.1, for the tags that tell a GeoTIFF.
 """
 
 from dataclasses import replace
 from pathlib import Path
 
-from atrous.datasets import layout
-from atrous.datasets.tree import Source
+from atrous.datasets import plain_pairs
+from atrous.datasets.folder import Folder
 from atrous.io import is_mapped
 
 LACKS = "plain pairs whose images are GeoTIFF"
 
 
 def recognise(root: Path) -> str | None:
-    """Plain pairs whose first image has coordinates."""
-    image = layout.some_image(root)
+    """By the layout of plain pairs and an image with coordinates."""
+    image = plain_pairs.some_image(root)
     if image is None or not is_mapped(image):
         return None
-    return f"{layout.recognise(root)}, and {image.name} is a GeoTIFF"
+    return f"{plain_pairs.recognise(root)}, and {image.name} is a GeoTIFF"
 
 
-def read(root: Path) -> Source:
-    """See `layout.read`."""
-    return replace(layout.read(root), layout="geotiff", why=recognise(root) or "")
+def read(root: Path) -> Folder:
+    """See `plain_pairs.read`."""
+    return replace(plain_pairs.read(root), layout="geotiff", why=recognise(root) or "")

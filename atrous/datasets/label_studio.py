@@ -1,12 +1,15 @@
 """Label Studio's JSON export: brushes, polygons, rectangles and ellipses.
 
-ROOT/project-1-at-2026-01-01.json       a list of tasks with `data` and `annotations`
-ROOT/images/0a1b2c3d-a.jpg              the images, wherever below ROOT; their upload name or their own
+ROOT/project-1-at-2026-01-01.json    a list of tasks with `data` and `annotations`
+ROOT/images/0a1b2c3d-a.jpg           the images, anywhere below ROOT, as uploaded or as `a.jpg`
 
-Source: labelstud.io/guide, export and task format. Classes: 0 = background, then all labels in alphabetical order.
-Results are painted in their order, the later on top. Of several annotations of a task the first that was not cancelled
-counts. Places are per cent of the image; polygons become pixels by COCO's rule (`datasets.shapes`), ellipses by their
-pixels' centres; a brush's pixel counts when it is at least half opaque (`datasets.rle`).
+Classes: 0 is the background, then all labels in alphabetical order. Results are painted in their
+order, so a later one is on top. If a task has several annotations, the first one that was not
+cancelled counts. Places are in per cent of the image. Polygons become pixels by COCO's rule
+(`datasets.shapes`); a pixel is in an ellipse if its centre is; a pixel of a brush counts if it is
+at least half opaque (`datasets.rle`).
+
+Source: labelstud.io/guide, export and task format.
 """
 
 from dataclasses import dataclass, replace
@@ -16,9 +19,9 @@ from urllib.parse import parse_qs, unquote, urlparse
 
 import numpy as np
 
+from atrous.datasets.folder import Folder, Pair, Readers, checked_size, image_file, load_json, size_of_file
 from atrous.datasets.rle import decode_brush
 from atrous.datasets.shapes import fill, points_of
-from atrous.datasets.tree import Pair, Readers, Source, checked_size, image_file, load_json, size_of_file
 from atrous.errors import DataError
 from atrous.io import IMAGE_SUFFIXES, image_size
 from atrous.io.paths import pictures_below
@@ -26,31 +29,31 @@ from atrous.labels import LabelSet
 
 LACKS = "Label Studio's export as JSON, a list of tasks with annotations, and the images"
 SHAPES = ("rle", "points", "radiusX", "width")
-"""Keys of a result's value that tell a brush, a polygon, an ellipse, a rectangle."""
+"""Keys in the value of a result: of a brush, a polygon, an ellipse, a rectangle."""
 
 
 @dataclass(frozen=True)
-class Painter:
-    """Paints the results of a pair. records: its results with their class values."""
+class ResultPainter:
+    """Paints the results of a pair. records: pair -> its results with their class values."""
 
     records: dict[Pair, list[tuple[dict[str, Any], int]]]
-    dtype: type
+    dtype: np.dtype[Any]
 
     def __call__(self, pair: Pair) -> np.ndarray:
-        """(H, W) class values; DataError naming the result that cannot be painted."""
+        """Paint (H, W) class values; DataError names a result that cannot be painted."""
         results = self.records[pair]
-        height, width = size_of(results, pair)
+        height, width = _size(results, pair)
         values: np.ndarray = np.zeros((height, width), self.dtype)
         for result, value in results:
             try:
-                values[paint(result["value"], height, width)] = value
-            except Exception as error:  # damaged numbers provoke anything
+                values[paint_result(result["value"], height, width)] = value
+            except Exception as error:  # damaged numbers can raise anything
                 raise DataError(f"{pair.where}: result {result.get('id')!r}: {error}; export it again") from error
         return values
 
 
-def paint(value: dict[str, Any], height: int, width: int) -> np.ndarray:
-    """The value of a result -> bool (H, W); raises anything for a damaged one."""
+def paint_result(value: dict[str, Any], height: int, width: int) -> np.ndarray:
+    """Paint the value of a result as bool (H, W); a damaged one can raise any exception."""
     if "rle" in value:
         return decode_brush(value["rle"], height, width)
     per_cent = np.array([width, height]) / 100
@@ -58,7 +61,8 @@ def paint(value: dict[str, Any], height: int, width: int) -> np.ndarray:
         return fill([points_of(value["points"]) * per_cent], height, width)
     place = np.array([float(value["x"]), float(value["y"])]) * per_cent
     angle = np.deg2rad(float(value.get("rotation") or 0))
-    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])  # clockwise, for rows (x, y)
+    # clockwise, for rows (x, y)
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     if "radiusX" in value:
         radii = np.array([float(value["radiusX"]), float(value["radiusY"])]) * per_cent
         centres = np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), axis=-1) - place
@@ -68,18 +72,18 @@ def paint(value: dict[str, Any], height: int, width: int) -> np.ndarray:
 
 
 def recognise(root: Path) -> str | None:
-    """A JSON list whose first task has annotations with results."""
+    """By a JSON list whose first task has annotations with results."""
     file = _export(root)
     return f"{file.name} is a list of tasks as Label Studio exports them" if file else None
 
 
-def read(root: Path) -> Source:
-    """Each annotated task with its image; tasks whose image is missing are faults."""
+def read(root: Path) -> Folder:
+    """Read each annotated task with its image; a task without its image is a fault."""
     file = _export(root)
     assert file is not None
     tasks = load_json(file)
     images = {path.name: path for path in reversed(pictures_below(root))}
-    source = Source("label_studio", recognise(root) or "", root, {"all": []})
+    folder = Folder("label_studio", recognise(root) or "", root, {"all": []})
     records: dict[Pair, list[tuple[dict[str, Any], str]]] = {}
     skipped = 0
     for task in tasks:
@@ -90,29 +94,31 @@ def read(root: Path) -> Source:
         image = next((images[name] for name in _names(task) if name in images), None)
         if image is None:
             named = " or ".join(_names(task)[:2]) or "no image"
-            source.faults.append((file, f"task {task.get('id')} names {named}, which is not below {root}; add it"))
+            folder.faults.append((file, f"task {task.get('id')} names {named}, which is not below {root}; add it"))
             continue
         pair = Pair(image, file)
         if pair in records:
-            source.faults.append((file, f"task {task.get('id')} is a second one for {image.name}; keep one of them"))
+            folder.faults.append((file, f"task {task.get('id')} is a second task for {image.name}; keep one of them"))
             continue
-        records[pair] = _labelled(source, file, task, results)
-        source.splits["all"].append(pair)
-    source.splits["all"].sort(key=lambda pair: pair.image)
+        records[pair] = _labelled(folder, file, task, results)
+        folder.splits["all"].append(pair)
+    folder.splits["all"].sort(key=lambda pair: pair.image)
     if skipped:
-        source.notes.append(f"{skipped} tasks without an annotation are left out")
+        folder.notes.append(f"{skipped} tasks have no annotation and are left out")
     names = sorted({name for found in records.values() for _, name in found} - {"background"})
-    if not names and not source.faults:
-        raise DataError(f"{file}: no brush, polygon, ellipse or rectangle with a label; segmentation needs them")
-    labels = LabelSet(("background", *names), ignore=(255,) if len(names) < 255 else (65535,))
+    if not names and not folder.faults:
+        raise DataError(
+            f"{file}: no label in it; expected brushes, polygons, ellipses or rectangles with labels, export it again"
+        )
+    labels = LabelSet.numbered(["background", *names])
     value_of = {name: value for value, name in enumerate(labels.names)}
     drawn = {pair: [(result, value_of[name]) for result, name in found] for pair, found in records.items()}
-    painter = Painter(drawn, np.uint8 if len(labels) < 256 else np.uint16)
-    return replace(source, labels=labels, readers=Readers(image_file, painter, size_of_file))
+    painter = ResultPainter(drawn, labels.dtype)
+    return replace(folder, labels=labels, readers=Readers(image_file, painter, size_of_file))
 
 
-def size_of(results: list[tuple[dict[str, Any], int]], pair: Pair) -> tuple[int, int]:
-    """(H, W) as the results state it, else that of the image."""
+def _size(results: list[tuple[dict[str, Any], int]], pair: Pair) -> tuple[int, int]:
+    """Tell (H, W) as the results state it, else from the image."""
     for result, _ in results:
         if "original_height" in result:
             return checked_size(result["original_height"], result.get("original_width"), pair.where)
@@ -129,14 +135,17 @@ def _export(root: Path) -> Path | None:
 
 
 def _results(task: Any) -> list[dict[str, Any]] | None:
-    """Those of the first annotation that was not cancelled."""
+    """Return the results of the first annotation that was not cancelled; None if there is none."""
     annotations = task.get("annotations") if isinstance(task, dict) else None
     done = [entry for entry in annotations or () if not entry.get("was_cancelled")]
     return done[0].get("result") or [] if done else None
 
 
-def _labelled(source: Source, file: Path, task: Any, results: list[dict[str, Any]]) -> list[tuple[dict[str, Any], str]]:
-    """The regions with their label; the label may be a result of its own with the region's id."""
+def _labelled(folder: Folder, file: Path, task: Any, results: list[dict[str, Any]]) -> list[tuple[dict[str, Any], str]]:
+    """Return each region with its label.
+
+    The label may stand in a result of its own, with the id of the region.
+    """
     separate = {result.get("id"): names[0] for result in results if (names := result.get("value", {}).get("labels"))}
     found = []
     for result in results:
@@ -147,14 +156,14 @@ def _labelled(source: Source, file: Path, task: Any, results: list[dict[str, Any
         name = names[0] if names else separate.get(result.get("id"))
         if name is None:
             sentence = f"task {task.get('id')}: the region {result.get('id')!r} has no label; give it one"
-            source.faults.append((file, sentence))
+            folder.faults.append((file, sentence))
         elif value.get("closed", True):
             found.append((result, str(name)))
     return found
 
 
 def _names(task: Any) -> list[str]:
-    """The file names that a task's image may have: as uploaded (`0a1b2c3d-a.jpg`), and its own (`a.jpg`)."""
+    """List the names that a task's image may have: as uploaded (`0a1b2c3d-a.jpg`), or `a.jpg`."""
     found = []
     for text in (text for text in (task.get("data") or {}).values() if isinstance(text, str)):
         url = urlparse(text)

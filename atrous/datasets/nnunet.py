@@ -1,13 +1,16 @@
 """nnU-Net v2's raw data: pictures (.png, .bmp, .tif) and volumes (.nii.gz, ...).
 
-ROOT/dataset.json                     {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1},
-ROOT/imagesTr/case_001_0000.png        "numTraining": 100, "file_ending": ".png"}
-ROOT/imagesTr/case_001_0001.png       one file per channel; a colour PNG is one file of three
+ROOT/imagesTr/case_001_0000.png    a file for each channel; a colour PNG is one file of three
+ROOT/imagesTr/case_001_0001.png
 ROOT/labelsTr/case_001.png
-ROOT/imagesTs, labelsTs               the test split, where its labels are there
+ROOT/imagesTs/, ROOT/labelsTs/     the test split, if its labels are there
+ROOT/dataset.json                  {"channel_names": {"0": "CT"}, "file_ending": ".png",
+                                    "labels": {"background": 0, "liver": 1}, "numTraining": 100}
 
-Source: github.com/MIC-DKFZ/nnUNet, documentation/dataset_format.md. The label `ignore` is ignored. Where labels are
-regions (lists of values), the classes are the values found in the masks.
+The label called `ignore` is ignored. If labels are regions (lists of values), the classes are the
+values in the masks.
+
+Source: github.com/MIC-DKFZ/nnUNet, documentation/dataset_format.md.
 """
 
 from dataclasses import dataclass
@@ -16,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from atrous.datasets.tree import Pair, Readers, Source, load_json, mask_file
+from atrous.datasets.folder import Folder, Pair, Readers, load_json, mask_file
 from atrous.errors import DataError
 from atrous.io import IMAGE_SUFFIXES, image_size, read_image
 from atrous.io.volumes import is_volume, read_labels, read_volume, volume_size
@@ -28,12 +31,12 @@ FIRST = "_0000"
 
 @dataclass(frozen=True)
 class Channels:
-    """The image of a pair: its files `case_0000`, `case_0001`, ... beside one another."""
+    """Reads the image of a pair from the files of its channels, `case_0000`, `case_0001`, ..."""
 
     ending: str
 
     def files(self, pair: Pair) -> list[Path]:
-        """All channel files, in order."""
+        """List the files of the channels, in order."""
         stem = pair.image.name.removesuffix(self.ending).removesuffix(FIRST)
         found = [pair.image]
         while (file := pair.image.with_name(f"{stem}_{len(found):04}{self.ending}")).is_file():
@@ -41,66 +44,76 @@ class Channels:
         return found
 
     def image(self, pair: Pair) -> np.ndarray:
-        """(H, W, C), or (D, H, W, C) of volumes."""
+        """Read (H, W, C), or (D, H, W, C) of volumes."""
         parts = [read_volume(file) if is_volume(file) else read_image(file) for file in self.files(pair)]
         parts = [part[..., None] if part.ndim == 3 and is_volume(pair.image) else part for part in parts]
         if len({part.shape[:-1] for part in parts}) > 1:
             shapes = ", ".join("x".join(map(str, part.shape[:-1])) for part in parts)
-            raise DataError(f"{pair.image}: its channels are of different sizes ({shapes}); expected equal ones")
+            raise DataError(
+                f"{pair.image}: its channels have different sizes ({shapes}); expected equal ones, correct the files"
+            )
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
 
     def size(self, pair: Pair) -> tuple[int, ...]:
-        """(H, W, C), or (D, H, W, C), from the headers."""
+        """Read the shape (H, W, C) or (D, H, W, C) from the headers."""
         sizes = [volume_size(file) if is_volume(file) else image_size(file) for file in self.files(pair)]
         return *sizes[0][:-1], sum(size[-1] for size in sizes)
 
 
-def mask_of(pair: Pair) -> np.ndarray:
-    """(H, W), or (D, H, W) of a volume."""
+def case_mask(pair: Pair) -> np.ndarray:
+    """Read the labels of a pair: (H, W), or (D, H, W) of a volume."""
     return read_labels(pair.mask) if is_volume(pair.mask) else mask_file(pair)
 
 
 def recognise(root: Path) -> str | None:
-    """dataset.json with nnU-Net's keys, beside the folder of training images."""
+    """By nnU-Net's keys in dataset.json, and the folder of training images."""
     content = _content(root)
     if content is None or "file_ending" not in content or "labels" not in content:
         return None
-    return "dataset.json has channel_names and file_ending as nnU-Net's has" if (root / "imagesTr").is_dir() else None
+    return (
+        "dataset.json has the keys file_ending and labels, as nnU-Net's does" if (root / "imagesTr").is_dir() else None
+    )
 
 
-def read(root: Path) -> Source:
-    """Each case of labelsTr, and of labelsTs where that is there."""
+def read(root: Path) -> Folder:
+    """Read each case of labelsTr, and of labelsTs if it exists."""
     content = _content(root) or {}
     ending = str(content["file_ending"])
     channels = Channels(ending)
     volumes = is_volume(Path(f"case{ending}"))
     if not volumes and not ending.lower().endswith(IMAGE_SUFFIXES):
-        raise DataError(f"{root / 'dataset.json'}: file_ending {ending!r}; expected a picture's or a volume's")
-    labels, notes = labels_of(content, root / "dataset.json")
-    readers = Readers(channels.image, mask_of, channels.size)  # type: ignore[arg-type]
-    source = Source(
+        raise DataError(
+            f"{root / 'dataset.json'}: file_ending {ending!r}; expected the ending of a picture or volume, "
+            "convert the files"
+        )
+    labels, notes = labels_from_json(content, root / "dataset.json")
+    readers = Readers(channels.image, case_mask, channels.size)  # type: ignore[arg-type]
+    folder = Folder(
         "nnunet", recognise(root) or "", root, {}, labels, notes, dimensions=3 if volumes else 2, readers=readers
     )
     test = (root / "labelsTs").is_dir() and (root / "imagesTs").is_dir()
-    _pair(source, "train" if test else "all", root / "imagesTr", root / "labelsTr", ending, len(_channels(content)))
+    _pair(folder, "train" if test else "all", root / "imagesTr", root / "labelsTr", ending, len(_channels(content)))
     if test:
-        _pair(source, "test", root / "imagesTs", root / "labelsTs", ending, len(_channels(content)))
-    return source
+        _pair(folder, "test", root / "imagesTs", root / "labelsTs", ending, len(_channels(content)))
+    return folder
 
 
-def labels_of(content: dict[str, Any], file: Path) -> tuple[LabelSet | None, list[str]]:
-    """The classes of `labels`, {name: value} or, in older files, {value: name}; None where there are regions."""
+def labels_from_json(content: dict[str, Any], file: Path) -> tuple[LabelSet | None, list[str]]:
+    """Read the classes from `labels`, {name: value} or, in older files, {value: name}.
+
+    Returns the classes, None for regions, and sentences to print.
+    """
     found = content["labels"]
     try:
         if any(isinstance(value, list) for value in found.values()):
-            return None, ["the labels are regions of several values: the classes are the values in the masks"]
+            return None, ["labels are regions with several values each: the classes are the values in the masks"]
         names = (
             {str(name): int(value) for name, value in found.items()}
             if not _by_value(found)
             else {str(name): int(value) for value, name in found.items()}
         )
         if len(names) < len(found):
-            raise ValueError("a name twice")
+            raise ValueError("a name stands there twice")
         ignore = names.pop("ignore", None)
         ordered = sorted(names, key=names.__getitem__)
         values = tuple(names[name] for name in ordered)
@@ -109,7 +122,9 @@ def labels_of(content: dict[str, Any], file: Path) -> tuple[LabelSet | None, lis
     except DataError:
         raise
     except (AttributeError, TypeError, ValueError) as error:
-        raise DataError(f"{file}: labels {found!r} ({error}); expected each name with its value") from error
+        raise DataError(
+            f"{file}: labels {found!r} ({error}); expected each name with its value, correct them"
+        ) from error
 
 
 def _by_value(found: dict[str, Any]) -> bool:
@@ -126,17 +141,17 @@ def _channels(content: dict[str, Any]) -> dict[str, Any]:
     return content.get("channel_names") or content.get("modality") or {"0": "image"}
 
 
-def _pair(source: Source, split: str, images: Path, masks: Path, ending: str, channels: int) -> None:
-    pairs = source.splits.setdefault(split, [])
+def _pair(folder: Folder, split: str, images: Path, masks: Path, ending: str, channels: int) -> None:
+    pairs = folder.splits.setdefault(split, [])
     labelled = {path.name.removesuffix(ending): path for path in sorted(masks.glob(f"*{ending}"))}
     pictured = {path.name.removesuffix(FIRST + ending): path for path in sorted(images.glob(f"*{FIRST}{ending}"))}
     for name, image in pictured.items():
         if name not in labelled:
-            source.lone_images.append(image)
+            folder.lone_images.append(image)
             continue
         pairs.append(Pair(image, labelled[name]))
         expected = [images / f"{name}_{number:04}{ending}" for number in range(channels)]
         missing = [path for path in expected if not path.is_file()]
         if missing and len(missing) < channels - 1:
-            source.faults.append((missing[0], f"no such file, but dataset.json names {channels} channels; add it"))
-    source.lone_masks.extend(path for name, path in labelled.items() if name not in pictured)
+            folder.faults.append((missing[0], f"no such file, but dataset.json names {channels} channels; add it"))
+    folder.lone_masks.extend(path for name, path in labelled.items() if name not in pictured)

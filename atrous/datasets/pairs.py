@@ -1,4 +1,4 @@
-"""A folder as a data set: splits of samples, decoded once and verified before anything is trained."""
+"""A folder as a data set: splits of samples, decoded once and verified before training starts."""
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from atrous.datasets.classes import Progress, find_classes
-from atrous.datasets.source import open_source
-from atrous.datasets.tree import FILES, Pair, Readers, image_file
+from atrous.datasets.folder import FILES, Pair, Readers, image_file
+from atrous.datasets.layouts import read_folder
 from atrous.errors import DataError
 from atrous.io.images import read_reduced
 from atrous.labels import LabelSet
@@ -21,8 +21,11 @@ from atrous.sample import Sample
 
 
 class Cache:
-    """Decoded samples, as they are in the files, up to a number of bytes; the first ones stay, since epochs visit all
-    in turn."""
+    """Keeps decoded samples up to a number of bytes.
+
+    The first samples stay, as each epoch visits all samples: a cache that drops old ones would
+    never hit.
+    """
 
     def __init__(self, megabytes: float) -> None:
         self.megabytes = megabytes
@@ -31,18 +34,18 @@ class Cache:
         self._lock = Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Cache, (self.megabytes,)  # a worker process that gets a copy starts with an empty cache
+        return Cache, (self.megabytes,)  # the copy for a worker process starts empty
 
     def share(self, processes: int) -> None:
-        """Of this many processes with a copy of this cache, each may fill an equal share of what is left."""
+        """Leave each of this many processes, which have a copy each, an equal part of the room."""
         self._left //= processes
 
     def get(self, key: Hashable) -> Sample | None:
-        """The sample kept under this key."""
+        """Return the sample under this key, or None."""
         return self._samples.get(key)
 
     def put(self, key: Hashable, sample: Sample) -> None:
-        """Keep a sample, while there is room."""
+        """Keep a sample if there is room."""
         size = sample.image.nbytes + (0 if sample.mask is None else sample.mask.nbytes)
         with self._lock:
             if key not in self._samples and size <= self._left:
@@ -51,11 +54,18 @@ class Cache:
 
 
 class Pairs(Sequence[Sample]):
-    """Samples of one split: image (H, W, C) in the file's units, mask (H, W) of class indices; both read-only, copy
-    to change.
+    """The samples of one split, a sequence; `open_dataset` makes it.
 
-    channels, dtype: what every image must have. A sample is checked when it is decoded: DataError names the file.
-    readers: how a pair's files are read.
+    A sample has an image (H, W, C) in the file's units and a mask (H, W) of class indices, both
+    read-only. It is decoded and checked when it is asked for: a DataError names the bad file.
+
+    Args:
+        pairs: The files.
+        labels: The classes.
+        channels: The number of channels that every image must have.
+        dtype: The type that every image must have.
+        cache: Keeps decoded samples.
+        readers: How the files of a pair are read.
     """
 
     def __init__(
@@ -88,16 +98,22 @@ class Pairs(Sequence[Sample]):
         return sample
 
     def size(self, index: int) -> tuple[int, int]:
-        """(height, width) of an image, from the cache or the file's header."""
+        """Tell (height, width) of an image, from the cache or the file's header."""
         pair = self.pairs[index]
         sample = self._cache.get(pair.image)
         return self.readers.size(pair)[:2] if sample is None else (sample.image.shape[0], sample.image.shape[1])
 
     def reduced(self, index: int, factor: int) -> tuple[Sample, int]:
-        """A sample with its image at 1/2, 1/4 or 1/8 (factor) of its size where the file can be read so (JPEG), else
-        the whole one; the mask is whole. And the factor that it is.
+        """Read a sample, its image at 1/2, 1/4 or 1/8 of its size if the file allows that (JPEG).
 
-        Which one it is depends on the file alone, never on what the cache happens to hold.
+        Any other image is whole, and the mask always is. The file alone decides, never the cache.
+
+        Args:
+            index: Of the sample.
+            factor: 1, 2, 4 or 8.
+
+        Returns:
+            The sample, and the factor by which its image is reduced: `factor` or 1.
         """
         pair = self.pairs[index]
         sample = self._cache.get((pair.image, factor))
@@ -111,7 +127,7 @@ class Pairs(Sequence[Sample]):
 
     @property
     def held(self) -> float:
-        """The share of the samples that the cache holds."""
+        """The share of the samples, in [0, 1], that the cache holds."""
         return sum(self._cache.get(pair.image) is not None for pair in self.pairs) / max(len(self.pairs), 1)
 
     def share_cache(self, processes: int) -> None:
@@ -119,7 +135,7 @@ class Pairs(Sequence[Sample]):
         self._cache.share(processes)
 
     def choose(self, indices: Sequence[int]) -> "Pairs":
-        """The samples of these indices, with the same cache."""
+        """Take the samples with these indices; the cache is shared."""
         return self._of([self.pairs[index] for index in indices])
 
     def _of(self, pairs: Sequence[Pair]) -> "Pairs":
@@ -127,11 +143,15 @@ class Pairs(Sequence[Sample]):
 
     @property
     def names(self) -> list[str]:
-        """The stems of the image files, in order."""
+        """The stems of the image files, in the order of the samples."""
         return [pair.image.stem for pair in self.pairs]
 
     def frequencies(self) -> np.ndarray:
-        """Pixels of each class in all masks, int64 (K,); ignored pixels do not count. No image is decoded."""
+        """Count the pixels of each class in all masks, without decoding an image.
+
+        Returns:
+            (K,) int64; ignored pixels do not count.
+        """
         total = np.zeros(self.labels.ignore_index + 1, np.int64)
         for indices in self._masks():
             total += np.bincount(indices.ravel(), minlength=len(total))
@@ -146,7 +166,7 @@ class Pairs(Sequence[Sample]):
                 yield sample.mask
 
     def _checked(self, pair: Pair, image: np.ndarray, factor: int = 1) -> Sample:
-        """The sample of an image that was read at 1 / factor of its size; its mask is read here."""
+        """Read the mask of an image that was read at 1 / factor of its size, and check both."""
         values = self.readers.mask(pair)
         if image.shape[:2] != tuple(-(-side // factor) for side in values.shape):
             if factor > 1:
@@ -154,12 +174,12 @@ class Pairs(Sequence[Sample]):
             raise DataError(
                 f"{pair.where}: the mask is {values.shape[0]}x{values.shape[1]} pixels (H x W), "
                 f"its image {pair.image.name} is {image.shape[0]}x{image.shape[1]}; "
-                "expected equal sizes, resize the mask by nearest neighbour"
+                "expected equal sizes, resize the mask with nearest neighbour"
             )
         if image.shape[2] != self.channels or image.dtype != self.dtype:
             raise DataError(
                 f"{pair.image}: {image.shape[2]} channels of {image.dtype}, but the data set's first image has "
-                f"{self.channels} of {self.dtype}; expected one kind of image, convert the odd ones"
+                f"{self.channels} of {self.dtype}; expected one kind of image, convert the others"
             )
         mask = self.labels.to_indices(values, pair.where)
         image.flags.writeable = mask.flags.writeable = False
@@ -168,10 +188,16 @@ class Pairs(Sequence[Sample]):
 
 @dataclass(frozen=True)
 class DataSet:
-    """The splits of a data folder (`train`, `val`, `test`, or `all`), with one label set, cache and kind of image.
+    """The splits of a data folder with their classes; `open_dataset` makes it.
 
-    notes: sentences to print, such as how the classes were found. held_out: `val` is a share taken out of the
-    training pairs.
+    Args:
+        root: The folder.
+        labels: The classes.
+        splits: `train`, `val`, `test` or `all` -> samples; all share one cache.
+        channels: Channels of every image.
+        dtype: Type of every image.
+        notes: Sentences to print, such as how the classes were found.
+        held_out: Whether `val` is a part of the training pairs that was held out.
     """
 
     root: Path
@@ -188,10 +214,16 @@ class DataSet:
         progress: Progress | None = None,
         visit: Callable[[str, Pair, Sample], object] | None = None,
     ) -> None:
-        """Decode and check every pair of the splits (default: all) in threads, which also fills the cache.
+        """Decode and check every pair, in threads; this also fills the cache.
 
-        visit: called with (split, pair, sample) for each sound one, in these threads. Raises the DataError of the first
-        bad file in the order of splits and names, with the number of further bad ones.
+        Args:
+            splits: The splits to check; default all.
+            progress: Called with (pairs done, all pairs).
+            visit: Called in these threads with (split, pair, sample) for each sound sample.
+
+        Raises:
+            DataError: Names the first bad file, in the order of splits and names, and counts the
+                others.
         """
         samples = [(name, i) for name in splits or self.splits for i in range(len(self.splits[name]))]
 
@@ -230,25 +262,51 @@ def open_dataset(
     progress: Progress | None = None,
     cache_mb: float = 1024,
 ) -> DataSet:
-    """Open a folder of one of the layouts (`datasets.source`; `find_classes` has how its classes are found).
+    """Open a data folder of any layout for training, evaluation or your own code.
 
-    labels: the classes, where they are known (those of a trained model); nothing is looked for then.
-    holdout: where there is no `val`, this share of the training pairs becomes it: those whose stems have the smallest
-    SHA-256, at least one and never all; 0 leaves the splits as they are.
-    progress: called with (done, total) where every mask must be read. cache_mb: memory for decoded samples, in MiB.
-    Raises DataError for a folder or classes that cannot be used.
+    Samples are decoded when they are asked for; call `verify` to check them all at once.
+
+    Args:
+        root: The data folder.
+        classes: A classes file. Default: classes.toml in the folder or beside it, else the classes
+            that the layout names, else the values 0..K-1 that the masks hold.
+        labels: The classes, if they are known, as those of a trained model; nothing is searched
+            then.
+        ignore: Further mask values to ignore.
+        holdout: Without a `val` split this share of the training pairs, in [0, 1), becomes `val`:
+            the pairs whose stems have the smallest SHA-256, at least one and never all. 0 holds out
+            none.
+        progress: Called with (masks done, all masks) if every mask must be read to find the
+            classes.
+        cache_mb: Memory for decoded samples, in MiB.
+
+    Returns:
+        The data set.
+
+    Raises:
+        DataError: The folder or the classes cannot be used.
+
+    Example:
+        >>> import numpy as np
+        >>> from atrous.io import write_image
+        >>> for name in ("a", "b"):
+        ...     write_image(f"data/images/{name}.png", np.zeros((4, 4, 3), np.uint8))
+        ...     write_image(f"data/masks/{name}.png", np.eye(4, dtype=np.uint8))
+        >>> data = open_dataset("data")
+        >>> data.labels.names, {split: samples.names for split, samples in data.splits.items()}
+        (('class 0', 'class 1'), {'train': ['a'], 'val': ['b']})
+        >>> data.splits["train"].frequencies().tolist()
+        [12, 4]
     """
     root = Path(root)
-    source = open_source(root)
-    source.refuse_incomplete()
-    if source.dimensions > 2:
-        raise DataError(
-            f"{root}: volumes ({source.why}); training takes two-dimensional images as yet, export slices as PNG"
-        )
-    found = dict(source.splits)
-    notes = list(source.notes)
+    folder = read_folder(root)
+    folder.refuse_incomplete()
+    if folder.dimensions > 2:
+        raise DataError(f"{root}: volumes ({folder.why}); expected two-dimensional images, export the slices as PNG")
+    found = dict(folder.splits)
+    notes = list(folder.notes)
     if labels is None:
-        labels, more = find_classes(source, classes=classes, ignore=ignore, progress=progress)
+        labels, more = find_classes(folder, classes=classes, ignore=ignore, progress=progress)
         notes += more
     held_out = False
     training = "train" if "train" in found else "all"
@@ -258,17 +316,17 @@ def open_dataset(
         held_out = True
         notes.append(
             f"no val folder: {len(val)} of {len(train) + len(val)} training pairs are held out as val, "
-            "by hash of their names"
+            "by the hash of their names"
         )
-    first = source.read_image(source.pairs[0])
+    first = folder.read_image(folder.pairs[0])
     channels, dtype = first.shape[2], first.dtype
     cache = Cache(cache_mb)
-    splits = {split: Pairs(pairs, labels, channels, dtype, cache, source.readers) for split, pairs in found.items()}
+    splits = {split: Pairs(pairs, labels, channels, dtype, cache, folder.readers) for split, pairs in found.items()}
     return DataSet(root, labels, splits, channels, dtype, notes, held_out)
 
 
 def hold_out(pairs: Sequence[Pair], share: float) -> tuple[list[Pair], list[Pair]]:
-    """Split pairs (two or more) into (kept, held out), each in the old order; which ones depends on the stems alone."""
+    """Split two or more pairs into (kept, held out) by their stems; both keep the old order."""
     size = min(max(1, round(len(pairs) * share)), len(pairs) - 1)
     ranked = sorted(pairs, key=lambda pair: sha256(pair.image.stem.encode()).digest())
     taken = {pair.image for pair in ranked[:size]}
@@ -276,12 +334,28 @@ def hold_out(pairs: Sequence[Pair], share: float) -> tuple[list[Pair], list[Pair
 
 
 def channel_statistics(pairs: Sequence[Sample], limit: int = 200) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation per channel over at most `limit` evenly spaced images, raw units, float64 (C,)."""
+    """Measure mean and standard deviation of each channel.
+
+    Args:
+        pairs: The samples.
+        limit: How many images are read at most; they are evenly spaced.
+
+    Returns:
+        Mean and standard deviation, float64 (C,) each, in the units of the files.
+
+    Example:
+        >>> import numpy as np
+        >>> from atrous.sample import Sample
+        >>> mean, deviation = channel_statistics([Sample(np.array([[[1.0], [3.0]]]))])
+        >>> mean.tolist(), deviation.tolist()
+        ([2.0], [1.0])
+    """
     chosen = np.unique(np.linspace(0, len(pairs) - 1, min(limit, len(pairs))).round().astype(int))
     sizes, means, deviations = [], [], []
     for index in chosen:
         image = pairs[int(index)].image
-        fours = [image[..., start : start + 4] for start in range(0, image.shape[2], 4)]  # the most that OpenCV takes
+        # OpenCV takes at most four channels
+        fours = [image[..., start : start + 4] for start in range(0, image.shape[2], 4)]
         mean, deviation = np.concatenate([cv2.meanStdDev(np.ascontiguousarray(four)) for four in fours], axis=1)[..., 0]
         sizes.append(image.shape[0] * image.shape[1])
         means.append(mean)

@@ -1,15 +1,19 @@
 """Masks as run lengths: COCO's two forms and Label Studio's brush.
 
-COCO (the format of its API, common/maskApi.h): an H x W mask in column order as the lengths of runs of 0, 1, 0, ...
-`counts` is the list itself, or text: each number in groups of 5 bits, low groups first, as characters from '0' (48)
-on; bit 32 of a character says that another follows, bit 16 of the last one is the sign; from the fourth number on,
-the difference to the number two before is kept.
+COCO: an H x W mask, read column by column, as the lengths of its runs of 0, 1, 0, ... `counts` is
+this list, or a text. In the text each number stands in groups of 5 bits, low groups first, one
+character from '0' (48) on for each group. Bit 32 of a character tells that another group follows;
+bit 16 of the last group is the sign. From the fourth number on, the text holds the difference to
+the number two before.
 
-Label Studio (`format: rle`, as @thi.ng/rle-pack writes it): bytes that hold, bit by bit from the high one: 32 bits
-number of values, 5 bits word size - 1, four times 4 bits run size - 1; then runs: 1 bit kind, 2 bits which run size,
-that many bits length - 1, and one word (kind 1: it is repeated) or `length` words. The values are RGBA, row by row.
+Label Studio: bits, from the high bit of each byte on. First 32 bits for the number of values, 5
+bits for the word size - 1, four times 4 bits for a run size - 1. Then the runs: 1 bit for the kind,
+2 bits for one of the four run sizes, so many bits for the length - 1, then one word that is
+repeated (kind 1) or `length` words (kind 0). The values are RGBA, row by row.
 
-What does not add up raises ValueError with what was found.
+Run lengths that do not fit the image raise a ValueError that tells what was found.
+
+Source: COCO's API, common/maskApi.h; @thi.ng/rle-pack, which writes Label Studio's `format: rle`.
 """
 
 from collections.abc import Sequence
@@ -18,7 +22,7 @@ import numpy as np
 
 
 def decode_counts(counts: Sequence[int] | str | bytes | np.ndarray, height: int, width: int) -> np.ndarray:
-    """COCO's counts, text or numbers, -> bool (H, W)."""
+    """Decode COCO's counts, text or numbers, into bool (H, W)."""
     runs = runs_of(counts) if isinstance(counts, str | bytes) else np.asarray(counts, np.int64)
     if runs.min(initial=0) < 0 or (total := int(runs.sum())) != height * width:
         total = -1 if runs.min(initial=0) < 0 else total
@@ -28,16 +32,16 @@ def decode_counts(counts: Sequence[int] | str | bytes | np.ndarray, height: int,
 
 
 def runs_of(text: str | bytes) -> np.ndarray:
-    """COCO's compressed text -> run lengths, int64."""
+    """Decode COCO's compressed text into run lengths, int64."""
     data = text.encode("latin-1", "replace") if isinstance(text, str) else text
     signs = np.frombuffer(data, np.uint8).astype(np.int64) - 48
     if not len(signs) or signs.min() < 0 or signs.max() > 63 or signs[-1] & 32:
-        raise ValueError("the RLE text is cut short or holds a character that is none of it")
+        raise ValueError("the RLE text is cut short or holds a character that cannot be in it")
     ends = np.flatnonzero(signs & 32 == 0)
     starts = np.concatenate([[0], ends[:-1] + 1])
     lengths = ends - starts + 1
     if lengths.max() > 12:
-        raise ValueError("the RLE text holds a number of more than 60 bits")
+        raise ValueError("the RLE text holds a number with more than 60 bits")
     place = np.arange(len(signs)) - np.repeat(starts, lengths)
     numbers = np.add.reduceat((signs & 31) << 5 * place, starts)
     numbers -= np.where(signs[ends] & 16, np.int64(1) << 5 * lengths, 0)
@@ -47,7 +51,7 @@ def runs_of(text: str | bytes) -> np.ndarray:
 
 
 def decode_brush(packed: Sequence[int] | bytes, height: int, width: int) -> np.ndarray:
-    """Label Studio's bytes -> bool (H, W): the pixels that are at least half opaque."""
+    """Decode Label Studio's bytes into bool (H, W): the pixels that are at least half opaque."""
     data = bytes(packed)
     bits = np.unpackbits(np.frombuffer(data, np.uint8))
     data += bytes(8)

@@ -2,7 +2,7 @@
 
 ROOT/{train,valid,test}/a_jpg.rf.0123.jpg
 ROOT/{train,valid,test}/a_jpg.rf.0123_mask.png      grey, one value per pixel
-ROOT/{train,valid,test}/_classes.csv                Pixel Value, Class / 0, background / 1, ...
+ROOT/{train,valid,test}/_classes.csv                lines `Pixel Value, Class`, `0, background`, ...
 
 Source: docs.roboflow.com, export formats.
 """
@@ -10,7 +10,7 @@ Source: docs.roboflow.com, export formats.
 import csv
 from pathlib import Path
 
-from atrous.datasets.tree import SPLITS, Pair, Source, folders_in
+from atrous.datasets.folder import SPLITS, Folder, folders_in
 from atrous.errors import DataError
 from atrous.io.paths import pictures_below
 from atrous.labels import LabelSet
@@ -20,7 +20,7 @@ TABLE, MASK = "_classes.csv", "_mask"
 
 
 def recognise(root: Path) -> str | None:
-    """The table of classes in a split's folder, or in the folder itself."""
+    """By the table of classes in the folder of a split, or in the folder itself."""
     folder = next(iter(_folders(root).values()), None)
     if folder is None or next(folder.glob(f"*{MASK}.png"), None) is None:
         return None
@@ -28,39 +28,40 @@ def recognise(root: Path) -> str | None:
     return f"{place} holds {TABLE} and *{MASK}.png as Roboflow exports them"
 
 
-def read(root: Path) -> Source:
-    """Image and mask lie side by side; every split must have the same classes."""
+def read(root: Path) -> Folder:
+    """Read images and masks that lie side by side; every split must have the same classes."""
     folders = _folders(root)
-    tables = {split: read_classes(folder / TABLE) for split, folder in folders.items()}
+    tables = {split: read_classes(part / TABLE) for split, part in folders.items()}
     first = next(iter(tables))
     for split, table in tables.items():
         if table != tables[first]:
             raise DataError(
-                f"{folders[split] / TABLE}: other classes than {folders[first] / TABLE}; export all splits at once"
+                f"{folders[split] / TABLE}: other classes than {folders[first] / TABLE}; "
+                "expected the same classes in all splits, export them together"
             )
     labels = LabelSet(
         tuple(tables[first].values()), values=tuple(tables[first]), ignore=() if 255 in tables[first] else (255,)
     )
-    source = Source("roboflow", recognise(root) or "", root, {}, labels)
-    for split, folder in folders.items():
-        pictures = pictures_below(folder)
+    folder = Folder("roboflow", recognise(root) or "", root, {}, labels)
+    for split, part in folders.items():
+        pictures = pictures_below(part)
         masks = {path.stem.removesuffix(MASK): path for path in pictures if path.name.endswith(f"{MASK}.png")}
         images = {path.stem: path for path in pictures if not path.name.endswith(f"{MASK}.png")}
-        source.splits[split] = [Pair(image, masks[stem]) for stem, image in images.items() if stem in masks]
-        source.lone_images.extend(image for stem, image in images.items() if stem not in masks)
-        source.lone_masks.extend(mask for stem, mask in masks.items() if stem not in images)
-    return source
+        folder.add_named(split, [*images, *masks], images, masks, root)
+    return folder
 
 
 def read_classes(file: Path) -> dict[int, str]:
-    """Pixel value -> class."""
+    """Read a table of classes: pixel value -> name."""
     try:
         rows = list(csv.reader(file.read_text(encoding="utf-8-sig").splitlines(), skipinitialspace=True))[1:]
         found = {int(row[0]): row[1].strip() for row in rows if row}
     except (OSError, ValueError, IndexError) as error:
-        raise DataError(f"{file}: not a table of classes ({error}); expected `Pixel Value, Class` lines") from error
+        raise DataError(
+            f"{file}: not a table of classes ({error}); expected lines `value, name`, export it again"
+        ) from error
     if len(found) < 2:
-        raise DataError(f"{file}: {len(found)} classes; expected at least 2, a line `value, name` each")
+        raise DataError(f"{file}: fewer than 2 classes ({len(found)}); add lines such as `1, cat`")
     return found
 
 

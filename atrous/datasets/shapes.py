@@ -1,9 +1,11 @@
-"""Outlines as pixels, by COCO's rule.
+"""From outlines to pixels, by COCO's rule.
 
-A pixel is inside when its centre is, in coordinates where the first pixel covers 0..1; inside is even-odd. COCO's API
-rounds to a grid five times as fine: points to its nearest line, edges to one point per step along their longer side,
-and a column of pixels is crossed where the edge passes its middle (grid 5 x + 2 | 5 x + 3). Done here for all edges at
-once; the masks equal those of its `frPyObjects` (tests/datasets/test_shapes.py).
+A pixel is inside if its centre is, by the even-odd rule; the first pixel covers the coordinates
+0..1. COCO's API rounds to a grid that is five times as fine: a point moves to the nearest grid
+line, an edge becomes one point for each step along its longer side, and an edge crosses a column of
+pixels where it passes the middle of it (between the grid lines 5 x + 2 and 5 x + 3). Here this is
+done for all edges at once. The masks equal those of COCO's `frPyObjects`
+(tests/datasets/test_shapes.py).
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,19 +13,22 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 FINE = 5
-"""Grid lines per pixel."""
+"""Grid lines in a pixel."""
 FAR = 8
-"""Points may lie this many times the image's size away from it."""
+"""How far a point may lie outside, in sizes of the image."""
 
 
 def points_of(numbers: Sequence[float] | np.ndarray) -> np.ndarray:
-    """x, y, x, y, ... or [[x, y], ...] -> float64 (n, 2); ValueError for fewer than three points or no numbers."""
+    """Turn x, y, x, y, ... or [[x, y], ...] into float64 (n, 2).
+
+    Raises ValueError for fewer than three points and for anything but finite numbers.
+    """
     try:
         points = np.asarray(numbers, np.float64)
     except (TypeError, ValueError):
-        raise ValueError("an outline with something else than numbers") from None
+        raise ValueError("an outline with something other than numbers; expected x, y pairs") from None
     if points.ndim == 1 and len(points) % 2:
-        raise ValueError(f"an outline of {len(points)} numbers; expected x, y pairs")
+        raise ValueError(f"an outline of {len(points)} numbers; expected an even number, x, y pairs")
     points = points.reshape(-1, 2) if points.ndim == 1 else points
     if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3:
         raise ValueError(f"an outline of shape {points.shape}; expected at least 3 points (x, y)")
@@ -33,21 +38,21 @@ def points_of(numbers: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def area(points: np.ndarray) -> float:
-    """Of a polygon (n, 2), by Gauss's trapezoids."""
+    """The area of a polygon (n, 2), by Gauss's trapezoid formula."""
     x, y = points.T
     return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
 
 
 def is_outside(points: np.ndarray, height: int, width: int) -> bool:
-    """Whether no part of the box around the points (n, 2) lies in the image."""
+    """Tell whether the box around the points (n, 2) lies outside the image."""
     low, high = points.min(axis=0), points.max(axis=0)
     return bool((high < 0).any() or low[0] > width or low[1] > height)
 
 
 def fill(outlines: Iterable[np.ndarray], height: int, width: int) -> np.ndarray:
-    """Polygons (n, 2) of x, y in pixels -> bool (H, W): their union. What lies outside the image is cut off.
+    """Fill polygons (n, 2) of x, y in pixels: bool (H, W), their union, cut off at the border.
 
-    Raises ValueError for a point more than `FAR` image sizes away.
+    Raises ValueError for a point that lies more than FAR image sizes away.
     """
     mask = np.zeros((width, height), bool)
     for points in outlines:
@@ -65,10 +70,13 @@ def fill(outlines: Iterable[np.ndarray], height: int, width: int) -> np.ndarray:
 
 
 def _crossings(points: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where the outline crosses the middle of a column of pixels: (columns 0..W-1, first rows 0..H below it)."""
+    """Find where an outline crosses the middle of a column of pixels.
+
+    Returns the columns, 0..W-1, and for each the first row below the crossing, 0..H.
+    """
     grid = np.trunc(FINE * points + 0.5).astype(np.int64)
     start, end = grid, np.roll(grid, -1, axis=0)
-    long = np.abs(end - start).argmax(axis=1)  # the axis of more steps; x where they are equal
+    long = np.abs(end - start).argmax(axis=1)  # the axis with more steps; x if they are equal
     edge = np.arange(len(grid))
     steps = np.abs(end - start)[edge, long]
     backwards = start[edge, long] > end[edge, long]

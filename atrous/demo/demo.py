@@ -3,6 +3,7 @@
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -20,7 +21,7 @@ from atrous.segmenter import Segmenter
 WINDOW = 480
 """Side of the windows in which the world is predicted, in pixels of 1/15 degree."""
 
-RECIPE = {
+RECIPE: dict[str, Any] = {
     "channels": (64, 48, 32, 24), "frozen_norms": True,
     "crop": (96, 96), "scale": (1.0, 1.0), "vflip": 0.5,
     "brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0,

@@ -146,12 +146,12 @@ def resample(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return array[rows[:, None], columns]
 
 
-def split_of(i: int, j: int) -> str:
+def block_split(i: int, j: int) -> str:
     """The split of the block in row i from the north pole and column j from the date line."""
     return ("test", "val", "train", "train", "train")[(i + 2 * j) % 5]
 
 
-def cut(image: np.ndarray, labels: np.ndarray, context: int = CONTEXT) -> Iterator[Tile]:
+def cut_world(image: np.ndarray, labels: np.ndarray, context: int = CONTEXT) -> Iterator[Tile]:
     """Cut the world, image (H, 2 H, 3) and labels (H, 2 H), into its blocks of 10 x 10 degrees, clipped at |lat| < 78.
 
     H must be a multiple of 18. context: pixels around each block, across the date line too.
@@ -159,7 +159,7 @@ def cut(image: np.ndarray, labels: np.ndarray, context: int = CONTEXT) -> Iterat
     side = len(labels) // 18
     latitude = 90 - (np.arange(len(labels)) + 0.5) * 10 / side
     inside = np.abs(latitude) < LATITUDE
-    blocks = np.array([[split_of(i, j) for j in range(36)] for i in range(18)]).repeat(side, 0).repeat(side, 1)
+    blocks = np.array([[block_split(i, j) for j in range(36)] for i in range(18)]).repeat(side, 0).repeat(side, 1)
     for i in range(18):
         own = np.flatnonzero(inside[i * side : (i + 1) * side]) + i * side
         if not len(own):
@@ -167,7 +167,7 @@ def cut(image: np.ndarray, labels: np.ndarray, context: int = CONTEXT) -> Iterat
         rows = np.arange(max(own[0] - context, 0), min(own[-1] + 1 + context, len(labels)))
         for j in range(36):
             columns = np.arange(j * side - context, (j + 1) * side + context)
-            split = split_of(i, j)
+            split = block_split(i, j)
             if split == "train":
                 shown = (blocks.take(columns, 1, mode="wrap")[rows] == split) & inside[rows, None]
             else:
@@ -178,7 +178,7 @@ def cut(image: np.ndarray, labels: np.ndarray, context: int = CONTEXT) -> Iterat
 
 def blocks(split: str) -> Iterator[Sample]:
     """The blocks of a split without what lies around them: each of its pixels once."""
-    for tile in cut(read_image(world_image()), world_mask(), 0):
+    for tile in cut_world(read_image(world_image()), world_mask(), 0):
         if tile.split == split:
             yield Sample(tile.image, tile.labels)
 
@@ -190,7 +190,7 @@ def place_name(south: int, west: int) -> str:
 
 def write_tiles(root: Path, image: np.ndarray, labels: np.ndarray) -> None:
     """Write the blocks of a world as plain pairs below `root`, with their classes.toml."""
-    for tile in cut(image, labels):
+    for tile in cut_world(image, labels):
         write_image(root / tile.split / "images" / f"{tile.name}.png", tile.image)
         write_mask(root / tile.split / "masks" / f"{tile.name}.png", tile.labels, LABELS)
     (root / "classes.toml").write_text(LABELS.to_toml())

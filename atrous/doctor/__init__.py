@@ -3,11 +3,11 @@
 Nothing here imports torch.
 """
 
-from atrous.doctor.examination import Examination, examine
+from atrous.doctor.examination import Examination, examine_dataset
 from atrous.doctor.findings import KINDS, Finding
 from atrous.doctor.mend import Mended, mend
 from atrous.doctor.page import write_page
-from atrous.doctor.text import describe, line
+from atrous.doctor.text import describe_examination, finding_line
 from atrous.doctor.witness import Witness
 
 __all__ = [
@@ -16,9 +16,9 @@ __all__ = [
     "Finding",
     "Mended",
     "Witness",
-    "describe",
-    "examine",
-    "line",
+    "describe_examination",
+    "examine_dataset",
+    "finding_line",
     "mend",
     "write_page",
 ]

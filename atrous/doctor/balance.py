@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from atrous.doctor.findings import Finding, number, share
-from atrous.doctor.reading import Reading, mask_of
+from atrous.doctor.findings import Finding, as_percent, counted
+from atrous.doctor.reading import Reading, file_of_mask
 from atrous.labels import LabelSet
 
 RARE = 0.005
@@ -59,7 +59,8 @@ def find_imbalance(reading: Reading, labels: LabelSet, sides: Sequence[str], roo
                 "rare_class",
                 "note",
                 (_shows(reading, value),),
-                f"class {name} (value {value}) has {share(part)} of the pixels, in {number(int(total[k, 1]), 'mask')}",
+                f"class {name} (value {value}) has {as_percent(part)} of the pixels, "
+                f"in {counted(int(total[k, 1]), 'mask')}",
                 "label more of it, or sample and weigh it: its score will be uncertain",
                 value,
                 pixels,
@@ -90,8 +91,8 @@ def find_empty(reading: Reading, labels: LabelSet) -> Iterator[Finding]:
         yield Finding(
             "empty_mask",
             "warning",
-            tuple(mask_of(reading.looks[k]) for k in bare),
-            f"no labelled pixel in {number(len(bare), 'mask')}: all is ignored",
+            tuple(file_of_mask(reading.looks[k]) for k in bare),
+            f"no labelled pixel in {counted(len(bare), 'mask')}: all is ignored",
             "label it, or take the pair out",
             count=len(bare),
         )
@@ -100,8 +101,8 @@ def find_empty(reading: Reading, labels: LabelSet) -> Iterator[Finding]:
         yield Finding(
             "empty_mask",
             "warning" if few else "note",
-            tuple(mask_of(reading.looks[k]) for k in plain),
-            f"nothing but {labels.names[0]} in {number(len(plain), 'mask')} of {len(reading.usable)}",
+            tuple(file_of_mask(reading.looks[k]) for k in plain),
+            f"nothing but {labels.names[0]} in {counted(len(plain), 'mask')} of {len(reading.usable)}",
             "right where the image shows nothing else; else label it" if few else "nothing to do, if that is right",
             labels.values[0],
             len(plain),
@@ -111,10 +112,10 @@ def find_empty(reading: Reading, labels: LabelSet) -> Iterator[Finding]:
 def _example(reading: Reading, sides: Sequence[str], side: str, root: Path) -> Path:
     """The folder of the masks of a split."""
     place = next((k for k in range(len(sides)) if sides[k] == side), None)
-    return root if place is None else mask_of(reading.looks[place]).parent
+    return root if place is None else file_of_mask(reading.looks[place]).parent
 
 
 def _shows(reading: Reading, value: int) -> Path:
     """The mask that shows most of a value."""
     place = max(reading.usable, key=lambda k: (reading.counts[k] or {}).get(value, 0))
-    return mask_of(reading.looks[place])
+    return file_of_mask(reading.looks[place])

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from atrous.labels import ADE150, CAMVID11, CITYSCAPES19, VOC21, LabelSet
+from atrous.labels import CAMVID11, CITYSCAPES19, VOC21, LabelSet
 
 EXACT = 1024
 """Colours up to which a mask's colours are kept as they are; more are gathered in boxes of 8 x 8 x 8."""
@@ -111,7 +111,7 @@ def find_table(masks: Iterable[Colours], exact: bool) -> list[tuple[int, ...]]:
     return [tuple(map(int, centre)) for centre in centres]
 
 
-def recognise(table: Sequence[tuple[int, ...]], exact: bool) -> tuple[str, LabelSet] | None:
+def known_label_set(table: Sequence[tuple[int, ...]], exact: bool) -> tuple[str, LabelSet] | None:
     """The published label set whose colours these are: all but black and white, three at least, and (smeared) near."""
     near = 0 if exact else RADIUS
     wanted = [colour for colour in table if colour not in ((0, 0, 0), (255, 255, 255)) and max(colour) > near]
@@ -122,6 +122,3 @@ def recognise(table: Sequence[tuple[int, ...]], exact: bool) -> tuple[str, Label
         if all(np.abs(known - colour).max(1).min() <= near for colour in wanted):
             return name, labels
     return None
-
-
-__all__ = ["ADE150", "KNOWN", "Colours", "colours_of", "count", "find_table", "is_photo", "recognise"]

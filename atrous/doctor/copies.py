@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numba import njit
 
-from atrous.doctor.findings import Finding, Severity, number
-from atrous.doctor.look import Look
+from atrous.doctor.findings import Finding, Severity, counted
+from atrous.doctor.look import PairLook
 
 FAR = 14
 """Bits of 128 by which two candidates differ at most."""
@@ -33,7 +33,7 @@ class Copy(NamedTuple):
     alike: float
 
 
-def find_copies(looks: Sequence[Look], sides: Sequence[str]) -> Iterator[Finding]:
+def find_copies(looks: Sequence[PairLook], sides: Sequence[str]) -> Iterator[Finding]:
     """near_duplicate and leak. sides: the split of each look, as training would have it."""
     thumbs = [None if look.image is None or look.image.cells is None else look.image.cells[..., 0] for look in looks]
     places = [k for k, thumb in enumerate(thumbs) if thumb is not None and thumb.std() >= LEAST_CONTRAST]
@@ -55,7 +55,7 @@ def alike_pairs(thumbs: np.ndarray, sides: np.ndarray) -> list[Copy]:
     """For each of (n, 32, 32) uint8 the one before it that is most alike, of its own side and of another."""
     codes = np.stack([hashes(forms(thumb)) for thumb in thumbs])
     best, which = nearest_codes(codes, sides.astype(np.int64), FAR)
-    scaled = unit(thumbs)
+    scaled = normalised(thumbs)
     found = []
     for second in range(len(thumbs)):
         for other in range(2):
@@ -127,14 +127,16 @@ def groups(copies: Sequence[Copy]) -> list[list[int]]:
     return list(members.values())
 
 
-def _finding(group: list[int], copies: Sequence[Copy], looks: Sequence[Look], sides: Sequence[str]) -> Finding | None:
+def _finding(
+    group: list[int], copies: Sequence[Copy], looks: Sequence[PairLook], sides: Sequence[str]
+) -> Finding | None:
     """Of a group in several splits, or of one file under several names; None: they look alike, inside one split."""
     own = [copy for copy in copies if copy.second in set(group)]
     files = tuple(looks[k].pair.image for k in group)
     same = all(cmp(looks[copy.first].pair.image, looks[copy.second].pair.image, shallow=False) for copy in own)
     turned = ", mirrored or turned" if any(copy.form for copy in own) else ""
     names = ", ".join(file.name for file in files[1:4]) + (" ..." if len(files) > 4 else "")
-    count = number(len(files), "image")
+    count = counted(len(files), "image")
     if same:
         what = f"one file under several names: {count} (with {names})"
     else:
@@ -156,7 +158,7 @@ def _finding(group: list[int], copies: Sequence[Copy], looks: Sequence[Look], si
     return Finding("near_duplicate", severity, files, detail, remedy, count=len(files))
 
 
-def _lookalikes(groups: list[list[int]], looks: Sequence[Look], side: str) -> Finding:
+def _lookalikes(groups: list[list[int]], looks: Sequence[PairLook], side: str) -> Finding:
     """All images of a split that look like another one of it, in one finding."""
     files = tuple(looks[k].pair.image for group in groups for k in group)
     largest = max(groups, key=len)
@@ -170,7 +172,7 @@ def _lookalikes(groups: list[list[int]], looks: Sequence[Look], side: str) -> Fi
 BY_HASH = "training holds out a fifth by the names' hash, which parts them: make a val folder that keeps them together"
 
 
-def unit(thumbs: np.ndarray) -> np.ndarray:
+def normalised(thumbs: np.ndarray) -> np.ndarray:
     """Each (h, w) less its mean, of length 1, float32."""
     flat = thumbs.reshape(len(thumbs), -1).astype(np.float32)
     flat -= flat.mean(1, keepdims=True)

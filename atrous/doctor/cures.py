@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 
 from atrous.io.images import orient
-from atrous.labels import Colour
 
 
 class Cure:
@@ -119,8 +118,3 @@ class Grey(Cure):
 def exchange(table: dict[int, int]) -> Exchange:
     """`Exchange` of a dict."""
     return Exchange(tuple(sorted(table.items())))
-
-
-def black_first(colours: list[Colour]) -> list[Colour]:
-    """By red, green, blue: black comes first, and index images stored as colour keep their order."""
-    return sorted(colours)

@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from atrous.datasets.classes import without
+from atrous.datasets.classes import classes_file, without
+from atrous.datasets.folder import Folder, Pair
+from atrous.datasets.layouts import read_folder
 from atrous.datasets.pairs import hold_out
-from atrous.datasets.source import open_source
-from atrous.datasets.tree import Pair, Source
 from atrous.doctor.balance import class_counts, find_empty, find_imbalance
 from atrous.doctor.copies import find_copies
 from atrous.doctor.findings import Finding, in_order
-from atrous.doctor.look import Look, look_at
-from atrous.doctor.reading import Reading, mask_of
+from atrous.doctor.look import PairLook, look_at
+from atrous.doctor.reading import Reading, file_of_mask
 from atrous.doctor.shapes import find_missing, find_sizes, find_unreadable
-from atrous.doctor.suspicion import Suspect, rank, suspicious
+from atrous.doctor.suspicion import Suspect, find_suspicious, rank_masks
 from atrous.doctor.twins import find_twins
 from atrous.doctor.values import read_values
 from atrous.doctor.videos import find_videos
@@ -44,7 +44,7 @@ class Examination:
     """
 
     root: Path
-    source: Source
+    folder: Folder
     reading: Reading
     labels: LabelSet | None
     sides: list[str]
@@ -52,7 +52,7 @@ class Examination:
     ranked: list[Suspect] = field(default_factory=list)
 
     @property
-    def looks(self) -> Sequence[Look]:
+    def looks(self) -> Sequence[PairLook]:
         return self.reading.looks
 
     @property
@@ -85,25 +85,25 @@ class Examination:
         ]
         return {
             "data": str(self.root),
-            "layout": self.source.layout,
-            "why": self.source.why,
+            "layout": self.folder.layout,
+            "why": self.folder.why,
             "pairs": len(self.looks),
             "splits": dict(Counter(look.split for look in self.looks)),
             "images": image_kinds(self.looks),
             "classes": classes,
             "ignore": list(self.labels.ignore) if self.labels else [],
             "colours": [{"color": list(colour), "value": value} for colour, value in self.reading.table],
-            "notes": self.source.notes,
+            "notes": self.folder.notes,
             "counts": self.counts(),
             "findings": [finding.summary() for finding in self.findings],
             "ranked": [
-                {"file": str(mask_of(self.looks[one.place])), "score": round(one.score, 2), "reason": one.reason}
+                {"file": str(file_of_mask(self.looks[one.place])), "score": round(one.score, 2), "reason": one.reason}
                 for one in self.ranked[:MOST_RANKED]
             ],
         }
 
 
-def examine(
+def examine_dataset(
     root: Path | str, *, classes: Path | None = None, ignore: Sequence[int] = (), progress: Progress | None = None
 ) -> Examination:
     """Look at every pair of a folder once and say what is wrong with it.
@@ -112,48 +112,48 @@ def examine(
     or the classes file is unusable: then nothing can be done.
     """
     root = Path(root)
-    source = open_source(root)
-    given = named_classes(source, classes, ignore)
-    pairs = [(split, pair) for split, found in source.splits.items() for pair in found]
-    looks = list[Look]()
+    folder = read_folder(root)
+    given = named_classes(folder, classes, ignore)
+    pairs = [(split, pair) for split, found in folder.splits.items() for pair in found]
+    looks = list[PairLook]()
     with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as pool:
-        for seen in pool.map(partial(_one, source), pairs):
+        for seen in pool.map(partial(_one, folder), pairs):
             looks.append(seen)
             if progress:
                 progress(len(looks), len(pairs))
-    return judge(source, looks, given, ignore)
+    return examine_looks(folder, looks, given, ignore)
 
 
-def judge(source: Source, looks: Sequence[Look], given: LabelSet | None, ignore: Sequence[int] = ()) -> Examination:
+def examine_looks(
+    folder: Folder, looks: Sequence[PairLook], given: LabelSet | None, ignore: Sequence[int] = ()
+) -> Examination:
     """What follows from the looks. given: the classes, where somebody named them."""
-    findings = [*find_missing(source), *find_unreadable(looks)]
-    reading = read_values(source, looks, given, ignore)
+    findings = [*find_missing(folder), *find_unreadable(looks)]
+    reading = read_values(folder, looks, given, ignore)
     findings += find_sizes(reading) + reading.findings
-    sides = training_sides(source, looks)
+    sides = training_sides(folder, looks)
     findings += [*find_copies(looks, sides), *find_videos(looks, sides), *find_twins(reading)]
     labels, ranked = reading.labels, list[Suspect]()
     if labels is not None:
-        findings += [*find_imbalance(reading, labels, sides, source.root), *find_empty(reading, labels)]
-        ranked = rank(reading)
-        findings += suspicious(reading, ranked)
-    return Examination(source.root, source, reading, labels, sides, in_order(findings), ranked)
+        findings += [*find_imbalance(reading, labels, sides, folder.root), *find_empty(reading, labels)]
+        ranked = rank_masks(reading)
+        findings += find_suspicious(reading, ranked)
+    return Examination(folder.root, folder, reading, labels, sides, in_order(findings), ranked)
 
 
-def named_classes(source: Source, classes: Path | None, ignore: Sequence[int]) -> LabelSet | None:
+def named_classes(folder: Folder, classes: Path | None, ignore: Sequence[int]) -> LabelSet | None:
     """The classes that a file or the layout names, None where neither does."""
-    if classes is None:
-        folders = (source.root, source.root.parent)
-        classes = next((file for folder in folders if (file := folder / "classes.toml").is_file()), None)
-    labels = LabelSet.from_toml(classes) if classes is not None else source.labels
+    classes = classes or classes_file(folder.root)
+    labels = LabelSet.from_toml(classes) if classes is not None else folder.labels
     return None if labels is None else without(labels, ignore)
 
 
-def training_sides(source: Source, looks: Sequence[Look]) -> list[str]:
+def training_sides(folder: Folder, looks: Sequence[PairLook]) -> list[str]:
     """The split of each look; without `val`, those that training would hold out are `val`."""
-    whole = "train" if "train" in source.splits else "all"
-    if "val" in source.splits or len(source.splits.get(whole, ())) < 2:
+    whole = "train" if "train" in folder.splits else "all"
+    if "val" in folder.splits or len(folder.splits.get(whole, ())) < 2:
         return [look.split for look in looks]
-    held = {pair.image for pair in hold_out(source.splits[whole], HOLDOUT)[1]}
+    held = {pair.image for pair in hold_out(folder.splits[whole], HOLDOUT)[1]}
     names = {whole: "train"}
     return [
         "val" if look.split == whole and look.pair.image in held else names.get(look.split, look.split)
@@ -161,7 +161,7 @@ def training_sides(source: Source, looks: Sequence[Look]) -> list[str]:
     ]
 
 
-def image_kinds(looks: Sequence[Look]) -> list[dict[str, Any]]:
+def image_kinds(looks: Sequence[PairLook]) -> list[dict[str, Any]]:
     """Channels and types of the images, the commonest first, each with its range of sizes."""
     kinds: dict[tuple[int, str], list[tuple[int, ...]]] = {}
     for look in looks:
@@ -179,5 +179,5 @@ def image_kinds(looks: Sequence[Look]) -> list[dict[str, Any]]:
     ]
 
 
-def _one(source: Source, place: tuple[str, Pair]) -> Look:
-    return look_at(source, *place)
+def _one(folder: Folder, place: tuple[str, Pair]) -> PairLook:
+    return look_at(folder, *place)

@@ -73,12 +73,12 @@ def in_order(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda one: (severities.index(one.severity), kinds.index(one.kind), one.files))
 
 
-def number(count: int, noun: str, plural: str = "") -> str:
+def counted(count: int, noun: str, plural: str = "") -> str:
     """1 mask, 2 masks, 1,204 masks."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
-def share(part: float) -> str:
+def as_percent(part: float) -> str:
     """0.1234 -> 12 %, 0.00123 -> 0.12 %."""
     percent = 100 * part
     return f"{percent:.0f} %" if percent >= 9.95 else f"{percent:.2g} %"

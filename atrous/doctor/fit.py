@@ -15,7 +15,7 @@ FEWEST_EDGES = 40
 """Pixels on edges below which nothing can be said."""
 
 
-class Fit(NamedTuple):
+class EdgeFit(NamedTuple):
     """level: edge strength under the mask's edges, less the window's mean, in standard deviations of the image's.
 
     peak: the same at the best shift; shift: (right, down) in pixels of the full image; gain: peak less level, in
@@ -28,7 +28,7 @@ class Fit(NamedTuple):
     gain: float
 
 
-def fit_of(edges: np.ndarray, mask: np.ndarray) -> Fit | None:
+def edge_fit(edges: np.ndarray, mask: np.ndarray) -> EdgeFit | None:
     """edges: (h, w) float32 strengths at a small size; mask: (H, W) or (H, W, C) at the full one. None: no edges."""
     height, width = edges.shape
     reach = min(REACH, (min(height, width) - 4) // 4)
@@ -49,7 +49,7 @@ def fit_of(edges: np.ndarray, mask: np.ndarray) -> Fit | None:
     away = np.abs(np.arange(-reach, reach + 1))
     far = surface[np.maximum(away[:, None], away) > reach // 2]
     scale = max(mask.shape[0] / height, 1.0)
-    return Fit(
+    return EdgeFit(
         float(surface[reach, reach]),
         float(surface.max()),
         (round((int(x) - reach) * scale), round((int(y) - reach) * scale)),

@@ -8,12 +8,14 @@ from zlib import crc32
 import cv2
 import numpy as np
 
-from atrous.datasets.tree import Pair, Source, image_file, mask_file
+from atrous.datasets.classes import histogram
+from atrous.datasets.folder import Folder, Pair, image_file, mask_file
 from atrous.doctor.colours import Colours, colours_of
-from atrous.doctor.fit import Fit, fit_of
+from atrous.doctor.fit import EdgeFit, edge_fit, shrink_to
 from atrous.errors import DataError
 from atrous.io import IMAGE_SUFFIXES, read_stored
 from atrous.io.images import damage_as_data_error, open_file, orient, read_header
+from atrous.io.masks import fits_mask
 from atrous.visual import to_rgb8
 
 CELLS = 32
@@ -54,7 +56,7 @@ class MaskFacts:
 
 
 @dataclass(frozen=True)
-class Look:
+class PairLook:
     """What was seen. image, mask: None where they cannot be read, and why in image_fault, mask_fault; mask_kind: the
     kind of finding that is.
 
@@ -69,52 +71,52 @@ class Look:
     image_fault: str = ""
     mask_fault: str = ""
     mask_kind: str = "unreadable"
-    fit: Fit | None = None
-    unturned: Fit | None = None
+    fit: EdgeFit | None = None
+    unturned: EdgeFit | None = None
 
 
-def look_at(source: Source, split: str, pair: Pair) -> Look:
+def look_at(folder: Folder, split: str, pair: Pair) -> PairLook:
     """Read a pair and say what is there. A fault is an entry, never an error."""
-    image, image_fault = attempt(lambda: source.read_image(pair), pair.image)
-    mask, mask_fault = attempt(lambda: source.read_mask(pair), pair.mask)
-    own, kind = source.readers.mask is mask_file, "unreadable"
+    image, image_fault = attempt(lambda: folder.read_image(pair), pair.image)
+    mask, mask_fault = attempt(lambda: folder.read_mask(pair), pair.mask)
+    own, kind = folder.readers.mask is mask_file, "unreadable"
     if mask is None and pair.mask.suffix.lower() in IMAGE_SUFFIXES:
         stored, again = attempt(lambda: read_stored(pair.mask), pair.mask)
         if own:
             mask, mask_fault = stored, again
         elif stored is not None:
             kind = "colour_mask" if stored.ndim == 3 and stored.shape[2] == 3 else "value_out_of_range"
-    turn = orientation(pair.image) if image is not None and source.readers.image is image_file else 1
+    turn = orientation(pair.image) if image is not None and folder.readers.image is image_file else 1
     lossy = own and mask is not None and is_jpeg(pair.mask)
-    seen = see(pair, split, image, mask, turn, lossy=lossy, volume=source.dimensions > 2)
+    seen = look_at_arrays(pair, split, image, mask, turn, lossy=lossy, volume=folder.dimensions > 2)
     return replace(seen, image_fault=image_fault, mask_fault=mask_fault, mask_kind=kind)
 
 
-def see(
+def look_at_arrays(
     pair: Pair, split: str, image: np.ndarray | None, mask: np.ndarray | None, turn: int = 1,
     *, lossy: bool = False, volume: bool = False,
-) -> Look:  # fmt: skip
+) -> PairLook:  # fmt: skip
     """`look_at` for arrays at hand: image (H, W, C), mask (H, W) or (H, W, C); turn: the image's EXIF orientation.
 
     volume: (D, H, W, C) and (D, H, W) instead.
     """
     if volume:
         facts = None if mask is None else MaskFacts(mask.shape, histogram(whole_numbers(mask)[0]))
-        return Look(pair, split, None if image is None else ImageFacts(image.shape, str(image.dtype)), facts)
+        return PairLook(pair, split, None if image is None else ImageFacts(image.shape, str(image.dtype)), facts)
     mask_facts = None if mask is None else facts_of_mask(mask, lossy)
     if image is None:
-        return Look(pair, split, None, mask_facts)
+        return PairLook(pair, split, None, mask_facts)
     small = to_rgb8(shrink(image, SIDE))
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
     edges = cv2.magnitude(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
     fit = unturned = None
     if mask is not None and mask_facts and mask_facts.cells is not None and not lossy:
         if mask.shape[:2] == image.shape[:2]:
-            fit = fit_of(edges, mask)
+            fit = edge_fit(edges, mask)
         if turn > 1 and (turned := orient(mask, turn)).shape[:2] == image.shape[:2]:
-            unturned = fit_of(edges, turned)
+            unturned = edge_fit(edges, turned)
     facts_of_image = ImageFacts(image.shape, str(image.dtype), turn, cells_of(small, edges))
-    return Look(pair, split, facts_of_image, mask_facts, fit=fit, unturned=unturned)
+    return PairLook(pair, split, facts_of_image, mask_facts, fit=fit, unturned=unturned)
 
 
 def facts_of_mask(mask: np.ndarray, lossy: bool = False) -> MaskFacts:
@@ -148,21 +150,11 @@ def whole_numbers(mask: np.ndarray) -> tuple[np.ndarray, tuple[float, int] | Non
     flat = mask.reshape(-1)
     if flat.dtype in (np.uint8, np.uint16):
         return flat, None
-    with np.errstate(invalid="ignore"):
-        good = np.isfinite(flat) & (flat == np.floor(flat)) & (flat >= 0) & (flat <= 65535)
+    good = fits_mask(flat)
     if good.all():
         return flat.astype(np.uint16), None
     bad = flat[~good]
     return flat[good].astype(np.uint16), (float(bad[0]), len(bad))
-
-
-def histogram(values: np.ndarray) -> dict[int, int]:
-    """Value -> pixels, of uint8 or uint16."""
-    if values.dtype == np.uint8 and 0 < values.size < 2**24:  # OpenCV counts in float32
-        pixels = cv2.calcHist([values.reshape(1, -1)], [0], None, [256], [0, 256]).reshape(-1).astype(np.int64)
-    else:
-        pixels = np.bincount(values.reshape(-1))
-    return {int(value): int(pixels[value]) for value in np.flatnonzero(pixels)}
 
 
 def cells_of(rgb: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -189,8 +181,7 @@ def shrink(image: np.ndarray, side: int) -> np.ndarray:
 
 def shrink_nearest(mask: np.ndarray, side: int = CELLS) -> np.ndarray:
     """(side, side) or (side, side, C): the values at the centres of the cells."""
-    rows, columns = ((np.arange(side) * 2 + 1) * n // (2 * side) for n in mask.shape[:2])
-    return mask[rows[:, None], columns]
+    return shrink_to(mask, side, side)
 
 
 def same_channels(mask: np.ndarray) -> bool:

@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from atrous.datasets.convert import convert
-from atrous.datasets.tree import Pair, Readers, Source
+from atrous.datasets.convert import write_pairs
+from atrous.datasets.folder import Folder, Pair, Readers
 from atrous.doctor.cures import Cure, Grey
 from atrous.doctor.examination import Examination, Progress
 from atrous.errors import DataError
@@ -33,11 +33,11 @@ def mend(examination: Examination, out: Path | str, progress: Progress | None = 
 
     Raises DataError where `out` exists, the classes cannot be told, or no pair is left.
     """
-    labels, source = examination.labels, examination.source
+    labels, folder = examination.labels, examination.folder
     if labels is None:
-        raise DataError(f"{source.root}: the classes cannot be told from these masks; list them in a classes.toml")
-    if source.dimensions > 2:
-        raise DataError(f"{source.root}: volumes cannot be mended; correct them where they come from")
+        raise DataError(f"{folder.root}: the classes cannot be told from these masks; list them in a classes.toml")
+    if folder.dimensions > 2:
+        raise DataError(f"{folder.root}: volumes cannot be mended; correct them where they come from")
     reasons = defaultdict[Path, str](str)
     for finding in examination.errors:
         if finding.cure is None:
@@ -57,14 +57,14 @@ def mend(examination: Examination, out: Path | str, progress: Progress | None = 
             splits[look.split].append(pair)
         left |= {file: reason for file, reason in reasons.items() if file not in left and _alone(file, examination)}
         if not splits:
-            raise DataError(f"{source.root}: no pair is left; see what `atrous check {source.root}` says")
+            raise DataError(f"{folder.root}: no pair is left; see what `atrous check {folder.root}` says")
         labels, written = replace(labels, ignore=(*{*labels.ignore, examination.reading.void},)), indexed(labels)
-        readers = Readers(source.readers.image, _reader(source, cures, labels, written), source.readers.size)
+        readers = Readers(folder.readers.image, _reader(folder, cures, labels, written), folder.readers.size)
         copy = replace(
-            source, splits=dict(splits), labels=None, notes=[], faults=[], lone_images=[], lone_masks=[], doubles=[],
+            folder, splits=dict(splits), labels=None, notes=[], faults=[], lone_images=[], lone_masks=[], doubles=[],
             readers=readers,
         )  # fmt: skip
-        convert(copy, out, progress, labels=written)
+        write_pairs(copy, out, progress, labels=written)
     return Mended(Path(out), len(cures), sum(bool(own) for own in cures.values()), sorted(left.items()))
 
 
@@ -73,10 +73,10 @@ def indexed(labels: LabelSet) -> LabelSet:
     return replace(labels, values=tuple(range(len(labels))), ignore=(labels.ignore_index,))
 
 
-def cured(source: Source, pair: Pair, cures: Sequence[Cure], shape: tuple[int, int]) -> np.ndarray:
+def cured(folder: Folder, pair: Pair, cures: Sequence[Cure], shape: tuple[int, int]) -> np.ndarray:
     """The mask of a pair after its cures: the values (H, W) that the classes name."""
     try:
-        values = source.read_mask(pair)
+        values = folder.read_mask(pair)
     except DataError:
         values = read_stored(pair.mask)
     for cure in cures:
@@ -84,10 +84,10 @@ def cured(source: Source, pair: Pair, cures: Sequence[Cure], shape: tuple[int, i
     return values
 
 
-def _reader(source: Source, cures: dict[Pair, tuple[Cure, ...]], labels: LabelSet, written: LabelSet):  # type: ignore[no-untyped-def]
+def _reader(folder: Folder, cures: dict[Pair, tuple[Cure, ...]], labels: LabelSet, written: LabelSet):  # type: ignore[no-untyped-def]
     def mask(pair: Pair) -> np.ndarray:
-        shape = source.image_size(pair)[:2] if cures[pair] else (0, 0)
-        return written.to_values(labels.to_indices(cured(source, pair, cures[pair], shape), pair.where))
+        shape = folder.image_size(pair)[:2] if cures[pair] else (0, 0)
+        return written.to_values(labels.to_indices(cured(folder, pair, cures[pair], shape), pair.where))
 
     return mask
 

@@ -8,8 +8,8 @@ import numpy as np
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from atrous.doctor.examination import Examination, image_kinds
-from atrous.doctor.findings import KINDS, Finding, share
-from atrous.doctor.look import Look
+from atrous.doctor.findings import KINDS, Finding, as_percent
+from atrous.doctor.look import PairLook
 from atrous.doctor.mend import cured
 from atrous.errors import DataError
 from atrous.files import write_atomically
@@ -27,20 +27,20 @@ COMPARED = 3
 """Images of a finding that are shown beside one another."""
 
 
-class Pane(NamedTuple):
+class _Pane(NamedTuple):
     """One picture and what it shows."""
 
     uri: str
     caption: str
 
 
-class Shown(NamedTuple):
+class _Case(NamedTuple):
     """A finding, or a mask of the ranking, with its pictures."""
 
     title: str
     detail: str
     remedy: str
-    panes: list[Pane]
+    panes: list[_Pane]
 
 
 def write_page(path: Path | str, examination: Examination) -> None:
@@ -60,12 +60,17 @@ def _context(examination: Examination) -> dict[str, Any]:
     sections = []
     for kind in kinds:
         found = [finding for finding in examination.findings if finding.kind == kind]
-        shown = [_shown(finding, by_mask, examination) for finding in found[:MOST_OF_KIND]]
+        shown = [_case(finding, by_mask, examination) for finding in found[:MOST_OF_KIND]]
         severities = Counter(finding.severity for finding in found)
-        others = [(name(one.file, examination.root), one.detail) for one in found[MOST_OF_KIND:MOST_LISTED]]
+        others = [(_short(one.file, examination.root), one.detail) for one in found[MOST_OF_KIND:MOST_LISTED]]
         sections.append((kind, KINDS[kind], severities, shown, others, max(0, len(found) - MOST_LISTED)))
     ranked = [
-        Shown(name(look.pair.mask, examination.root), one.reason or "odder than most", "", panes(look, examination))
+        _Case(
+            _short(look.pair.mask, examination.root),
+            one.reason or "odder than most",
+            "",
+            _panes(look, examination),
+        )
         for one in examination.ranked[:MOST_RANKED]
         for look in [examination.looks[one.place]]
     ]
@@ -81,28 +86,28 @@ def _context(examination: Examination) -> dict[str, Any]:
     }
 
 
-def panes(look: Look, examination: Examination) -> list[Pane]:
+def _panes(look: PairLook, examination: Examination) -> list[_Pane]:
     """The image, its mask in colours, and the one over the other, as far as they can be read."""
-    source, made = examination.source, list[Pane]()
+    folder, made = examination.folder, list[_Pane]()
     try:
-        picture = to_rgb8(read(source.read_image, look))
-        made.append(Pane(_uri(picture, False), f"image {look.pair.image.name}"))
+        picture = to_rgb8(_middle_slice(folder.read_image, look))
+        made.append(_Pane(_uri(picture, False), f"image {look.pair.image.name}"))
     except DataError:
         picture = None
     place = next(k for k, one in enumerate(examination.looks) if one is look)
     shape = (0, 0) if picture is None else picture.shape[:2]
     try:
-        values = cured(source, look.pair, examination.reading.cures[place], shape)
-        colours = in_colours(values, examination.labels)
+        values = cured(folder, look.pair, examination.reading.cures[place], shape)
+        colours = _in_colours(values, examination.labels)
     except DataError:
         return made
-    made.append(Pane(_uri(colours, True), f"mask {look.pair.mask.name}"))
+    made.append(_Pane(_uri(colours, True), f"mask {look.pair.mask.name}"))
     if picture is not None and colours.shape == picture.shape:
-        made.append(Pane(_uri((picture // 2 + colours // 2).astype(np.uint8), False), "mask over image"))
+        made.append(_Pane(_uri((picture // 2 + colours // 2).astype(np.uint8), False), "mask over image"))
     return made
 
 
-def in_colours(values: np.ndarray, labels: LabelSet | None) -> np.ndarray:
+def _in_colours(values: np.ndarray, labels: LabelSet | None) -> np.ndarray:
     """Mask values (H, W), or the colours of a mask that has no table, as (H, W, 3) uint8."""
     if values.ndim == 3:
         return to_rgb8(values)
@@ -113,34 +118,34 @@ def in_colours(values: np.ndarray, labels: LabelSet | None) -> np.ndarray:
     return table[values.astype(np.uint16)]
 
 
-def name(file: Path, root: Path) -> str:
+def _short(file: Path, root: Path) -> str:
     """A path as it is shown: from the data set's folder on."""
     return str(file.relative_to(root)) if file.is_relative_to(root) and file != root else str(file)
 
 
-def read(reader: Any, look: Look) -> np.ndarray:
+def _middle_slice(reader: Any, look: PairLook) -> np.ndarray:
     """An image (H, W, C); of a volume the slice in the middle."""
     image = np.asarray(reader(look.pair))
     return image[len(image) // 2] if image.ndim == 4 else image
 
 
-def _shown(finding: Finding, looks: dict[Path, Look], examination: Examination) -> Shown:
+def _case(finding: Finding, looks: dict[Path, PairLook], examination: Examination) -> _Case:
     """A finding about several images is shown by the images, another by image and mask."""
     root, more = examination.root, len(finding.files) - 1
-    title = name(finding.file, root) + (f" and {more:,} more" if more and finding.kind != "size_mismatch" else "")
+    title = _short(finding.file, root) + (f" and {more:,} more" if more and finding.kind != "size_mismatch" else "")
     if finding.kind in ("near_duplicate", "leak"):
         pictures = [pane for file in finding.files[:COMPARED] for pane in _image(file, root)]
     elif finding.file in looks and finding.kind != "absent_class":
-        pictures = panes(looks[finding.file], examination)
+        pictures = _panes(looks[finding.file], examination)
     else:
         pictures = [] if finding.file.is_dir() else _image(finding.file, root)
-    return Shown(title, finding.detail, finding.remedy, pictures)
+    return _Case(title, finding.detail, finding.remedy, pictures)
 
 
-def _image(file: Path, root: Path) -> list[Pane]:
+def _image(file: Path, root: Path) -> list[_Pane]:
     """A file that belongs to no pair, or is shown beside others; nothing where it cannot be read."""
     try:
-        return [Pane(_uri(to_rgb8(read_image(file)), False), name(file, root))]
+        return [_Pane(_uri(to_rgb8(read_image(file)), False), _short(file, root))]
     except DataError:
         return []
 
@@ -157,10 +162,10 @@ def _classes(examination: Examination) -> list[dict[str, Any]]:
             "name": label,
             "value": value,
             "colour": "rgb({}, {}, {})".format(*colour),
-            "share": share(int(total[k, 0]) / whole) if total[k, 0] else "absent",
+            "share": as_percent(int(total[k, 0]) / whole) if total[k, 0] else "absent",
             "width": f"{100 * int(total[k, 0]) / largest:.1f}",
             "masks": int(total[k, 1]),
-            "splits": [share(int(own[k, 0]) / max(int(own[:, 0].sum()), 1)) for own in pixels.values()],
+            "splits": [as_percent(int(own[k, 0]) / max(int(own[:, 0].sum()), 1)) for own in pixels.values()],
         }
         for k, (label, value, colour) in enumerate(zip(labels.names, labels.values, labels.colours, strict=True))
     ]

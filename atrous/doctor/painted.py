@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from atrous.doctor.colours import RADIUS, find_table, is_photo, recognise
+from atrous.doctor.colours import RADIUS, find_table, is_photo, known_label_set
 from atrous.doctor.cures import Nearest, OneHot
-from atrous.doctor.findings import Finding, number
-from atrous.doctor.reading import VOID, Reading, mask_of
+from atrous.doctor.findings import Finding, counted
+from atrous.doctor.reading import VOID, Reading, file_of_mask
 from atrous.errors import DataError
 from atrous.io import mask_palette
 from atrous.labels import LabelSet
@@ -52,7 +52,7 @@ def _by_table(reading: Reading, places: list[int]) -> None:
     table = find_table((one for one in colours if one is not None), exact)
     alone = len(places) * 2 > len(reading.usable)
     labels, known = reading.labels, None
-    if labels is None and alone and (known := recognise(table, exact)):
+    if labels is None and alone and (known := known_label_set(table, exact)):
         labels = replace(known[1], values=tuple(range(len(known[1]))), ignore=(VOID,))
     elif labels is None and not alone:
         labels = _palette_labels(reading, places)
@@ -92,7 +92,7 @@ def _by_table(reading: Reading, places: list[int]) -> None:
         reading.counts[k] = found
         reading.cures[k].append(cure)
     like = f" of {known[0]}" if known else ""
-    files = tuple(mask_of(reading.looks[k]) for k in places)
+    files = tuple(file_of_mask(reading.looks[k]) for k in places)
     detail = f"a mask of {seen}{like}: {shown}{' ...' if len(table) > 6 else ''}"
     remedy = "write them as class indices: --write OUT does, with this table in its classes.toml"
     reading.findings.append(Finding("colour_mask", "error", files, detail, remedy, None, len(places), cure))
@@ -161,7 +161,6 @@ def find_smeared(reading: Reading) -> None:
             reading.counts[k] = None
         reading.report(
             "value_out_of_range", "error", lossy,
-            f"a JPEG mask with {number(values, 'grey value')}: compression has blurred the class indices, which cannot "
-            "be told again",
+            f"a JPEG mask with {counted(values, 'grey value')}: compression has blurred its class indices",
             "save the mask as PNG from its source", count=values,
         )  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from atrous.doctor.cures import Cure
 from atrous.doctor.findings import Finding, Severity
-from atrous.doctor.look import Look
+from atrous.doctor.look import PairLook
 from atrous.io import IMAGE_SUFFIXES
 from atrous.labels import LabelSet
 
@@ -24,7 +24,7 @@ class Reading:
     table: (colour, value) of colour masks.
     """
 
-    looks: Sequence[Look]
+    looks: Sequence[PairLook]
     counts: list[dict[int, int] | None]
     cures: list[list[Cure]]
     labels: LabelSet | None = None
@@ -44,7 +44,7 @@ class Reading:
         cure: Cure | None = None,
     ) -> None:
         """Add a finding about the masks of these looks; its cure is applied to their histograms."""
-        files = tuple(mask_of(self.looks[place]) for place in places)
+        files = tuple(file_of_mask(self.looks[place]) for place in places)
         shown = len(places) if count is None else count
         self.findings.append(Finding(kind, severity, files, detail, remedy, value, shown, cure))
         for place in places:
@@ -70,6 +70,6 @@ class Reading:
         return Counter(value for counts in self.counts if counts for value in counts)
 
 
-def mask_of(look: Look) -> Path:
+def file_of_mask(look: PairLook) -> Path:
     """The file that stands for a mask in a finding: its own, or the image where many share an annotation file."""
     return look.pair.mask if look.pair.mask.suffix.lower() in IMAGE_SUFFIXES else look.pair.image

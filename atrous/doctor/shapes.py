@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
-from atrous.datasets.tree import Source
+from atrous.datasets.folder import Folder
 from atrous.doctor.cures import Grey, Orient, Resize
-from atrous.doctor.findings import Finding, number
-from atrous.doctor.look import Look
-from atrous.doctor.reading import Reading, mask_of
+from atrous.doctor.findings import Finding, counted
+from atrous.doctor.look import PairLook
+from atrous.doctor.reading import Reading, file_of_mask
 
 CLEARLY = 0.3
 """By how much the edges of a mask must fit better before it is said to be turned, as `doctor.fit` measures it."""
@@ -16,28 +16,24 @@ SCALED = 1.1
 """Factor between the sizes of mask and image from which on the mask was scaled, rather than cut."""
 
 
-def find_missing(source: Source) -> Iterator[Finding]:
+def find_missing(folder: Folder) -> Iterator[Finding]:
     """missing_mask, missing_image, near_duplicate of names, and what the layout itself found wrong."""
-    there, lone = [path.stem for path in source.lone_masks], [path.stem for path in source.lone_images]
-    for path in source.lone_images:
-        near = _near(path.stem, there)
-        yield Finding(
-            "missing_mask",
-            "error",
-            (path,),
-            "no mask of this name" + (f"; {near!r} has no image" if near else ""),
-            f"rename the mask {near!r} to {path.stem!r}" if near else "add its mask, or move the image away",
-        )
-    for path in source.lone_masks:
-        near = _near(path.stem, lone)
-        yield Finding(
-            "missing_image",
-            "error",
-            (path,),
-            "no image of this name" + (f"; {near!r} has no mask" if near else ""),
-            f"rename it to {near!r}" if near else "add its image, or move the mask away",
-        )
-    for first, second in source.doubles:
+    for own, paths, lacking, others in (
+        ("image", folder.lone_images, "mask", folder.lone_masks),
+        ("mask", folder.lone_masks, "image", folder.lone_images),
+    ):
+        stems = [path.stem for path in others]
+        for path in paths:
+            near = _near(path.stem, stems)
+            mask, image = (near, path.stem) if own == "image" else (path.stem, near)
+            yield Finding(
+                f"missing_{lacking}",
+                "error",
+                (path,),
+                f"there is no {lacking} of this name" + (f"; {near!r} has no {own}" if near else ""),
+                f"rename the mask {mask!r} to {image!r}" if near else f"add its {lacking}, or move the {own} away",
+            )
+    for first, second in folder.doubles:
         yield Finding(
             "near_duplicate",
             "error",
@@ -46,18 +42,18 @@ def find_missing(source: Source) -> Iterator[Finding]:
             "keep one of the two files",
             count=2,
         )
-    for path, sentence in source.faults:
+    for path, sentence in folder.faults:
         kind = "unreadable" if path.exists() else "missing_image"
         detail, _, remedy = sentence.rpartition("; ")
         yield Finding(kind, "error", (path,), detail or sentence, remedy or "correct the data set")
 
 
-def find_unreadable(looks: Sequence[Look]) -> Iterator[Finding]:
+def find_unreadable(looks: Sequence[PairLook]) -> Iterator[Finding]:
     """unreadable; colour_mask or value_out_of_range where the mask is whole, but not as its layout wants it."""
     for look in looks:
         image, mask = (
             (look.image_fault, "unreadable", look.pair.image),
-            (look.mask_fault, look.mask_kind, mask_of(look)),
+            (look.mask_fault, look.mask_kind, file_of_mask(look)),
         )
         for fault, kind, path in image, mask:
             if fault:
@@ -98,14 +94,14 @@ def _size(reading: Reading, place: int) -> Finding | None:
     hint = ": it lies on its side" if mask == image[::-1] else ""
     reading.counts[place] = None
     return Finding(
-        "size_mismatch", "error", (mask_of(look), look.pair.image), sizes + hint,
+        "size_mismatch", "error", (file_of_mask(look), look.pair.image), sizes + hint,
         "find the mask that was drawn on this image; nothing can be resized safely",
     )  # fmt: skip
 
 
 def _cured(reading: Reading, place: int, cure: Orient | Resize, severity: str, detail: str, remedy: str) -> Finding:
     reading.cures[place].append(cure)
-    files = (mask_of(reading.looks[place]), reading.looks[place].pair.image)
+    files = (file_of_mask(reading.looks[place]), reading.looks[place].pair.image)
     return Finding("size_mismatch", severity, files, detail, remedy, cure=cure)  # type: ignore[arg-type]
 
 
@@ -126,7 +122,7 @@ def _odd_images(reading: Reading) -> Iterator[Finding]:
             "size_mismatch",
             "error",
             (look.pair.image,),
-            f"{number(own, 'channel')} of {look.image.dtype}, while {most} images have {channels} of {dtype}",
+            f"{counted(own, 'channel')} of {look.image.dtype}, while {most} images have {channels} of {dtype}",
             "repeat its grey in every channel: --write OUT does" if grey else "convert it as the others are",
             cure=cure,
         )

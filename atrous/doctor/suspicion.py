@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from atrous.doctor.findings import Finding, share
-from atrous.doctor.look import CELLS, Look
-from atrous.doctor.reading import Reading, mask_of
+from atrous.doctor.findings import Finding, as_percent
+from atrous.doctor.look import CELLS, PairLook
+from atrous.doctor.reading import Reading, file_of_mask
 from atrous.labels import LabelSet
 
 BINS = (8, 4, 4, 4)
@@ -41,7 +41,7 @@ class Suspect(NamedTuple):
     kind: str = "place"
 
 
-def rank(reading: Reading) -> list[Suspect]:
+def rank_masks(reading: Reading) -> list[Suspect]:
     """Every mask that can be judged, the oddest first."""
     if reading.labels is None or len(reading.labels) < 2:
         return []
@@ -54,11 +54,11 @@ def rank(reading: Reading) -> list[Suspect]:
     return [Suspect(place, score, reason, kind) for place, (score, reason, kind) in ranked]
 
 
-def suspicious(reading: Reading, ranked: Sequence[Suspect]) -> list[Finding]:
+def find_suspicious(reading: Reading, ranked: Sequence[Suspect]) -> list[Finding]:
     """The findings about those whose reason is strong."""
     remedy = "look at it beside its image (--html shows the oddest ones) and correct it or take it out"
     strong = [one for one in ranked if one.score >= ODD and one.reason]
-    return [Finding("suspicious", "warning", (mask_of(reading.looks[k.place]),), k.reason, remedy) for k in strong]
+    return [Finding("suspicious", "warning", (file_of_mask(reading.looks[k.place]),), k.reason, remedy) for k in strong]
 
 
 def by_place(reading: Reading, labels: LabelSet) -> list[Suspect]:
@@ -121,12 +121,12 @@ def _instead(loss: np.ndarray, own: np.ndarray, likely: np.ndarray, labels: Labe
     said, meant = divmod(int(cost.argmax()), count)
     part = float(((own == said) & (likely == meant)).mean())
     return (
-        f"{labels.names[said]} on {share(part)} of the picture where images of this set rather have "
+        f"{labels.names[said]} on {as_percent(part)} of the picture where images of this set rather have "
         f"{labels.names[meant]}: classes exchanged, or the mask of another image?"
     )
 
 
-def by_edges(looks: Sequence[Look], placed: Mapping[int, float]) -> list[Suspect]:
+def by_edges(looks: Sequence[PairLook], placed: Mapping[int, float]) -> list[Suspect]:
     """How badly the mask's edges lie on the image's, where they mostly lie well.
 
     placed: the scores of `by_place`: a mask that has few edges where they show is named where it is odd in both.

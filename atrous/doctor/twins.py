@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from atrous.doctor.copies import ALIKE, LEAST_CONTRAST
-from atrous.doctor.findings import Finding, number
-from atrous.doctor.reading import Reading, mask_of
+from atrous.doctor.findings import Finding, counted
+from atrous.doctor.reading import Reading, file_of_mask
 
 
 def find_twins(reading: Reading) -> Iterator[Finding]:
@@ -20,12 +20,12 @@ def find_twins(reading: Reading) -> Iterator[Finding]:
             equal[mask.shape, tuple(sorted(counts.items())), mask.checksum].append(place)
     for places in equal.values():
         if len(places) > 1 and _differ(reading, places):
-            files = tuple(mask_of(reading.looks[place]) for place in places)
+            files = tuple(file_of_mask(reading.looks[place]) for place in places)
             yield Finding(
                 "suspicious",
                 "warning",
                 files,
-                f"the same mask for {number(len(places), 'image')} that differ",
+                f"the same mask for {counted(len(places), 'image')} that differ",
                 "one of them is a copy made by mistake: find the right mask",
                 count=len(places),
             )

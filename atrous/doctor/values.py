@@ -10,10 +10,10 @@ from dataclasses import replace
 from itertools import pairwise
 
 from atrous.datasets.classes import gap_free, without
-from atrous.datasets.tree import Source, mask_file
+from atrous.datasets.folder import Folder, mask_file
 from atrous.doctor.cures import exchange
-from atrous.doctor.findings import Severity, number
-from atrous.doctor.look import Look
+from atrous.doctor.findings import Severity, counted
+from atrous.doctor.look import PairLook
 from atrous.doctor.painted import find_painted, find_smeared
 from atrous.doctor.reading import VOID, Reading
 from atrous.errors import DataError
@@ -26,7 +26,9 @@ MOST_VALUES = 64
 """Values of one mask from which on they are no classes: numbers of instances, or a grey photo."""
 
 
-def read_values(source: Source, looks: Sequence[Look], given: LabelSet | None, ignore: Sequence[int] = ()) -> Reading:
+def read_values(
+    folder: Folder, looks: Sequence[PairLook], given: LabelSet | None, ignore: Sequence[int] = ()
+) -> Reading:
     """Tell the classes, those of `given` or the ones found, and report every mask that does not have them."""
     counts = [dict(look.mask.values) if look.mask else None for look in looks]
     reading = Reading(looks, counts, [[] for _ in looks], given)
@@ -34,7 +36,7 @@ def read_values(source: Source, looks: Sequence[Look], given: LabelSet | None, i
     find_smeared(reading)
     _no_numbers(reading)
     if reading.labels is None:
-        _infer(reading, source, ignore)
+        _infer(reading, folder, ignore)
     else:
         _judge(reading, reading.labels)
     return reading
@@ -47,14 +49,14 @@ def _no_numbers(reading: Reading) -> None:
             value, pixels = look.mask.stray
             reading.counts[k] = None
             reading.report(
-                "value_out_of_range", "error", [k], f"value {value:g} in {number(pixels, 'pixel')}",
+                "value_out_of_range", "error", [k], f"value {value:g} in {counted(pixels, 'pixel')}",
                 "expected whole numbers 0..65535; give the ignored pixels a value such as 255",
                 value=int(value) if value == value and abs(value) < 2**53 and value == int(value) else None,
                 count=pixels,
             )  # fmt: skip
 
 
-def _infer(reading: Reading, source: Source, ignore: Sequence[int]) -> None:
+def _infer(reading: Reading, folder: Folder, ignore: Sequence[int]) -> None:
     """The classes where nobody named them: the gap-free values that recur, or what they were meant to be."""
     present = set(reading.with_value()) - set(ignore)
     if not present:
@@ -91,15 +93,15 @@ def _infer(reading: Reading, source: Source, ignore: Sequence[int]) -> None:
     there = set(reading.with_value())
     if run:
         ignored = (*(value for value in void if value in there), *ignore) or void[:1]
-        labels = LabelSet(tuple(f"class {value}" for value in run), _palette(source, run), tuple(run), ())
+        labels = LabelSet(tuple(f"class {value}" for value in run), _palette(folder, run), tuple(run), ())
         reading.labels = without(replace(labels, ignore=()), tuple(dict.fromkeys(ignored)))
 
 
-def _palette(source: Source, run: Sequence[int]) -> tuple[tuple[int, int, int], ...]:
+def _palette(folder: Folder, run: Sequence[int]) -> tuple[tuple[int, int, int], ...]:
     """The colours that the first mask's palette has for these values, where they differ."""
-    if source.readers.mask is mask_file and source.pairs:
+    if folder.readers.mask is mask_file and folder.pairs:
         try:
-            palette = (mask_palette(source.pairs[0].mask) or [])[: len(run)]
+            palette = (mask_palette(folder.pairs[0].mask) or [])[: len(run)]
         except DataError:
             palette = []
         if len(set(palette)) == len(run):
@@ -192,7 +194,7 @@ def _stray(reading: Reading, value: int, expected: str) -> None:
     cure = exchange({value: reading.void}) if few else None
     reading.report(
         "value_out_of_range", "error", places,
-        f"value {value} in {number(pixels, 'pixel')} of {number(len(places), 'mask')}: {expected}",
+        f"value {value} in {counted(pixels, 'pixel')} of {counted(len(places), 'mask')}: {expected}",
         f"correct the mask, add the class to a classes.toml or pass --ignore {value}"
         + ("; --write OUT ignores these pixels" if cure else ""),
         value=value, count=pixels, cure=cure,

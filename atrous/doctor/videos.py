@@ -13,11 +13,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from atrous.datasets.layout import IMAGE_FOLDERS
-from atrous.datasets.tree import SPLITS
-from atrous.doctor.copies import BY_HASH, unit
+from atrous.datasets.folder import SPLITS
+from atrous.datasets.plain_pairs import IMAGE_FOLDERS
+from atrous.doctor.copies import BY_HASH, normalised
 from atrous.doctor.findings import Finding
-from atrous.doctor.look import Look
+from atrous.doctor.look import PairLook
 
 FRAME = re.compile(r"(.*?)(\d+)\D*")
 """Prefix and last number of a name."""
@@ -27,13 +27,13 @@ FEWEST = 7
 """Neighbours, over all prefixes, below which nothing is said."""
 
 
-def find_videos(looks: Sequence[Look], sides: Sequence[str]) -> Iterator[Finding]:
+def find_videos(looks: Sequence[PairLook], sides: Sequence[str]) -> Iterator[Finding]:
     """leak: one finding for each prefix whose pictures lie in several splits."""
     shown = [k for k, look in enumerate(looks) if look.image and look.image.cells is not None]
     if not shown:
         return
     cells = np.stack([looks[k].image.cells[..., 0] for k in shown])  # type: ignore[union-attr, index]
-    pictures = dict(zip(shown, unit(cells), strict=True))
+    pictures = dict(zip(shown, normalised(cells), strict=True))
     videos = prefixes([look.pair.image for look in looks], shown)
     duels = {name: _duels(order, pictures) for name, order in videos.items()}
     if not are_videos(duels):
@@ -57,7 +57,7 @@ def recordings(images: Sequence[Path], pictures: Sequence[np.ndarray]) -> list[s
     small = [
         cv2.resize(np.asarray(one.mean(2), np.float32), (32, 32), interpolation=cv2.INTER_AREA) for one in pictures
     ]
-    shown = dict(enumerate(unit(np.stack(small))))
+    shown = dict(enumerate(normalised(np.stack(small))))
     videos = prefixes(images, list(shown))
     if not are_videos({name: _duels(order, shown) for name, order in videos.items()}):
         return None

@@ -10,10 +10,22 @@ from atrous.errors import ModelError
 
 
 def stages(net: Any, name: str) -> list[list[nn.Module]]:
-    """Per feature of timm's features-only `net` the modules that lead to it from the feature before, in order.
+    """The modules that lead from each feature of timm's features-only `net` to the next, in order.
 
-    Run one after another from the image on they give `net`'s features, where one may put something in between.
-    Raises ModelError for networks that are no such chain; `name` is for its message.
+    Run one after another on the image they give the features of `net`; other work may come in
+    between.
+
+    Args:
+        net: timm's network.
+        name: of the encoder, for the error.
+
+    Raises:
+        ModelError: if `net` is not such a chain.
+
+    Example:
+        >>> from atrous import encoders
+        >>> [len(stage) for stage in encoders.stages(encoders.encoder("resnet18").net, "resnet18")]
+        [3, 2, 1, 1, 1]
     """
     chain = _chain(net)
     names = [module["module"].replace(".", "_") for module in net.feature_info.get_dicts()] if chain else []
@@ -28,7 +40,7 @@ def stages(net: Any, name: str) -> list[list[nn.Module]]:
 
 
 def end_at(net: Any, name: str, feature: int) -> None:
-    """Take from `net` all that comes after a feature, in place. Raises ModelError as `stages` does."""
+    """Remove from `net` all that comes after a feature, in place; raises as `stages` does."""
     kept = {id(module) for stage in stages(net, name)[: feature + 1] for module in stage}
     if isinstance(net, FeatureListNet):
         for key in [key for key, module in net.items() if id(module) not in kept]:
@@ -39,7 +51,7 @@ def end_at(net: Any, name: str, feature: int) -> None:
 
 
 def _chain(net: Any) -> dict[str, nn.Module]:
-    """The modules that `net` runs one after another, by name with underscores; empty where it is no chain."""
+    """The modules that `net` runs one after another, by name; empty if it is not a chain."""
     if isinstance(net, FeatureListNet):
         return dict(net.items())
     if {"conv_stem", "bn1", "blocks"} <= set(dict(net.named_children())):  # EfficientNet, MobileNetV3

@@ -1,7 +1,8 @@
-"""Where a dilated network of timm keeps its strides and rates; the weights are the same in every form.
+"""Strides and rates inside dilated networks of timm; the weights are the same in every form.
 
-timm, as torchvision's ResNets, leaves the convolution that lost its stride at the rate of the stage before. The
-DeepLab nets of Caffe and TensorFlow and torchvision's MobileNetV3 give it the new rate, as all that follow it.
+In timm, as in torchvision's ResNets, the convolution that lost its stride keeps the rate of the
+stage before. In the DeepLab nets of Caffe and TensorFlow, and in torchvision's MobileNetV3, it has
+the new rate, like all that follow it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,14 +14,20 @@ from atrous.errors import ModelError
 
 
 def dilate_first(net: nn.Module, native: nn.Module) -> None:
-    """Give every convolution that lost its stride, against `native`, the network undilated, its stage's new rate."""
+    """Give every convolution that lost its stride the new rate of its stage, in place.
+
+    native: the same network undilated, to tell which lost it.
+    """
     for layer, before in zip(_wide(net), _wide(native), strict=True):
         if (lost := before.stride[0] // layer.stride[0]) > 1:
             set_rate(layer, lost * layer.dilation[0])
 
 
 def stride_first(net: nn.Module) -> None:
-    """Move the stride of each bottleneck from its 3x3 to the 1x1 before, as in Caffe's ResNets (He et al. 2015)."""
+    """Move each bottleneck's stride from its 3x3 to the 1x1 before it, in place.
+
+    So it stands in Caffe's ResNets (He et al. 2015).
+    """
     for block in net.modules():
         first, second = getattr(block, "conv1", None), getattr(block, "conv2", None)
         if isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d) and first.kernel_size == (1, 1):
@@ -28,9 +35,10 @@ def stride_first(net: nn.Module) -> None:
 
 
 def multigrid(net: Any, grid: Sequence[int], name: str) -> None:
-    """Multiply the rate of the last stage by grid[i] in its unit i (DeepLab v3, section 4.2.1).
+    """Multiply the rate of unit i of the last stage by grid[i], in place.
 
-    Raises ModelError where the last stage of encoder `name` has not as many units, each with a 3x3, as the grid.
+    DeepLab v3, section 4.2.1. Raises ModelError if the last stage of encoder `name` does not have
+    one unit with a 3x3 per number of the grid.
     """
     try:
         units = [list(_wide(unit)) for unit in net.get_submodule(net.feature_info[-1]["module"]).children()]
@@ -48,14 +56,14 @@ def multigrid(net: Any, grid: Sequence[int], name: str) -> None:
 
 
 def set_rate(layer: nn.Conv2d, rate: int) -> None:
-    """Let a convolution of odd kernel run at a rate, its padding with it; one that pads by itself still does."""
+    """Set the rate of a convolution with an odd kernel, and its padding where it has one."""
     layer.dilation = (rate, rate)
     if layer.padding != (0, 0):
         layer.padding = (rate * (layer.kernel_size[0] // 2), rate * (layer.kernel_size[1] // 2))
 
 
 def _wide(module: nn.Module) -> Iterator[nn.Conv2d]:
-    """The convolutions of odd kernels beyond 1x1, in order."""
+    """The convolutions with an odd kernel larger than 1x1, in order."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d) and layer.kernel_size[0] > 1 and layer.kernel_size[0] % 2 == 1:
             yield layer

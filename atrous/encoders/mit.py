@@ -1,8 +1,9 @@
-"""Mix Transformer, the encoder of SegFormer (Xie et al. 2021, arXiv 2105.15203, section 3.1): `mit_b0` ... `mit_b5`.
+"""Mix Transformer, the encoder of SegFormer: `mit_b0` ... `mit_b5`.
 
-Four stages of strides 4, 8, 16, 32. Each embeds overlapping patches by a strided convolution, then alternates attention
-whose keys and values are reduced R x R times (R = 8, 4, 2, 1) and a Mix-FFN, whose depthwise 3x3 tells positions apart;
-there is no position embedding, so any size will do. Layer norms have eps 1e-5, as in Hugging Face's nets.
+Xie et al. 2021, arXiv 2105.15203, section 3.1. Four stages of strides 4, 8, 16 and 32. Each embeds
+overlapping patches by a strided convolution, then alternates attention, whose keys and values are
+reduced R x R times (R = 8, 4, 2, 1), with a Mix-FFN, whose depthwise 3x3 conveys positions. There
+is no position embedding, so any size will do. Layer norms have eps 1e-5, as in Hugging Face's nets.
 
 Axes: N images, T = H x W tokens of a stage, C channels.
 """
@@ -55,11 +56,14 @@ RENAMES = (
     (r"\.mlp\.dwconv\.dwconv\.", ".ffn.depthwise."),
     (r"\.mlp\.(dense2|fc2)\.", ".ffn.project."),
 )
-"""Hugging Face's names -> ours, applied in order: both those of the published files and those of transformers 5."""
+"""Hugging Face's names -> ours, applied in order: of the published files and of transformers 5."""
 
 
 class Attention(nn.Module):
-    """Tokens (N, T, C) of a map h x w -> (N, T, C): attention on keys and values reduced by a strided convolution."""
+    """Tokens (N, T, C) of a map h x w -> (N, T, C): attention with reduced keys and values.
+
+    The reduction is a strided convolution.
+    """
 
     def __init__(self, channels: int, heads: int, reduction: int) -> None:
         super().__init__()
@@ -83,7 +87,7 @@ class Attention(nn.Module):
 
 
 class MixFFN(nn.Module):
-    """Tokens (N, T, C) of a map h x w -> (N, T, C): to 4 C, a depthwise 3x3, GELU, back to C (equation 3)."""
+    """Tokens (N, T, C) of a map h x w -> (N, T, C): to 4 C, depthwise 3x3, GELU, back (eq. 3)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -97,7 +101,7 @@ class MixFFN(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then Mix-FFN, each after a layer norm, added to its input and dropped at random in training."""
+    """Attention, then Mix-FFN; each after a layer norm, with a skip and stochastic depth."""
 
     def __init__(self, channels: int, heads: int, reduction: int, drop_path: float) -> None:
         super().__init__()
@@ -111,7 +115,10 @@ class Block(nn.Module):
 
 
 class Stage(nn.Module):
-    """Map (N, before, H, W) -> (N, channels, ceil(H / stride), ceil(W / stride)): embedding, blocks, layer norm."""
+    """Embedding, blocks, layer norm.
+
+    (N, before, H, W) -> (N, channels, ceil(H / stride), ceil(W / stride)).
+    """
 
     def __init__(self, before: int, channels: int, stride: int, heads: int, reduction: int, drops: Sequence[float]):
         super().__init__()
@@ -129,9 +136,16 @@ class Stage(nn.Module):
 
 
 class MixTransformer(nn.Module):
-    """Image (N, C, H, W), H and W >= 29 -> four maps (N, channels[i], ceil(H / s), ceil(W / s)), s = 4, 8, 16, 32.
+    """Image (N, C, H, W) -> four maps (N, channels[i], ceil(H / s), ceil(W / s)), s = 4, 8, 16, 32.
 
-    drop_path: the rate at which the last block is left out in training; earlier blocks less, in proportion.
+    H and W must be >= 29; `Encoder` pads smaller images.
+
+    Args:
+        channels: of each stage.
+        depths: blocks of each stage.
+        in_channels: of the image.
+        drop_path: how often the last block is skipped in training, 0..1; earlier blocks in
+            proportion.
     """
 
     def __init__(
@@ -153,7 +167,7 @@ class MixTransformer(nn.Module):
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
                 nn.init.zeros_(layer.bias)
-            elif isinstance(layer, nn.Conv2d):  # variance 2 / (outputs of one input), as the authors' code has it
+            elif isinstance(layer, nn.Conv2d):  # variance 2 / fan out, as in the authors' code
                 fan_out = layer.kernel_size[0] ** 2 * layer.out_channels // layer.groups
                 nn.init.normal_(layer.weight, std=(2 / fan_out) ** 0.5)
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
@@ -166,7 +180,7 @@ class MixTransformer(nn.Module):
 
 
 def mix_transformer(name: str, in_channels: int = 3, stride: int = 32) -> MixTransformer:
-    """The Mix Transformer `name`, one of MIT's. Raises ModelError on another stride than 32."""
+    """The Mix Transformer `name`, one of `MIT`; ModelError if the stride is not 32."""
     if stride != 32:
         raise ModelError(
             f"encoder {name!r} has features at strides {STRIDES} and cannot be built with stride {stride!r}; "
@@ -176,7 +190,7 @@ def mix_transformer(name: str, in_channels: int = 3, stride: int = 32) -> MixTra
 
 
 def from_hf(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Hugging Face's tensors of a Mix Transformer, alone or within SegFormer, under our names; heads are left out."""
+    """Hugging Face's Mix Transformer, alone or in a SegFormer, by our names and without heads."""
     renamed = {}
     for key, tensor in state.items():
         if key.startswith(("decode_head.", "classifier.")):

@@ -1,8 +1,9 @@
-"""torchvision's MobileNetV3-Large (Howard et al. 2019, arXiv 1905.02244) as its segmentation networks use it.
+"""torchvision's MobileNetV3-Large as its segmentation networks use it.
 
-timm's `mobilenetv3_large_100` holds the same tensors under other names and is another function: its batch norms have
-eps 1e-5 where these have 1e-3, its dilated stage starts at rate 1 where this one has 2 throughout, and its features of
-stride 8 come from the last block of their stage, these from the first.
+Howard et al. 2019, arXiv 1905.02244. timm's `mobilenetv3_large_100` has the same tensors by other
+names, but is another function. Its batch norms have eps 1e-5, these 1e-3; its dilated stage starts
+at rate 1, this one has rate 2 throughout; its features of stride 8 come from the last block of
+their stage, these from the first.
 """
 
 from collections.abc import Mapping
@@ -18,11 +19,14 @@ from atrous.errors import ModelError, WeightsError
 NAME = "mobilenet_v3_large"
 
 TAPS = {0: (16, 2), 2: (24, 4), 4: (40, 8), 16: (960, 16)}
-"""Blocks whose output is a feature: channels, stride; the last is at 32 undilated."""
+"""Blocks whose output is a feature: channels, stride; undilated, the last has stride 32."""
 
 
 class MobileNetV3Large(nn.Sequential):
-    """Image (N, C, H, W) -> features at strides 2, 4, 8 and 16 or 32; keys and values are torchvision's `features`."""
+    """Image (N, C, H, W) -> features of strides 2, 4, 8 and 16 or 32.
+
+    Parameters and their names are those of torchvision's `features`.
+    """
 
     def __init__(self, in_channels: int, stride: int) -> None:
         if stride not in (16, 32):
@@ -52,7 +56,7 @@ class MobileNetV3Large(nn.Sequential):
         return features
 
     def load_imagenet(self, state: Mapping[str, Any]) -> None:
-        """Load the features of torchvision's classifier `mobilenet_v3_large`; WeightsError when they are not there."""
+        """Load the features of torchvision's classifier; WeightsError if they do not fit."""
         fitted = {key.removeprefix("features."): value for key, value in state.items() if key.startswith("features.")}
         if self.in_channels != 3 and "0.0.weight" in fitted:
             fitted["0.0.weight"] = adapt_input_conv(self.in_channels, fitted["0.0.weight"])

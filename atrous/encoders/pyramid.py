@@ -1,9 +1,11 @@
-"""Simple feature pyramid: one map of a plain transformer, made several (Li, Mao, Girshick, He 2022, arXiv 2203.16527).
+"""Simple feature pyramid: several maps from the one map of a plain transformer.
 
-A plain vision transformer (DINOv2, DINOv3, CLIP, MAE, ...) keeps the stride of its patches from the first block to the
-last. Decoders that ask for strides 4, 8, 16 and 32 get them from its last map, section 3 and figure 2 of ViTDet:
-upwards by 2x2 deconvolutions that halve the channels, with a layer norm and a GELU between two; downwards by max
-pooling; then a 1x1 and a 3x3 to 256 channels, or the transformer's own where it is narrower, each with a layer norm.
+ViTDet: Li, Mao, Girshick, He 2022, arXiv 2203.16527, section 3 and figure 2. A plain vision
+transformer (DINOv2, DINOv3, CLIP, MAE, ...) keeps the stride of its patches from the first block to
+the last. Decoders that ask for strides 4, 8, 16 and 32 get them from its last map: finer ones by
+2x2 deconvolutions that halve the channels, with a layer norm and a GELU between two; coarser ones
+by max pooling. Then a 1x1 and a 3x3, each with a layer norm, give 256 channels, or as many as the
+transformer has where that is less.
 """
 
 from collections.abc import Sequence
@@ -17,14 +19,19 @@ from torch import nn
 from atrous.ops.resize import resize
 
 WIDTH = 256
-"""Channels of every level, at most."""
+"""Most channels of a level."""
 
 
 class SimplePyramid(nn.Module):
-    """Image (N, C, H, W) -> maps (N, width, H / s, W / s), one per stride s of `strides`, powers of two, ascending.
+    """Image (N, C, H, W) -> maps (N, width, H / s, W / s), one per stride s, fine first.
 
-    A patch of 14 pixels counts as one of 16: the image is resized by 14/16 first, so that every patch covers 16 pixels
-    of it and the strides hold. H and W must be multiples of `grid`, the coarsest stride or the patch; `Encoder` pads.
+    A patch of 14 pixels counts as one of 16: the image is first resized by 14/16, so that every
+    patch covers 16 of its pixels and the strides hold. H and W must be multiples of `grid`, the
+    larger of the coarsest stride and the patch's; `Encoder` pads.
+
+    Args:
+        net: timm's features-only transformer.
+        strides: powers of two, ascending.
     """
 
     def __init__(self, net: Any, strides: Sequence[int]) -> None:
@@ -52,12 +59,12 @@ class SimplePyramid(nn.Module):
 
 
 def is_plain(net: Any) -> bool:
-    """Whether all features of a network have one stride, as those of a plain transformer."""
+    """Whether all features of a network have the same stride, as in a plain transformer."""
     return len(set(net.feature_info.reduction())) == 1
 
 
 def _level(channels: int, own: int, stride: int, width: int) -> nn.Sequential:
-    """(N, channels, at stride `own`) -> (N, width, at `stride`)."""
+    """(N, channels) of stride `own` -> (N, width) of `stride`."""
     layers: list[nn.Module] = []
     if stride > own:
         layers.append(nn.MaxPool2d(stride // own))

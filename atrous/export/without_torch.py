@@ -1,6 +1,6 @@
-"""A few pictures through an exported ONNX network without torch, whose import would take longer than all the rest.
+"""Label a few pictures by an exported ONNX network, without importing torch, which would take longer than the rest.
 
-The labels are those of `Predictor` apart from ties; whatever asks for more than labels goes there.
+The labels are those of `Predictor`, except for ties. Whatever needs more than labels uses `Predictor`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,15 +13,16 @@ from atrous.errors import AtrousError, DataError, MissingExtra, WeightsError
 from atrous.export.runner import Network
 from atrous.io import image_size, read_image, write_image, write_mask
 from atrous.labels import LabelSet
+from atrous.predict.loading import EXPORTED, Kind, kind_of
 from atrous.visual import overlay
 
 PIXELS = 4_000_000
-"""Of all pictures together: beyond, the fused tail of `atrous.ops` makes up for torch's import."""
+"""The most pixels of all pictures together. With more, the fused tail of `atrous.ops` pays for torch's import."""
 
 
 def suits(model: Path, paths: Sequence[Path]) -> bool:
-    """Whether `label_pictures` is the quicker way: an .onnx file and not much to do."""
-    if model.suffix != ".onnx" or not model.exists():
+    """Whether `label_pictures` is faster than `Predictor`: the model is an .onnx file, and there is little to do."""
+    if kind_of(model) is not Kind.EXPORTED or EXPORTED[model.suffix] != "onnx":
         return False
     try:
         return sum(height * width for height, width, _ in map(image_size, paths)) <= PIXELS
@@ -30,9 +31,13 @@ def suits(model: Path, paths: Sequence[Path]) -> bool:
 
 
 def label_pictures(model: Path, targets: Mapping[Path, Path], out: Path, progress: Any) -> list[str]:
-    """Write the label map of each picture to its target and OUT/overlays/<stem>.jpg; returns what failed, named.
+    """Write the label map of each picture to its target, and OUT/overlays/<stem>.jpg.
 
-    Raises WeightsError for a file that is no exported network.
+    Returns:
+        A sentence for each picture that failed.
+
+    Raises:
+        WeightsError: the file is not an exported network.
     """
     network, failed = _open(model), []
     labels = LabelSet.from_dict(network.about["card"]["labels"])
@@ -48,7 +53,7 @@ def label_pictures(model: Path, targets: Mapping[Path, Path], out: Path, progres
 
 
 def takes(model: Path, paths: Sequence[Path]) -> bool:
-    """Whether the pictures have the network's own units and channels, or grey for colours; unreadable ones have."""
+    """Whether all pictures that can be read have the network's units, and its channels or one grey channel."""
     about = _open(model).about
     for path in paths:
         try:
@@ -75,11 +80,11 @@ def _pixels(image: np.ndarray, about: Mapping[str, Any]) -> np.ndarray:
     channels = len(about["mean"])
     if image.dtype.name != about["dtype"] or image.shape[2] not in (1, channels):
         raise DataError(
-            f"a {image.dtype} picture of {image.shape[2]} channels; expected {about['dtype']} and {channels}"
+            f"a {image.dtype} picture of {image.shape[2]} channels; expected {about['dtype']} and {channels} channels"
         )
     if min(image.shape[:2]) < about["smallest"]:
         raise DataError(
-            f"an image of {image.shape[0]}x{image.shape[1]} pixels; the exported network takes sides from "
-            f"{about['smallest']} on, use the bundle it was made from"
+            f"the image has {image.shape[0]}x{image.shape[1]} pixels, but the exported network takes sides from "
+            f"{about['smallest']} on; use the bundle it was made from"
         )
     return image if image.shape[2] == channels else np.repeat(image, channels, axis=2)

@@ -1,17 +1,20 @@
-"""Receptive fields in theory and as measured, sizes, costs, and the halo with which tiles equal the whole image."""
+"""What can be said of a network without data: receptive fields, costs, sizes, and how to tile.
 
-from atrous.inspect.inspection import Checked, Inspection, Reach, Row, inspect_model
+Receptive fields come twice, in theory and measured by gradients; the two share no rule.
+"""
+
+from atrous.inspect.inspection import FieldCheck, Inspection, Reach, StageRow, inspect_model
 from atrous.inspect.plots import write_plots
 from atrous.inspect.seams import Halo, NoHalo, halo
 from atrous.inspect.text import print_inspection
 
 __all__ = [
-    "Checked",
+    "FieldCheck",
     "Halo",
     "Inspection",
     "NoHalo",
     "Reach",
-    "Row",
+    "StageRow",
     "halo",
     "inspect_model",
     "print_inspection",

@@ -1,7 +1,8 @@
-"""The architecture's picture: a box per stage, lower down where the map is coarser, skips as arrows; one SVG.
+"""A picture of the architecture as SVG: a box for each stage, an arrow for each connection.
 
-A box is as high as its map's side and as wide as its channels, both by logarithm. Boxes follow one another in the order
-in which they ran; their number leads to the list below the drawing.
+A coarser map lies lower down. A box is as high as its map's side and as wide as its channels, both
+by logarithm. Boxes stand in the order in which the stages ran. A box's number leads to the list
+below.
 """
 
 from collections.abc import Sequence
@@ -9,11 +10,14 @@ from dataclasses import dataclass
 from html import escape
 from math import log2
 
-from atrous.inspect.inspection import Inspection, Row
+from atrous.inspect.inspection import Inspection, StageRow
 from atrous.inspect.text import amount, sides_text
 
 COLOURS = ("#4878a8", "#d8873a", "#5f9e6e", "#8b6bb1", "#b55d60", "#4b9da3", "#857a5c")
-"""Of the parts of the network, in the order in which they run; the first letters of a stage's name are its part."""
+"""The colours of a network's parts, in the order in which they run.
+
+The part of a stage is its name up to the first dot, such as `encoder`.
+"""
 
 ROW, GAP, MARGIN = 104, 22, 40
 """Pixels between two levels, between two boxes, around the drawing."""
@@ -23,8 +27,8 @@ LIST = 17
 
 
 @dataclass(frozen=True)
-class Box:
-    """A stage on the page: centre, half sides, colour."""
+class StageBox:
+    """A stage on the page: its centre, half its sides, its colour, its level from the top."""
 
     x: float
     y: float
@@ -35,7 +39,7 @@ class Box:
 
 
 def architecture(found: Inspection, title: str) -> str:
-    """The SVG as text; it needs nothing else to be shown."""
+    """The picture as the text of one SVG file, which loads nothing else."""
     boxes = _boxes(found)
     right = boxes[-1].x + boxes[-1].half_width + MARGIN
     lowest = max(box.y + box.half_height for box in boxes) + 34
@@ -62,8 +66,8 @@ def architecture(found: Inspection, title: str) -> str:
     return "\n".join([*(part for part in parts if part), "</svg>", ""])
 
 
-def _boxes(found: Inspection) -> list[Box]:
-    """Of the image, the stages and the logits, in this order: box i is stage i - 1."""
+def _boxes(found: Inspection) -> list[StageBox]:
+    """The boxes of the image, the stages and the logits, in this order: box i is stage i - 1."""
     axes = len(found.size)
     maps = [(found.channels, found.size[-1], 1.0)]
     maps += [(row.shape[1] if len(row.shape) > 1 else 1, _side(row, axes), row.stride[-1]) for row in found.stages]
@@ -79,16 +83,16 @@ def _boxes(found: Inspection) -> list[Box]:
         part = name.split(".")[0].split(" ")[0]
         colour = COLOURS[groups.index(part) % len(COLOURS)] if part in groups else "#9aa0a6"
         x += half
-        boxes.append(Box(x, 92 + ROW * level, half, tall, colour, level))
+        boxes.append(StageBox(x, 92 + ROW * level, half, tall, colour, level))
         x += half + GAP
-    used = sorted({box.level for box in boxes})  # levels that nothing is on take no room
+    used = sorted({box.level for box in boxes})  # an empty level takes no room
     return [
-        Box(b.x, 92 + ROW * used.index(b.level), b.half_width, b.half_height, b.colour, used.index(b.level))
+        StageBox(b.x, 92 + ROW * used.index(b.level), b.half_width, b.half_height, b.colour, used.index(b.level))
         for b in boxes
     ]
 
 
-def _box(found: Inspection, number: int, box: Box) -> list[str]:
+def _box(found: Inspection, number: int, box: StageBox) -> list[str]:
     stage = number - 1
     channels, label = found.channels, "image"
     if 0 <= stage < len(found.stages):
@@ -109,8 +113,8 @@ def _box(found: Inspection, number: int, box: Box) -> list[str]:
     ]
 
 
-def _arrows(found: Inspection, boxes: Sequence[Box]) -> list[str]:
-    """Neighbours by a short arrow; over others in a straight line where the way is free, else in a bow above them."""
+def _arrows(found: Inspection, boxes: Sequence[StageBox]) -> list[str]:
+    """Short arrows between neighbours; longer ones are straight if the way is free, else a bow."""
     arrows = []
     for source, target in found.edges:
         a, b = boxes[source + 1], boxes[target + 1]
@@ -135,7 +139,7 @@ def _arrows(found: Inspection, boxes: Sequence[Box]) -> list[str]:
 
 
 def _listing(found: Inspection) -> list[tuple[str, tuple[str, ...], str]]:
-    """(number, (name, kind, output, parameters, field), colour) per stage, after a heading."""
+    """(number, (name, kind, output, parameters, field), colour) of each stage, after a heading."""
     rows: list[tuple[str, tuple[str, ...], str]] = [("", ("stage", "what", "output", "parameters", "field"), "")]
     for number, (row, box) in enumerate(zip(found.stages, _boxes(found)[1:-1], strict=True), start=1):
         reach = row.reach
@@ -150,5 +154,5 @@ def _listing(found: Inspection) -> list[tuple[str, tuple[str, ...], str]]:
     return rows
 
 
-def _side(row: Row, axes: int) -> int:
+def _side(row: StageRow, axes: int) -> int:
     return row.shape[-1] if len(row.shape) == axes + 2 else 1

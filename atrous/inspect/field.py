@@ -1,10 +1,12 @@
-"""Which pixels of the image the elements of a tensor read: an interval per element and image axis, exact integers.
+"""Which pixels of the image each element of a tensor reads, in exact integers.
 
-An operation moves intervals about (slices, views, reflections), joins those under a window (convolutions, pools,
-interpolation) or joins all along an axis of the tensor (means, norms, attention). The box of an element is the product
-of its intervals: what lies outside of it cannot change the element.
+For each element and each image axis there is one interval, from the first to the last pixel that is
+read. An operation moves intervals (slices, views, reflections), joins those under a window
+(convolutions, pools, interpolation), or joins all along an axis of the tensor (means, norms,
+attention). The box of an element is the product of its intervals: what lies outside the box cannot
+change the element.
 
-Axes: N images, C channels, D x H x W of a map; p image axes (2, volumes 3).
+Axes: N images, C channels, D x H x W a map. There are 2 image axes, or 3 for volumes.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -14,16 +16,21 @@ from fractions import Fraction
 import numpy as np
 
 NONE = 2**30
-"""Beyond any pixel: the interval of an element that reads none, such as one of a border of zeros."""
+"""Beyond any pixel: the ends of an interval that holds none, as in a border of zeros."""
 
 
 @dataclass(frozen=True)
 class Note:
-    """Something on the way to a tensor that matters to its field.
+    """Something on the way to a tensor that matters for its field.
 
-    kind: `whole` every place of a map was joined, `sweep` a recurrent layer ran over it, `grows` a window that grows
-    with the image, `data` values choose the places that are read, `unknown` an operation without a rule; `resize` an
-    interpolation of `value` source steps per step, `jump` a map of `value` pixels per element.
+    kind is one of:
+        whole: all places of a map were joined.
+        sweep: a recurrent layer ran over the map.
+        grows: a window grows with the image.
+        data: values choose which places are read.
+        unknown: there is no rule for the operation.
+        resize: an interpolation; `value` source elements per new element.
+        jump: a map of `value` pixels per element.
     """
 
     kind: str
@@ -35,7 +42,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Pool:
-    """The pool that gave the places of its maxima: sides of its input and output, and its windows, per axis."""
+    """A pool that returned the places of its maxima: input, output and window along each axis."""
 
     sides: tuple[int, ...]
     cells: tuple[int, ...]
@@ -46,12 +53,16 @@ class Pool:
 
 @dataclass(frozen=True)
 class Field:
-    """The field of a tensor of `shape`.
+    """The intervals of all elements of a tensor.
 
-    terms: per image axis arrays (2, ...) that broadcast to (2, *shape), the first pixel and minus the last one; the
-    interval of an element spans those of all terms, so that to join is to take the minimum. jump: pixels per element
-    along each image axis, None where a map has no step of its own. trail: all notes on the way here. source: numbers of
-    the stages that it comes from. sides: of the image.
+    shape: of the tensor. sides: of the image.
+    terms: for each image axis, arrays that broadcast to (2, *shape): the first pixel, and minus the
+        last one. So joining intervals is taking the minimum of both. An element's interval spans
+        its intervals in all terms of the axis. Several small terms stand for one large array.
+    jump: pixels per element along each image axis; None where the map has no single step.
+    trail: all notes on the way to this tensor.
+    source: numbers of the stages that it comes from.
+    pool: set on the indices of a max pool, for unpooling.
     """
 
     shape: tuple[int, ...]
@@ -64,7 +75,7 @@ class Field:
 
     @classmethod
     def of_image(cls, shape: tuple[int, ...]) -> "Field":
-        """Every pixel of an image (N, C, ...) reads itself."""
+        """The field of the image (N, C, ...) itself: each pixel reads itself."""
         terms = []
         for dim, side in enumerate(shape[2:], start=2):
             pixel = np.arange(side, dtype=np.int32)
@@ -72,23 +83,24 @@ class Field:
         return cls(shape, shape[2:], tuple(terms), (Fraction(1),) * len(terms), source=frozenset({-1}))
 
     def dims(self, axis: int) -> set[int]:
-        """The dimensions of the tensor along which the intervals of an image axis differ."""
+        """The dimensions of the tensor along which the intervals of an image axis vary."""
         return {dim for term in self.terms[axis] for dim in range(len(self.shape)) if term.shape[dim + 1] > 1}
 
     def with_notes(self, *notes: Note) -> "Field":
-        """The same, a few notes further."""
+        """The same field with more notes."""
         return replace(self, trail=self.trail | frozenset(notes))
 
     def moved(self, shape: Sequence[int], move: Callable[[np.ndarray], np.ndarray]) -> "Field":
-        """The field of a tensor of another shape whose terms are `move(term)`."""
+        """The field of a tensor of another shape, with `move` applied to each term."""
         return replace(
             self, shape=tuple(shape), terms=tuple(tuple(move(term) for term in terms) for terms in self.terms)
         )
 
     def gather(self, dim: int, taps: np.ndarray, step: Fraction | None = Fraction(1)) -> "Field":
-        """Along `dim` element i reads the elements taps[:, i] of this one, -1 for none.
+        """The field of a tensor whose element i along `dim` reads elements taps[:, i] of this one.
 
-        taps: (k, out). step: elements of this tensor per element of the new one; None where that has no meaning.
+        taps: (k, out); -1 reads nothing. step: elements of this tensor per element of the new one,
+        None where the new one has no regular step.
         """
 
         def move(term: np.ndarray) -> np.ndarray:
@@ -115,7 +127,7 @@ class Field:
         return replace(moved, jump=tuple(jump), trail=self.trail | frozenset(notes))
 
     def joined(self, dims: Iterable[int], layer: str, what: str, keepdim: bool = True) -> "Field":
-        """All elements along `dims` are joined; notes it where that is every place of the map."""
+        """Join all elements along `dims`, and note it where that joins all places of the map."""
         dims = sorted({dim % len(self.shape) for dim in dims})
         shape = [1 if dim in dims else side for dim, side in enumerate(self.shape)]
         along = tuple(dim + 1 for dim in dims)
@@ -134,12 +146,12 @@ class Field:
         return joined if keepdim else joined.view([side for dim, side in enumerate(shape) if dim not in dims])
 
     def view(self, shape: Sequence[int]) -> "Field":
-        """The elements in the same order under another shape."""
+        """The same elements in the same order under another shape."""
         shape, groups = tuple(shape), _groups(self.shape, tuple(shape))
         notes = []
 
         def move(term: np.ndarray) -> np.ndarray:
-            full: list[int] = []
+            full: list[int] = []  # the term's sides before it gets its new shape
             new: list[int] = []
             mixed = False
             for (start, end), (first, last) in groups:
@@ -148,7 +160,7 @@ class Field:
                     full += own
                     new += [1] * (last - first)
                 else:
-                    full += self.shape[start:end]
+                    full += self.shape[start:end]  # constant ones among them are written out
                     new += sides
                     mixed |= (end - start, last - first) != (1, 1)
             term = np.broadcast_to(term, (2, *full)).reshape(2, *new)
@@ -158,7 +170,7 @@ class Field:
         for axis, jump in enumerate(self.jump):
             for _, (first, last) in groups:
                 varying = [dim for dim in range(first, last) if dim in moved.dims(axis)]
-                if len(varying) > 1 and jump is not None:  # windows: a side cut into pieces
+                if len(varying) > 1 and jump is not None:  # a side was cut into windows
                     inner = int(np.prod(shape[varying[0] + 1 : last]))
                     notes.append(Note("jump", axis=axis, value=jump * inner))
         return moved.with_notes(*notes)
@@ -170,7 +182,7 @@ class Field:
         return self.moved([self.shape[dim] for dim in order], lambda term: term.transpose(axes))
 
     def shifted(self, dim: int, start: int, side: int) -> "Field":
-        """A tensor of length `side` along `dim` that holds this one from `start` on, and nothing elsewhere."""
+        """A tensor of length `side` along `dim`: this one from `start` on, nothing elsewhere."""
         taps = np.arange(side) - start
         taps[taps >= self.shape[dim]] = -1
 
@@ -179,7 +191,7 @@ class Field:
 
         if side == self.shape[dim]:
             return self
-        if self.shape[dim] == 1:  # a single element: nothing to widen, one place to be at
+        if self.shape[dim] == 1:  # a term of length 1 would stand for the whole side: write it out
 
             def place(term: np.ndarray) -> np.ndarray:
                 return np.concatenate(
@@ -190,7 +202,7 @@ class Field:
         return self.moved(self.shape, widen).gather(dim, np.maximum(taps, -1)[None])
 
     def places(self) -> tuple[int, ...]:
-        """The dimensions of the tensor that are places in a map; the others are images, channels and heads."""
+        """The dimensions of the tensor that are places; the others are images, channels, heads."""
         varying = set().union(*(self.dims(axis) for axis in range(len(self.sides))))
         last = len(self.shape) - 1
         if len(self.shape) == len(self.sides) + 2:
@@ -200,7 +212,10 @@ class Field:
         return tuple(range(1, last + 1))
 
     def intervals(self, axis: int) -> np.ndarray:
-        """(2, ...) over `places`: first and last pixel along an image axis that is read there; first > last: none."""
+        """(2, ...) over `places`: the first and the last pixel read along an image axis.
+
+        Where nothing is read, the first is larger than the last.
+        """
         others = tuple(dim + 1 for dim in range(len(self.shape)) if dim not in self.places())
         terms = [term.min(others) for term in self.terms[axis]]
         joined = terms[0] if terms else np.full((2, *(1 for _ in self.places())), NONE)
@@ -209,14 +224,14 @@ class Field:
         return np.stack([joined[0], -joined[1]])
 
     def interval(self, place: Sequence[int], axis: int) -> tuple[int, int]:
-        """First and last pixel that is read at a place, an index for each of `places`."""
+        """The first and the last pixel read at one place, an index for each of `places`."""
         both = self.intervals(axis)
         index = tuple(at if side > 1 else 0 for at, side in zip(place, both.shape[1:], strict=True))
         return int(both[(0, *index)]), int(both[(1, *index)])
 
 
 def join(fields: Sequence[Field], shape: Sequence[int]) -> Field:
-    """The field of what is computed element by element from tensors that broadcast to `shape`."""
+    """The field of a tensor computed element by element from others that broadcast to it."""
     shape = tuple(shape)
     terms, jump = [], []
     for axis in range(len(fields[0].terms)):
@@ -240,37 +255,47 @@ def join(fields: Sequence[Field], shape: Sequence[int]) -> Field:
     )
 
 
-def windows(side: int, out: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> np.ndarray:
-    """Taps (kernel, out) of a convolution or pool along a side: i reads i stride - padding + j dilation."""
+def window_taps(side: int, out: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> np.ndarray:
+    """Taps (kernel, out) of a convolution or pool: i reads i * stride - padding + j * dilation."""
     reads = np.arange(out) * stride - padding + np.arange(kernel)[:, None] * dilation
     return np.where((reads >= 0) & (reads < side), reads, -1)
 
 
-def spread(side: int, out: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> np.ndarray:
-    """Taps (kernel, out) of a transposed convolution: j writes to i where i = j stride - padding + k dilation."""
+def transposed_taps(
+    side: int, out: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1
+) -> np.ndarray:
+    """Taps (kernel, out) of a transposed convolution.
+
+    Element j of the input writes to i = j * stride - padding + k * dilation; here i reads j.
+    """
     moved = np.arange(out) + padding - np.arange(kernel)[:, None] * dilation
     return np.where((moved % stride == 0) & (moved >= 0) & (moved < side * stride), moved // stride, -1)
 
 
-def bins(side: int, out: int) -> np.ndarray:
-    """Taps (k, out) of adaptive pooling: bin i reads from floor(i side / out) up to ceil((i + 1) side / out)."""
+def bin_taps(side: int, out: int) -> np.ndarray:
+    """Taps (k, out) of adaptive pooling.
+
+    Bin i reads from floor(i * side / out) up to, not including, ceil((i + 1) * side / out).
+    """
     first, end = np.arange(out) * side // out, -(-(np.arange(out) + 1) * side // out)
     reads = first + np.arange((end - first).max())[:, None]
     return np.where(reads < end, reads, -1)
 
 
-def nearest(side: int, step: Fraction, out: int, exact: bool) -> np.ndarray:
-    """Taps (1, out) of nearest interpolation by `step` source elements; exact: at the centre of the new element."""
+def nearest_taps(side: int, step: Fraction, out: int, exact: bool) -> np.ndarray:
+    """Taps (1, out) of nearest interpolation by `step` source elements per new element.
+
+    exact: read at the new element's centre (torch's `nearest-exact`), not at its start.
+    """
     at = (2 * np.arange(out) + 1) * step.numerator // (2 * step.denominator)
     return np.minimum(at if exact else np.arange(out) * step.numerator // step.denominator, side - 1)[None]
 
 
-def linear(side: int, step: Fraction, out: int, align_corners: bool, cubic: bool = False) -> np.ndarray:
-    """Taps (2 or 4, out) of linear or cubic interpolation; a tap whose weight is exactly zero is none."""
+def linear_taps(side: int, step: Fraction, out: int, align_corners: bool, cubic: bool = False) -> np.ndarray:
+    """Taps (2 or 4, out) of linear or cubic interpolation; -1 for a tap of weight zero."""
     i, (top, bottom) = np.arange(out), step.as_integer_ratio()
-    up, down = (
-        (i * top, bottom) if align_corners else ((2 * i + 1) * top - bottom, 2 * bottom)
-    )  # the source is up / down
+    # the place in the source is the fraction up / down
+    up, down = (i * top, bottom) if align_corners else ((2 * i + 1) * top - bottom, 2 * bottom)
     up = up if cubic else np.clip(up, 0, (side - 1) * down)
     floor, between = up // down, up % down != 0
     reads = [floor - 1, floor, floor + 1, floor + 2] if cubic else [floor, floor + 1]
@@ -278,12 +303,12 @@ def linear(side: int, step: Fraction, out: int, align_corners: bool, cubic: bool
 
 
 def _whole(term: np.ndarray, side: int) -> np.ndarray:
-    """Which intervals of a term are all of a side."""
+    """Which intervals of a term cover a whole side of the image."""
     return (term[0] <= 0) & (term[1] <= 1 - side)
 
 
 def _compress(term: np.ndarray) -> np.ndarray:
-    """Dimensions along which a term is constant, as one."""
+    """The term with length 1 along the dimensions in which it is constant."""
     for dim in range(1, term.ndim):
         first = term.take([0], dim)
         if term.shape[dim] > 1 and (term == first).all():
@@ -292,7 +317,7 @@ def _compress(term: np.ndarray) -> np.ndarray:
 
 
 def _merge(terms: Iterable[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """The same hull of fewer terms: two are one where that needs no more room than the larger."""
+    """Fewer terms with the same hull: two become one where it is no larger than the larger one."""
     kept: list[np.ndarray] = []
     for term in terms:
         for at, other in enumerate(kept):
@@ -306,7 +331,10 @@ def _merge(terms: Iterable[np.ndarray]) -> tuple[np.ndarray, ...]:
 
 
 def _groups(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """The shortest runs of dimensions with equal products in two shapes of one tensor."""
+    """The shortest runs of dimensions that have equal products in two shapes of one tensor.
+
+    (6, 4) and (2, 3, 4) give [((0, 1), (0, 2)), ((1, 2), (2, 3))]: dimension 0 was cut in two.
+    """
     groups, i, j = [], 0, 0
     while i < len(old) or j < len(new):
         start, first = i, j

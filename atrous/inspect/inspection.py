@@ -1,8 +1,7 @@
-"""All that can be said of a network without data: stages, fields, costs, sizes, whether tiles can equal the whole."""
+"""Inspect a network without data: its stages, receptive fields, costs, sizes, and how to tile."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -12,42 +11,58 @@ from torch import nn
 from atrous.errors import ModelError
 from atrous.inspect.field import Field
 from atrous.inspect.measured import OUTPUT, Interval, Measured
-from atrous.inspect.seams import Halo, NoHalo, axes_of, barred, halo, has_room, sentence, settle, span
+from atrous.inspect.seams import Halo, NoHalo, barred, halo, has_room, image_axes, sentence, settled_walk, span
 from atrous.inspect.stages import Watch
 from atrous.inspect.walk import Walked, no_weights, run, walk
 
-Progress = Callable[[Iterable[int], int], Iterable[int]]
+_Progress = Callable[[Iterable[int], int], Iterable[int]]
+"""Shows progress over some items: (items, how many) -> the same items."""
 
-SIZE = {2: (512, 512), 3: (64, 128, 128)}
-"""The image that costs are told for, unless another is wished; by the number of axes."""
+DEFAULT_SIZE = {2: (512, 512), 3: (64, 128, 128)}
+"""The image for which costs are given unless the caller asks for another; by the number of axes."""
 
 TRIED = (1, 2, 7, 33, 97)
-"""Sides with which the network is tried."""
+"""Sides of the square images that the network is tried with."""
 
 STRIP = {2: 32, 3: 16}
-"""The short sides of an image on which a field is measured; the long one is the size's, one axis at a time."""
+"""The short sides of an image on which a field is measured, by the number of axes.
+
+One axis after the other is the long one; its length is that of the inspected size.
+"""
 
 LONGEST = 512
-"""The long side at most: a measurement runs the network in float64."""
+"""The long side is at most this, since a measurement runs the network in float64."""
 
 
 @dataclass(frozen=True)
 class Reach:
-    """What a place of a map reads. largest, smallest: windows in pixels per axis, places at the border left out; the
-    phase of the strides makes the difference. None, and `why`, where it is no window of fixed size."""
+    """The receptive field of a map's places, where it is a window of fixed size.
+
+    Attributes:
+        largest: The largest window, in pixels along each axis, away from the border. None where
+            there is no fixed window; `why` says so.
+        smallest: The smallest window. The two differ if the field depends on a place's phase
+            within the strides.
+        why: The reason why there is no window of fixed size, else "".
+        at_least: True if no image that was tried has room for the window, so that it is larger.
+    """
 
     largest: tuple[int, ...] | None
     smallest: tuple[int, ...] | None
     why: str = ""
     at_least: bool = False
-    """The largest image that was tried has no room for it."""
 
 
 @dataclass(frozen=True)
-class Checked:
-    """A field, measured along every axis on a long and narrow image, beside what theory says for that very place.
+class FieldCheck:
+    """The field of one place, measured by gradients, beside what theory says for the same place.
 
-    lengths: of the images. measured, theory: first and last pixel per axis.
+    Each axis is measured on an image that is long along it and narrow otherwise.
+
+    Attributes:
+        lengths: The length of the image, for each axis.
+        measured: The first and the last pixel that is read, for each axis.
+        theory: The same, in theory.
     """
 
     lengths: tuple[int, ...]
@@ -56,14 +71,26 @@ class Checked:
 
     @property
     def agrees(self) -> bool:
-        """Whether the two are the same."""
+        """Whether measurement and theory are equal."""
         return self.measured == self.theory
 
 
 @dataclass(frozen=True)
-class Row:
-    """A stage: its output (N, C, ...), parameters, multiply-adds, bytes kept for the backward pass, bytes of its
-    output, pixels per element, field."""
+class StageRow:
+    """What was found of one stage: a module, as one would draw it.
+
+    Attributes:
+        name: The module's name in the network; "(2)" is added to the second call of a module.
+        kind: What it is, such as "conv 3x3 /2".
+        shape: Its output, (N, C, H, W) or (N, C, D, H, W).
+        parameters: Their number.
+        multiply_adds: Of convolutions, matrix products and recurrent layers.
+        kept: Bytes kept for the backward pass.
+        bytes: Bytes of its output in float32.
+        stride: Pixels of the image per element, along each axis.
+        reach: Its receptive field in theory.
+        checked: Its measured field beside theory, or None.
+    """
 
     name: str
     kind: str
@@ -74,18 +101,30 @@ class Row:
     bytes: int
     stride: tuple[float, ...]
     reach: Reach
-    checked: Checked | None
+    checked: FieldCheck | None
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What `inspect_model` found, at an image of `size`, batch 1, float32.
+    """What `inspect_model` found. Costs are for one image of `size`, in float32.
 
-    multiply_adds: of convolutions, matrix products and recurrent layers. peak: most bytes of activations held at once
-    when predicting. kept: bytes kept for the backward pass when training. output_stride: pixels per element of the
-    coarsest map of the way, logits_stride: of the logits before the last resize. refused: sides of square images that
-    the network does not take, with its reason. edges: (from, to) numbers of stages, -1 the image, one past the last
-    the logits.
+    Attributes:
+        size: (H, W) or (D, H, W) of the image.
+        classes: Channels of the logits.
+        channels: Channels of the image.
+        parameters: Their number.
+        multiply_adds: Of convolutions, matrix products and recurrent layers.
+        peak: The most bytes of activations that are held at once in a prediction.
+        kept: Bytes that training keeps for the backward pass.
+        output_stride: Pixels per element of the coarsest map.
+        logits_stride: Pixels per element of the logits before the last resize.
+        refused: Sides of square images that the network refuses, each with its reason.
+        reach: The receptive field of the logits in theory.
+        checked: Their measured field beside theory, or None.
+        halo: How to tile, or why no tiling equals the whole image.
+        stages: The stages in the order in which they ran.
+        between: Parameters, multiply-adds and kept bytes that belong to no stage.
+        edges: (from, to) numbers of stages; -1 is the image, one past the last the logits.
     """
 
     size: tuple[int, ...]
@@ -99,14 +138,14 @@ class Inspection:
     logits_stride: float
     refused: dict[int, str]
     reach: Reach
-    checked: Checked | None
+    checked: FieldCheck | None
     halo: Halo | NoHalo
-    stages: tuple[Row, ...]
+    stages: tuple[StageRow, ...]
     between: dict[str, int]
     edges: tuple[tuple[int, int], ...]
 
     def summary(self) -> dict[str, Any]:
-        """All of it as plain numbers, for JSON; `agrees` stands beside every pair of theory and measurement."""
+        """Everything as plain values for JSON; each check of a field has `agrees` too."""
         plain = asdict(self)
         plain["halo"]["exists"] = isinstance(self.halo, Halo)
         checks = [self.checked, *(row.checked for row in self.stages)]
@@ -117,20 +156,42 @@ class Inspection:
 
 
 def inspect_model(
-    model: nn.Module, size: Sequence[int] | None = None, *, measure: bool = True, progress: Progress | None = None
+    model: nn.Module, size: Sequence[int] | None = None, *, measure: bool = True, progress: _Progress | None = None
 ) -> Inspection:
-    """Inspect a network of MODELS in evaluation mode; the model is left as it is.
+    """Inspect a network in evaluation mode: stages, receptive fields, costs, sizes, tiling.
 
-    size: (H, W), volumes (D, H, W), of the image that costs are told for. measure: run it in float64 to measure fields
-    too, which takes seconds for small networks and minutes for large ones. Raises ModelError on an impossible size.
+    The network runs on torch's meta device, without values. So costs at any image size take no
+    memory. The model is left as it is.
+
+    Args:
+        model: A network as `create_model` builds it, or any module with `in_channels` that maps an
+            image (N, C, H, W) to logits; volumes have `axes = 3`.
+        size: (H, W), or (D, H, W), of the image for which costs are given. Default: 512 x 512, or
+            64 x 128 x 128.
+        measure: Measure the fields by gradients too. That runs the network in float64: seconds for
+            a small network, minutes for a large one.
+        progress: Wraps what is measured, to show a bar.
+
+    Raises:
+        ModelError: The size is impossible, the network refuses it, or a network without values is
+            to be measured.
+
+    Example:
+        >>> import atrous
+        >>> net = atrous.create_model("unet2015", classes=2, width=2)
+        >>> found = inspect_model(net, (128, 128), measure=False)
+        >>> found.reach.largest, found.reach.smallest, found.output_stride
+        ((204, 204), (188, 188), 16.0)
+        >>> found.stages[0].kind, found.refused, found.halo.before
+        ('2 conv 3x3', {}, (96, 96))
     """
     size = _checked(model, size)
     shape = (1, int(model.in_channels), *size)  # type: ignore[arg-type]
-    walked, settled, refused = walk(model, shape), settle(model), _refused(model)
+    walked, settled, refused = walk(model, shape), settled_walk(model), _refused(model)
     kept, kept_between = kept_for_backward(model, shape)
     checks = _measure(model, size, settled, progress) if measure else {}
     rows = tuple(
-        Row(
+        StageRow(
             stage.name,
             stage.kind,
             stage.shape,
@@ -138,7 +199,7 @@ def inspect_model(
             stage.extra.get("multiply_adds", 0),
             kept.get(stage.number, 0),
             4 * int(np.prod(stage.shape)),
-            _stride(stage.extra.get("field"), stage.shape, size),
+            _stride((stage.extra.get("field"), wide.extra.get("field")), stage.shape, size),
             _reach(wide.extra.get("field"), settled),
             checks.get(stage.number),
         )
@@ -171,7 +232,10 @@ def inspect_model(
 
 
 def kept_for_backward(model: nn.Module, shape: Sequence[int]) -> tuple[dict[int, int], int]:
-    """Bytes that autograd keeps of a training pass, (by number of the stage, between stages); weights do not count."""
+    """Bytes that autograd keeps in a training pass on an image of `shape`, without the weights.
+
+    Returns: (bytes by the number of the stage, bytes between stages).
+    """
     watch = Watch(model, lambda stage, tensor: None)
     seen: dict[int, torch.Tensor] = {}
     kept: dict[int, int] = {}
@@ -192,11 +256,13 @@ def kept_for_backward(model: nn.Module, shape: Sequence[int]) -> tuple[dict[int,
 
 
 def _checked(model: nn.Module, size: Sequence[int] | None) -> tuple[int, ...]:
-    axes = axes_of(model)
-    size = SIZE[axes] if size is None else tuple(size)
+    axes = image_axes(model)
+    size = DEFAULT_SIZE[axes] if size is None else tuple(size)
     if len(size) != axes or any(not isinstance(side, int) or isinstance(side, bool) or side < 1 for side in size):
         wanted = "height and width" if axes == 2 else "depth, height and width"
-        raise ModelError(f"size {' x '.join(map(str, size))} is no size of an image; give its {wanted}, 1 or more each")
+        raise ModelError(
+            f"size {' x '.join(map(str, size))} is not a size of an image; give its {wanted}, each 1 or more"
+        )
     return size
 
 
@@ -205,14 +271,16 @@ def _refused(model: nn.Module) -> dict[int, str]:
     with no_weights(model) as state, torch.no_grad():
         for side in TRIED:
             try:
-                run(model, state, torch.empty((1, channels, *(side,) * axes_of(model)), device="meta"))
+                run(model, state, torch.empty((1, channels, *(side,) * image_axes(model)), device="meta"))
             except ModelError as error:
                 refused[side] = str(error)
     return refused
 
 
-def _measure(model: nn.Module, size: Sequence[int], settled: Walked, progress: Progress | None) -> dict[int, Checked]:
-    """Every stage and the logits: along each axis the widest field on a long and narrow image, and its measurement."""
+def _measure(
+    model: nn.Module, size: Sequence[int], settled: Walked, progress: _Progress | None
+) -> dict[int, FieldCheck]:
+    """Measure the widest field of each stage and of the logits, each axis on its own image."""
     if any(parameter.device.type == "meta" for parameter in model.parameters()):
         raise ModelError("a network without values (on the meta device) cannot be measured; build it on the CPU")
     axes, found = len(size), dict[int, list[tuple[int, Interval, Interval]]]()
@@ -229,12 +297,12 @@ def _measure(model: nn.Module, size: Sequence[int], settled: Walked, progress: P
                 read = measured.place(number, one.places(), place)
                 found.setdefault(number, []).append((length, read[axis], one.interval(place, axis)))
     return {
-        number: Checked(*(tuple(part) for part in zip(*per_axis, strict=True))) for number, per_axis in found.items()
+        number: FieldCheck(*(tuple(part) for part in zip(*per_axis, strict=True))) for number, per_axis in found.items()
     }
 
 
 def widest(one: Field, axis: int) -> tuple[int, ...]:
-    """The place with the largest field along an axis; of several the one nearest to the middle of the map."""
+    """The place with the largest field along an axis; of several, the one nearest to the middle."""
     shape = tuple(one.shape[dim] for dim in one.places())
     first, last = one.intervals(axis)
     sides = np.where(first <= last, last - first + 1, 0)
@@ -259,11 +327,18 @@ def _reach(one: Field | None, settled: Walked) -> Reach:
     return Reach(one.sides, one.sides, at_least=True)
 
 
-def _stride(one: Field | None, shape: Sequence[int], size: Sequence[int]) -> tuple[float, ...]:
-    """Pixels per element along each axis."""
-    jumps: Sequence[Fraction | None] = one.jump if one else [None] * len(size)
+def _stride(fields: Sequence[Field | None], shape: Sequence[int], size: Sequence[int]) -> tuple[float, ...]:
+    """Pixels of the image per element of a map, along each axis.
+
+    fields: of the map in images of several sizes. One that covers the whole image along an axis has
+    lost track of its steps; if all do, the sides of image and map tell.
+    """
     sides = shape[2:] if len(shape) == len(size) + 2 else [1] * len(size)
-    return tuple(float(j) if j else side / max(own, 1) for j, own, side in zip(jumps, sides, size, strict=True))
+    strides = []
+    for axis, (own, side) in enumerate(zip(sides, size, strict=True)):
+        steps = (one.jump[axis] for one in fields if one and one.dims(axis))
+        strides.append(float(next((step for step in steps if step), 0) or side / max(own, 1)))
+    return tuple(strides)
 
 
 def _coarsest(walked: Walked) -> float:
@@ -282,7 +357,7 @@ def _logits_stride(model: nn.Module, shape: Sequence[int]) -> float:
 
 
 class _AtStride(nn.Module):
-    """The logits before the last resize as a forward pass."""
+    """A module whose forward pass gives the logits before the last resize."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

@@ -1,9 +1,10 @@
-"""The receptive field as gradients show it: which pixels of an image change one place of a stage.
+"""The receptive field by gradients: which pixels of the image change one place of a stage.
 
-The network itself runs, in float64, with stand-in weights: small, positive, random, so that nothing cancels out, no
-ReLU is dead and no gate is shut. Batch norms have mean 0 and variance 1. A maximum passes one of its inputs on and
-hides the others, so maxima (pools, and over scales or neighbours) are means here, and unpooling by their places writes
-to the whole window; activations that saturate pass all through. Everything else is what it is.
+The network runs in float64 with stand-in weights. They are small, positive and random, so that
+nothing cancels, no ReLU is dead and no gate is shut. Batch norms have mean 0 and variance 1. A
+maximum hands on one of its inputs and hides the others. So maxima (pools, and over scales or
+neighbours) are means here, and unpooling by their places writes to the whole window. Activations
+that saturate hand on everything. The rest is the network as it is.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,29 +15,33 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from atrous.inspect.stages import Stage, Watch
+from atrous.inspect.stages import StageCall, Watch
 from atrous.inspect.walk import run
 
 Interval = tuple[int, int]
-"""First and last pixel along an axis; first > last where no pixel is read."""
+"""The first and the last pixel along an axis; where no pixel is read, the first is larger."""
 
 SCALE = 0.05
-"""Of the mean of positive weights: sums over residual blocks stay small, products stay far from zero in float64."""
+"""The mean of the stand-in weights of a layer is this, divided by the number of its inputs.
+
+It is small enough for sums over many residual blocks, and keeps products far from zero in float64.
+"""
 
 OUTPUT = -2
-"""The number that stands for the logits among those of the stages."""
+"""Stands for the logits where a stage's number is expected."""
 
 
 class Measured:
-    """A pass with its graph. `place` asks what one place of a stage, or of the logits, reads.
+    """A pass of the network that keeps its graph, to ask what one place of a stage reads.
 
-    shape: (N, C, H, W) or (N, C, D, H, W) of the image; sides may differ, a long and narrow image costs little.
-    scale: of the weights, see `positive`; at 1 a layer hands on the mean of what it reads, deep or shallow.
+    shape: (N, C, H, W) or (N, C, D, H, W) of the image; a long and narrow one costs little.
+    scale: of the weights, see `positive`; at 1 each layer hands on the mean of what it reads.
+    seed: for the image and the weights.
     """
 
     def __init__(self, model: nn.Module, shape: Sequence[int], *, scale: float = SCALE, seed: int = 0) -> None:
         self.sides = tuple(shape[2:])
-        self.stages: list[Stage] = []
+        self.stages: list[StageCall] = []
         self._given: dict[int, torch.Tensor] = {}
         generator = torch.Generator().manual_seed(seed)
         self._image = torch.rand(tuple(shape), generator=generator, dtype=torch.float64).add_(0.5).requires_grad_()
@@ -52,9 +57,10 @@ class Measured:
         self.stages = watch.stages
 
     def heat(self, number: int, dims: Sequence[int], place: Sequence[int]) -> torch.Tensor:
-        """(H, W) or (D, H, W): the sum over channels of the absolute gradient of a place, to the image's pixels.
+        """(H, W) or (D, H, W): |gradient| of one place at each pixel, summed over channels.
 
-        number: of a stage, or OUTPUT. dims: dimensions of its tensor that are places; place: an index for each.
+        number: of a stage, or OUTPUT. dims: the dimensions of its tensor that are places. place: an
+        index for each of them.
         """
         tensor = self._given[number]
         index = [slice(None)] * tensor.ndim
@@ -67,12 +73,12 @@ class Measured:
         return torch.zeros(self.sides) if gradient is None else gradient.abs().sum((0, 1))
 
     def place(self, number: int, dims: Sequence[int], place: Sequence[int]) -> tuple[Interval, ...]:
-        """First and last pixel along each image axis whose gradient is not zero."""
+        """The first and the last pixel along each image axis whose gradient is not zero."""
         return extent(self.heat(number, dims, place))
 
 
 def extent(heat: torch.Tensor) -> tuple[Interval, ...]:
-    """The box of all that is not zero, (first, last) per axis; (1, 0) where all is."""
+    """The box of all nonzero values: (first, last) along each axis, (1, 0) if there are none."""
     found = []
     for axis in range(heat.ndim):
         others = [other for other in range(heat.ndim) if other != axis]
@@ -82,9 +88,10 @@ def extent(heat: torch.Tensor) -> tuple[Interval, ...]:
 
 
 def positive(model: nn.Module, generator: torch.Generator, scale: float = SCALE) -> dict[str, torch.Tensor]:
-    """Stand-ins in float64: weights between half and one and a half of `scale` over their inputs, biases 0.1 to 0.3.
+    """Stand-ins in float64 for all parameters and buffers.
 
-    Buffers are kept, but for the statistics of batch norms: mean 0, variance 1.
+    Weights are uniform in 0.5..1.5 times scale / (number of inputs), biases and other vectors in
+    0.1..0.3. Buffers are kept, except for the statistics of batch norms: mean 0, variance 1.
     """
     state: dict[str, torch.Tensor] = {}
     for name, parameter in model.named_parameters():
@@ -100,7 +107,7 @@ def positive(model: nn.Module, generator: torch.Generator, scale: float = SCALE)
 
 
 class _Alive(TorchFunctionMode):
-    """Maxima as means, saturating activations as themselves, unpooling over whole windows."""
+    """Lets gradients reach all inputs of maxima, of saturating activations, and of unpooling."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -135,7 +142,7 @@ class _Alive(TorchFunctionMode):
     def _unpool(
         self, canvas: torch.Tensor, x: torch.Tensor, indices: torch.Tensor, pool: tuple[Any, Any, Any]
     ) -> torch.Tensor:
-        """Every place of a window gets its value: what the maximum could be written to."""
+        """Write each value to its whole window, since the maximum could be at any place of it."""
         sides, kernel, stride = pool
         x = x.unflatten(2, indices.shape[2:])
         window = torch.ones(1, 1, *((kernel,) * len(sides) if isinstance(kernel, int) else kernel), dtype=x.dtype)
@@ -154,17 +161,9 @@ def _mean_of_two(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 
 PASSED = {
-    "relu",
-    "relu6",
-    "hardtanh",
-    "hardswish",
-    "hardsigmoid",
-    "clamp",
-    "clamp_min",
-    "clamp_max",
-    "leaky_relu",
-    "elu",
-}
-"""Activations that are flat somewhere, or nearly so."""
+    "relu", "relu6", "hardtanh", "hardswish", "hardsigmoid", "clamp", "clamp_min", "clamp_max", "leaky_relu", "elu",
+}  # fmt: skip
+"""Activations that are flat somewhere, or nearly so: they return their input here."""
 
 MAXIMA: Mapping[str, Callable[..., torch.Tensor]] = {"amax": _mean_of, "amin": _mean_of, "maximum": _mean_of_two}
+"""What stands in for a maximum, by the name of the operation."""

@@ -1,38 +1,40 @@
-"""The receptive field over a picture: the theoretical box, and how much every pixel counts as measured.
+"""The receptive field over a picture: the box in theory, and how much each pixel counts.
 
-The picture is drawn here, a street under hills, so that nobody's photo is needed.
+The picture is drawn here, a street under hills, so that no photo is needed.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 import torch
 from torch import nn
 
-from atrous.inspect.inspection import LONGEST, Inspection, axes_of
+from atrous.inspect.inspection import LONGEST, Inspection, image_axes
 from atrous.inspect.measured import OUTPUT, Interval, Measured, extent
+from atrous.inspect.text import sides_text
 from atrous.inspect.walk import walk
 
 LINE, TEXT = 26, 17
-"""Pixels per line of the legend, and of its letters."""
+"""Height of the legend's lines and of its letters, in pixels."""
 
 WHITE, ORANGE, CYAN = (255, 255, 255), (255, 150, 40), (80, 220, 255)
 
 
 def receptive_field(model: nn.Module, found: Inspection) -> np.ndarray:
-    """(H, W, 3) uint8: the field of the pixel in the middle of the logits; of a volume the middle slice.
+    """(H, W, 3) uint8: the field of the pixel in the middle of the logits, with a legend below.
 
-    The image is that of the inspection, 512 pixels a side at most, since the network runs in float64. Below it what the
-    frames are: the box that theory gives, the box of all that counts at all, and where half of the gradient lies.
+    The image has the size of the inspection, but at most 512 pixels a side (volumes 96), since the
+    network runs in float64. Of a volume, the middle slice is shown. The frames are the box in
+    theory, the box of all pixels that count at all, and the box that holds half of the gradient.
     """
-    axes = axes_of(model)
+    axes = image_axes(model)
     sides = [min(side, LONGEST if axes == 2 else 96) for side in found.size]
     shape = (1, int(model.in_channels), *sides)  # type: ignore[arg-type]
     theory, place = walk(model, shape).output, [side // 2 for side in sides]
     heat = Measured(model, shape, scale=1).heat(OUTPUT, theory.places(), place)
     box, seen = [theory.interval(place, axis) for axis in range(axes)], extent(heat)
-    half = within(heat, place, 0.5)
+    half = box_holding(heat, place, 0.5)
     picture = _heated(scene(*sides[-2:]), heat[place[0]] if axes == 3 else heat)
     scale = max(1, round(640 / max(sides[-2:])))
     picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
@@ -43,8 +45,8 @@ def receptive_field(model: nn.Module, found: Inspection) -> np.ndarray:
     return _legend(picture, _lines(found, sides, box, seen, half))
 
 
-def within(heat: torch.Tensor, place: Sequence[int], share: float) -> tuple[Interval, ...]:
-    """The smallest box, grown evenly around a place and cut by the image, that holds a share of the heat."""
+def box_holding(heat: torch.Tensor, place: Sequence[int], share: float) -> tuple[Interval, ...]:
+    """The smallest box about a place, grown evenly, cut by the image, with a share of the heat."""
     total, low, high = float(heat.sum()), 0, max(heat.shape)
     while low < high:
         reach = (low + high) // 2
@@ -111,7 +113,7 @@ def _fill(picture: np.ndarray, points: Sequence[tuple[float, float]], colour: tu
 
 
 def _heated(picture: np.ndarray, heat: torch.Tensor) -> np.ndarray:
-    """The picture in dim greys where nothing counts; colours of inferno, by the logarithm over six powers of ten."""
+    """Dim greys where nothing counts, else inferno's colours by the logarithm, over six decades."""
     share = heat.numpy() / max(float(heat.max()), 1e-300)
     level = np.clip(1 + np.log10(np.maximum(share, 1e-300)) / 6, 0, 1)
     grey = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
@@ -133,18 +135,18 @@ def _frame(
 def _lines(
     found: Inspection, sides: Sequence[int], box: Sequence[Interval], seen: Sequence[Interval], half: Sequence[Interval]
 ) -> list[tuple[str, tuple[int, int, int]]]:
-    """What stands below the picture, with the colours of the frames."""
-    reach, image = found.reach, _times(sides)
-    theory = _times(last - first + 1 for first, last in box)
+    """The lines of the legend, each with the colour of its frame."""
+
+    def size(frame: Sequence[Interval]) -> str:
+        return sides_text(last - first + 1 for first, last in frame)
+
+    reach, theory = found.reach, size(box)
     if reach.largest and not reach.at_least:
-        theory = f"{_times(reach.largest)} at most, here {theory}"
+        theory = f"{sides_text(reach.largest)} at most, here {theory}"
     return [
         (f"theory: {theory} pixels" if reach.largest else f"theory: {theory} pixels; {reach.why}", WHITE),
-        (
-            f"measured: {_times(last - first + 1 for first, last in seen)} pixels of {image}; colours by the logarithm",
-            ORANGE,
-        ),
-        (f"half of the gradient lies within {_times(last - first + 1 for first, last in half)}", CYAN),
+        (f"measured: {size(seen)} pixels of {sides_text(sides)}; colours by the logarithm", ORANGE),
+        (f"half of the gradient lies within {size(half)}", CYAN),
     ]
 
 
@@ -172,7 +174,3 @@ def _wrapped(text: str, room: int, font: cv2.FontFace) -> list[str]:
         else:
             rows[-1] = longer
     return rows
-
-
-def _times(sides: Iterable[int]) -> str:
-    return " x ".join(str(side) for side in sides)

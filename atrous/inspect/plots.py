@@ -1,4 +1,4 @@
-"""The two pictures of an inspection, as files."""
+"""Write the two pictures of an inspection to files."""
 
 from pathlib import Path
 
@@ -12,9 +12,19 @@ from atrous.io import write_image
 
 
 def write_plots(model: nn.Module, found: Inspection, title: str, folder: Path) -> tuple[Path, Path]:
-    """Write `architecture.svg` and `receptive_field.png` into a folder, made where it is missing, and return where.
+    """Write `architecture.svg` and `receptive_field.png` into a folder.
 
-    The second runs the network in float64 on one image. Raises OSError where the folder cannot be written to.
+    Args:
+        model: The inspected network. It runs in float64 on one image for the second picture.
+        found: What `inspect_model` found.
+        title: Heading of the first picture.
+        folder: It is made if it does not exist.
+
+    Returns:
+        The paths of the two files, in the order above.
+
+    Raises:
+        OSError: The folder cannot be written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
     drawn, field = folder / "architecture.svg", folder / "receptive_field.png"

@@ -1,8 +1,9 @@
-"""What each operation does to fields: one rule per operation of aten, in one dictionary.
+"""What each operation does to fields: one rule for each operation of aten, in one dictionary.
 
-A rule is given a `Call` and returns the field of the output, or one for each output. Operations that torch tags as
-pointwise need no rule: their output reads, element by element, what its inputs read. An operation that is neither
-pointwise nor in RULES has no answer: the field of its output is the whole of its inputs, under a note that says so.
+A rule gets a `Call` and returns the field of the output, or one field for each output. Operations
+that torch tags as pointwise need no rule: an element of the output reads what the same elements of
+the inputs read. An operation that is neither pointwise nor in RULES has no answer: its output is
+said to read all that its inputs read, and a note says that the operation is unknown.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,14 +14,28 @@ from typing import Any
 import numpy as np
 import torch
 
-from atrous.inspect.field import Field, Note, Pool, bins, join, linear, nearest, spread, windows
+from atrous.inspect.field import (
+    Field,
+    Note,
+    Pool,
+    bin_taps,
+    join,
+    linear_taps,
+    nearest_taps,
+    transposed_taps,
+    window_taps,
+)
 
 Fields = Field | None | Sequence[Field | None]
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of an operation: arguments by the names of its schema, what it returned, the layer it stands in."""
+    """One call of an operation.
+
+    arguments: by their names in its schema. out: what it returned. fields: of all tensors that
+    depend on the image. layer: the module in which it was called.
+    """
 
     name: str
     arguments: Mapping[str, Any]
@@ -33,16 +48,16 @@ class Call:
         return self.arguments[key]
 
     def field(self, key: str) -> Field:
-        """The field of a tensor among the arguments that depends on the image."""
+        """The field of an argument that depends on the image."""
         return self.fields[self.arguments[key]]
 
     def has(self, key: str) -> bool:
-        """Whether the argument is a tensor that depends on the image."""
+        """Whether an argument is a tensor that depends on the image."""
         value = self.arguments[key]
         return isinstance(value, torch.Tensor) and value in self.fields
 
     def inputs(self) -> list[Field]:
-        """The fields of all tensors among the arguments, lists of tensors included."""
+        """The fields of all tensors among the arguments, those in lists included."""
         found = []
         for value in self.arguments.values():
             tensors = value if isinstance(value, list | tuple) else [value]
@@ -50,12 +65,12 @@ class Call:
         return found
 
     def shapes(self) -> list[tuple[int, ...]]:
-        """The shapes of all tensors returned."""
+        """The shapes of all returned tensors."""
         return [tuple(one.shape) for one in tensors_of(self.out)]
 
 
 def tensors_of(tree: Any) -> Iterator[torch.Tensor]:
-    """All tensors in what an operation or a module takes or returns."""
+    """All tensors in the arguments or the result of an operation or a module."""
     if isinstance(tree, torch.Tensor):
         yield tree
     elif isinstance(tree, list | tuple):
@@ -67,7 +82,7 @@ def tensors_of(tree: Any) -> Iterator[torch.Tensor]:
 
 
 def outputs(call: Call) -> Sequence[Field | None]:
-    """The field of every output of a call, in order; None where it does not depend on the image."""
+    """The field of each output of a call, in order; None where it does not depend on the image."""
     if not call.inputs():
         return [None for _ in call.shapes()]
     rule = RULES.get(call.name)
@@ -78,6 +93,7 @@ def outputs(call: Call) -> Sequence[Field | None]:
 
 
 def pointwise(call: Call) -> Fields:
+    """Each element of an output reads what the same elements of the inputs read."""
     return [join(call.inputs(), shape) for shape in call.shapes()]
 
 
@@ -90,7 +106,7 @@ def _by_data(call: Call) -> Fields:
 
 
 def _everything(call: Call, kind: str, what: str) -> Fields:
-    """Every output may read all that any input reads."""
+    """Each output may read all that any input reads."""
     found = call.inputs()
     whole = [replace(one.joined(range(len(one.shape)), "", ""), trail=one.trail).view(()) for one in found]
     return [join(whole, shape).with_notes(Note(kind, call.layer, what)) for shape in call.shapes()]
@@ -112,7 +128,7 @@ def _convolution(call: Call) -> Fields:
     for number, out in enumerate(sides):
         kernel = call["weight"].shape[2 + number]
         stride, padding, dilation = (_at(call[key], number) for key in ("stride", "padding", "dilation"))
-        taps, step = (spread, Fraction(1, stride)) if call["transposed"] else (windows, Fraction(stride))
+        taps, step = (transposed_taps, Fraction(1, stride)) if call["transposed"] else (window_taps, Fraction(stride))
         x = x.gather(2 + number, taps(x.shape[2 + number], out, kernel, stride, padding, dilation), step)
     return replace(x, shape=(batch, channels, *sides))
 
@@ -142,7 +158,7 @@ def _pool(call: Call) -> Fields:
     pool = Pool(x.shape[first:], call.shapes()[0][first:], kernel, stride, padding)
     for number, out in enumerate(call.shapes()[0][first:]):
         dilation = _at(call.arguments.get("dilation", 1), number)
-        taps = windows(x.shape[first + number], out, kernel[number], stride[number], padding[number], dilation)
+        taps = window_taps(x.shape[first + number], out, kernel[number], stride[number], padding[number], dilation)
         x = x.gather(first + number, taps, Fraction(stride[number]))
     return [x, replace(x, pool=pool)][: len(call.shapes())]
 
@@ -156,7 +172,7 @@ def _adaptive_pool(call: Call) -> Fields:
         if out == side:
             continue
         what = f"adaptive pooling of {_times(x.shape[first:])} places to {_times(outs)}"
-        x = x.gather(dim, bins(side, out), None)
+        x = x.gather(dim, bin_taps(side, out), None)
         x = x.with_notes(*(Note("whole" if out == 1 else "grows", call.layer, what, axis) for axis in axes))
     return x
 
@@ -173,9 +189,9 @@ def _resize(call: Call) -> Fields:
         step = Fraction(side, out) if scale is None else 1 / Fraction(scale).limit_denominator(2**20)
         step = Fraction(side - 1, max(out - 1, 1)) if corners else step
         taps = (
-            nearest(side, step, out, "exact" in mode)
+            nearest_taps(side, step, out, "exact" in mode)
             if "nearest" in mode
-            else linear(side, step, out, corners, "cubic" in mode)
+            else linear_taps(side, step, out, corners, "cubic" in mode)
         )
         notes = [Note("resize", call.layer, mode, axis, step) for axis in range(len(x.sides)) if dim in x.dims(axis)]
         x = x.gather(dim, taps, step).with_notes(*notes)
@@ -210,7 +226,7 @@ def _reduce(call: Call) -> Fields:
 
 
 def _along(call: Call) -> Fields:
-    """Softmax, sorting and their like: joined along a dimension, and as long as before (or as many as are kept)."""
+    """Softmax, sorting and the like: each element reads all elements along one dimension."""
     x, key = call.field("self"), "dim" if "dim" in call.arguments else "axis"
     joined = x.joined([call[key]], call.layer, f"{_plain(call.name)} over all places")
     return [join([joined] if shape != x.shape else [joined, x], shape) for shape in call.shapes()]
@@ -238,7 +254,7 @@ def _batch_norm(call: Call) -> Fields:
 
 
 def _matmul(call: Call) -> Fields:
-    """mm, bmm, addmm, baddbmm: each row reads its row of the left matrix, each column its column of the right one."""
+    """mm, bmm, addmm, baddbmm: an element reads a row of the left matrix, a column of the right."""
     left, right = (
         ("mat1", "mat2")
         if "mat1" in call.arguments
@@ -292,7 +308,7 @@ def _slice(call: Call) -> Fields:
 
 
 def _pieces(call: Call) -> Fields:
-    """split, chunk, unbind, select: pieces along a dimension, one after the other."""
+    """split, unbind, select: pieces along a dimension, one after the other."""
     x, dim = call.field("self"), call.arguments.get("dim", 0)
     dim, at, found = dim % len(x.shape), 0, []
     if call.name == "select":
@@ -318,7 +334,7 @@ def _cat(call: Call) -> Fields:
 
 
 def _shuffle(call: Call) -> Fields:
-    """pixel_shuffle and pixel_unshuffle: channels and blocks of places, one for the other."""
+    """pixel_shuffle and pixel_unshuffle: channels become blocks of places, or the reverse."""
     x, (*batch, channels, height, width) = call.field("self"), call.field("self").shape
     if call.name == "pixel_shuffle":
         r, first = call["upscale_factor"], len(batch)
@@ -350,7 +366,7 @@ def _roll(call: Call) -> Fields:
 
 
 def _index(call: Call) -> Fields:
-    """Index tensors: moved where their values are known, nothing where the field is the same all along."""
+    """Index tensors: known values pick elements; others matter only where the field varies."""
     x = call.field("self")
     indices = (
         call["indices"] if "indices" in call.arguments else [*[None] * (call["dim"] % len(x.shape)), call["index"]]
@@ -363,7 +379,7 @@ def _index(call: Call) -> Fields:
     if dim not in varying:
         return x.view(x.shape) if x.shape == shape else _indexed(x, dim, np.zeros(index.numel(), int), shape)
     if index.device.type == "meta" or index.dtype == torch.bool:
-        return _everything(call, "unknown", f"aten::{call.name} by places that are not known")
+        return _everything(call, "unknown", f"aten::{call.name} at places that are not known")
     return _indexed(x, dim, index.numpy().reshape(-1), shape)
 
 
@@ -372,7 +388,7 @@ def _indexed(x: Field, dim: int, index: np.ndarray, shape: tuple[int, ...]) -> F
 
 
 def _scatter(call: Call) -> Fields:
-    """Max-unpooling: a place reads all windows it lies in. Any other scatter goes where the values say."""
+    """Max unpooling: a place reads all windows it lies in. Others write where the values say."""
     index, fields = call["index"], call.fields
     pool = fields[index].pool if index in fields else None
     if pool is None or call["src"] not in fields or int(np.prod(pool.sides)) != call.shapes()[0][-1]:
@@ -382,7 +398,7 @@ def _scatter(call: Call) -> Fields:
         x = x.view((*x.shape[:-1], *pool.cells))
         for number, side in enumerate(pool.sides):
             stride = pool.stride[number]
-            taps = spread(pool.cells[number], side, pool.kernel[number], stride, pool.padding[number])
+            taps = transposed_taps(pool.cells[number], side, pool.kernel[number], stride, pool.padding[number])
             x = x.gather(first + number, taps, Fraction(1, stride))
         found.append(x.view(call.shapes()[0]))
     if call.has("self"):
@@ -391,7 +407,7 @@ def _scatter(call: Call) -> Fields:
 
 
 def _sweep(call: Call) -> Fields:
-    """A recurrent layer over (N, T, C): both ways every step reads all steps, one way those before it."""
+    """A recurrent layer: a step reads all steps if it runs both ways, else those up to itself."""
     x, what = call.field("input"), f"{call.name} sweeps over all places"
     time = 1 if call["batch_first"] else 0
     x = x.joined([2], call.layer, what)
@@ -407,7 +423,7 @@ def _sweep(call: Call) -> Fields:
 
 
 def _plain(name: str) -> str:
-    """The operation without the marks of its variant: _safe_softmax is a softmax."""
+    """The operation's name without the marks of a variant: `_safe_softmax` is a softmax."""
     return name.removeprefix("_").removeprefix("safe_")
 
 
@@ -453,4 +469,4 @@ _NAMES: dict[Callable[[Call], Fields], str] = {
 }
 
 RULES = {name: rule for rule, names in _NAMES.items() for name in names.split()}
-"""By the name of the operation in aten, without its overload."""
+"""The rule of each operation, by its name in aten without the overload."""

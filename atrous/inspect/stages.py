@@ -1,7 +1,8 @@
-"""The stages of a network, as one would draw it: containers opened, blocks left closed.
+"""The stages of a network as one would draw it: containers are opened, blocks are not.
 
-A stage is one call of a module; a module that is called twice makes two. Activations, norms and dropout between two
-stages belong to the first; other work between stages (skips, resizing) to none.
+A stage is one call of a module; a module that is called twice makes two. Activations, norms and
+dropout between two stages belong to the first one. Other work between stages (skips, resizing)
+belongs to none.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,15 +17,15 @@ from torch import nn
 from atrous.encoders import Encoder
 
 OPENED = (nn.ModuleList, nn.ModuleDict, Encoder)
-"""Modules that are never a stage; their children are."""
+"""Modules that are never a stage themselves; their children are."""
 
 SILENT = (nn.Dropout, nn.Dropout2d, nn.Identity, nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.PReLU, nn.LeakyReLU)
-"""Leaves that are no stage of their own; norms are recognised by name."""
+"""Modules that belong to the stage before them. So do norms, which are recognised by name."""
 
 
 @dataclass
-class Stage:
-    """One call of a module, in order; `outputs` is handed over to whoever listens and not kept."""
+class StageCall:
+    """One call of a module. number: its place in the order of the calls, from 0."""
 
     number: int
     name: str
@@ -35,32 +36,33 @@ class Stage:
 
 
 class Watch:
-    """Follows a forward pass: the stage it is in, the layer it is in, and what every stage gives.
+    """Follows a forward pass: which stage and which layer run, and what each stage returns.
 
-    leave: called with a stage and its last output tensor each time one ends, also when a norm after it changed it.
+    leave: called with a stage and its last output tensor when the stage ends, and again when a norm
+    or an activation after it has changed that tensor.
     """
 
-    def __init__(self, model: nn.Module, leave: Callable[[Stage, torch.Tensor], None]) -> None:
-        self.stages: list[Stage] = []
-        self.inside: list[Stage] = []
+    def __init__(self, model: nn.Module, leave: Callable[[StageCall, torch.Tensor], None]) -> None:
+        self.stages: list[StageCall] = []
+        self.inside: list[StageCall] = []
         self.path: list[str] = []
         self._model, self._leave, self._counted = model, leave, set[int]()
         self._names = {id(module): name for name, module in model.named_modules()}
         self._staged = {id(module) for module in stage_modules(model)}
 
     @property
-    def stage(self) -> Stage | None:
-        """The stage that runs now."""
+    def stage(self) -> StageCall | None:
+        """The stage that runs now, or None between stages."""
         return self.inside[-1] if self.inside else None
 
     @property
     def layer(self) -> str:
-        """The name of the innermost module that runs now, '' in the network's own forward."""
+        """The name of the innermost module that runs now; "" in the network's own forward."""
         return self.path[-1] if self.path else ""
 
     @contextmanager
     def watching(self) -> Iterator["Watch"]:
-        """Hooks on every module, while it lasts."""
+        """Keeps hooks on every module while the context is open."""
         handles = []
         for module in self._model.modules():
             handles += [
@@ -83,7 +85,7 @@ class Watch:
             return
         again = sum(stage.extra["module"] == id(module) for stage in self.stages)
         name = self._names[id(module)] + (f" ({again + 1})" if again else "")
-        self.stages.append(Stage(len(self.stages), name, kind(module), 0, extra={"module": id(module)}))
+        self.stages.append(StageCall(len(self.stages), name, kind(module), 0, extra={"module": id(module)}))
         self.inside.append(self.stages[-1])
         self._count(module)
 
@@ -96,7 +98,7 @@ class Watch:
                 self._leave(stage, last)
 
     def _count(self, module: nn.Module) -> None:
-        """Parameters of a module go to the first stage that calls it."""
+        """Count the parameters of a module for the first stage that calls it."""
         for parameter in module.parameters():
             if id(parameter) not in self._counted:
                 self._counted.add(id(parameter))
@@ -104,19 +106,24 @@ class Watch:
 
 
 def stage_modules(model: nn.Module, within: bool = False) -> Iterator[nn.Module]:
-    """The modules whose calls are stages; within: of an encoder, whose sequences of sequences are opened too."""
-    for child in model.children():
+    """The modules whose calls are stages.
+
+    within: `model` is a part of an encoder, where sequences of sequences are opened too. A model may
+    name further containers among its parts in `opened`.
+    """
+    for name, child in model.named_children():
         inner = list(child.children())
         nested = within and len(inner) > 1 and all(isinstance(one, nn.Sequential) for one in (child, *inner))
         encoder = any(hasattr(child, sign) for sign in ("strides", "feature_info"))
-        if isinstance(child, OPENED) or nested or encoder or hasattr(child, "logits_at_stride"):
+        opened = isinstance(child, OPENED) or name in getattr(model, "opened", ())
+        if opened or nested or encoder or hasattr(child, "logits_at_stride"):
             yield from stage_modules(child, within or encoder)
         else:
             yield child
 
 
 def last_tensor(output: Any) -> torch.Tensor | None:
-    """The tensor that stands for what a module returned: the last of several, places of maxima left out."""
+    """The tensor that stands for what a module returned: the last one of floating point."""
     if isinstance(output, torch.Tensor):
         return output if output.is_floating_point() else None
     if isinstance(output, dict):
@@ -127,7 +134,7 @@ def last_tensor(output: Any) -> torch.Tensor | None:
 
 
 def kind(module: nn.Module) -> str:
-    """What a module is, in a few words: '3 Bottleneck', 'conv 3x3, conv 1x1', 'max pool 2x2 /2'."""
+    """What a module is in a few words: '3 Bottleneck', 'conv 3x3, conv 1x1', 'max pool 2x2 /2'."""
     own = _leaf(module)
     if own:
         return own

@@ -1,15 +1,21 @@
-"""An inspection as text for a terminal."""
+"""Prints an inspection in a terminal."""
 
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 
-from atrous.inspect.inspection import TRIED, Checked, Inspection, Reach
+from atrous.inspect.inspection import TRIED, FieldCheck, Inspection, Reach
 from atrous.inspect.seams import Halo
 
 
 def print_inspection(found: Inspection, title: str, console: Console) -> None:
-    """The table of stages, then a line for each of the rest."""
+    """Print the table of stages, then a line for each further result.
+
+    Args:
+        found: What `inspect_model` returned.
+        title: The first line.
+        console: Where it is printed.
+    """
     heads = ("stage", "what", "output", "stride", "parameters", "mult-adds", "kept", "field", "measured")
     cells: list[tuple[str, ...]] = [
         (
@@ -50,20 +56,21 @@ def _sentences(found: Inspection) -> list[str]:
     elif reach.at_least:
         field = f"larger than {sides_text(reach.largest)} {unit}"
     else:
-        least = f", {sides_text(reach.smallest or ())} at the least by phase" * (reach.smallest != reach.largest)
-        field = f"{sides_text(reach.largest)} {unit}{least}"
+        field = f"{sides_text(reach.largest)} {unit}"
+        if reach.smallest != reach.largest:
+            field += f" at most, {sides_text(reach.smallest or ())} at least, by its phase within the strides"
     lines = [f"receptive field  {field}"]
     checks = [row.checked for row in found.stages if row.checked] + ([found.checked] if found.checked else [])
     if checks:
         wrong = sum(not check.agrees for check in checks)
         lines.append(
-            f"measured         {len(checks) - wrong} of {len(checks)} fields agree with theory, at the widest place of "
-            f"images of {sides_text(checks[-1].lengths, True)} {unit}, borders cutting both"
+            f"measured         {len(checks) - wrong} of {len(checks)} fields agree with theory, each at its widest "
+            f"place in images of {sides_text(checks[-1].lengths, True)} {unit}, whose borders cut both"
         )
     lines += [
-        f"output stride    {found.output_stride:g} at the coarsest, {found.logits_stride:g} before the last resize",
-        f"memory           predicting {amount(found.peak, 'B')} of activations at once at most; training "
-        f"{amount(found.kept, 'B')} kept for the backward pass; weights {amount(4 * found.parameters, 'B')} "
+        f"output stride    {found.output_stride:g} at the coarsest map, {found.logits_stride:g} before the last resize",
+        f"memory           predicting: at most {amount(found.peak, 'B')} of activations at once; training: "
+        f"{amount(found.kept, 'B')} kept for the backward pass; weights: {amount(4 * found.parameters, 'B')} "
         f"(float32, batch 1, {sides_text(found.size)})",
         f"sizes            {_sizes(found)}",
         f"tile = whole     {_tiles(found, unit)}",
@@ -74,7 +81,7 @@ def _sentences(found: Inspection) -> list[str]:
 def _sizes(found: Inspection) -> str:
     tried = ", ".join(map(str, TRIED))
     if not found.refused:
-        return f"any from 1 on (tried sides of {tried})"
+        return f"any from 1 pixel on (tried: sides of {tried})"
     side, reason = next(iter(found.refused.items()))
     return f"refuses sides of {', '.join(map(str, found.refused))} of {tried}: {reason} (side {side})"
 
@@ -84,40 +91,33 @@ def _tiles(found: Inspection, unit: str) -> str:
     if not isinstance(halo, Halo):
         where = f", in {halo.layer}" if halo.layer else ""
         return f"cannot hold: {halo.reason}{where}"
-    multiple = (
-        "" if set(halo.multiple) == {1} else f", the image's sides multiples of {sides_text(halo.multiple, True)}"
-    )
+    multiple = ""
+    if set(halo.multiple) != {1}:
+        multiple = f"; the image's sides must be multiples of {sides_text(halo.multiple, True)}"
     return (
         f"holds with a halo of {sides_text(halo.before, True)} {unit} before and {sides_text(halo.after, True)} after, "
-        f"tiles at multiples of {sides_text(halo.align, True)}{multiple}"
+        f"if tiles start at multiples of {sides_text(halo.align, True)}{multiple}"
     )
 
 
 def field_text(reach: Reach) -> str:
-    """'404', '5x551', '> 4096', 'whole', 'undefined'."""
+    """A field in a table's cell: '404', '5x551', '> 4096', 'whole', 'grows', 'undefined' or '-'."""
     if reach.largest is None:
-        return (
-            "undefined"
-            if "not defined" in reach.why
-            else "-"
-            if "does not depend" in reach.why
-            else "whole"
-            if "whole" in reach.why
-            else "grows"
-        )
+        words = {"not defined": "undefined", "does not depend": "-", "whole": "whole"}
+        return next((word for part, word in words.items() if part in reach.why), "grows")
     return ("> " if reach.at_least else "") + sides_text(reach.largest, True)
 
 
-def _measured_text(checked: Checked | None) -> str:
+def _measured_text(checked: FieldCheck | None) -> str:
     if checked is None:
         return "-"
     sides = [last - first + 1 for first, last in checked.measured]
     cut = any(side == length for side, length in zip(sides, checked.lengths, strict=True))
-    return sides_text(sides, True) + " (all)" * cut + "" if checked.agrees else f"{sides_text(sides, True)} !"
+    return sides_text(sides, True) + (" (all)" * cut if checked.agrees else " !")
 
 
 def sides_text(sides: Iterable[object], brief: bool = False) -> str:
-    """'64 x 128 x 128'; brief: '7' where all are 7, else '1x3x3'."""
+    """'64 x 128 x 128'. brief: '7' if all sides are 7, else '1x3x3'."""
     parts = [str(side) for side in sides]
     if brief:
         return parts[0] if len(set(parts)) == 1 else "x".join(parts)
@@ -125,7 +125,7 @@ def sides_text(sides: Iterable[object], brief: bool = False) -> str:
 
 
 def amount(count: int, unit: str = "") -> str:
-    """Three figures and a power of a thousand: '134 M', '1.64 GB', '0'."""
+    """A number with three figures and a power of a thousand: '134 M', '1.64 GB', '0'."""
     value, powers = float(count), ["", "k", "M", "G", "T", "P"]
     while value >= 999.5 and len(powers) > 1:
         value, powers = value / 1000, powers[1:]

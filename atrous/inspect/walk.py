@@ -1,7 +1,8 @@
-"""One forward pass without values: every operation on the way moves fields, costs multiply-adds and holds memory.
+"""One forward pass without values: the field, the multiply-adds and the memory of each operation.
 
-Tensors are on the `meta` device: shapes are real, numbers are not, so that a pass takes no memory and the time of
-Python alone. Small index tensors (the mirrored border of `pad_reflect`) are made for real, since they choose places.
+Tensors are on the `meta` device: they have shapes but no numbers. So a pass takes no memory, and no
+more time than Python itself. Small index tensors (the mirrored border of `pad_reflect`) are made
+for real, since they choose places.
 """
 
 import math
@@ -21,21 +22,24 @@ from torch.utils.weak import WeakIdKeyDictionary
 from atrous.errors import ModelError
 from atrous.inspect.field import Field, Note
 from atrous.inspect.rules import Call, outputs, tensors_of
-from atrous.inspect.stages import Stage, Watch
+from atrous.inspect.stages import StageCall, Watch
 
 RECURRENT = {"gru", "lstm", "rnn_tanh", "rnn_relu"}
 
 
 @dataclass
 class Walked:
-    """What one pass found. `stages[i].extra` has `field`, `multiply_adds` and `kept`, each for the stage alone.
+    """What one pass found.
 
-    output: the field of the logits. multiply_adds: of the whole pass. peak: most bytes of activations held at once, the
-    image among them, when nothing is kept for a backward pass. edges: (from, to) numbers of stages, -1 the image.
-    notes: those of all fields, in the order in which they came up.
+    stages: `extra` of each has its `field`, where it depends on the image, and its `multiply_adds`.
+    output: the field of the logits. shape: of the logits.
+    multiply_adds: of the whole pass.
+    peak: the most bytes of activations held at once, the image among them, without a backward pass.
+    edges: (from, to) numbers of stages; -1 is the image.
+    notes: of all fields, in the order in which they came up.
     """
 
-    stages: list[Stage]
+    stages: list[StageCall]
     output: Field
     shape: tuple[int, ...]
     multiply_adds: int = 0
@@ -45,13 +49,14 @@ class Walked:
 
 
 def walk(model: nn.Module, shape: Sequence[int]) -> Walked:
-    """A pass of an image of `shape` (N, C, H, W) or (N, C, D, H, W) through a network in evaluation mode.
+    """Pass an image of `shape` (N, C, H, W) or (N, C, D, H, W) through a network, in evaluation.
 
-    The model itself is left alone: its weights may be on any device. Raises ModelError where it refuses the size.
+    The model itself is left as it is; its weights may be on any device. Raises ModelError if the
+    network refuses the size.
     """
     fields: Any = WeakIdKeyDictionary()
 
-    def leave(stage: Stage, tensor: torch.Tensor) -> None:
+    def leave(stage: StageCall, tensor: torch.Tensor) -> None:
         stage.extra["field"] = fields.get(tensor)
 
     watch = Watch(model, leave)
@@ -67,7 +72,7 @@ def walk(model: nn.Module, shape: Sequence[int]) -> Walked:
 
 
 def run(model: nn.Module, state: Mapping[str, torch.Tensor], image: torch.Tensor) -> torch.Tensor:
-    """The logits, with other weights; ModelError where the network cannot take the image."""
+    """The logits with the weights of `state`; ModelError if the network cannot take the image."""
     try:
         return functional_call(model, dict(state), (image,))
     except ModelError:
@@ -81,7 +86,10 @@ def run(model: nn.Module, state: Mapping[str, torch.Tensor], image: torch.Tensor
 
 
 class no_weights:
-    """Stand-ins without values for all weights and buffers; the network is in evaluation mode while it lasts."""
+    """A context that gives stand-ins without values for all weights and buffers.
+
+    While it is open, the network is in evaluation mode, or in training mode if `training`.
+    """
 
     def __init__(self, model: nn.Module, training: bool = False) -> None:
         self.model, self.training = model, training
@@ -100,13 +108,13 @@ class no_weights:
 
 
 def _empty(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor without values of the same shape; numbers with a fraction are float32, whatever they were."""
+    """A tensor without values of the same shape; any floating-point type becomes float32."""
     dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
     return torch.empty(tensor.shape, dtype=dtype, device="meta")
 
 
 class _Walk(TorchDispatchMode):
-    """Sees every operation below autograd; keeps the fields of all tensors that are still alive."""
+    """Sees every operation below autograd, and keeps the fields of all tensors that are alive."""
 
     def __init__(self, watch: Watch, fields: Any, image: torch.Tensor) -> None:
         super().__init__()
@@ -121,14 +129,14 @@ class _Walk(TorchDispatchMode):
         if name == "arange" and kwargs.get("device") == torch.device("meta"):
             return func(*args, **{**kwargs, "device": "cpu"})
         arguments = _named(func, args, kwargs)
-        if any(one.is_meta for one in tensors_of((args, kwargs))):  # indices with values join the others
+        if any(one.is_meta for one in tensors_of((args, kwargs))):  # indices too
             args, kwargs = tree_map_only(torch.Tensor, lambda one: one.to("meta"), (args, kwargs))
         out = _at_once(name, arguments) or func(*args, **kwargs)
         self.follow(name, arguments, out, torch.Tag.pointwise in func.tags)
         return out
 
     def follow(self, name: str, arguments: Mapping[str, Any], out: Any, pointwise: bool = False) -> None:
-        """Note fields, costs and edges of an operation that was done."""
+        """Note the fields, costs and edges of an operation that was done."""
         call = Call(name, arguments, out, self.fields, self.watch.layer, pointwise)
         stage, count = self.watch.stage, multiply_adds(call)
         self.multiply_adds += count
@@ -154,7 +162,7 @@ class _Walk(TorchDispatchMode):
 
 
 class _Recurrent(TorchFunctionMode):
-    """Recurrent layers in one piece: below, they are as many operations as there are steps."""
+    """Takes a recurrent layer as one operation; below, it is one for each step."""
 
     def __init__(self, walk: _Walk) -> None:
         super().__init__()
@@ -175,7 +183,7 @@ class _Recurrent(TorchFunctionMode):
 
 
 def multiply_adds(call: Call) -> int:
-    """Multiplications with an addition, of convolutions, matrix products and recurrent layers; all else counts none."""
+    """Multiply-adds of a convolution, a matrix product or a recurrent layer; 0 for all else."""
     if call.name in ("convolution", "_convolution"):
         weight, of = call["weight"], call["input"] if call["transposed"] else call.out
         return of.numel() * math.prod(weight.shape[1:])
@@ -189,14 +197,14 @@ def multiply_adds(call: Call) -> int:
 
 
 def _at_once(name: str, arguments: Mapping[str, Any]) -> Any:
-    """What a batch norm in evaluation mode returns, without torch's long way to its shape; None for all else."""
+    """A batch norm's result in evaluation mode, as torch is slow to find its shape; else None."""
     if name != "native_batch_norm" or arguments["training"]:
         return None
     return torch.empty_like(arguments["input"]), *(torch.empty(0, device="meta") for _ in range(2))
 
 
 def _named(func: Any, args: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of an operation by the names of its schema, defaults included."""
+    """The arguments of an operation by their names in its schema, defaults included."""
     schema = func._schema.arguments
     named = {one.name: one.default_value for one in schema}
     return named | dict(zip((one.name for one in schema), args, strict=False)) | dict(kwargs)

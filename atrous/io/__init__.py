@@ -1,18 +1,18 @@
-"""From files to arrays and back: photos, index masks, lists of inputs. Nothing here imports torch."""
+"""From files to arrays and back: photos, masks, lists of inputs. Nothing here imports torch."""
 
 from atrous.io.images import MAX_PIXELS, decode_image, image_size, read_image, write_image
 from atrous.io.masks import mask_palette, read_mask, read_stored, write_mask, write_values
 from atrous.io.paths import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find_images, is_picture, is_zarr, no_such_path
+from atrous.io.pictures import ArrayPicture, Picture, is_mapped, open_picture, strips, there
 from atrous.io.sinks import LabelWriter, target_of
-from atrous.io.sources import ArraySource, Source, is_mapped, open_source, strips, there
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "VIDEO_SUFFIXES",
-    "ArraySource",
+    "ArrayPicture",
     "LabelWriter",
-    "Source",
+    "Picture",
     "decode_image",
     "find_images",
     "image_size",
@@ -21,7 +21,7 @@ __all__ = [
     "is_zarr",
     "mask_palette",
     "no_such_path",
-    "open_source",
+    "open_picture",
     "read_image",
     "read_mask",
     "read_stored",

@@ -1,8 +1,9 @@
 """Photos and other pictures as arrays (H, W, C), channels in RGB order, in the file's own numbers.
 
-A picture's header is read, and its size judged, before a pixel is decoded; the kind is told by the first bytes, never
-by the name. OpenCV decodes PNG, JPEG and WebP (2.7 times faster than Pillow on JPEG), Pillow what OpenCV would
-distort: palettes, CMYK, TIFF, BMP, GIF. Whatever a damaged file provokes in a decoder arrives as a DataError.
+The header of a file is read, and its size is checked, before any pixel is decoded. The first bytes
+tell the kind of a file; its name does not count. OpenCV decodes PNG, JPEG and WebP (2.7 times
+faster than Pillow on JPEG). Pillow decodes what OpenCV would distort: palettes, CMYK, TIFF, BMP,
+GIF. Whatever a decoder raises on a damaged file arrives as a DataError.
 """
 
 import os
@@ -26,15 +27,16 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from atrous.errors import DataError
-from atrous.io.paths import no_such_path, save
+from atrous.io.paths import no_such_path, save_bytes
 from atrous.io.png import chunks, tells_orientation
 from atrous.io.tiff import Tags, decode_plain, read_tags
 
 MAX_PIXELS = 100_000_000
+"""The largest picture that is decoded, in pixels of up to four channels."""
 LARGE = 2**23
-"""Bytes of a file from which on its header is judged before the file is read."""
+"""Files of more bytes have their header checked before they are read as a whole."""
 
-# The kinds that are read at all. Constructing a plugin reads the header only, and has no global size limit of its own.
+# Every kind that is read. A plugin reads the header alone, without Pillow's global size limit.
 _READERS: dict[str, Any] = {
     "PNG": PngImageFile, "JPEG": JpegImageFile, "WebP": WebPImageFile, "BMP": BmpImageFile, "GIF": GifImageFile,
     "TIFF": TiffImageFile,
@@ -55,7 +57,10 @@ _GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of a picture before its pixels are decoded; height and width are those before orientation."""
+    """What is known of a picture before its pixels are decoded.
+
+    height, width: as stored, before the EXIF orientation is applied.
+    """
 
     kind: str
     height: int
@@ -67,22 +72,59 @@ class Header:
 
     @property
     def mode(self) -> str:
-        """Pillow's mode (`P`: palette, `1`: bits, `L`, `RGB`, ...), or '' where Pillow does not read the file."""
+        """Pillow's mode (`P`: palette, `1`: bits, `RGB`, ...), '' if Pillow does not read it."""
         return self.picture.mode if self.picture else ""
 
 
 def read_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """A PNG, JPEG, WebP, BMP, TIFF, GIF or .npy file -> (H, W, C) uint8, uint16 or float32 in the file's own units.
+    """Read a PNG, JPEG, WebP, BMP, TIFF, GIF or .npy file in its own units.
 
-    Grey gives C = 1; palettes and CMYK become RGB; alpha is dropped; the EXIF orientation is applied; one-bit
-    pictures become 0 and 255; other integers and float64 become float32. Raises DataError for a file that is missing,
-    of another kind, damaged, cut short, larger than `max_pixels`, of several frames, or not finite.
+    A grey picture has one channel. Palettes and CMYK become RGB. Alpha is dropped. The EXIF
+    orientation is applied. One-bit pictures become 0 and 255. Other integers and float64 become
+    float32.
+
+    Args:
+        path: The file. Its first bytes tell the kind; its suffix does not count.
+        max_pixels: The largest height * width that is decoded. More than four channels count in
+            proportion: eight channels count twice.
+
+    Returns:
+        (H, W, C), uint8, uint16 or float32, channels in RGB order.
+
+    Raises:
+        DataError: The file is missing, of another kind, damaged, cut short or larger than
+            `max_pixels`, has several frames, or holds NaN or infinite values.
+
+    Example:
+        >>> import numpy as np
+        >>> write_image("grey.png", np.full((4, 6), 7, np.uint8))
+        >>> read_image("grey.png").shape
+        (4, 6, 1)
     """
     return decode_image(read_bytes(path, max_pixels), path, max_pixels=max_pixels)
 
 
 def decode_image(data: bytes, name: Path | str = "image", *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """`read_image` for bytes at hand; `name` stands in the messages."""
+    """Decode the bytes of a picture file, as `read_image` decodes a file.
+
+    Args:
+        data: The whole file.
+        name: What error messages call it.
+        max_pixels: See `read_image`.
+
+    Returns:
+        (H, W, C), uint8, uint16 or float32, channels in RGB order.
+
+    Raises:
+        DataError: As `read_image`.
+
+    Example:
+        >>> import numpy as np
+        >>> write_image("a.png", np.zeros((4, 6, 3), np.uint8))
+        >>> with open("a.png", "rb") as file:
+        ...     decode_image(file.read(), "a.png").shape
+        (4, 6, 3)
+    """
     with damage_as_data_error(name):
         header = read_header(BytesIO(data), name, max_pixels)
         pixels = as_numbers(orient(_decode(data, header), header.orientation))
@@ -92,10 +134,11 @@ def decode_image(data: bytes, name: Path | str = "image", *, max_pixels: int = M
 
 
 def read_reduced(path: Path | str, factor: int, *, max_pixels: int = MAX_PIXELS) -> np.ndarray | None:
-    """`read_image` of a JPEG file at 1/2, 1/4 or 1/8 (factor) of its size, rounded up, in less time: pixel i is a mean
-    of the pixels factor * i and those that follow.
+    """Read a JPEG file at 1/2, 1/4 or 1/8 of its size (factor 2, 4, 8), which takes less time.
 
-    None where a file has no such form: it is no JPEG, CMYK, turned by its EXIF data, or smaller than the factor.
+    Sizes are rounded up. Pixel i is a mean of the `factor` pixels from factor * i on. Returns None
+    if the file cannot be read so: it is not a JPEG, has CMYK colours or an EXIF orientation, or is
+    smaller than the factor.
     """
     with damage_as_data_error(path), open_file(path) as stream:
         if _kind(stream, path) != "JPEG":
@@ -113,7 +156,23 @@ def read_reduced(path: Path | str, factor: int, *, max_pixels: int = MAX_PIXELS)
 
 
 def image_size(path: Path | str) -> tuple[int, int, int]:
-    """(H, W, C) that `read_image` would give, from the header alone; raises DataError for an unreadable header."""
+    """Tell the shape (H, W, C) that `read_image` would give, from the header alone.
+
+    Args:
+        path: The picture file, of any size.
+
+    Returns:
+        Height, width (after the EXIF orientation) and channels.
+
+    Raises:
+        DataError: The file is missing, of another kind, or its header cannot be read.
+
+    Example:
+        >>> import numpy as np
+        >>> write_image("a.jpg", np.zeros((4, 6, 3), np.uint8))
+        >>> image_size("a.jpg")
+        (4, 6, 3)
+    """
     with damage_as_data_error(path), open_file(path) as stream:
         header = read_header(stream, path, max_pixels=None)
         size = (header.width, header.height) if header.orientation >= 5 else (header.height, header.width)
@@ -121,18 +180,33 @@ def image_size(path: Path | str) -> tuple[int, int, int]:
 
 
 def write_image(path: Path | str, rgb: np.ndarray) -> None:
-    """Write (H, W, 3) or (H, W) uint8 as .png, .jpg or .webp, whole or not at all; DataError for another suffix."""
+    """Write a picture; a write that fails leaves no half file.
+
+    Args:
+        path: The file; its suffix (.png, .jpg, .jpeg, .webp) tells the kind. Its folder is made.
+        rgb: (H, W, 3) in RGB order, or (H, W) grey; uint8.
+
+    Raises:
+        DataError: Another suffix or type, or the file cannot be written.
+
+    Example:
+        >>> import numpy as np
+        >>> write_image("pictures/red.png", np.full((2, 2, 3), (255, 0, 0), np.uint8))
+        >>> read_image("pictures/red.png")[0, 0].tolist()
+        [255, 0, 0]
+    """
     suffix = Path(path).suffix.lower()
     if suffix not in (".png", ".jpg", ".jpeg", ".webp") or rgb.dtype != np.uint8:
         raise DataError(
-            f"{path}: cannot write {rgb.dtype} as {suffix or 'a file without suffix'}; use uint8 and .png, .jpg"
+            f"{path}: cannot write {rgb.dtype} as {suffix or 'a file without suffix'}; "
+            "use uint8 and .png, .jpg or .webp"
         )
-    save(path, cv2.imencode(suffix, rgb[..., ::-1] if rgb.ndim == 3 else rgb)[1].tobytes())
+    save_bytes(path, cv2.imencode(suffix, rgb[..., ::-1] if rgb.ndim == 3 else rgb)[1].tobytes())
 
 
 @contextmanager
 def damage_as_data_error(name: Path | str) -> Iterator[None]:
-    """Turn whatever a decoder raises on a damaged file (it can be anything) into one sentence."""
+    """Turn whatever a decoder raises on a damaged file into a DataError of one sentence."""
     try:
         yield
     except DataError:
@@ -149,7 +223,7 @@ def damage_as_data_error(name: Path | str) -> Iterator[None]:
 
 
 def read_bytes(path: Path | str, max_pixels: int = MAX_PIXELS) -> bytes:
-    """The whole file, once its first bytes are those of a picture, and a large file's header is that of one to read."""
+    """Read a whole file, after a check of its first bytes and, if it is large, of its header."""
     with damage_as_data_error(path), open_file(path) as stream:
         _kind(stream, path)
         if os.fstat(stream.fileno()).st_size > LARGE:
@@ -159,7 +233,10 @@ def read_bytes(path: Path | str, max_pixels: int = MAX_PIXELS) -> bytes:
 
 
 def read_header(stream: BinaryIO, name: Path | str, max_pixels: int | None = MAX_PIXELS) -> Header:
-    """Kind, size and orientation; raises DataError for an unknown kind or more than `max_pixels` (None: any number)."""
+    """Read kind, size and orientation; DataError for an unknown kind or more than `max_pixels`.
+
+    max_pixels: None allows any number.
+    """
     kind = _kind(stream, name)
     if kind == "npy":
         header = _npy_header(stream, name)
@@ -171,22 +248,27 @@ def read_header(stream: BinaryIO, name: Path | str, max_pixels: int | None = MAX
         else:
             picture = _READERS[kind](stream)
             if kind in _ANIMATED and picture.is_animated:
-                raise DataError(f"{name}: a {kind} of several frames; expected one picture, save each frame as its own")
+                raise DataError(f"{name}: a {kind} with several frames; expected one picture, save each frame alone")
             channels = 1 if picture.mode in _GREY_MODES else 3
             header = Header(kind, picture.height, picture.width, channels, _orientation(picture, stream), picture)
     if min(header.height, header.width, header.channels) < 1:
-        raise DataError(f"{name}: an empty picture ({header.height}x{header.width}); expected at least one pixel")
+        raise DataError(
+            f"{name}: an empty picture ({header.height}x{header.width}); expected at least one pixel, replace the file"
+        )
     if max_pixels is not None and header.height * header.width * max(header.channels / 4, 1) > max_pixels:
         raise DataError(
-            f"{name}: {header.height}x{header.width} pixels of {header.channels} channels are more than the limit of "
-            f"{max_pixels / 1e6:g} million pixels of up to four; "
-            "cut the picture into tiles or raise max_pixels"
+            f"{name}: {header.height}x{header.width} pixels of {header.channels} channels exceed the limit of "
+            f"{max_pixels / 1e6:g} million pixels of up to four channels; cut the picture into tiles, "
+            "or raise max_pixels"
         )
     return header
 
 
 def decode_pillow(data: bytes, header: Header) -> np.ndarray:
-    """The pixels as Pillow keeps them, whole or an error: palette indices (H, W), bits as bool, colours (H, W, 3)."""
+    """Decode by Pillow: palette indices (H, W), bits as bool, colours (H, W, 3).
+
+    A file that is cut short raises an error.
+    """
     _check_whole(data, header.kind)
     assert header.picture is not None
     pixels = np.asarray(header.picture)
@@ -196,7 +278,7 @@ def decode_pillow(data: bytes, header: Header) -> np.ndarray:
 
 
 def orient(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Apply an EXIF orientation 1..8 to (H, W) or (H, W, C): a transposition from 5 on, then mirrors."""
+    """Apply an EXIF orientation 1..8 to (H, W) or (H, W, C): 5..8 transpose, then mirror."""
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -205,11 +287,12 @@ def orient(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def open_file(path: Path | str) -> BinaryIO:
+    """Open a file to read; DataError if it is missing or is a folder."""
     path = Path(path)
     if not path.exists():
         raise no_such_path(path)
     if not path.is_file():
-        raise DataError(f"{path}: not a file; expected one picture")
+        raise DataError(f"{path}: not a file; expected a picture, give the name of a file")
     return path.open("rb")
 
 
@@ -219,12 +302,14 @@ def _kind(stream: BinaryIO, name: Path | str) -> str:
     for magic, kind in _MAGIC.items():
         if start.startswith(magic) and (kind != "WebP" or start[8:12] == b"WEBP"):
             return kind
-    what = "an empty file" if not start else f"a file that begins with {start[:4]!r}"
-    raise DataError(f"{name}: {what}; expected a PNG, JPEG, WebP, BMP, TIFF, GIF or .npy picture, convert it")
+    what, remedy = (
+        (f"a file that begins with {start[:4]!r}", "convert it") if start else ("an empty file", "copy it again")
+    )
+    raise DataError(f"{name}: {what}; expected a PNG, JPEG, WebP, BMP, TIFF, GIF or .npy picture, {remedy}")
 
 
 def npy_header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether the first axis is the fastest, and type of an .npy file; the stream is then at its numbers."""
+    """Read shape, Fortran order and type of an .npy file; the stream then stands at its numbers."""
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     return read(stream)
@@ -234,16 +319,19 @@ def _npy_header(stream: BinaryIO, name: Path | str) -> Header:
     shape, _, dtype = npy_header(stream)
     stream.seek(0)
     if len(shape) not in (2, 3) or dtype.kind not in "buif":
-        raise DataError(f"{name}: an array of shape {shape} and type {dtype}; expected numbers (H, W) or (H, W, C)")
+        raise DataError(
+            f"{name}: an array of shape {shape} and type {dtype}; expected numbers (H, W) or (H, W, C), "
+            "save the array in that form"
+        )
     return Header("npy", shape[0], shape[1], shape[2] if len(shape) == 3 else 1)
 
 
 def _orientation(picture: ImageFile, stream: BinaryIO) -> int:
     if picture.format == "PNG" and not tells_orientation(stream):
-        return 1  # Pillow would decode all pixels to look behind them
+        return 1  # Pillow would decode all pixels to find data behind them
     try:
         value = int(picture.getexif().get(0x0112, 1))
-    except Exception:  # damaged EXIF data says nothing about the pixels
+    except Exception:  # damaged EXIF data: the pixels may still be sound
         return 1
     return value if 1 <= value <= 8 else 1
 
@@ -274,7 +362,10 @@ def _decode_opencv(data: bytes, header: Header) -> np.ndarray:
 
 
 def _check_whole(data: bytes, kind: str) -> None:
-    """Refuse a cut file, which a decoder may fill with grey: PNG by its checksums, JPEG and WebP by their ends."""
+    """Raise ValueError for a file that is cut short, which a decoder may fill with grey.
+
+    PNG is checked by its checksums, JPEG and WebP by their ends.
+    """
     if kind == "PNG":
         deque(chunks(data), maxlen=0)
     elif kind == "JPEG" and data.find(b"\xff\xd9", max(data.rfind(b"\xff\xda"), 0)) < 0:
@@ -284,7 +375,7 @@ def _check_whole(data: bytes, kind: str) -> None:
 
 
 def as_numbers(pixels: np.ndarray) -> np.ndarray:
-    """(H, W) or (H, W, C) of any numeric type -> (H, W, C) uint8, uint16 or float32."""
+    """Turn (H, W) or (H, W, C) of any numeric type into (H, W, C), uint8, uint16 or float32."""
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.dtype == bool:

@@ -1,5 +1,7 @@
-"""Index masks: one value per pixel, as the file has it. `io.png` reads most of them, Pillow the others: OpenCV turns
-palettes into colours."""
+"""Index masks: one value per pixel, as the file has it.
+
+`io.png` reads most of them and Pillow the others, as OpenCV would turn a palette into colours.
+"""
 
 from io import BytesIO
 from pathlib import Path
@@ -16,30 +18,58 @@ from atrous.io.images import (
     read_bytes,
     read_header,
 )
-from atrous.io.paths import save
+from atrous.io.paths import save_bytes
 from atrous.io.png import decode_bytes
 from atrous.labels import Colour, LabelSet
 
 MOST_COUNTED = 300_000
-"""Numbers of a colour mask that are gone through to count its colours, evenly spread."""
+"""How many numbers of a colour mask, evenly spaced, are read to count its colours for an error."""
 
 
 def read_mask(path: Path | str) -> np.ndarray:
-    """A mask file -> its own values (H, W), uint8 or uint16; the same EXIF rule as for images, so that a pair stays
-    aligned.
+    """Read a mask file: one value per pixel, as stored.
 
-    A palette PNG gives its indices, a 1-, 2- or 4-bit grey PNG its values 0..15, an RGB picture with r = g = b its
-    grey, .npy and TIFF of any type their whole numbers 0..65535; alpha is dropped. Raises DataError for a colour
-    mask, for fractions or values outside 0..65535, and for whatever `read_image` refuses.
+    A palette PNG gives its indices. A grey PNG of 1, 2 or 4 bits gives its values 0..15. An RGB
+    picture with r = g = b gives its grey. An .npy or TIFF file of any type gives its whole numbers.
+    Alpha is dropped. The EXIF orientation is applied as for images, so that a pair stays aligned.
+
+    Args:
+        path: The mask file.
+
+    Returns:
+        (H, W), uint8 or uint16.
+
+    Raises:
+        DataError: The mask has colours, or a value that is not a whole number in 0..65535, or
+            `read_image` would refuse the file.
+
+    Example:
+        >>> import numpy as np
+        >>> np.save("mask.npy", np.array([[0, 1], [2, 300]]))
+        >>> read_mask("mask.npy").tolist()
+        [[0, 1], [2, 300]]
     """
     with damage_as_data_error(path):
         return _whole_numbers(_one_channel(read_stored(path), path), path)
 
 
 def read_stored(path: Path | str) -> np.ndarray:
-    """`read_mask` before anything is judged: (H, W) or (H, W, C), of any numeric type, whatever the values.
+    """Read a mask file as `read_mask` does, without a check of its values.
 
-    DataError where the file cannot be read.
+    Args:
+        path: The mask file.
+
+    Returns:
+        (H, W) or (H, W, C), of any numeric type.
+
+    Raises:
+        DataError: The file cannot be read.
+
+    Example:
+        >>> import numpy as np
+        >>> np.save("mask.npy", np.array([[0.5, -1.0]]))
+        >>> read_stored("mask.npy").tolist()
+        [[0.5, -1.0]]
     """
     data = read_bytes(path)
     with damage_as_data_error(path):
@@ -54,8 +84,31 @@ def read_stored(path: Path | str) -> np.ndarray:
         return decode_image(data, path)
 
 
+def fits_mask(values: np.ndarray) -> np.ndarray:
+    """Tell which values a mask may hold: whole numbers 0..65535."""
+    with np.errstate(invalid="ignore"):
+        return np.isfinite(values) & (values == np.floor(values)) & (values >= 0) & (values <= 65535)
+
+
 def mask_palette(path: Path | str) -> list[Colour] | None:
-    """The RGB colours 0..255 of a palette file by index, or None for a file without a palette."""
+    """Read the palette of a mask file.
+
+    Args:
+        path: The mask file.
+
+    Returns:
+        RGB colours 0..255 by index, or None if the file has no palette.
+
+    Raises:
+        DataError: The file cannot be read.
+
+    Example:
+        >>> import numpy as np
+        >>> from atrous.labels import LabelSet
+        >>> write_mask("mask.png", np.array([[0, 1]], np.uint8), LabelSet(("sea", "land")))
+        >>> mask_palette("mask.png")[:2]
+        [(0, 0, 0), (128, 0, 0)]
+    """
     with damage_as_data_error(path):
         picture = read_header(BytesIO(read_bytes(path)), path).picture
         if picture is None or picture.mode != "P":
@@ -65,17 +118,53 @@ def mask_palette(path: Path | str) -> list[Colour] | None:
 
 
 def write_mask(path: Path | str, indices: np.ndarray, labels: LabelSet) -> None:
-    """Write class indices (H, W) as a PNG of the label set's file values, whole or not at all: see `write_values`."""
+    """Write class indices as a PNG mask of the label set's file values.
+
+    Args:
+        path: A .png file; its folder is made.
+        indices: (H, W) class indices 0..K-1, `labels.ignore_index` where ignored.
+        labels: The classes, with their values and colours.
+
+    Raises:
+        DataError: As `write_values`.
+
+    Example:
+        >>> import numpy as np
+        >>> from atrous.labels import LabelSet
+        >>> labels = LabelSet(("sea", "land"), values=(0, 7))
+        >>> write_mask("mask.png", np.array([[0, 1, 255]], np.uint8), labels)
+        >>> read_mask("mask.png").tolist()
+        [[0, 7, 255]]
+    """
     write_values(path, labels.to_values(indices), labels)
 
 
 def write_values(path: Path | str, values: np.ndarray, labels: LabelSet) -> None:
-    """Write a mask (H, W), uint8 or uint16 of the label set's file values, as a PNG, whole or not at all.
+    """Write a mask of file values as a PNG; a write that fails leaves no half file.
 
-    8 bits with a palette of the classes' colours (all else black), or 16-bit grey where the values are uint16.
+    uint8 values are written with 8 bits and a palette of the classes' colours, in which every other
+    value is black. uint16 values are written as 16-bit grey.
+
+    Args:
+        path: A .png file; its folder is made.
+        values: (H, W), uint8 or uint16, the label set's own file values.
+        labels: The classes, with their values and colours.
+
+    Raises:
+        DataError: Another suffix or shape, or the file cannot be written.
+
+    Example:
+        >>> import numpy as np
+        >>> from atrous.labels import LabelSet
+        >>> labels = LabelSet(("sea", "land"), values=(3, 4))
+        >>> write_values("mask.png", np.array([[3, 4]], np.uint8), labels)
+        >>> read_mask("mask.png").tolist()
+        [[3, 4]]
     """
     if Path(path).suffix.lower() != ".png" or values.ndim != 2:
-        raise DataError(f"{path}: cannot write an array of shape {values.shape}; a mask is (H, W) and its file a .png")
+        raise DataError(
+            f"{path}: cannot write an array of shape {values.shape}; expected a mask (H, W) and a file ending in .png"
+        )
     picture = Image.fromarray(values)
     if values.dtype == np.uint8:
         palette = np.zeros((256, 3), np.uint8)
@@ -83,18 +172,21 @@ def write_values(path: Path | str, values: np.ndarray, labels: LabelSet) -> None
         picture.putpalette(palette.tobytes())
     stream = BytesIO()
     picture.save(stream, "PNG")
-    save(path, stream.getvalue())
+    save_bytes(path, stream.getvalue())
 
 
 def _unscaled(values: np.ndarray, data: bytes, kind: str) -> np.ndarray:
-    """Undo Pillow's stretching of 2- and 4-bit grey PNGs to 0..255; bytes 24 and 25 are bit depth and colour type."""
+    """Undo Pillow's stretching of 2- and 4-bit grey PNGs to 0..255.
+
+    Bytes 24 and 25 of a PNG are its bit depth and colour type.
+    """
     if kind == "PNG" and data[25] == 0 and data[24] in (2, 4):
         return values // (255 // (2 ** data[24] - 1))
     return values
 
 
 def _one_channel(values: np.ndarray, path: Path | str) -> np.ndarray:
-    """(H, W) or (H, W, C) -> (H, W) where all channels agree; else the error about a colour mask."""
+    """Turn (H, W, C) into (H, W) if all channels are equal; else raise a DataError."""
     if values.ndim == 2:
         return values
     first = values[..., 0]
@@ -110,12 +202,12 @@ def _one_channel(values: np.ndarray, path: Path | str) -> np.ndarray:
 
 
 def _whole_numbers(values: np.ndarray, path: Path | str) -> np.ndarray:
-    """Any numeric type -> uint8 or uint16; raises DataError where that would change a value."""
+    """Turn any numeric type into uint8 or uint16; DataError if that would change a value."""
     if values.dtype not in (np.uint8, np.uint16):
-        whole = np.isfinite(values) & (values == np.floor(values)) & (values >= 0) & (values <= 65535)
-        if not whole.all():
+        fits = fits_mask(values)
+        if not fits.all():
             raise DataError(
-                f"{path}: value {values[~whole][0]} in a mask of type {values.dtype} ({int((~whole).sum())} pixels "
+                f"{path}: value {values[~fits][0]} in a mask of type {values.dtype} ({int((~fits).sum())} pixels "
                 "have such values); expected whole numbers 0..65535, give the ignored pixels a value such as 255"
             )
         values = values.astype(np.uint8 if values.max(initial=0) <= 255 else np.uint16)

@@ -1,4 +1,4 @@
-"""Which files are meant by what a user names."""
+"""From what a user names (files, folders, patterns) to the files that are meant."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -10,25 +10,57 @@ from atrous.errors import DataError
 from atrous.files import write_atomically
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".npy")
+"""The files that are looked for in folders; upper case counts too."""
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")
-"""Not looked for in folders: a video is named itself."""
+"""Videos are not looked for in folders: each must be named."""
 
 
 def is_picture(path: Path) -> bool:
-    """Whether this is a file with one of the suffixes that are looked for in folders."""
+    """Tell whether a path is an existing file with one of IMAGE_SUFFIXES.
+
+    Example:
+        >>> from pathlib import Path
+        >>> is_picture(Path("missing.png"))
+        False
+    """
     return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
 
 
 def is_zarr(path: Path) -> bool:
-    """Whether a folder is a Zarr array or group, of version 2 or 3."""
+    """Tell whether a folder is a Zarr array or group, of version 2 or 3.
+
+    Example:
+        >>> from pathlib import Path
+        >>> Path("scan.zarr").mkdir()
+        >>> _ = Path("scan.zarr/zarr.json").write_text("{}")
+        >>> is_zarr(Path("scan.zarr"))
+        True
+    """
     return path.is_dir() and any((path / name).exists() for name in ("zarr.json", ".zarray", ".zgroup"))
 
 
 def find_images(inputs: Sequence[str | Path]) -> list[Path]:
-    """Files, folders (searched recursively, sorted) and glob patterns -> picture files, each once, in the order given.
+    """Find the picture files that files, folders and glob patterns name.
 
-    A folder that is Zarr is one picture. Raises DataError for a path that does not exist (naming what lies near it), an
-    empty folder, a pattern without a match.
+    Folders are searched with their subfolders, in sorted order. A Zarr folder is one picture.
+
+    Args:
+        inputs: Files, folders or patterns such as `photos/*.jpg`.
+
+    Returns:
+        The files in the order of `inputs`, each once.
+
+    Raises:
+        DataError: A path does not exist (the error names the nearest name beside it), a folder has
+            no picture, or a pattern has no match.
+
+    Example:
+        >>> from pathlib import Path
+        >>> for name in ("photos/b.png", "photos/a.jpg", "photos/notes.txt"):
+        ...     Path(name).parent.mkdir(exist_ok=True)
+        ...     Path(name).touch()
+        >>> [path.name for path in find_images(["photos"])]
+        ['a.jpg', 'b.png']
     """
     found: dict[Path, None] = {}
     for entry in inputs:
@@ -52,14 +84,15 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
 
 
 def pictures_below(folder: Path) -> list[Path]:
-    """Every picture in a folder and its subfolders, sorted; hidden files and folders are left out."""
+    """List the pictures in a folder and its subfolders, sorted; hidden ones are left out."""
     return [Path(path) for path in sorted(files_below(folder, IMAGE_SUFFIXES), key=lambda path: path.split(os.sep))]
 
 
 def files_below(folder: Path | str, suffixes: tuple[str, ...]) -> Iterator[str]:
-    """The files with these suffixes in a folder and its subfolders, as they come: no more is listed than is asked for.
+    """Yield the files with these suffixes in a folder and its subfolders, in no order.
 
-    Hidden files and folders are left out, and folders that are links or may not be entered.
+    A caller that stops early saves the rest of the listing. Hidden files and folders are left out,
+    and so are folders that are links or may not be entered.
     """
     try:
         with os.scandir(folder) as entries:
@@ -75,7 +108,20 @@ def files_below(folder: Path | str, suffixes: tuple[str, ...]) -> Iterator[str]:
 
 
 def no_such_path(path: Path | str) -> DataError:
-    """The error for a path that does not exist: which part is missing, and the nearest name beside it."""
+    """Make the error for a path that does not exist.
+
+    Args:
+        path: The missing file or folder.
+
+    Returns:
+        A DataError that names what is missing and the nearest name beside it.
+
+    Example:
+        >>> from pathlib import Path
+        >>> Path("photos").mkdir()
+        >>> print(no_such_path("photo"))
+        photo: no such file or folder; did you mean 'photos'?
+    """
     path = Path(path)
     parent, missing = path.parent, path.name
     while not parent.is_dir() and parent != parent.parent:
@@ -93,12 +139,18 @@ def no_such_path(path: Path | str) -> DataError:
     return DataError(f"{path}: no such file or folder; {advice}")
 
 
-def save(path: Path | str, data: bytes) -> None:
-    """Write a file whole or not at all; DataError where the disk is full or the folder cannot be written."""
+def save_bytes(path: Path | str, data: bytes) -> None:
+    """Write a file, whole or not at all; DataError if the disk is full or refuses it."""
     try:
         write_atomically(Path(path), data)
     except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror}); free space or choose another place") from error
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: Path | str, error: Exception) -> DataError:
+    """Make the error for a file or folder that cannot be written."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return DataError(f"{path}: cannot be written ({reason}); free space on the disk or choose another place")
 
 
 def _suffixes() -> str:

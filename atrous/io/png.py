@@ -1,7 +1,8 @@
-"""PNG files of one byte per pixel, grey or palette, which is what masks are: twice as fast as Pillow and OpenCV.
+"""PNG files of one byte per pixel, as masks are: twice as fast as Pillow and OpenCV.
 
-Those two spend half of their time on undoing the row filters and on copies. Source: PNG specification, third edition
-(W3C 2025), sections 5 and 9.
+Those two spend half of their time on row filters and on copies.
+
+Source: PNG specification, third edition (W3C 2025), sections 5 and 9.
 """
 
 import struct
@@ -18,7 +19,10 @@ BANDS, MIN_ROWS = 16, 64
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """(name, content) of each part up to the end mark; ValueError for a wrong checksum or a file that is cut short."""
+    """Yield (name, content) of each chunk up to the end mark.
+
+    Raises ValueError for a wrong checksum or a file that is cut short.
+    """
     view, start = memoryview(data), 8
     while start + 12 <= len(data):
         length, name = struct.unpack_from(">I4s", data, start)
@@ -26,7 +30,7 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
         if end > len(data):
             break
         if zlib.crc32(view[start + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
-            raise ValueError(f"wrong checksum in the PNG part {name!r}")
+            raise ValueError(f"wrong checksum in the PNG chunk {name!r}")
         yield name, view[start + 8 : end - 4]
         if name == b"IEND":
             return
@@ -35,7 +39,7 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def tells_orientation(stream: BinaryIO) -> bool:
-    """Whether a PNG file has EXIF or XMP data, by the names of its parts; the stream stays where it is."""
+    """Tell whether a PNG has a chunk of EXIF or XMP data; the stream's place is kept."""
     place = stream.tell()
     stream.seek(8)
     found = False
@@ -51,7 +55,7 @@ def tells_orientation(stream: BinaryIO) -> bool:
 
 
 def decode_bytes(data: bytes) -> np.ndarray | None:
-    """The bytes (H, W) of a PNG with 8 bits per pixel, grey or palette; None for any other PNG.
+    """Decode a grey or palette PNG of 8 bits into (H, W) uint8; None for any other PNG.
 
     Raises ValueError or zlib.error for a damaged file.
     """
@@ -62,13 +66,15 @@ def decode_bytes(data: bytes) -> np.ndarray | None:
         return None
     packed = b"".join(content for name, content in chunks(data) if name == b"IDAT")
     method, flags = packed[:2] if len(packed) >= 2 else (0, 0)
-    if method & 15 != 8 or method > 0x78 or flags & 32 or (256 * method + flags) % 31:  # RFC 1950, section 2.2
-        raise ValueError("the PNG's pixels are not packed as zlib does")
+    # RFC 1950, section 2.2
+    if method & 15 != 8 or method > 0x78 or flags & 32 or (256 * method + flags) % 31:
+        raise ValueError("the PNG's pixels have no valid zlib header")
     packed = packed[2:]
-    unpack = zlib.decompressobj(-zlib.MAX_WBITS)  # zlib's own checksum takes a fifth of the time; the parts have theirs
+    # Skip zlib's own checksum, which takes a fifth of the time: the chunks have theirs.
+    unpack = zlib.decompressobj(-zlib.MAX_WBITS)
     pixels = np.empty((height, width), np.uint8)
     step = max(MIN_ROWS, -(-height // BANDS))
-    for top in range(0, height, step):  # bands that stay in the processor's cache
+    for top in range(0, height, step):  # in bands that fit into the processor's cache
         band = pixels[top : top + step]
         lines = np.frombuffer(unpack.decompress(packed, len(band) * (width + 1)), np.uint8)
         packed = unpack.unconsumed_tail
@@ -82,8 +88,10 @@ def decode_bytes(data: bytes) -> np.ndarray | None:
 
 @njit(nogil=True, cache=True, boundscheck=False)
 def _undo_filters(lines, above, pixels):  # type: ignore[no-untyped-def]
-    """Fills `pixels` from lines (H, 1 + W), each led by its filter, and the row above the first; returns the row of an
-    unknown filter, or -1."""
+    """Fill `pixels` (H, W) from lines (H, 1 + W); each begins with the number of its filter.
+
+    above: the row above the first. Returns the row of an unknown filter, or -1.
+    """
     height, width = pixels.shape
     for y in range(height):
         kind, line, out = lines[y, 0], lines[y, 1:], pixels[y]
@@ -107,7 +115,7 @@ def _undo_filters(lines, above, pixels):  # type: ignore[no-untyped-def]
             left, corner = np.uint8(0), np.uint8(0)
             for x in range(width):
                 over = above[x]
-                if over == corner:  # the usual case in a mask, where Paeth's rule is to take the left
+                if over == corner:  # Paeth's rule then takes the left; the usual case in a mask
                     left = np.uint8(left + line[x])
                 else:
                     left = np.uint8(line[x] + _paeth(np.int64(left), np.int64(over), np.int64(corner)))
@@ -121,7 +129,7 @@ def _undo_filters(lines, above, pixels):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def _paeth(left, over, corner):  # type: ignore[no-untyped-def]
-    """The neighbour nearest to left + over - corner; ties in this order."""
+    """The neighbour nearest to left + over - corner; ties go to left, then over, then corner."""
     to_left, to_over, to_corner = abs(over - corner), abs(left - corner), abs(left + over - 2 * corner)
     if to_left <= to_over and to_left <= to_corner:
         return left

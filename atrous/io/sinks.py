@@ -1,4 +1,7 @@
-"""Label maps written as their rows are finished: PNG of any height, GeoTIFF, Zarr. They get their name when whole."""
+"""Label maps that are written row by row: PNG of any height, GeoTIFF, Zarr.
+
+A file is written under a temporary name and gets its own when it is whole.
+"""
 
 import os
 import shutil
@@ -10,29 +13,28 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
-from atrous.errors import DataError
-from atrous.io.paths import VIDEO_SUFFIXES, is_zarr
-from atrous.io.sources import Source, is_mapped, need, there
+from atrous.io.paths import VIDEO_SUFFIXES, cannot_write, is_zarr
+from atrous.io.pictures import Picture, is_mapped, need, there
 from atrous.labels import LabelSet
 
 BLOCK = 256
-"""Side of a GeoTIFF's tiles, and rows that are written at once."""
+"""Side of a GeoTIFF's tiles, and the number of rows that are written at once."""
 CHUNK = 512
 """Side of a Zarr array's chunks."""
 
 
 class Sink(Protocol):
-    """Takes the rows of one label map from the top on."""
+    """Takes the rows of one label map, from the top down."""
 
     def write(self, values: np.ndarray) -> None:
-        """Rows (n, W) of the data set's own values."""
+        """Write the next rows (n, W), in the data set's own values."""
 
     def close(self) -> None:
-        """All rows are there: what is left is written."""
+        """Write what is left, after the last row."""
 
 
 class PngSink:
-    """An index PNG, 8 bits with a palette or 16 bits grey, in one stream of compressed rows."""
+    """An index PNG, 8 bits with a palette or 16-bit grey, as one stream of compressed rows."""
 
     def __init__(self, path: Path, size: tuple[int, int], labels: LabelSet, dtype: np.dtype) -> None:
         self.path, self.deep = path, dtype.itemsize > 1
@@ -50,7 +52,8 @@ class PngSink:
     def write(self, values: np.ndarray) -> None:
         """See `Sink`."""
         rows = values.astype(">u2" if self.deep else "u1").view(np.uint8).reshape(len(values), -1)
-        lines = np.concatenate([np.zeros((len(rows), 1), np.uint8), rows], axis=1)  # each row after its filter, none
+        no_filter = np.zeros((len(rows), 1), np.uint8)
+        lines = np.concatenate([no_filter, rows], axis=1)
         if packed := self._pack.compress(lines.tobytes()):
             self._part(b"IDAT", packed)
 
@@ -68,7 +71,7 @@ class PngSink:
 
 
 class GeoSink:
-    """A tiled, compressed GeoTIFF at the place of its source."""
+    """A tiled, compressed GeoTIFF. profile: the place on the Earth, from the picture."""
 
     def __init__(
         self, path: Path, size: tuple[int, int], labels: LabelSet, dtype: np.dtype, profile: dict[str, Any]
@@ -86,7 +89,7 @@ class GeoSink:
         self._held, self._top, self._width = np.empty((0, size[1]), dtype), 0, size[1]
 
     def write(self, values: np.ndarray) -> None:
-        """See `Sink`; rows wait until they fill a row of tiles, so that none is compressed twice."""
+        """See `Sink`; rows wait for a full row of tiles, so that no tile is compressed twice."""
         self._held = np.concatenate([self._held, values])
         self._send(len(self._held) // BLOCK * BLOCK)
 
@@ -127,31 +130,53 @@ class ZarrSink:
 
 
 class LabelWriter:
-    """Class indices (rows, W) from the top on -> the file `target`, which appears when the `with` block ends well."""
+    """Writes a label map row by row; use it in a `with` block.
 
-    def __init__(self, target: Path, source: Source, labels: LabelSet) -> None:
+    The file appears when the block ends without an error; else an older file stays as it was.
+
+    Args:
+        target: The file; its suffix (.png, .tif, .zarr) tells the kind, see `target_of`.
+        picture: The picture that was labelled: its size and, if any, its place on the Earth.
+        labels: The classes; their file values and colours are written.
+
+    Raises:
+        DataError: The file cannot be written.
+
+    Example:
+        >>> import numpy as np
+        >>> from pathlib import Path
+        >>> from atrous.labels import LabelSet
+        >>> picture = ArrayPicture(np.zeros((4, 5, 3), np.uint8))
+        >>> with LabelWriter(Path("map.png"), picture, LabelSet(("a", "b"))) as writer:
+        ...     writer.write(np.zeros((3, 5), np.uint8))
+        ...     writer.write(np.ones((1, 5), np.uint8))
+        >>> read_mask("map.png")[:, 0].tolist()
+        [0, 0, 0, 1]
+    """
+
+    def __init__(self, target: Path, picture: Picture, labels: LabelSet) -> None:
         self.target, self.labels = target, labels
         self._temporary = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
         target.parent.mkdir(parents=True, exist_ok=True)
-        size = source.shape[:2]
+        size = picture.shape[:2]
         values = labels.to_values(np.zeros((1, 1), labels.dtype))
         try:
             if target.suffix == ".tif":
-                profile = getattr(source, "profile", {})
+                profile = getattr(picture, "profile", {})
                 self._sink: Sink = GeoSink(self._temporary, size, labels, values.dtype, profile)
             elif target.suffix == ".zarr":
                 self._sink = ZarrSink(self._temporary, size, labels, values.dtype)
             else:
                 self._sink = PngSink(self._temporary, size, labels, values.dtype)
         except OSError as error:
-            raise _unwritable(target, error) from error
+            raise cannot_write(target, error) from error
 
     def write(self, indices: np.ndarray) -> None:
-        """The next rows."""
+        """Write the next rows: (rows, W) class indices."""
         try:
             self._sink.write(self.labels.to_values(indices))
         except OSError as error:
-            raise _unwritable(self.target, error) from error
+            raise cannot_write(self.target, error) from error
 
     def __enter__(self) -> "LabelWriter":
         return self
@@ -164,13 +189,27 @@ class LabelWriter:
                 self._temporary.replace(self.target)
         except OSError as broken:
             if kind is None:
-                raise _unwritable(self.target, broken) from broken
+                raise cannot_write(self.target, broken) from broken
         finally:
             _remove(self._temporary)
 
 
 def target_of(path: Path, folder: Path) -> Path:
-    """Where a label map goes: .tif for a GeoTIFF where rasterio is there, .zarr for Zarr, .mkv for video, else .png."""
+    """Tell the file that the label map of an input is written to.
+
+    Args:
+        path: The input: a picture, a video or a Zarr folder.
+        folder: The folder of the results.
+
+    Returns:
+        `folder / <stem>` with .mkv for a video, .zarr for Zarr, .tif for a GeoTIFF if rasterio is
+        installed, else .png.
+
+    Example:
+        >>> from pathlib import Path
+        >>> target_of(Path("drive/a.mp4"), Path("out")).name
+        'a.mkv'
+    """
     suffix = ".png"
     if path.suffix.lower() in VIDEO_SUFFIXES:
         suffix = ".mkv"
@@ -179,11 +218,6 @@ def target_of(path: Path, folder: Path) -> Path:
     elif is_mapped(path) and there("rasterio"):
         suffix = ".tif"
     return folder / f"{path.stem}{suffix}"
-
-
-def _unwritable(path: Path, error: Any) -> DataError:
-    reason = getattr(error, "strerror", None) or str(error)
-    return DataError(f"{path}: cannot be written ({reason}); free space or choose another place")
 
 
 def _remove(path: Path) -> None:

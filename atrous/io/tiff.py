@@ -1,8 +1,10 @@
-"""TIFF files that Pillow and OpenCV do not read, or read wrongly: many channels, more than 8 bits.
+"""TIFF files that Pillow and OpenCV cannot read, or read wrongly: many channels, more than 8 bits.
 
-Interleaved samples of a strip are, byte for byte, a grey picture that is wider. So the strips are put into a minimal
-grey TIFF of bytes, Pillow undoes the compression, and the bytes are taken for what they are. Source: TIFF 6.0 (Adobe,
-1992), sections 2, 8, 14, 15.
+The interleaved samples of a strip are, byte for byte, a wider grey picture. So the strips are put
+into a minimal grey TIFF of bytes, Pillow decompresses it, and the bytes are read as the samples
+that they are.
+
+Source: TIFF 6.0 (Adobe, 1992), sections 2, 8, 14, 15.
 """
 
 import struct
@@ -29,7 +31,7 @@ GEO = (33550, 33922, 34264, 34735)
 
 @dataclass(frozen=True)
 class Tags:
-    """What the first directory of a TIFF says; `ifd` holds every tag by number."""
+    """The first directory of a TIFF; `ifd` holds every tag by its number."""
 
     ifd: ImageFileDirectory_v2
     width: int
@@ -41,12 +43,12 @@ class Tags:
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the samples, in the file's byte order."""
+        """The type of the samples, in the file's byte order."""
         return np.dtype(f"{_order(self.order)}{_KINDS[self.format]}{self.bits // 8}")
 
     @property
     def mapped(self) -> bool:
-        """Whether tags of GeoTIFF say where on the Earth the pixels lie."""
+        """Whether GeoTIFF tags tell the place of the pixels on the Earth."""
         return any(tag in self.ifd for tag in GEO)
 
     @property
@@ -56,35 +58,35 @@ class Tags:
 
     @property
     def plain(self) -> bool:
-        """Whether `decode_plain` reads the file; Pillow reads the others (palette, CMYK, JPEG, 8-bit grey, ...)."""
+        """Whether `decode_plain` reads the file; Pillow reads others (palette, CMYK, JPEG, ...)."""
         deep = self.bits > 8 and (self.ifd.get(PREDICTOR, 1) == 1 or self.inverted)
         return self.by_rows and (self.samples > 1 or deep or self.format == INT)
 
     @property
     def by_rows(self) -> bool:
-        """Whether `decode_rows` reads it."""
+        """Whether `decode_rows` reads the file."""
         shades = self.ifd.get(PHOTOMETRIC) in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB)
         simple = shades and self.ifd.get(COMPRESSION, 1) not in JPEG
         return simple and self.bits in (8, 16, 32, 64) and self.format in _KINDS
 
     @property
     def inverted(self) -> bool:
-        """Whether the largest number is black (whole numbers without sign alone: others have no such end)."""
+        """Whether the largest number is black; only unsigned integers have a largest number."""
         return self.ifd.get(PHOTOMETRIC) == WHITE_IS_ZERO and self.format == UINT
 
     @property
     def channels(self) -> int:
-        """Samples per pixel without an alpha sample."""
+        """Samples per pixel, without alpha."""
         extra = self.ifd.get(EXTRA, ())
         colour = 3 if self.ifd.get(PHOTOMETRIC) == RGB else 1
         return colour if self.samples == colour + 1 and tuple(extra) in ((1,), (2,)) else self.samples
 
 
 def read_tags(stream: BinaryIO) -> Tags:
-    """The first directory of a TIFF or BigTIFF; a damaged one raises anything (KeyError, struct.error, ...)."""
+    """Read the first directory of a TIFF or BigTIFF; a damaged one can raise any exception."""
     start = stream.read(8)
     if start[:4] == b"MM\x00\x2b":
-        raise NotImplementedError("a BigTIFF of Motorola's byte order, which Pillow cannot read; write it in Intel's")
+        raise NotImplementedError("a big-endian BigTIFF, which Pillow cannot read; save it as little-endian")
     if start[2:4] == b"\x2b\x00":
         start += stream.read(8)
     ifd = ImageFileDirectory_v2(start)
@@ -93,28 +95,32 @@ def read_tags(stream: BinaryIO) -> Tags:
     samples = int(ifd.get(SAMPLES, 1))
     bits, formats = ifd.get(BITS, (1,)), ifd.get(FORMAT, (UINT,))
     if len(set(bits)) > 1 or len(set(formats)) > 1:
-        raise NotImplementedError(f"channels of different types ({bits} bits); expected one type, write it as .npy")
+        raise NotImplementedError(f"channels of different types ({bits} bits); expected one type, save it as .npy")
     return Tags(ifd, int(ifd[WIDTH]), int(ifd[HEIGHT]), samples, int(bits[0]), int(formats[0]), start[:2])
 
 
 Read = Callable[[int, int], bytes]
-"""(offset, count) -> bytes of the file, fewer where it ends."""
+"""(offset, count) -> bytes of the file; fewer if the file ends before."""
 
 
 def decode_plain(data: bytes, tags: Tags) -> np.ndarray:
-    """The bytes of a `plain` TIFF -> (H, W, C) in the file's type, with alpha, not yet oriented."""
+    """Decode a `plain` TIFF into (H, W, C), in the file's type, with alpha, not yet oriented."""
     return decode_rows(lambda offset, count: data[offset : offset + count], tags, 0, tags.height)
 
 
 def decode_rows(read: Read, tags: Tags, first: int, end: int) -> np.ndarray:
-    """Rows first..end - 1 of a `plain` TIFF -> (rows, W, C): only the strips or tiles that they lie in are read."""
+    """Decode the rows first..end - 1 of a `plain` TIFF into (rows, W, C).
+
+    Only the strips or tiles that hold these rows are read.
+    """
     if first >= end:
         return np.empty((0, tags.width, tags.samples), tags.dtype)
     ifd, planar = tags.ifd, tags.ifd.get(PLANAR, 1) == 2
     predictor = ifd.get(PREDICTOR, 1)
     if predictor not in (1, 2) or (predictor == 2 and tags.format == FLOAT):
         raise NotImplementedError(
-            f"a TIFF predictor {predictor} over several channels; expected none, write it without or as .npy"
+            f"a TIFF predictor {predictor} with {tags.dtype} samples, which cannot be read; "
+            "save it without one, or as .npy"
         )
     tiled = TILES in ifd
     offsets, counts = (ifd[TILES], ifd[TILE_BYTES]) if tiled else (ifd[STRIPS], ifd[STRIP_BYTES])
@@ -126,7 +132,7 @@ def decode_rows(read: Read, tags: Tags, first: int, end: int) -> np.ndarray:
     together = tags.samples // planes  # samples side by side in one piece
     per_plane = across * -(-tags.height // high)
     if len(offsets) < planes * per_plane:
-        raise ValueError(f"{len(offsets)} strips or tiles are too few")
+        raise ValueError(f"it has {len(offsets)} strips or tiles, {planes * per_plane} are needed")
     decoded = []
     for plane in range(planes):
         places = range(plane * per_plane + start * across, plane * per_plane + stop * across)
@@ -141,7 +147,7 @@ def decode_rows(read: Read, tags: Tags, first: int, end: int) -> np.ndarray:
 
 
 def raw_place(tags: Tags) -> int | None:
-    """Where in the file the pixels begin, where they lie there as an array (H, W, C) would; None where they do not."""
+    """The offset of the pixels, if the file holds them as an array (H, W, C) would; else None."""
     ifd = tags.ifd
     if TILES in ifd or ifd.get(COMPRESSION, 1) != 1 or (ifd.get(PLANAR, 1) == 2 and tags.samples > 1):
         return None
@@ -153,7 +159,10 @@ def raw_place(tags: Tags) -> int | None:
 
 
 def _decode_plane(order: bytes, tags: Tags, pieces: list[bytes], together: int) -> np.ndarray:
-    """Compressed strips or tiles of one plane -> (H, W, together), by way of a grey TIFF of bytes that Pillow reads."""
+    """Decompress the strips or tiles of one plane into (H, W, together).
+
+    Pillow reads them from a grey TIFF of bytes that is made for it.
+    """
     size = together * tags.bits // 8
     ifd = tags.ifd
     sizes = tuple(len(piece) for piece in pieces)
@@ -180,12 +189,12 @@ def _decode_plane(order: bytes, tags: Tags, pieces: list[bytes], together: int) 
 
 
 def _order(order: bytes) -> str:
-    """The byte order of a TIFF, as `struct` writes it."""
+    """The byte order of a TIFF in the notation of `struct`."""
     return "<" if order == b"II" else ">"
 
 
 def _directory(entries: dict[int, tuple[int, ...]], order: bytes, place: int) -> bytes:
-    """A TIFF directory (section 2) of 32-bit numbers, to stand at byte `place` of the file; longer lists follow it."""
+    """Make a TIFF directory (section 2) for offset `place`; its longer lists follow it."""
     long_lists = place + 2 + 12 * len(entries) + 4
     table, lists = struct.pack(_order(order) + "H", len(entries)), b""
     for tag, values in sorted(entries.items()):
@@ -196,7 +205,7 @@ def _directory(entries: dict[int, tuple[int, ...]], order: bytes, place: int) ->
 
 
 def _undo_differences(pixels: np.ndarray, tags: Tags) -> np.ndarray:
-    """Predictor 2 (section 14): each sample is stored as the difference to the same sample of the pixel to its left."""
+    """Undo predictor 2 (section 14), which stores the difference to the same sample on the left."""
     step = int(tags.ifd.get(TILE_WIDTH, tags.width))
     parts = [pixels[:, left : left + step] for left in range(0, tags.width, step)]
     return np.concatenate([np.cumsum(part, axis=1, dtype=part.dtype) for part in parts], axis=1)

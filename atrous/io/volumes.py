@@ -1,4 +1,4 @@
-"""Volumes (NIfTI, MetaImage, NRRD): read by SimpleITK, the [medical] extra. Axes are (D, H, W): slices first."""
+"""Volumes (NIfTI, MetaImage, NRRD), read by SimpleITK (the [medical] extra); axes (D, H, W)."""
 
 from pathlib import Path
 from typing import Any
@@ -7,20 +7,26 @@ import numpy as np
 
 from atrous.errors import DataError
 from atrous.io.images import damage_as_data_error, open_file
-from atrous.io.sources import need
+from atrous.io.masks import fits_mask
+from atrous.io.pictures import need
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 
 
 def is_volume(path: Path) -> bool:
-    """Whether the name is that of a volume."""
+    """Tell by its suffix whether a file is a volume."""
     return path.name.lower().endswith(VOLUME_SUFFIXES)
 
 
 def read_volume(path: Path) -> np.ndarray:
-    """A volume (D, H, W), or (D, H, W, C) where it has several channels, in the file's own numbers.
+    """Read a volume in the file's own numbers.
 
-    Raises MissingExtra without SimpleITK, DataError for a file that is missing or damaged.
+    Returns:
+        (D, H, W), or (D, H, W, C) with several channels.
+
+    Raises:
+        MissingExtra: SimpleITK is not installed.
+        DataError: The file is missing or damaged.
     """
     reader = _reader(path)
     with damage_as_data_error(path):
@@ -30,7 +36,7 @@ def read_volume(path: Path) -> np.ndarray:
 
 
 def volume_size(path: Path) -> tuple[int, int, int, int]:
-    """(D, H, W, C) from the header; errors as from `read_volume`."""
+    """Read (D, H, W, C) from the header; errors as `read_volume`."""
     reader = _reader(path)
     with damage_as_data_error(path):
         reader.ReadImageInformation()
@@ -40,7 +46,7 @@ def volume_size(path: Path) -> tuple[int, int, int, int]:
 
 
 def volume_spacing(path: Path) -> tuple[float, float, float]:
-    """Millimetres between voxels, (z, y, x) as the axes are; errors as from `read_volume`."""
+    """Read the spacing of the voxels, (z, y, x) in mm, from the header; errors as `read_volume`."""
     reader = _reader(path)
     with damage_as_data_error(path):
         reader.ReadImageInformation()
@@ -49,19 +55,25 @@ def volume_spacing(path: Path) -> tuple[float, float, float]:
 
 
 def read_labels(path: Path) -> np.ndarray:
-    """A label map (D, H, W), uint8 or uint16; DataError for fractions and for values outside 0..65535 too."""
+    """Read a label map (D, H, W), uint8 or uint16.
+
+    Raises DataError also for values that are not whole numbers in 0..65535.
+    """
     volume = read_volume(path)
     if volume.ndim != 3:
-        raise DataError(f"{path}: labels of shape {volume.shape}; expected one value per voxel, (D, H, W)")
-    whole = np.isfinite(volume) & (volume == np.floor(volume)) & (volume >= 0) & (volume <= 65535)
-    if not whole.all():
-        raise DataError(f"{path}: labels from {volume.min()} to {volume.max()}; expected whole numbers 0..65535")
+        raise DataError(
+            f"{path}: labels of shape {volume.shape}; expected one value per voxel, (D, H, W), save one channel"
+        )
+    if not fits_mask(volume).all():
+        raise DataError(
+            f"{path}: labels from {volume.min()} to {volume.max()}; expected whole numbers 0..65535, correct the labels"
+        )
     return volume.astype(np.uint8 if volume.max() <= 255 else np.uint16)
 
 
 def _reader(path: Path) -> Any:
     simple = need("SimpleITK", "medical", path)
-    open_file(path).close()  # the error about a missing file
+    open_file(path).close()  # raises our error for a missing file
     reader = simple.ImageFileReader()
     reader.SetFileName(str(path))
     return reader

@@ -1,4 +1,4 @@
-"""What several pages share: blocks of convolution, norms that take a single value, ASPP, VGG16, padding."""
+"""What several pages share: convolution blocks, norms, ASPP, pyramid pooling, VGG16, padding."""
 
 from atrous.layers.aspp import ASPP
 from atrous.layers.conv import conv_bn_relu, fcn_head, separable_conv

@@ -1,4 +1,4 @@
-"""Atrous spatial pyramid pooling (DeepLab v3, Chen et al. 2017, arXiv 1706.05587, section 3.3, figure 5)."""
+"""Atrous spatial pyramid pooling (DeepLab v3, Chen et al. 2017, arXiv 1706.05587, section 3.3)."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from atrous.layers.conv import conv_bn_relu, separable_conv
 
 
 class ImagePool(nn.Module):
-    """(N, C, h, w) -> (N, out, h, w): the mean over the image through a 1x1 convolution, spread back over the map."""
+    """(N, C, h, w) -> (N, out, h, w): the image's mean through a 1x1 convolution, at every cell."""
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
@@ -20,9 +20,22 @@ class ImagePool(nn.Module):
 
 
 class ASPP(nn.Module):
-    """(N, channels, h, w) -> (N, out, h, w): a 1x1, a 3x3 per dilation rate, the image's mean; concatenated, projected.
+    """(N, channels, h, w) -> (N, out, h, w): parallel branches, concatenated and projected.
 
-    separable: the dilated 3x3 are depthwise separable (v3+). dropout: after the projection.
+    The branches are a 1x1, a 3x3 per dilation rate, and the mean of the image (figure 5).
+
+    Args:
+        channels: of the input.
+        rates: dilation of each 3x3.
+        out: channels of each branch and of the result.
+        separable: make the dilated 3x3 depthwise separable, as in DeepLab v3+.
+        dropout: rate after the projection.
+
+    Example:
+        >>> import torch
+        >>> from atrous.layers import ASPP
+        >>> ASPP(64, rates=(6, 12, 18), out=32)(torch.zeros(2, 64, 9, 9)).shape
+        torch.Size([2, 32, 9, 9])
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Blocks of convolution, batch norm and ReLU that keep the size of the map, or divide it by their stride."""
+"""Blocks of convolution, batch norm and ReLU; sides are divided by the stride and rounded up."""
 
 from torch import nn
 
@@ -6,27 +6,38 @@ from torch import nn
 def conv_bn_relu(
     channels: int, out: int, kernel: int = 3, *, stride: int = 1, dilation: int = 1, groups: int = 1
 ) -> nn.Sequential:
-    """(N, channels, H, W) -> (N, out, ceil(H / stride), ceil(W / stride)): an odd kernel x kernel convolution without
-    bias, batch norm, ReLU."""
+    """A convolution without bias, batch norm and ReLU.
+
+    (N, channels, H, W) -> (N, out, ceil(H / stride), ceil(W / stride)).
+
+    Args:
+        channels: of the input; a multiple of `groups`.
+        out: channels of the result.
+        kernel: side, odd.
+        stride: of the convolution.
+        dilation: rate of the convolution.
+        groups: of channels that are convolved apart.
+    """
     padding = dilation * (kernel // 2)
     convolution = nn.Conv2d(channels, out, kernel, stride, padding, dilation, groups, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(out), nn.ReLU(inplace=True))
 
 
 def separable_conv(channels: int, out: int, *, stride: int = 1, dilation: int = 1) -> nn.Sequential:
-    """(N, channels, H, W) -> (N, out, ceil(H / stride), ceil(W / stride)): depthwise 3x3, then pointwise 1x1, each with
-    batch norm and ReLU.
+    """A depthwise 3x3, then a 1x1, each with batch norm and ReLU; sizes as in `conv_bn_relu`.
 
-    The form of DeepLab v3+ (Chen et al. 2018, section 3.1: atrous separable convolution); others norm only once.
+    This is the form of DeepLab v3+ (Chen et al. 2018, arXiv 1802.02611, section 3.1); other
+    networks have no norm after the 3x3.
     """
     depthwise = conv_bn_relu(channels, channels, 3, stride=stride, dilation=dilation, groups=channels)
     return nn.Sequential(*depthwise, *conv_bn_relu(channels, out, 1))
 
 
 def fcn_head(channels: int, classes: int, dropout: float = 0.1) -> nn.Sequential:
-    """(N, channels, h, w) -> (N, classes, h, w): 3x3 to a quarter of the channels, batch norm, ReLU, dropout, 1x1.
+    """(N, channels, h, w) -> (N, classes, h, w): scores by a 3x3 and a 1x1.
 
-    The head of torchvision's FCN on ResNet, and the auxiliary head of its FCN and DeepLab v3.
+    The 3x3 has a quarter of the channels, batch norm, ReLU and dropout. It is torchvision's head of
+    FCN on ResNet, and auxiliary head of its FCN and DeepLab v3.
     """
     width = max(1, channels // 4)
     return nn.Sequential(*conv_bn_relu(channels, width), nn.Dropout(dropout), nn.Conv2d(width, classes, 1))

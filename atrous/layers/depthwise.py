@@ -1,9 +1,12 @@
-"""Dilated depthwise convolution with quick gradients on the CPU.
+"""Dilated depthwise convolution with fast gradients on the CPU.
 
-oneDNN's quick kernels have no dilated form for the gradients of a depthwise convolution, and what stands in for them
-took a seventh of a step through a dilated EfficientNet. Both gradients can be had from kernels that are there:
-- of the input: the same dilated convolution of the output's gradient with the kernel turned by 180 degrees;
-- of the weight: "space to batch". The d x d phases of the maps, side by side in the batch, are a plain convolution.
+oneDNN has no fast kernel for the gradients of a dilated depthwise convolution; what replaces it
+took a seventh of a training step of a dilated EfficientNet. Both gradients can be computed with
+fast kernels:
+
+- of the input: the same dilated convolution, of the output's gradient with the flipped kernel;
+- of the weight: "space to batch". The d x d phases of the maps, stacked along the batch axis, are
+  a plain convolution.
 """
 
 from typing import Any, TypeVar
@@ -16,11 +19,16 @@ from torch.nn import functional
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 MOST = 4
-"""The largest rate for which phases pay: beyond it they are smaller than the kernel's reach and mostly padding."""
+"""The largest rate that is faster in phases: beyond it they are mostly padding, because they are
+smaller than the kernel's reach.
+"""
 
 
 class DilatedDepthwise(nn.Conv2d):
-    """A depthwise `nn.Conv2d` of stride 1, odd kernel and rate 2..4 that keeps the size; only its gradients differ."""
+    """A depthwise `nn.Conv2d` of stride 1, odd kernel and rate 2..4 that keeps the size.
+
+    Its output is that of `nn.Conv2d`; only the way to the gradients differs.
+    """
 
     def _conv_forward(self, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         if input.device.type != "cpu" or not torch.is_grad_enabled():
@@ -30,7 +38,11 @@ class DilatedDepthwise(nn.Conv2d):
 
 
 def quick_depthwise(module: ModuleT) -> ModuleT:
-    """Turn every convolution in `module` that `DilatedDepthwise` fits into one, in place; keys and values stay."""
+    """Give every dilated depthwise convolution in `module` fast gradients on the CPU.
+
+    Changes `module` in place and returns it; parameters and their names stay. Convolutions that
+    `DilatedDepthwise` does not fit stay as they are.
+    """
     for layer in module.modules():
         if type(layer) is nn.Conv2d and _fits(layer):
             layer.__class__ = DilatedDepthwise
@@ -83,7 +95,10 @@ def _same(x: torch.Tensor, weight: torch.Tensor, rate: int) -> torch.Tensor:
 
 
 def _phases(x: torch.Tensor, rate: int) -> torch.Tensor:
-    """(N, C, H, W) -> (d d N, C, ceil(H / d), ceil(W / d)): every d-th row and column from each start, zeros after."""
+    """(N, C, H, W) -> (d d N, C, ceil(H / d), ceil(W / d)): every d-th row and column.
+
+    The d d phases start at different pixels. Zeros fill up where H or W is not a multiple of d.
+    """
     height, width = x.shape[2:]
     x = functional.pad(x, (0, -width % rate, 0, -height % rate))
     return torch.cat([x[:, :, i::rate, j::rate] for i in range(rate) for j in range(rate)])

@@ -1,4 +1,4 @@
-"""Norms that take a single value per channel: batch norm by its running statistics, instance norm by its shift."""
+"""Norms that accept a single value per channel: batch norm and instance norm."""
 
 from typing import TypeVar
 
@@ -10,11 +10,20 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def safe_norms(module: ModuleT) -> ModuleT:
-    """Make every batch norm in `module` (timm's fused ones too) accept one value per channel while it trains.
+    """Let every batch norm in `module` accept one value per channel in training.
 
-    A batch of one with a 1x1 map has no variance, and torch refuses it; here such a call is normalised with the running
-    statistics, which it leaves alone. All else stays: classes, state-dict keys, and calls with two values or more.
+    A batch of one with a 1x1 map has no variance, and torch refuses it. Here such a call is
+    normalised with the running statistics and does not change them. All else stays: classes,
+    state-dict keys, and calls with two values or more. timm's fused norms are included.
+
     Changes `module` in place and returns it; a second call changes nothing.
+
+    Example:
+        >>> import torch
+        >>> from atrous.layers import safe_norms
+        >>> norm = safe_norms(torch.nn.BatchNorm2d(4)).train()
+        >>> norm(torch.ones(1, 4, 1, 1)).shape
+        torch.Size([1, 4, 1, 1])
     """
     for norm in module.modules():
         if isinstance(norm, _BatchNorm) and norm.track_running_stats and _enter not in norm._forward_pre_hooks.values():
@@ -24,10 +33,11 @@ def safe_norms(module: ModuleT) -> ModuleT:
 
 
 class InstanceNorm(nn.Module):
-    """(N, C, ...) -> the same: each channel of each image to mean 0 and variance 1, then scaled and shifted.
+    """(N, C, ...) -> the same, normalised per channel and image, then scaled and shifted.
 
-    `nn.InstanceNorm2d(channels, affine=True)` and its 3-D form, keys included, in training and out; but a map of a
-    single value, which torch refuses, has variance 0 and becomes the shift (to rounding).
+    Equal to `nn.InstanceNorm2d(channels, affine=True)` and its 3-D form, also in its state-dict
+    keys. But torch refuses a map of a single value; here its variance is 0 and the result is the
+    shift, up to rounding.
     """
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:

@@ -13,9 +13,15 @@ BINS = (1, 2, 3, 6)
 
 
 class PyramidPool(nn.Module):
-    """(N, channels, h, w) -> (N, channels + len(bins) * out, h, w): the map, and its means over b x b bins.
+    """(N, channels, h, w) -> (N, channels + len(bins) * out, h, w): the map and its pooled forms.
 
-    Each mean goes through a 1x1 with batch norm and ReLU and is resized to the map; h, w >= 1.
+    Each pooled form is the mean over b x b bins, through a 1x1 with batch norm and ReLU, resized to
+    the map. Any h, w >= 1.
+
+    Args:
+        channels: of the input.
+        out: channels of each pooled form.
+        bins: b of each form.
     """
 
     def __init__(self, channels: int, out: int, bins: Sequence[int] = BINS) -> None:

@@ -1,49 +1,42 @@
-"""VGG16's thirteen convolutions with batch norm, whose pools remember where each maximum was (its switch).
+"""VGG16's convolutions with batch norm, whose pools remember where each maximum was (its switch).
 
-DeconvNet and SegNet unpool by these switches. Fully connected layers are not part of it; VGG16 as FCN and DeepLab use
-it, without batch norm and with fc6 and fc7, is in vgg.py.
+DeconvNet and SegNet unpool by these switches. The fully connected layers are not part of it.
 """
 
-from collections.abc import Iterable, Mapping
-
 import torch
-from timm.models import adapt_input_conv
 from torch import nn
 
-from atrous.errors import ModelError, WeightsError
-from atrous.layers.channels import per_channel
-from atrous.layers.vgg import BLOCKS
+from atrous.layers.channels import imagenet_statistics
+from atrous.layers.vgg import BLOCKS, FACTORS, IMAGENET_BN, State, convolutions, he, timm_places, transplant
 
-IMAGENET_BN = "vgg16_bn.tv_in1k"
-"""timm's name of the weights that `SwitchedVGG16.load_imagenet` takes."""
+__all__ = ["IMAGENET_BN", "SwitchedVGG16", "Switches", "norm_relu", "transplant"]
 
 Switches = list[tuple[torch.Tensor, tuple[int, int]]]
-"""Per pool, shallow first: the places of its maxima, int64 (N, C, h, w), and the size (H, W) of the map it pooled."""
+"""Per pool, shallow first: where its maxima are, int64 (N, C, h, w), and its input's (H, W)."""
 
 
 class SwitchedVGG16(nn.Module):
-    """Image (N, C, H, W) -> the five pooled maps of strides 2 ... 32, shallow first; sides are rounded up.
+    """Image (N, C, H, W) -> five pooled maps, shallow first, strides 2 ... 32, sides rounded up.
 
-    width: channels of the first block, 64 in the paper. dropout: after pools 3, 4 and 5 (Bayesian SegNet).
-    mean, std: per input channel, of 0..1 images as the ImageNet weights want them.
+    mean, std: one value per input channel, for images in 0..1, as the ImageNet weights expect them.
+
+    Args:
+        in_channels: channels of the image.
+        width: channels of the first block.
+        dropout: rate after pools 3, 4 and 5 (Bayesian SegNet).
+
+    Raises:
+        ModelError: if `width` is less than 1.
     """
 
     def __init__(self, in_channels: int = 3, *, width: int = 64, dropout: float = 0.0) -> None:
         super().__init__()
-        if not isinstance(width, int) or width < 1:
-            raise ModelError(
-                f"width {width!r} leaves VGG16 no channels; use a whole number from 1 on (64 in the paper)"
-            )
         self.name, self.in_channels = "vgg16_bn", in_channels
-        self.channels = tuple(factor * width for factor, _ in BLOCKS)
-        self.strides = (2, 4, 8, 16, 32)
-        self.mean, self.std = (per_channel(rgb, in_channels) for rgb in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-        self.convs, channels = nn.ModuleDict(), in_channels
-        for block, (factor, depth) in enumerate(BLOCKS, start=1):
-            for index in range(1, depth + 1):
-                convolution = nn.Conv2d(channels, factor * width, 3, padding=1)
-                self.convs[f"conv{block}_{index}"] = norm_relu(convolution)
-                channels = factor * width
+        self.mean, self.std = imagenet_statistics(in_channels)
+        self.convs = convolutions(
+            in_channels, width, lambda name, channels, out: norm_relu(nn.Conv2d(channels, out, 3, padding=1))
+        )
+        self.channels, self.strides = tuple(factor * width for factor in FACTORS), (2, 4, 8, 16, 32)
         self.pool = nn.MaxPool2d(2, ceil_mode=True, return_indices=True)
         self.dropout = nn.Dropout(dropout)
 
@@ -53,60 +46,26 @@ class SwitchedVGG16(nn.Module):
     def with_switches(self, image: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], Switches]:
         """The five pooled maps and the switches of their pools."""
         x, pooled, switches = image, [], []
-        for block, (_, depth) in enumerate(BLOCKS, start=1):
-            for index in range(1, depth + 1):
-                x = self.convs[f"conv{block}_{index}"](x)
+        for level, block in enumerate(BLOCKS, start=1):
+            for name in block:
+                x = self.convs[name](x)
             size = (x.shape[2], x.shape[3])
-            x, indices = self.pool(x)  # (N, C, H / 2^block, W / 2^block, rounded up)
-            x = self.dropout(x) if block >= 3 else x
+            x, indices = self.pool(x)  # (N, C, H / 2^level, W / 2^level, rounded up)
+            x = self.dropout(x) if level >= 3 else x
             pooled.append(x)
             switches.append((indices, size))
         return tuple(pooled), switches
 
-    def load_imagenet(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Load the convolutions and norms of timm's `vgg16_bn.tv_in1k`; its fully connected layers stay behind.
-
-        For other than three input channels the first filters are summed (one) or repeated and scaled.
-        Raises WeightsError when a tensor is missing or has another shape.
-        """
-        names, place = [], 0
-        for _, depth in BLOCKS:
-            for _ in range(depth):
-                names += [f"features.{place}", f"features.{place + 1}"]
-                place += 3  # convolution, norm, ReLU
-            place += 1  # pool
-        ours = [f"convs.{name}.{part}" for name in self.convs for part in (0, 1)]
-        transplant(self, zip(ours, names, strict=True), state, self.in_channels)
+    def load_imagenet(self, state: State) -> None:
+        """Load convolutions and norms of timm's `vgg16_bn.tv_in1k`; raises as `transplant` does."""
+        layers = []
+        for name, place in zip(self.convs, timm_places(step=3), strict=True):
+            layers += [(f"convs.{name}.0", f"features.{place}"), (f"convs.{name}.1", f"features.{place + 1}")]
+        transplant(self, layers, state, self.in_channels)
 
 
 def norm_relu(convolution: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
-    """The convolution, batch norm and ReLU. Weights start as He et al. 2015, biases at 0, the norm's shift at 0.001."""
+    """The convolution, batch norm and ReLU; started by `he`, the norm's shift at 0.001."""
     norm = nn.BatchNorm2d(convolution.out_channels)
-    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-    if convolution.bias is not None:
-        nn.init.zeros_(convolution.bias)
     nn.init.constant_(norm.bias, 0.001)
-    return nn.Sequential(convolution, norm, nn.ReLU(inplace=True))
-
-
-def transplant(
-    module: nn.Module, layers: Iterable[tuple[str, str]], state: Mapping[str, torch.Tensor], in_channels: int = 3
-) -> None:
-    """Copy whole layers out of timm's `vgg16_bn`, (our name, timm's name) each, into `module`.
-
-    Raises WeightsError, before anything is copied, when a tensor is missing or has another shape.
-    """
-    own, fitted = module.state_dict(), {}
-    for ours, theirs in layers:
-        for key in (key for key in own if key.startswith(f"{ours}.") and not key.endswith("num_batches_tracked")):
-            tensor = state.get(theirs + key.removeprefix(ours))
-            if tensor is not None and theirs == "features.0" and tensor.ndim == 4:
-                tensor = adapt_input_conv(in_channels, tensor)
-            if tensor is None or tensor.shape != own[key].shape:
-                found = "nothing" if tensor is None else tuple(tensor.shape)
-                raise WeightsError(
-                    f"{key} has shape {tuple(own[key].shape)} and the weights hold {found} as "
-                    f"{theirs}{key.removeprefix(ours)}; give it timm's {IMAGENET_BN} and width=64"
-                )
-            fitted[key] = tensor
-    module.load_state_dict(fitted, strict=False)
+    return nn.Sequential(he(convolution), norm, nn.ReLU(inplace=True))

@@ -1,7 +1,8 @@
-"""Networks whose convolutions have no padding: the border is mirrored, the image runs whole or tile by tile.
+"""Networks without padding in their convolutions: the border is mirrored; run whole or in tiles.
 
-`valid` turns a side n into n - 2 margin, where n - 2 margin is 4 modulo `grid`, the network's total stride: the last
-two 3x3 eat 4 of an even number of pixels. Any number of axes.
+Such a network, `valid`, turns a side of n pixels into n - 2 margin, where n - 2 margin must be 4
+modulo `grid`, its total stride: the last two 3x3 take 4 from an even number of pixels. Any number
+of axes.
 """
 
 from collections.abc import Callable
@@ -16,16 +17,42 @@ Valid = Callable[[torch.Tensor], torch.Tensor]
 
 
 def run_whole(valid: Valid, image: torch.Tensor, margin: int, grid: int) -> torch.Tensor:
-    """(N, C, H, W) -> (N, K, H, W): mirrored by the margin and up to the next size that `valid` takes, run, cropped."""
+    """Run a network without padding on a whole image.
+
+    The image is mirrored by the margin and on to the next size that the network takes; the result
+    is cropped.
+
+    Args:
+        valid: the network, (N, C, ...) -> (N, K, ...).
+        image: (N, C, H, W) or (N, C, D, H, W).
+        margin: pixels that the network loses on each side.
+        grid: its total stride.
+
+    Returns:
+        Logits (N, K, H, W) or (N, K, D, H, W).
+    """
     return cut(valid(_mirror(image, margin, grid)), image.shape[2:])
 
 
 def overlap_tile(valid: Valid, image: torch.Tensor, margin: int, grid: int, tile: int) -> torch.Tensor:
-    """(N, C, H, W) -> (N, K, H, W): as `run_whole`, from tiles with a side of `tile` (U-Net, figure 2).
+    """As `run_whole`, tile by tile, for images that do not fit into memory (U-Net, figure 2).
 
-    Tiles start at multiples of `grid`, so that every pool sees the pixels that it sees in the whole image: the logits
-    are those of `run_whole` to rounding. (Tiles side by side, 388 pixels apart in U-Net's case, have no visible seams
-    either, but other logits.) Raises ModelError when a tile is too small to go on by a multiple of `grid`.
+    Tiles start at multiples of `grid`, so that every pool sees the same pixels as in the whole
+    image: the logits equal those of `run_whole` up to rounding. Tiles side by side, 388 pixels
+    apart in U-Net's case, have no visible seams either, but other logits.
+
+    Args:
+        valid: the network, (N, C, ...) -> (N, K, ...).
+        image: (N, C, H, W) or (N, C, D, H, W).
+        margin: pixels that the network loses on each side.
+        grid: its total stride.
+        tile: side of a tile before it loses its margins, in pixels.
+
+    Returns:
+        Logits (N, K, H, W) or (N, K, D, H, W).
+
+    Raises:
+        ModelError: if a tile leaves less than `grid` pixels of output.
     """
     step = (tile - 2 * margin) // grid * grid
     if step < grid:

@@ -1,7 +1,19 @@
-"""What training minimises: (logits, labels) -> scalar; ignored pixels change neither value nor gradient.
+"""Losses: the numbers that training minimises.
 
-logits: (N, K, ...) float, on images, volumes or lists of points. labels: (N, ...) class indices, or (N, K, ...) masks
-of 0 and 1 where classes overlap, with a sigmoid for each.
+Each is a module: `loss(logits, labels)` -> scalar.
+
+    logits  (N, K, ...) float: images (N, K, H, W), volumes (N, K, D, H, W) or points (N, K, P)
+    labels  exclusive: (N, ...) class indices; the probabilities of a pixel are a softmax
+            multilabel: (N, K, ...) of 0 and 1, a mask per class; each probability is a sigmoid
+
+A label that equals `ignore` is not counted. It changes neither the value nor the gradient, even if
+the logits above it are infinite. If no label is counted, the loss is 0. Half precision is computed
+in float32.
+
+In the formulas p is a probability, y the label as 0 or 1 per class, z a logit, and sums go over the
+counted pixels.
+
+`Adversarial` alone differs: it also sees the image and holds a second network.
 """
 
 from collections.abc import Callable
@@ -63,20 +75,57 @@ LOSSES: dict[str, Callable[..., nn.Module]] = {
     "rmi": RMI,
     "tversky": Tversky,
 }
-"""Name -> loss. `ignore`, `weight` (of classes) and `smoothing` come from the data and the recipe's own keys, for the
-losses that have them; what else a loss takes can be set behind its name."""
+"""Name in a recipe -> loss.
+
+`make_loss` passes `ignore`, `weight` and `smoothing` to the losses that take them; every other
+parameter can be set behind the name, as in 'dice(squared=true)'.
+"""
 
 
 def parse_loss(text: str) -> list[Term]:
-    """'ce + 0.5 * dice(squared=true)' -> [(1.0, 'ce', {}), (0.5, 'dice', {'squared': True})]; RecipeError else."""
+    """Read a loss as a recipe writes it.
+
+    Args:
+        text: a sum of names of `LOSSES`, each with a factor and parameters where wanted.
+
+    Returns:
+        One term (factor, name, parameters) per summand.
+
+    Raises:
+        RecipeError: if a name, a parameter or a value is unknown or out of range.
+
+    Example:
+        >>> from atrous.losses import parse_loss
+        >>> factor, name, parameters = parse_loss("ce + 0.5 * dice(squared=true)")[1]
+        >>> factor, name, parameters
+        (0.5, 'dice', {'squared': True})
+    """
     return parse(text, LOSSES)
 
 
 def make_loss(text: str, ignore: int = 255, weight: torch.Tensor | None = None, smoothing: float = 0.0) -> nn.Module:
-    """The loss that a recipe names: one of `LOSSES` or a sum of several, such as 'ce + 0.5 * tversky(beta=0.8)'.
+    """Build the loss that a recipe names.
 
-    weight: (K,) class weights. smoothing: of labels, 0..1. Both are for the cross-entropies; losses over regions weigh
-    every class alike.
+    Args:
+        text: as in `parse_loss`, such as "ce + 0.5 * tversky(beta=0.8)".
+        ignore: label value that changes neither the loss nor its gradient.
+        weight: (K,) class weights for `ce`, `ohem` and `focal`; the other losses weigh every class
+            alike.
+        smoothing: of the labels, in [0, 1), for `ce` and `ohem`.
+
+    Returns:
+        A module (logits, labels) -> scalar.
+
+    Raises:
+        RecipeError: as `parse_loss`.
+
+    Example:
+        >>> import torch
+        >>> from atrous.losses import make_loss
+        >>> loss = make_loss("ce + 0.5 * dice", ignore=255)
+        >>> logits, labels = torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 4, dtype=torch.long)
+        >>> print(f"{loss(logits, labels):.4f}")  # log 2 + 0.5 * (1 - 2 * 8 / (8 + 16))
+        0.8598
     """
     shared = {"ignore": ignore, "weight": weight, "smoothing": smoothing}
     terms = []

@@ -8,17 +8,37 @@ from atrous.losses.truth import align
 
 
 class ActiveContour(nn.Module):
-    """L = 1 / (K |V|) sum over i in V, k of |grad u_ik| + region (u_ik (1 - v_ik)^2 + (1 - u_ik) v_ik^2).
+    """Length of the contours, plus what disagrees with the labels inside and outside of them.
 
-    The energy of Chan and Vese (2001) as Chen et al. have it (CVPR 2019, equations 6 to 8), u the softmax, in
-    multilabel the sigmoid, v the labels as 0 and 1, the means c1 = 1 and c2 = 0, for each class k and meaned over the
-    counted pixels V, those whose label is not `ignore`. |grad u| is the root of the squared differences to the next
-    pixel along every axis, `eps` under it; a difference counts where both its pixels do, and none leads over the
-    border.
+        L = mean of |grad p_ik| + region * (p_ik (1 - y_ik)^2 + (1 - p_ik) y_ik^2)
 
-    logits: (N, K, ...) float, any number of axes; labels: (N, ...) class indices or (N, K, ...) of 0 and 1. Returns a
-    scalar >= 0; a batch without a counted pixel gives 0. A single axis is a list of points, which have no neighbours:
-    its |grad u| is 0. region: the paper's lambda. Meant to be added to cross-entropy: `ce + active_contour`.
+    over the counted pixels i and all classes k. |grad p| is the root of `eps` plus the squared
+    differences to the next pixel along each axis. A difference is 0 at the image's border and where
+    one of its two pixels is ignored. Points (N, K, P) have no neighbours, so their |grad p| is 0.
+
+    Takes logits (N, K, ...) and labels (N, ...) or (N, K, ...); returns a scalar >= 0. Add it to
+    cross-entropy: "ce + active_contour".
+
+    Args:
+        ignore: label value that changes neither the loss nor its gradient.
+        region: weight of the disagreement, >= 0; lambda in the paper.
+        eps: > 0; keeps the gradient finite.
+
+    Raises:
+        ValueError: if `region` or `eps` is out of range.
+
+    Source:
+        Chen et al., CVPR 2019, "Learning active contour models for medical image segmentation",
+        equations 6 to 8, with the means c1 = 1 and c2 = 0; after Chan and Vese 2001.
+
+    Example:
+        >>> import torch
+        >>> from atrous.losses import ActiveContour
+        >>> labels = torch.zeros(1, 8, 10, dtype=torch.long)
+        >>> labels[:, :, 5:] = 1  # a border of 8 pixels among 80
+        >>> logits = 100.0 * torch.stack([labels == 0, labels == 1], 1)
+        >>> print(f"{ActiveContour()(logits, labels):.3f}")
+        0.100
     """
 
     def __init__(self, ignore: int = 255, region: float = 1.0, eps: float = 1e-8) -> None:
@@ -36,7 +56,7 @@ class ActiveContour(nn.Module):
         return (energy * counted).sum() / counted.sum().clamp_min(1)
 
     def _length(self, u: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
-        """(N, K, ...): the length of the gradient in every pixel."""
+        """(N, K, ...): the length of the gradient at every pixel."""
         squares = torch.full_like(u, self.eps)
         for axis in range(2, u.ndim) if u.ndim > 3 else ():
             before, after = u.narrow(axis, 0, u.shape[axis] - 1), u.narrow(axis, 1, u.shape[axis] - 1)

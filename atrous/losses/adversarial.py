@@ -1,19 +1,12 @@
-"""The adversarial objective: a discriminator learns to tell predictions from labels, the segmenter to pass for labels.
+"""The adversarial objective: a discriminator learns to tell predictions from labels.
 
-Luc, Couprie, Chintala, Verbeek 2016, arXiv 1611.08408. With x the image, s(x) the softmax, y the labels as 0 and 1, a
-the discriminator and H binary cross-entropy:
+With the image x, the softmax s(x), the labels y as 0 and 1, the discriminator a and the binary
+cross-entropy H:
 
-    segmenter      minimises  CE(s(x), y) + weight H(a(x, s(x)), 1)
+    segmenter      minimises  CE(s(x), y) + weight * H(a(x, s(x)), 1)
     discriminator  minimises  H(a(x, y), 1) + H(a(x, s(x)), 0)
 
-A training loop takes turns, with an optimiser for each; each loss reaches the parameters of its own side only:
-
-    adversarial = Adversarial(classes=21)
-    logits = model(image)
-    loss = cross_entropy(logits, labels) + adversarial.segmenter_loss(image, logits, labels)
-    model_optimiser.zero_grad(); loss.backward(); model_optimiser.step()
-    loss = adversarial.discriminator_loss(image, logits, labels)
-    discriminator_optimiser.zero_grad(); loss.backward(); discriminator_optimiser.step()
+Source: Luc, Couprie, Chintala, Verbeek 2016, arXiv 1611.08408.
 """
 
 from typing import Literal
@@ -25,9 +18,10 @@ from torch.nn import functional as F
 
 
 class Discriminator(nn.Module):
-    """(N, C, H, W) -> (N, 1, ceil(H/4), ceil(W/4)): for patches of 34 x 34 pixels, positive where they look labelled.
+    """(N, C, H, W) -> (N, 1, ceil(H/4), ceil(W/4)): > 0 for patches that look labelled.
 
-    The paper's LargeFOV: 3x3 with ReLU, of `width` 96 and up, pooled twice by two. Any H, W >= 1.
+    The paper's LargeFOV: 3x3 convolutions with ReLU, the first of `width` channels, pooled twice by
+    two. Each output sees 34 x 34 pixels. Any H, W >= 1.
     """
 
     def __init__(self, channels: int, width: int = 96) -> None:
@@ -48,14 +42,40 @@ class Discriminator(nn.Module):
 
 
 class Adversarial(nn.Module):
-    """A discriminator and the two losses: (image, logits, labels) -> scalar each.
+    """A discriminator and the losses of its two players.
 
-    image: normalised (N, C, H, W); logits: (N, K, H, W); labels: (N, H, W) integer. What lies under `ignore`, image
-    too, is invisible to the discriminator, and patches without a counted pixel are not judged: both change neither
-    value nor gradient. weight: of the segmenter's loss, the paper's lambda.
-    encoding: what the discriminator sees; "basic", the K maps; "product", each of them times each channel of the image.
-    tau: labels are softened so that they cannot be known by being 0 and 1: the true class gets at least `tau` and at
-    least what the segmenter gives it, the others share the rest as the segmenter has it ("scaling"; None: hard labels).
+    The players take turns, each with an optimiser of its own. Pixels under `ignore` are hidden from
+    the discriminator, in the image too; patches without a counted pixel are not judged. So neither
+    changes a value or a gradient.
+
+    Args:
+        classes: K, the number of classes.
+        in_channels: channels of the image.
+        ignore: label value that changes neither the loss nor its gradient.
+        weight: of the segmenter's loss; lambda in the paper.
+        encoding: what the discriminator sees: "basic", the K maps; "product", each map times each
+            channel of the image.
+        tau: softens the labels, so that being 0 or 1 does not give them away, in [0, 1]. The true
+            class gets the larger of `tau` and the prediction; the other classes share the rest as
+            in the prediction ("scaling"). None: labels stay 0 and 1.
+        width: channels of the discriminator's first layer.
+
+    Source:
+        Luc, Couprie, Chintala, Verbeek 2016, arXiv 1611.08408.
+
+    Example:
+        >>> import torch
+        >>> from atrous.losses import Adversarial, CrossEntropy
+        >>> model, adversarial = torch.nn.Conv2d(3, 2, 1), Adversarial(classes=2, width=6)
+        >>> ours = torch.optim.SGD(model.parameters(), 0.1)
+        >>> theirs = torch.optim.SGD(adversarial.parameters(), 0.1)
+        >>> image, labels = torch.rand(1, 3, 16, 16), torch.randint(0, 2, (1, 16, 16))
+        >>> logits = model(image)
+        >>> fooling = adversarial.segmenter_loss(image, logits, labels)
+        >>> (CrossEntropy()(logits, labels) + fooling).backward()
+        >>> ours.step()
+        >>> adversarial.discriminator_loss(image, logits, labels).backward()
+        >>> theirs.step()
     """
 
     def __init__(
@@ -74,14 +94,26 @@ class Adversarial(nn.Module):
         self.discriminator = Discriminator(classes * (in_channels if encoding == "product" else 1), width)
 
     def segmenter_loss(self, image: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """weight H(a(x, s(x)), 1); its gradient reaches the logits and not the discriminator."""
+        """weight * H(a(x, s(x)), 1); its gradient reaches the logits, not the discriminator.
+
+        Args:
+            image: (N, C, H, W), normalised.
+            logits: (N, K, H, W).
+            labels: (N, H, W) class indices.
+
+        Returns:
+            A scalar >= 0.
+        """
         counted = self._counted(labels)
         frozen = {name: parameter.detach() for name, parameter in self.discriminator.named_parameters()}
         decisions = functional_call(self.discriminator, frozen, self._encode(image, _softmax(logits, counted), counted))
         return self.weight * _cross_entropy(decisions, 1.0, counted)
 
     def discriminator_loss(self, image: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """H(a(x, y), 1) + H(a(x, s(x)), 0); its gradient reaches the discriminator and not the logits."""
+        """H(a(x, y), 1) + H(a(x, s(x)), 0); its gradient reaches the discriminator, not the logits.
+
+        Args and result as in `segmenter_loss`.
+        """
         counted = self._counted(labels)
         predicted = _softmax(logits.detach(), counted)
         truth = self._soften(torch.where(counted[:, 0], labels.long(), 0), predicted)
@@ -100,7 +132,7 @@ class Adversarial(nn.Module):
         return (maps[:, :, None] * image[:, None]).flatten(1, 2)  # (N, K C, H, W)
 
     def _soften(self, labels: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:
-        """The labels as maps (N, K, H, W) that sum to 1, hard or near the prediction."""
+        """The labels as maps (N, K, H, W) that sum to 1, softened unless `tau` is None."""
         hard = F.one_hot(labels, predicted.shape[1]).movedim(-1, 1).to(predicted.dtype)
         if self.tau is None:
             return hard
@@ -111,12 +143,12 @@ class Adversarial(nn.Module):
 
 
 def _softmax(logits: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
-    """Softmax over K; even, without a gradient, where nothing counts."""
+    """Softmax over K; uniform and without a gradient where nothing is counted."""
     return torch.where(counted, logits, 0.0).softmax(1)
 
 
 def _cross_entropy(decisions: torch.Tensor, target: float, counted: torch.Tensor) -> torch.Tensor:
-    """The mean of H over the decisions (N, 1, h, w) on cells with a counted pixel."""
+    """The mean of H over those decisions (N, 1, h, w) whose cell has a counted pixel."""
     pool = (F.max_pool2d(F.max_pool2d(counted.float(), 2, ceil_mode=True), 2, ceil_mode=True)) > 0  # (N, 1, h, w)
     each = F.binary_cross_entropy_with_logits(decisions, torch.full_like(decisions, target), reduction="none")
     return torch.where(pool, each, 0.0).sum() / pool.sum().clamp_min(1)

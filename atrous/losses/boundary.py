@@ -1,4 +1,4 @@
-"""Boundary loss: probability costs its distance to the true boundary (Kervadec et al. 2019, equation 5)."""
+"""Boundary loss: probability costs its distance to the true boundary."""
 
 import numpy as np
 import torch
@@ -9,16 +9,36 @@ from atrous.ops.distance import signed_distance
 
 
 class Boundary(nn.Module):
-    """L = mean over counted pixels i, and over the classes k with a boundary in i's image, of phi_ik p_ik.
+    """The mean of signed distance times probability.
 
-    phi is the signed distance in pixels to the boundary of the class: outside it, to its nearest pixel; inside, less
-    the distance to the nearest pixel without it, plus 1 (as the authors' code has it). So L may be below 0. A class
-    without a boundary in an image, absent or everywhere, does not count there; what is ignored has no distance and is
-    no boundary.
+        L = mean of phi_ik p_ik
 
-    logits: (N, K, H, W) or (N, K, D, H, W); labels: (N, ...) class indices or (N, K, ...) of 0 and 1. 0 with points
-    (N, K, P), which have no distances. Alone it has a minimum without the class; add it to a loss over regions, with a
-    small factor: `generalised_dice + 0.01 * boundary`. The distances are computed on the processor.
+    over the counted pixels i and the classes k that have a boundary in i's image. phi is the signed
+    distance in pixels to the boundary of the class. Outside the class it is the distance to the
+    nearest pixel of the class. Inside it is 1 minus the distance to the nearest pixel outside, as
+    in the authors' code; so L may be below 0. A class that is absent from an image or fills it has
+    no boundary and is not counted there. Ignored pixels have no distance and form no boundary.
+    Points (N, K, P) have no distances: their loss is 0.
+
+    Takes logits (N, K, ...) and labels (N, ...) or (N, K, ...); returns a scalar.
+
+    On its own it is minimised by never predicting the class. Add it with a small factor to a loss
+    over regions: "generalised_dice + 0.01 * boundary". The distances are computed on the CPU.
+
+    Args:
+        ignore: label value that changes neither the loss nor its gradient.
+
+    Source:
+        Kervadec et al. 2019, "Boundary loss for highly unbalanced segmentation", arXiv 1812.07032,
+        equation 5.
+
+    Example:
+        >>> import torch
+        >>> from atrous.losses import Boundary
+        >>> labels = torch.tensor([[[[0, 0, 1, 1]]]])  # (N, K, H, W): one mask
+        >>> p = torch.tensor([[[[0.2, 0.4, 0.4, 0.6]]]])
+        >>> print(f"{Boundary()(p.logit(), labels):.3f}")  # (2 * 0.2 + 0.4 + 0 * 0.4 - 0.6) / 4
+        0.050
     """
 
     def __init__(self, ignore: int = 255) -> None:

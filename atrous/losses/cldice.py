@@ -1,12 +1,4 @@
-"""clDice: Dice of centre lines, so that vessels, roads and membranes stay connected (Shit et al. 2021).
-
-A skeleton of the prediction must lie in the truth, and the skeleton of the truth in the prediction:
-
-    T_prec = (sum S(p) y + s) / (sum S(p) + s),  T_sens = (sum S(y) p + s) / (sum S(y) + s)
-    L = 1 - 2 T_prec T_sens / (T_prec + T_sens)
-
-S is the soft skeleton (algorithm 1): what an opening takes away, gathered over erosions by one pixel.
-"""
+"""clDice: Dice of centre lines, so that vessels, roads and membranes stay connected."""
 
 from functools import reduce
 
@@ -18,22 +10,51 @@ from atrous.losses.truth import align
 
 POOL = {4: F.max_pool2d, 5: F.max_pool3d}
 LAYOUT = {4: torch.channels_last, 5: torch.channels_last_3d}
-"""In which pooling over many classes is twice as fast on a processor."""
+"""Pooling over many classes is twice as fast on a CPU in these layouts."""
 
 
 class ClDice(nn.Module):
-    """(logits (N, K, ...), labels (N, ...) or (N, K, ...)) -> scalar 0..1, the mean over classes present in the batch.
+    """Dice of centre lines: each skeleton must lie within the other mask.
 
-    Exclusive classes count but class 0, the background; all of multilabel. iterations: erosions, at least half the
-    width in pixels of the widest line, each as slow as the first. smooth: s, 1 pixel as the authors have it. What is
-    ignored is 0 to its neighbours. Points (N, K, P) have no lines, and their Dice remains. Add it to Dice:
-    `0.5 * dice + 0.5 * cldice`.
+        T_prec = (sum S(p) y + s) / (sum S(p) + s),  T_sens = (sum S(y) p + s) / (sum S(y) + s)
+        L = mean over classes of 1 - 2 T_prec T_sens / (T_prec + T_sens)
+
+    S is the soft skeleton: what a morphological opening removes, collected over erosions by one
+    pixel. The mean is over the classes present in the batch, in exclusive labels without class 0,
+    the background. Ignored pixels are 0 to their neighbours. Points (N, K, P) have no lines; for
+    them S(p) = p.
+
+    Takes logits (N, K, ...) and labels (N, ...) or (N, K, ...); returns a scalar in 0..1. Add it to
+    Dice: "0.5 * dice + 0.5 * cldice".
+
+    Args:
+        ignore: label value that changes neither the loss nor its gradient.
+        iterations: number of erosions; at least half the width in pixels of the widest line. The
+            time grows with it.
+        smooth: s, in pixels, >= 0; 1 in the authors' code.
+
+    Raises:
+        ValueError: if `iterations` or `smooth` is below 0.
+
+    Source:
+        Shit et al. 2021, "clDice", arXiv 2003.07311, section 3 and algorithm 1.
+
+    Example:
+        >>> import torch
+        >>> from atrous.losses import ClDice
+        >>> labels = torch.zeros(1, 1, 9, 20, dtype=torch.long)  # (N, K, H, W): one mask
+        >>> labels[..., 3, 2:18] = 1  # a line of 16 pixels
+        >>> seen = labels.clone()
+        >>> seen[..., 3, 14:18] = 0  # its last four are missed
+        >>> loss = ClDice()(60.0 * (2 * seen - 1), labels)
+        >>> print(f"{loss:.4f}")  # T_prec = 1, T_sens = 13 / 17
+        0.1333
     """
 
     def __init__(self, ignore: int = 255, *, iterations: int = 3, smooth: float = 1.0) -> None:
         super().__init__()
         if iterations < 0 or smooth < 0:
-            raise ValueError(f"iterations {iterations}, smooth {smooth}; expected 0 or more")
+            raise ValueError(f"iterations {iterations}, smooth {smooth}; expected both >= 0")
         self.ignore, self.iterations, self.smooth = ignore, iterations, smooth
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -54,7 +75,10 @@ class ClDice(nn.Module):
 
 
 def soft_skeleton(x: torch.Tensor, iterations: int) -> torch.Tensor:
-    """Maps 0..1 (N, K, H, W) or (N, K, D, H, W) -> their soft skeletons; points (N, K, P) are their own."""
+    """Maps in 0..1, (N, K, H, W) or (N, K, D, H, W), -> their soft skeletons (algorithm 1).
+
+    Points (N, K, P) are returned as they are.
+    """
     if x.ndim not in POOL:
         return x
     x = x.contiguous(memory_format=LAYOUT[x.ndim])
@@ -68,7 +92,7 @@ def soft_skeleton(x: torch.Tensor, iterations: int) -> torch.Tensor:
 
 
 def _erode(x: torch.Tensor) -> torch.Tensor:
-    """The minimum over each pixel and its neighbours along the axes; the image goes on beyond its border."""
+    """The minimum over each pixel and its neighbours along the axes; the border does not erode."""
     return reduce(torch.minimum, (-_maxima(-x, axis) for axis in range(2, x.ndim)))
 
 

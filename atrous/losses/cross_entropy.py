@@ -1,4 +1,4 @@
-"""Cross-entropy over the labels that count, of exclusive classes and of overlapping ones."""
+"""Cross-entropy over the counted labels, exclusive and multilabel."""
 
 import torch
 from torch import nn
@@ -8,13 +8,32 @@ from atrous.losses.truth import hide, is_exclusive
 
 
 class CrossEntropy(nn.Module):
-    """L = -(1 / sum_i w[y_i]) sum_i w[y_i] log softmax(z_i)[y_i] over the pixels i whose label is not `ignore`.
+    """Cross-entropy with class weights and label smoothing.
 
-    Multilabel: L = (1 / sum_ik w_k) sum_ik w_k H(y_ik, sigmoid(z_ik)), binary cross-entropy, over the counted labels.
+        exclusive   L = -(1 / sum_i w[y_i]) sum_i w[y_i] log softmax(z_i)[y_i]
+        multilabel  L = (1 / sum_ik w_k) sum_ik w_k H(y_ik, sigmoid(z_ik))
 
-    logits: (N, K, ...) float; labels: (N, ...) class indices or (N, K, ...) of 0 and 1. Returns a scalar >= 0; a batch
-    without a counted label gives 0. weight: (K,) class weights; the mean divides by their sum over the counted labels,
-    as torch does. smoothing: label smoothing in [0, 1) (Szegedy et al. 2016), to 1 / K each, or one half.
+    over the counted pixels i and classes k, with the binary cross-entropy H.
+
+    Takes logits (N, K, ...) and labels (N, ...) or (N, K, ...); returns a scalar >= 0.
+
+    Args:
+        ignore: label value that changes neither the loss nor its gradient.
+        weight: (K,) class weights w; all 1 if None. The mean divides by their sum over the counted
+            labels, as in torch.
+        smoothing: share of each label that is spread evenly, in [0, 1): over the K classes, in
+            multilabel over 0 and 1.
+
+    Source:
+        Label smoothing: Szegedy et al. 2016, arXiv 1512.00567, section 7.
+
+    Example:
+        >>> import torch
+        >>> from atrous.losses import CrossEntropy
+        >>> p = torch.tensor([[[0.9, 0.2, 0.5], [0.1, 0.8, 0.5]]])  # (N, K, P)
+        >>> labels = torch.tensor([[0, 1, 255]])
+        >>> print(f"{CrossEntropy()(p.log(), labels):.4f}")  # -(log 0.9 + log 0.8) / 2
+        0.1643
     """
 
     weight: torch.Tensor | None
@@ -32,7 +51,7 @@ class CrossEntropy(nn.Module):
 def cross_entropies(
     logits: torch.Tensor, labels: torch.Tensor, ignore: int, weight: torch.Tensor | None = None, smoothing: float = 0.0
 ) -> torch.Tensor:
-    """The cross-entropy of every label, times its class's weight: of the labels' shape, 0 at `ignore`."""
+    """Every label's cross-entropy times its class's weight, of the labels' shape, 0 at `ignore`."""
     counted = labels != ignore
     if is_exclusive(logits, labels):
         z = hide(logits, counted[:, None])
@@ -49,7 +68,7 @@ def cross_entropies(
 def label_weights(
     logits: torch.Tensor, labels: torch.Tensor, ignore: int, weight: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """The weight of every label's class, 1 without weights, 0 at `ignore`: float of the labels' shape."""
+    """Every label's class weight, float of the labels' shape: 1 by default, 0 at `ignore`."""
     counted = labels != ignore
     if weight is None:
         return counted.to(torch.promote_types(logits.dtype, torch.float32))
@@ -59,5 +78,5 @@ def label_weights(
 
 
 def over(total: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """total / weights, of scalars; where the weights are 0 the total, which is 0 with them."""
+    """total / weights, two scalars; 0 if the weights are 0, because the total is 0 then."""
     return total / torch.where(weights > 0, weights, 1.0)

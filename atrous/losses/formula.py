@@ -1,4 +1,4 @@
-"""How a recipe writes its loss, 'ce + 0.5 * tversky(alpha=0.3, beta=0.7)', read without running anything."""
+"""How a recipe writes its loss, 'ce + 0.5 * tversky(alpha=0.3, beta=0.7)'; read without eval."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -13,14 +13,14 @@ from atrous.errors import RecipeError, nearest
 
 Value = bool | int | float | str
 OWN = ("ignore", "weight", "smoothing")
-"""Parameters of losses that the data or other keys of the recipe decide."""
+"""Parameters of losses that come from the data or from other keys of the recipe."""
 
-PLUS = re.compile(r"\+(?![^()]*\))")  # not between brackets
+PLUS = re.compile(r"\+(?![^()]*\))")  # outside brackets
 TERM = re.compile(r"(?:([^*()]*)\*)?\s*([^*()]*?)\s*(?:\(([^()]*)\))?\s*")
 
 
 class Term(NamedTuple):
-    """A summand: factor > 0, the loss's name, its parameters."""
+    """A summand: factor > 0, name of the loss, its parameters."""
 
     factor: float
     name: str
@@ -28,7 +28,7 @@ class Term(NamedTuple):
 
 
 def parse(text: str, losses: Mapping[str, Callable[..., nn.Module]]) -> list[Term]:
-    """The terms of a sum of `losses`; RecipeError with the nearest name where a loss, parameter or value is unknown."""
+    """The terms of a sum of `losses`; RecipeError says what is unknown and names the nearest."""
     try:
         return [_term(term, losses) for term in PLUS.split(text)]
     except (RecipeError, ValueError) as error:
@@ -47,7 +47,7 @@ def _term(text: str, losses: Mapping[str, Callable[..., nn.Module]]) -> Term:
     factor, name, inside = match.groups()
     number = 1.0 if factor is None else _number(factor)
     if not 0 < number < inf:
-        raise RecipeError(f"{(factor or '').strip()!r} is no factor above 0; write '0.5 * {name}'")
+        raise RecipeError(f"{(factor or '').strip()!r} is not a factor above 0; write '0.5 * {name}'")
     if name not in losses:
         raise RecipeError(f"unknown loss {name!r}; {nearest(name, list(losses))}")
     known, options = own_options(losses[name]), {}
@@ -55,10 +55,10 @@ def _term(text: str, losses: Mapping[str, Callable[..., nn.Module]]) -> Term:
         key, _, value = (part.strip() for part in entry.partition("="))
         if key not in known:
             raise RecipeError(
-                f"{name} has no parameter {key!r}; {nearest(key, list(known)) if known else 'it has none at all'}"
+                f"{name} has no parameter {key!r}; {nearest(key, list(known)) if known else 'it takes none'}"
             )
         options[key] = _value(f"{name}({key}={value})", value, known[key])
-    losses[name](**options)  # says when a value is out of its range
+    losses[name](**options)  # raises if a value is out of range
     return Term(number, name, options)
 
 
@@ -70,7 +70,7 @@ def _number(text: str) -> float:
 
 
 def _value(what: str, text: str, parameter: Parameter) -> Value:
-    """The value of a parameter, of its type: a word among some, true or false, a whole number, a number."""
+    """`text` as the parameter's type: one of its words, true or false, a number."""
     words: dict[str, Any] = {str(word): word for word in get_args(parameter.annotation) if isinstance(word, str)}
     if isinstance(parameter.default, bool):
         words = {"true": True, "false": False}
@@ -85,4 +85,4 @@ def _value(what: str, text: str, parameter: Parameter) -> Value:
             return value
     except ValueError:
         pass
-    raise RecipeError(f"{what}: {text!r} is no {'whole ' if kind is int else ''}number")
+    raise RecipeError(f"{what}: {text!r} is not a {'whole ' if kind is int else ''}number")

@@ -1,12 +1,4 @@
-"""Lovasz losses: the Jaccard loss of every class, extended from sets of errors to errors of any size.
-
-Berman, Triki, Blaschko 2018, arXiv 1705.08790. For a class over a region, with an error m_i of every pixel, sorted
-falling, y the truth in that order and G = sum y:
-
-    L = sum_j m_(j) (J_j - J_(j-1)),   J_j = 1 - (G - sum_{i<=j} y_i) / (G + sum_{i<=j} (1 - y_i)),   J_0 = 0
-
-J_j is the Jaccard loss of the class when exactly the j worst pixels are wrong. Errors of 0 and 1 give 1 - IoU.
-"""
+"""Lovasz losses: the Jaccard loss of every class, extended to errors of any size."""
 
 from typing import Literal
 
@@ -17,12 +9,42 @@ from atrous.losses.truth import Region, Truth, align
 
 
 class Lovasz(nn.Module):
-    """(logits (N, K, ...), labels (N, ...) or (N, K, ...)) -> scalar >= 0, the mean over classes present.
+    """The Lovasz extension of the Jaccard loss.
 
-    form: the errors; "softmax", m = |y - p| with the softmax or, in multilabel, the sigmoid (section 3.1); "hinge",
-    m = max(0, 1 - (2 y - 1) F) (section 2.3), F the logits in multilabel, with exclusive classes the log-odds of each
-    against the rest: of two classes the difference of their logits. region: the whole "batch", or each "sample" by
-    itself. Sorting takes time: K sorts of all pixels. 0 where nothing is labelled.
+    For a class over a region, sort the errors m of the pixels in falling order, with the labels y
+    in that order and G = sum y:
+
+        L = sum_j m_(j) (J_j - J_(j-1)),   J_0 = 0
+        J_j = 1 - (G - sum_{i<=j} y_i) / (G + sum_{i<=j} (1 - y_i))
+
+        softmax  m = |y - p|                  (section 3.1)
+        hinge    m = max(0, 1 - (2 y - 1) F)  (section 2.3)
+
+    J_j is the Jaccard loss if exactly the j worst pixels are wrong, so hard errors give 1 - IoU. F
+    is the logit in multilabel, else the log-odds of a class against the rest, which for two classes
+    is the difference of their logits.
+
+    Takes logits (N, K, ...) and labels (N, ...) or (N, K, ...); returns a scalar >= 0, the mean
+    over the classes present, 0 if there are none. It sorts all pixels K times, which is slow.
+
+    Args:
+        ignore: label value that changes neither the loss nor its gradient.
+        form: what the errors m are: "softmax" or "hinge".
+        region: over what a class is sorted: the whole "batch", or each "sample" by itself.
+
+    Raises:
+        ValueError: if `form` or `region` is unknown.
+
+    Source:
+        Berman, Triki, Blaschko 2018, "The Lovasz-softmax loss", arXiv 1705.08790.
+
+    Example:
+        >>> import torch
+        >>> from atrous.losses import Lovasz
+        >>> labels = torch.tensor([[[1, 1, 1, 0]]])  # (N, K, P): one mask
+        >>> logits = 100.0 * torch.tensor([[[1, 1, -1, 1]]])  # a miss and a false alarm: IoU 2 / 4
+        >>> print(f"{Lovasz()(logits, labels):.3f}")
+        0.500
     """
 
     def __init__(
@@ -30,12 +52,14 @@ class Lovasz(nn.Module):
     ) -> None:
         super().__init__()
         if form not in ("softmax", "hinge") or region not in ("batch", "sample"):
-            raise ValueError(f"form {form!r}, region {region!r}; expected softmax or hinge, batch or sample")
+            raise ValueError(
+                f"form {form!r}, region {region!r}; expected form softmax or hinge, region batch or sample"
+            )
         self.ignore, self.form, self.region = ignore, form, region
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         truth = align(logits, labels, self.ignore)
-        error = torch.where(truth.counted, self._errors(truth), -1.0)  # errors are >= 0: what is ignored sorts last
+        error = torch.where(truth.counted, self._errors(truth), -1.0)  # errors are >= 0, so ignored pixels sort last
         error, y = _rows(error, self.region), _rows(truth.y, self.region)  # (R, P), a row per class and region
         present = y.any(1)
         error, order = error[present].sort(1, descending=True)
@@ -44,12 +68,12 @@ class Lovasz(nn.Module):
         return each.sum() / max(len(each), 1)
 
     def _errors(self, truth: Truth) -> torch.Tensor:
-        """(N, K, ...) >= 0."""
+        """The errors m >= 0, (N, K, ...)."""
         if self.form == "softmax":
             return (truth.y - truth.probabilities()).abs()
         odds = truth.z
         if truth.exclusive:
-            log_p = truth.z.log_softmax(1).clamp_max(-1e-6)
+            log_p = truth.z.log_softmax(1).clamp_max(-1e-6)  # so that the log-odds stay finite
             odds = log_p - torch.log(-torch.expm1(log_p))
         return (1 - (2 * truth.y - 1) * odds).relu()
 
@@ -60,7 +84,7 @@ def _rows(x: torch.Tensor, region: Region) -> torch.Tensor:
 
 
 def _slopes(y: torch.Tensor) -> torch.Tensor:
-    """(R, P) truth in the order of falling errors -> the steps of the Jaccard loss, J_j - J_(j-1)."""
+    """(R, P) labels by falling errors -> the steps of the Jaccard loss, J_j - J_(j-1)."""
     hits = y.cumsum(1)
     total = y.sum(1, keepdim=True)  # G
     jaccard = 1 - (total - hits) / (total + torch.arange(1, y.shape[1] + 1, device=y.device) - hits)

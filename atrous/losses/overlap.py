@@ -1,13 +1,4 @@
-"""Overlap losses: soft Dice, soft Jaccard, the scores themselves made differentiable, and generalised Dice.
-
-For a class over a region, with probabilities p, the softmax or in multilabel the sigmoid, and truth y of 0 or 1:
-
-    Dice     1 - (2 sum p y + s) / (sum p + sum y + s)          Milletari et al. 2016, `squared` denominators there
-    Jaccard  1 - (sum p y + s) / (sum p + sum y - sum p y + s)  Rahman & Wang 2016
-
-A class without a true pixel in the region is left out of the mean: it can teach nothing but "less", and counted as a
-loss near 0 or 1 it would dilute the others. Ignored pixels are in no sum.
-"""
+"""Overlap losses: soft Dice and soft Jaccard, the scores made differentiable; generalised Dice."""
 
 from typing import Literal
 
@@ -18,11 +9,37 @@ from atrous.losses.truth import Region, align, axes_of, mean_present
 
 
 class Overlap(nn.Module):
-    """(logits (N, K, ...), labels (N, ...) or (N, K, ...)) -> scalar 0..1, the mean over classes present.
+    """1 minus the Dice or the Jaccard score of each class, computed from probabilities.
 
-    form: "dice" or "jaccard". region: over what sums go, the whole "batch" or each "sample", then averaged. squared:
-    p^2 and y^2 in the denominator. background: whether class 0 counts. smooth: s, in pixels. 0 where nothing is
-    labelled.
+        dice     1 - (2 sum p y + s) / (sum p + sum y + s)
+        jaccard  1 - (sum p y + s) / (sum p + sum y - sum p y + s)
+
+    Takes logits (N, K, ...) and labels (N, ...) or (N, K, ...); returns a scalar in 0..1, the mean
+    over the classes present, 0 if there are none. A class without a true pixel in a region is left
+    out: it could only teach "less", and as a loss near 0 or 1 it would dilute the mean.
+
+    Args:
+        ignore: label value that changes neither the loss nor its gradient.
+        form: "dice" or "jaccard".
+        region: over what the sums go: the whole "batch", or each "sample" by itself, then averaged.
+        squared: use p^2 and y^2 in the denominator.
+        background: whether class 0 is counted.
+        smooth: s, in pixels, >= 0.
+
+    Raises:
+        ValueError: if `form` or `region` is unknown or `smooth` is below 0.
+
+    Source:
+        Dice: Milletari et al. 2016, "V-Net", arXiv 1606.04797, whose denominators are squared.
+        Jaccard: Rahman and Wang 2016, "Optimizing intersection-over-union in deep neural networks".
+
+    Example:
+        >>> import torch
+        >>> from atrous.losses import Overlap
+        >>> p = torch.tensor([[[0.9, 0.6, 0.2, 0.1]]])  # (N, K, P): one mask
+        >>> labels = torch.tensor([[[1, 0, 1, 0]]])
+        >>> print(f"{Overlap()(p.logit(), labels):.4f}")  # 1 - 2 * 1.1 / (1.8 + 2)
+        0.4211
     """
 
     def __init__(
@@ -39,7 +56,7 @@ class Overlap(nn.Module):
         if form not in ("dice", "jaccard") or region not in ("batch", "sample") or smooth < 0:
             raise ValueError(
                 f"form {form!r}, region {region!r}, smooth {smooth}; "
-                "expected dice or jaccard, batch or sample, 0 or more pixels"
+                "expected form dice or jaccard, region batch or sample, smooth >= 0"
             )
         self.ignore, self.form, self.region = ignore, form, region
         self.squared, self.background, self.smooth = squared, background, smooth
@@ -59,10 +76,34 @@ class Overlap(nn.Module):
 
 
 class GeneralisedDice(nn.Module):
-    """L = 1 - 2 sum_k w_k sum p y / sum_k w_k (sum p + sum y), w_k = 1 / (sum y)^2 (Sudre et al. 2017).
+    """One Dice score of all classes together, in which small classes count as much as large ones.
 
-    One Dice of all classes of a region, small ones weighing as much as large ones, then the mean over regions; absent
-    classes weigh 0. Shapes and region as in `Overlap`.
+        L = 1 - 2 sum_k w_k sum p y / sum_k w_k (sum p + sum y),   w_k = 1 / (sum y)^2
+
+    Absent classes have weight 0.
+
+    Takes logits (N, K, ...) and labels (N, ...) or (N, K, ...); returns a scalar in 0..1, the mean
+    over the regions.
+
+    Args:
+        ignore: label value that changes neither the loss nor its gradient.
+        region: over what the inner sums go: the whole "batch", or each "sample" by itself.
+
+    Raises:
+        ValueError: if `region` is unknown.
+
+    Source:
+        Sudre et al. 2017, "Generalised Dice overlap as a deep learning loss function for highly
+        unbalanced segmentations", arXiv 1707.03237.
+
+    Example:
+        >>> import torch
+        >>> from atrous.losses import GeneralisedDice
+        >>> p = torch.tensor([[[0.9, 0.6, 0.2, 0.1], [0.1, 0.4, 0.8, 0.9]]])  # (N, K, P)
+        >>> labels = torch.tensor([[0, 0, 0, 1]])
+        >>> loss = GeneralisedDice()(p.log(), labels)
+        >>> print(f"{loss:.4f}")  # 1 - 2 * (1.7 / 9 + 0.9) / (4.8 / 9 + 3.2)
+        0.4167
     """
 
     def __init__(self, ignore: int = 255, *, region: Region = "batch") -> None:

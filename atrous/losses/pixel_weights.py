@@ -1,4 +1,4 @@
-"""Cross-entropy with a weight for every pixel, and U-Net's, which weighs the gaps between cells."""
+"""Cross-entropy with a weight per pixel, and U-Net's, which stresses the gaps between cells."""
 
 import numpy as np
 import torch
@@ -13,12 +13,35 @@ from atrous.ops.border import border_weights
 def pixel_cross_entropy(
     logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, ignore: int = 255
 ) -> torch.Tensor:
-    """L = -(1 / n) sum_i w_i log softmax(z_i)[y_i] over the n pixels whose label is not `ignore` and weight not 0.
+    """Cross-entropy with a weight for every pixel.
 
-    logits: (N, K, ...) float; labels: (N, ...) integer, or (N, K, ...) of 0 and 1 with the binary cross-entropy;
-    weights: of the labels' shape, float. Returns a scalar, 0 without a counted pixel. Equation 1 of U-Net (Ronneberger
-    et al. 2015), as a mean, with weights from `transforms.border_weights`; and 3D U-Net's loss on sparse labels (Cicek
-    et al. 2016, section 2), where what is unlabelled weighs 0.
+        L = -(1 / n) sum_i w_i log softmax(z_i)[y_i]
+
+    over the n labels that are not `ignore` and whose weight is not 0; in multilabel with the binary
+    cross-entropy. It is U-Net's loss as a mean, with weights from `transforms.border_weights`, and
+    3D U-Net's loss on sparse labels, where unlabelled voxels have weight 0.
+
+    Args:
+        logits: (N, K, ...) float.
+        labels: (N, ...) class indices, or (N, K, ...) of 0 and 1.
+        weights: float, of the labels' shape.
+        ignore: label value that changes neither the loss nor its gradient.
+
+    Returns:
+        A scalar, 0 if nothing is counted.
+
+    Source:
+        Ronneberger et al. 2015, "U-Net", arXiv 1505.04597, equation 1; Cicek et al. 2016, "3D
+        U-Net", arXiv 1606.06650, section 2.
+
+    Example:
+        >>> import torch
+        >>> from atrous.losses import pixel_cross_entropy
+        >>> p = torch.tensor([[[0.9, 0.2, 0.5], [0.1, 0.8, 0.5]]])  # (N, K, P)
+        >>> labels, weights = torch.tensor([[0, 1, 1]]), torch.tensor([[1.0, 3.0, 0.0]])
+        >>> loss = pixel_cross_entropy(p.log(), labels, weights)
+        >>> print(f"{loss:.4f}")  # -(log 0.9 + 3 log 0.8) / 2
+        0.3874
     """
     counted = (labels != ignore) & (weights != 0)
     loss = cross_entropies(logits, torch.where(counted, labels.long(), ignore), ignore)
@@ -26,14 +49,38 @@ def pixel_cross_entropy(
 
 
 class BorderCrossEntropy(nn.Module):
-    """Cross-entropy weighed by the border weights of the labels' own cells: U-Net's loss (2015, equations 1 and 2).
+    """Cross-entropy weighted by the gaps between the cells in the labels: U-Net's loss.
 
-    Cells are the connected regions (along the axes, not over corners) of every class but 0, which is the background;
-    in multilabel those of every mask, which has weights of its own. What is ignored is background to its neighbours.
-    border: w0, what the background between two cells weighs more where it is narrowest; sigma: in pixels, how wide a
-    gap may be; balance: cells and background weigh the same in all.
-    logits: (N, K, H, W) or (N, K, D, H, W). Points (N, K, P) have no gaps and weigh 1. The weights are computed on the
-    processor.
+        w(x) = w_c(x) + border exp(-(d1(x) + d2(x))^2 / (2 sigma^2))
+
+    d1 and d2 are the distances in pixels from background pixel x to the two nearest cells. A cell
+    is a connected region, along the axes and not over corners, of a class other than 0, the
+    background. In multilabel each mask has cells and weights of its own. Ignored pixels are
+    background to their neighbours. Points (N, K, P) have no gaps: they have weight 1. The weights
+    are computed on the CPU.
+
+    Takes logits (N, K, ...) and labels (N, ...) or (N, K, ...); returns a scalar >= 0.
+
+    Args:
+        ignore: label value that changes neither the loss nor its gradient.
+        border: w0, the extra weight of the narrowest gap, >= 0.
+        sigma: width of the gaps that are stressed, in pixels, > 0.
+        balance: choose w_c so that cells and background weigh the same in total; else w_c = 1.
+
+    Raises:
+        ValueError: if `border` or `sigma` is out of range.
+
+    Source:
+        Ronneberger et al. 2015, "U-Net", arXiv 1505.04597, equations 1 and 2.
+
+    Example:
+        >>> import torch
+        >>> from atrous.losses import BorderCrossEntropy, CrossEntropy
+        >>> labels = torch.ones(1, 5, 7, dtype=torch.long)
+        >>> labels[:, :, 3] = 0  # a gap of one pixel between two cells
+        >>> logits = torch.stack([torch.zeros(1, 5, 7), torch.ones(1, 5, 7)], 1)  # which is missed
+        >>> bool(BorderCrossEntropy()(logits, labels) > 2 * CrossEntropy()(logits, labels))
+        True
     """
 
     def __init__(self, ignore: int = 255, *, border: float = 10.0, sigma: float = 5.0, balance: bool = True) -> None:
@@ -54,7 +101,7 @@ class BorderCrossEntropy(nn.Module):
 
 
 def _cells(labels: np.ndarray) -> np.ndarray:
-    """Class indices -> a number for every connected region of a class but 0."""
+    """Class indices -> a number for every connected region of a class other than 0."""
     cells, count = np.zeros(labels.shape, np.int32), 0
     for value in np.unique(labels[labels > 0]):
         regions, found = ndimage.label(labels == value)

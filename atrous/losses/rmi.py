@@ -1,13 +1,4 @@
-"""Region mutual information: neighbourhoods of the prediction must tell those of the truth (Zhao et al. 2019).
-
-A pixel with its neighbours is a point of d values, Y of the truth and P of the prediction. Taking both for normal, what
-is left unknown of Y once P is known has the covariance M, and the mutual information is at least -1/2 log det M plus
-a constant (section 3.3):
-
-    M = S_Y - S_YP (S_P + e I)^-1 S_YP^T + e I,    L = mean over classes present of log det M / (2 d)
-
-S are covariances over the windows of an image. L may be below 0, down to log(2 e) / 2.
-"""
+"""Region mutual information: neighbourhoods of the prediction must tell those of the labels."""
 
 from itertools import product
 
@@ -18,18 +9,50 @@ from atrous.losses.truth import align, mean_present
 
 
 class RMI(nn.Module):
-    """(logits (N, K, ...), labels (N, ...) or (N, K, ...)) -> scalar, the mean over images and classes present there.
+    """A bound of the mutual information between the windows of prediction and labels.
 
-    side: of the windows, 3 as in the paper: d is 9 in images, 27 in volumes. stride: cells of so many pixels are
-    averaged first, 4 in the authors' code; a margin that fills no cell is left away. eps: e, theirs, for covariances
-    that are means where theirs are sums. Windows with an ignored pixel count nowhere; 0 without two windows, and with
-    points (N, K, P), which have no neighbours. Add it to cross-entropy: `ce + rmi`.
+    A pixel and its neighbours form a point of d values: Y from the labels, P from the prediction.
+    If both are normal, M is the covariance of Y that remains when P is known, and the mutual
+    information is at least -1/2 log det M plus a constant:
+
+        M = S_Y - S_YP (S_P + e I)^-1 S_YP^T + e I
+        L = mean of log det M / (2 d) over images and the classes present there
+
+    S are covariances over the windows of an image. L may be below 0, down to log(2 e) / 2. Windows
+    with an ignored pixel are left out. L is 0 if there are fewer than two windows, and for points
+    (N, K, P), which have no neighbours.
+
+    Takes logits (N, K, ...) and labels (N, ...) or (N, K, ...); returns a scalar. Add it to
+    cross-entropy: "ce + rmi".
+
+    Args:
+        ignore: label value that changes neither the loss nor its gradient.
+        side: of the windows, in cells, >= 1; the paper has 3. d = side^2 in images, side^3 in
+            volumes.
+        stride: side of the cells of pixels that are averaged first, >= 1; 4 in the authors' code. A
+            margin that fills no cell is left out.
+        eps: e > 0, the authors' value; their covariances are sums, these are means.
+
+    Raises:
+        ValueError: if a parameter is out of range.
+
+    Source:
+        Zhao et al. 2019, "Region mutual information loss for semantic segmentation", arXiv
+        1910.12037, section 3.3.
+
+    Example:
+        >>> import torch
+        >>> from atrous.losses import RMI
+        >>> labels = (torch.rand(1, 1, 64, 64) < 0.5).long()
+        >>> right, unsure = 20.0 * (2 * labels - 1), torch.zeros(1, 1, 64, 64)
+        >>> bool(RMI(stride=1)(right, labels) < RMI(stride=1)(unsure, labels))
+        True
     """
 
     def __init__(self, ignore: int = 255, *, side: int = 3, stride: int = 4, eps: float = 5e-4) -> None:
         super().__init__()
         if side < 1 or stride < 1 or eps <= 0:
-            raise ValueError(f"side {side}, stride {stride}, eps {eps}; expected 1 or more, and eps above 0")
+            raise ValueError(f"side {side}, stride {stride}, eps {eps}; expected side and stride >= 1, eps > 0")
         self.ignore, self.side, self.stride, self.eps = ignore, side, stride, eps
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -39,14 +62,14 @@ class RMI(nn.Module):
         counted = truth.counted.to(truth.z.dtype)
         p, y, whole = (self._windows(x) for x in (truth.probabilities(), truth.y, counted))  # (N, K, d, windows)
         whole = (whole == 1).all(2, keepdim=True).to(y.dtype)  # (N, 1 or K, 1, windows)
-        with torch.autocast(logits.device.type, enabled=False):  # covariances want every digit
+        with torch.autocast(logits.device.type, enabled=False):  # covariances need float32
             unknown = self._unknown(p, y, whole)  # (N, K, d, d)
             loss = unknown.logdet() / (2 * y.shape[2])  # (N, K)
         present = ((y.mean(2, keepdim=True) * whole).sum((2, 3)) > 0) & (whole.sum((2, 3)) > 1)
         return mean_present(loss, present)
 
     def _windows(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, K, ...) -> (N, K, d, windows): means over cells, then all windows of side x side of them."""
+        """(N, K, ...) -> (N, K, d, windows): means over cells, then every window of them."""
         for axis in range(2, x.ndim):
             x = x.narrow(axis, 0, x.shape[axis] // self.stride * self.stride)
             x = x.unflatten(axis, (-1, self.stride)).mean(axis + 1)

@@ -1,7 +1,7 @@
-"""Logits and labels brought to one form, the classes exclusive or overlapping, and what losses over regions share.
+"""Logits and labels brought to one form, and what losses over regions share.
 
-Labels (N, ...) of class indices are exclusive: their probabilities are the softmax. Labels (N, K, ...) of 0 and 1 are
-multilabel, a mask for every class, binary where K is 1: a sigmoid each. In both `ignore` is what does not count.
+Exclusive labels (N, ...) are class indices; multilabel ones (N, K, ...) are masks of 0 and 1. A
+label that equals `ignore` is not counted.
 """
 
 from typing import Literal, NamedTuple
@@ -9,13 +9,16 @@ from typing import Literal, NamedTuple
 import torch
 
 Region = Literal["batch", "sample"]
-"""Over what the sums of a class go: the whole batch, or every sample by itself."""
+"""Over what the sums of a class go: the whole batch, or each sample by itself."""
 
 
 class Truth(NamedTuple):
-    """z: (N, K, ...) logits, 0 and without a gradient where nothing counts. y: as z, the labels as 0 and 1, 0 there.
+    """Logits and labels in one form.
 
-    counted: (N, 1, ...) bool, in multilabel (N, K, ...). exclusive: softmax, else sigmoid.
+    z: (N, K, ...) logits, 0 and without a gradient where nothing is counted.
+    y: (N, K, ...) labels as 0 and 1, 0 where nothing is counted.
+    counted: (N, 1, ...) bool, in multilabel (N, K, ...).
+    exclusive: probabilities are the softmax; else the sigmoid.
     """
 
     z: torch.Tensor
@@ -24,12 +27,12 @@ class Truth(NamedTuple):
     exclusive: bool
 
     def probabilities(self) -> torch.Tensor:
-        """(N, K, ...), 0 where nothing counts."""
+        """(N, K, ...), 0 where nothing is counted."""
         return (self.z.softmax(1) if self.exclusive else self.z.sigmoid()) * self.counted
 
 
 def is_exclusive(logits: torch.Tensor, labels: torch.Tensor) -> bool:
-    """Whether labels are class indices; ValueError where their shape fits neither form."""
+    """Whether labels are class indices; ValueError if their shape fits neither form."""
     if labels.shape == logits.shape:
         return False
     if labels.shape != logits.shape[:1] + logits.shape[2:]:
@@ -41,12 +44,12 @@ def is_exclusive(logits: torch.Tensor, labels: torch.Tensor) -> bool:
 
 
 def hide(logits: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
-    """The logits in float32 or finer, 0 and without a gradient where `counted` is not."""
+    """The logits in float32 or finer; 0 and without a gradient where `counted` is False."""
     return torch.where(counted, logits, 0.0).to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def align(logits: torch.Tensor, labels: torch.Tensor, ignore: int) -> Truth:
-    """(N, K, ...) logits and labels of either form as one `Truth`."""
+    """Logits (N, K, ...) and labels of either form as one `Truth`."""
     exclusive = is_exclusive(logits, labels)
     counted = (labels != ignore)[:, None] if exclusive else labels != ignore
     z = hide(logits, counted)
@@ -64,5 +67,5 @@ def axes_of(x: torch.Tensor, region: Region) -> list[int]:
 
 
 def mean_present(loss: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-    """The mean of a loss per class over those present, 0 without any: what is absent dilutes nothing."""
+    """The mean of a loss per class over the classes present; 0 if there are none."""
     return (loss * present).sum() / present.sum().clamp_min(1)

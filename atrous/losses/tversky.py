@@ -1,4 +1,4 @@
-"""Tversky loss: Dice whose two kinds of errors cost differently, and its focal form."""
+"""Tversky loss: Dice in which misses and false alarms cost differently, and its focal form."""
 
 import torch
 from torch import nn
@@ -7,13 +7,36 @@ from atrous.losses.truth import Region, align, axes_of, mean_present
 
 
 class Tversky(nn.Module):
-    """L = mean over classes present of (1 - T)^(1 / gamma), T = TP / (TP + alpha FP + beta FN).
+    """1 minus the Tversky index of each class, computed from probabilities.
 
-    TP = sum p y, FP = sum p (1 - y), FN = sum (1 - p) y over a region of counted pixels (Salehi et al. 2017, section
-    2.2). alpha weighs false alarms and beta misses, 0.3 and 0.7 as there, for what is small; 0.5 and 0.5 are Dice, 1
-    and 1 Jaccard. Other packages have the two the other way round. gamma: focal Tversky (Abraham and Khan 2019,
-    section 2.2), 4/3 there; over 1 it makes classes that are nearly right cost more.
-    Shapes, region and absent classes as in `Overlap`.
+        L = mean over classes present of (1 - T)^(1 / gamma),   T = TP / (TP + alpha FP + beta FN)
+        TP = sum p y,   FP = sum p (1 - y),   FN = sum (1 - p) y
+
+    Takes logits (N, K, ...) and labels (N, ...) or (N, K, ...); returns a scalar in 0..1. Classes
+    without a true pixel are left out, as in `Overlap`.
+
+    Args:
+        ignore: label value that changes neither the loss nor its gradient.
+        alpha: cost of false alarms, >= 0.
+        beta: cost of misses, >= 0; the paper has 0.3 and 0.7, for small things. 0.5 and 0.5 are
+            Dice, 1 and 1 are Jaccard. Other packages have alpha and beta the other way round.
+        gamma: > 0; above 1, classes that are nearly right cost more. Focal Tversky has 4/3.
+        region: over what the sums go: the whole "batch", or each "sample" by itself.
+
+    Raises:
+        ValueError: if a parameter is out of range.
+
+    Source:
+        Salehi et al. 2017, arXiv 1706.05721, section 2.2. Focal form: Abraham and Khan 2019,
+        arXiv 1810.07842, section 2.2.
+
+    Example:
+        >>> import torch
+        >>> from atrous.losses import Tversky
+        >>> p = torch.tensor([[[0.9, 0.6, 0.2, 0.1]]])  # (N, K, P): one mask
+        >>> labels = torch.tensor([[[1, 0, 1, 0]]])
+        >>> print(f"{Tversky()(p.logit(), labels):.4f}")  # 1 - 1.1 / (1.1 + 0.3 * 0.7 + 0.7 * 0.9)
+        0.4330
     """
 
     def __init__(
@@ -29,7 +52,7 @@ class Tversky(nn.Module):
         if min(alpha, beta) < 0 or alpha + beta == 0 or gamma <= 0 or region not in ("batch", "sample"):
             raise ValueError(
                 f"alpha {alpha}, beta {beta}, gamma {gamma}, region {region!r}; "
-                "expected weights >= 0 that are not both 0, gamma > 0, batch or sample"
+                "expected alpha and beta >= 0 and not both 0, gamma > 0, region batch or sample"
             )
         self.ignore, self.alpha, self.beta, self.gamma, self.region = ignore, alpha, beta, gamma, region
 
@@ -41,5 +64,5 @@ class Tversky(nn.Module):
         false_alarm, miss = p.sum(axes) - hit, true - hit
         loss = 1 - hit / (hit + self.alpha * false_alarm + self.beta * miss).clamp_min(1e-6)
         if self.gamma != 1:
-            loss = loss.clamp_min(1e-6) ** (1 / self.gamma)  # its slope is infinite at 0
+            loss = loss.clamp_min(1e-6) ** (1 / self.gamma)  # the slope of a root is infinite at 0
         return mean_present(loss, true > 0)

@@ -1,4 +1,8 @@
-"""How good is it: numbers with their conventions named. A metric has update, merge and compute, or is a function."""
+"""How good is a segmentation: scores whose conventions are named.
+
+A score over a data set is a class with `update` (add one picture), `merge` (add another process's
+sums) and `compute` (the numbers so far). A score of one pair of masks is a function.
+"""
 
 from atrous.metrics.boundary import BoundaryF, BoundaryIoU, TrimapCurve
 from atrous.metrics.calibration import Calibration

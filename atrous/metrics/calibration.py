@@ -1,23 +1,45 @@
 """Do probabilities mean what they say: ECE, class-wise ECE, Brier score, likelihood, reliability.
 
-Streaming: only counts and sums are kept, whatever the number of pictures. Pixels whose truth is `ignore` count nowhere.
-For a band along the boundaries, set the target to `ignore` elsewhere (`atrous.ops.distance.distance_to_other`).
+Only counts and sums are kept, however many pictures there are. To judge a band along the boundaries
+alone, set the target to `ignore` outside it (`atrous.ops.distance.distance_to_other`).
 """
 
 from typing import Any
 
 import numpy as np
 
-from atrous.metrics.boundary import _same
+from atrous.metrics.shared import check_same_settings
 
 
 class Calibration:
-    """Reliability of K class probabilities, in `bins` bins of equal width.
+    """How well the probabilities of K classes are calibrated, over a data set.
 
-    ece (Guo et al. 2017): sum over bins of n_b / n |accuracy - mean confidence| of the winning class.
-    classwise_ece (Nixon et al. 2019, static): the same per class over that class's own probability, (K,).
-    brier: mean over pixels of sum_k (p_k - y_k)^2, 0..2. nll: mean -log p of the true class, in nats, p floored at
-    1e-12.
+    - ece: expected calibration error of the winning class, the sum over bins b of
+      n_b / n * |accuracy_b - mean confidence_b|; in 0..1, best at 0.
+    - classwise_ece: the same for each class k, with p_k as the confidence and "the truth is k" as
+      the hit.
+    - brier: mean over pixels of sum_k (p_k - y_k)^2, where y is 1 at the true class; in 0..2.
+    - nll: mean of -log p of the true class, in nats; p is at least 1e-12.
+
+    Args:
+        classes: K, the number of classes.
+        ignore: Label of true pixels that count nowhere.
+        bins: Number of bins of equal width, (0, 1/bins], (1/bins, 2/bins], ...; 0 is in the first.
+
+    Source:
+        Guo et al., ICML 2017 (ece); Nixon et al., CVPR Workshops 2019, static calibration error
+        (classwise_ece); Brier 1950.
+
+    Example:
+        >>> import numpy as np
+        >>> probabilities = np.full((2, 10, 10), 0.2)
+        >>> probabilities[0] = 0.8  # 80 % sure of class 0 at every pixel
+        >>> target = np.zeros((10, 10), np.uint8)
+        >>> target[6:] = 1  # but only 60 % of the pixels are of class 0
+        >>> metric = Calibration(classes=2)
+        >>> metric.update(probabilities, target)
+        >>> round(metric.compute()["ece"], 3)
+        0.2
     """
 
     def __init__(self, classes: int, ignore: int = 255, bins: int = 15) -> None:
@@ -27,7 +49,15 @@ class Calibration:
         self.brier, self.likelihood, self.pixels = 0.0, 0.0, 0
 
     def update(self, probabilities: np.ndarray, target: np.ndarray) -> None:
-        """Add one picture: probabilities (K, *), target (*) class indices."""
+        """Add one picture.
+
+        Args:
+            probabilities: (K, ...), which sum to 1 over the classes.
+            target: The true class indices, of the shape that remains.
+
+        Raises:
+            ValueError: The shapes do not fit each other.
+        """
         if probabilities.shape != (self.classes, *target.shape):
             raise ValueError(
                 f"probabilities {probabilities.shape} must be ({self.classes}, *target), target is {target.shape}"
@@ -46,20 +76,29 @@ class Calibration:
         self.pixels += len(y)
 
     def _binned(self, confidence: np.ndarray, hit: np.ndarray) -> np.ndarray:
-        """(3, bins): pixels, sum of confidences, hits; the bins are (0, 1/B], (1/B, 2/B], ..., with 0 in the first."""
+        """(3, bins): pixels, sum of confidences and hits in each bin."""
         place = np.clip(np.ceil(confidence * self.bins).astype(int) - 1, 0, self.bins - 1)
         return np.stack([np.bincount(place, weights, self.bins) for weights in (np.ones(len(place)), confidence, hit)])
 
     def merge(self, other: "Calibration") -> "Calibration":
-        """Add the sums of another one of the same settings."""
-        _same(self, other, "classes", "ignore", "bins")
+        """Add the sums of another one; ValueError where its settings differ."""
+        check_same_settings(self, other, "classes", "ignore", "bins")
         for name in ("top", "each", "brier", "likelihood", "pixels"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         return self
 
     def compute(self) -> dict[str, Any]:
-        """ece, classwise_ece (K,), mean_classwise_ece, brier, nll, pixels and the reliability curve: share of pixels,
-        mean confidence and accuracy per bin, nan in an empty one."""
+        """The scores so far.
+
+        Returns:
+            `ece`, `classwise_ece` (K,), `mean_classwise_ece`, `brier`, `nll`, `pixels` (the number
+            of counted pixels), and the reliability curve of the winning class: `share` of the
+            pixels, `confidence` (mean) and `accuracy`, each (bins,). The last two are nan in an
+            empty bin.
+
+        Raises:
+            ValueError: Nothing was counted, since every pixel is ignored.
+        """
         if not self.pixels:
             raise ValueError("nothing was counted: every pixel is ignored")
         classwise = np.array([_ece(table) for table in self.each])

@@ -1,8 +1,10 @@
-"""One confusion matrix over the whole set, and every number that follows from it.
+"""One confusion matrix over the whole data set, and every score that follows from it.
 
-Rows are the truth, columns the prediction. Policies for a class that is absent, named beside every mean:
+Rows are the truth, columns the prediction. A class may be absent. What its undefined IoU does to
+the mean is a policy, and every result names its policy:
 
-    union    skip classes with neither true nor predicted pixels (FCN, Cityscapes, mmsegmentation); the default
+    union    skip classes with neither true nor predicted pixels (FCN, Cityscapes, mmsegmentation);
+             the default
     truth    skip classes without true pixels
     one      count 0/0 as 1 (smp's default)
 """
@@ -18,9 +20,33 @@ Policy = Literal["union", "truth", "one"]
 
 
 class ConfusionMatrix:
-    """Exact pixel counts of K classes, updated picture by picture, merged across processes.
+    """Counts how many pixels of each true class were predicted as each class, over a data set.
 
-    classes: K; ignore: label of pixels that count nowhere, in truth only (a prediction of it is a miss).
+    Add one picture (or batch) after the other with `update`, add the matrices of other processes
+    with `merge`, and ask for the scores at any time with `compute`. The counts are exact int64
+    numbers. So neither the order of the pictures nor the number of processes changes a score.
+
+    Args:
+        classes: K, the number of classes. Class indices are 0..K-1.
+        ignore: Pixels with this label in the truth count nowhere. The truth alone decides: on any
+            other pixel, a prediction of `ignore` is a mistake like each value that is no class.
+
+    Example:
+        >>> import numpy as np
+        >>> target = np.array([[0, 0, 1], [1, 1, 255]])  # the last pixel has no true class
+        >>> prediction = np.array([[0, 1, 1], [1, 255, 0]])  # one 1 was predicted as no class
+        >>> counts = ConfusionMatrix(classes=2)
+        >>> true, predicted, hit = counts.update(prediction, target)
+        >>> counts.matrix  # rows = truth, columns = prediction
+        array([[1, 1],
+               [0, 2]])
+        >>> counts.outside
+        array([0, 1])
+        >>> found = counts.compute()
+        >>> found["iou"]  # hit / (true + predicted - hit)
+        array([0.5, 0.5])
+        >>> found["miou"], found["pixel_accuracy"], found["policy"]
+        (0.5, 0.6, 'union')
     """
 
     def __init__(self, classes: int, ignore: int = 255) -> None:
@@ -29,22 +55,46 @@ class ConfusionMatrix:
 
     @property
     def matrix(self) -> np.ndarray:
-        """(K, K) int64, rows = truth, columns = prediction; predictions that are no class are in `outside`."""
+        """(K, K) int64 pixels: rows = truth, columns = prediction. A copy.
+
+        Predictions that are no class are not in it: see `outside`.
+        """
         return self._table[:, :-1].copy()
 
     @property
     def outside(self) -> np.ndarray:
-        """(K,) int64: pixels per true class whose prediction was no class at all; they count as misses."""
+        """(K,) int64: for each true class, the pixels that were predicted as no class. A copy.
+
+        They are misses: every score of `compute` counts them among the true pixels of their class.
+        """
         return self._table[:, -1].copy()
 
     def update(self, prediction: Any, target: Any) -> np.ndarray:
-        """Add one picture or batch of label maps of equal shape; returns its (3, K) true, predicted and hit pixels."""
+        """Add one picture or batch.
+
+        Args:
+            prediction: Class indices, integers of any shape; a NumPy array or a tensor on any
+                device.
+            target: The true class indices, of the same shape.
+
+        Returns:
+            (3, K) int64: this picture's true, predicted and hit pixels of each class. They are all
+            that IoU needs: keep them for each picture to draw intervals.
+
+        Raises:
+            ValueError: The shapes differ, an array does not hold integers, or a true label is
+                neither a class nor `ignore`.
+        """
         table = count_pairs(_array(target), _array(prediction), self.classes, self.ignore)
         self._table += table
         return np.stack([table.sum(1), table[:, :-1].sum(0), np.diagonal(table)])
 
     def merge(self, other: "ConfusionMatrix") -> "ConfusionMatrix":
-        """Add the counts of another matrix over the same classes."""
+        """Add the counts of another matrix, as of another process, and return this one.
+
+        Raises:
+            ValueError: The other one has other classes or ignores another label.
+        """
         if (self.classes, self.ignore) != (other.classes, other.ignore):
             raise ValueError(
                 f"cannot merge {other.classes} classes with ignore {other.ignore} into "
@@ -54,16 +104,43 @@ class ConfusionMatrix:
         return self
 
     def compute(self, policy: Policy = "union") -> dict[str, Any]:
-        """All numbers of `scores` for what was counted so far."""
+        """All scores of what was counted so far: see `scores` for the keys and the policies."""
         return scores(self._table, policy)
 
 
 def scores(matrix: np.ndarray, policy: Policy = "union") -> dict[str, Any]:
-    """IoU, accuracies, Dice of a (K, K) or (K, K + 1) count matrix (last column: predictions that are no class).
+    """Every score that follows from a confusion matrix.
 
-    Returns miou, mean_dice, mean_accuracy, pixel_accuracy, frequency_weighted_iou (floats 0..1, nan when nothing was
-    counted), kappa (-1..1), iou, dice, precision, recall (arrays (K,), nan where undefined), pixels (true pixels (K,)),
-    policy. Definitions: Long et al. 2015, section 5; kappa: Cohen 1960, agreement beyond that of the margins.
+    Args:
+        matrix: Pixel counts (K, K), rows = truth; or (K, K + 1), where the last column holds
+            predictions that are no class.
+        policy: What an absent class does to `miou` and `mean_dice`. `union` skips classes with
+            neither true nor predicted pixels, `truth` skips classes without true pixels, `one`
+            counts them as 1.
+
+    Returns:
+        A dictionary. Shares are in 0..1, and nan where they are undefined:
+
+        - miou, mean_dice: means over the classes, by the policy
+        - mean_accuracy: mean recall of the classes that have true pixels
+        - pixel_accuracy: share of the pixels that are right
+        - frequency_weighted_iou: IoU weighted by the true pixels of each class
+        - kappa: -1..1, agreement beyond the chance agreement of the margins
+        - iou, dice, precision, recall: (K,) arrays
+        - pixels: (K,) true pixels
+        - policy: the policy's name
+
+    Raises:
+        ValueError: The policy is unknown.
+
+    Source:
+        Long et al., CVPR 2015, section 5 (accuracies and IoU); Cohen 1960 (kappa).
+
+    Example:
+        >>> import numpy as np
+        >>> found = scores(np.array([[8, 2], [1, 9]]))
+        >>> found["iou"].round(3), round(found["miou"], 3)
+        (array([0.727, 0.75 ]), 0.739)
     """
     matrix = np.asarray(matrix)
     classes = len(matrix)

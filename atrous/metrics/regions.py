@@ -1,4 +1,4 @@
-"""Scores of regions rather than pixels: lesion-wise F1, Rand and information scores of cell partitions, clDice."""
+"""Scores of regions, not of pixels: F1 of lesions, partitions into cells, clDice of vessels."""
 
 from typing import Any
 
@@ -12,16 +12,36 @@ from atrous.errors import MissingExtra
 def lesion_f1(
     prediction: np.ndarray, target: np.ndarray, *, overlap: float = 0.0, connectivity: int | None = None
 ) -> dict[str, Any]:
-    """Count connected regions instead of pixels: masks of any rank -> found, missed, invented, f1.
+    """Detection score of connected regions, such as lesions: how many were found, missed, invented.
 
-    A true region is found when more than `overlap` of its pixels are predicted (0: any pixel), a predicted region is
-    invented when no more than `overlap` of its pixels are true. connectivity: 1 (faces) to the rank (corners, the
-    default). f1 = 2 found / (2 found + missed + invented), nan where there is no region at all.
+    A true region is found when more than a share `overlap` of its pixels was predicted. A predicted
+    region is invented when at most that share of its pixels is true.
+
+    Args:
+        prediction: Mask of any rank; nonzero is the structure.
+        target: The true mask, of the same shape.
+        overlap: Share in [0, 1). The default 0 asks for a single common pixel.
+        connectivity: Which neighbours belong to one region: 1 (across faces) to the mask's rank
+            (across corners too; the default).
+
+    Returns:
+        `found`, `missed`, `invented`: numbers of regions; `f1` = 2 found / (2 found + missed +
+        invented), in 0..1, nan where there is no region in either mask.
+
+    Raises:
+        ValueError: The shapes differ, or `overlap` is not in [0, 1).
+
+    Example:
+        >>> import numpy as np
+        >>> target = np.array([[1, 1, 0, 0, 0, 1, 1]])
+        >>> prediction = np.array([[0, 1, 0, 0, 0, 0, 0]])
+        >>> lesion_f1(prediction, target)
+        {'found': 1, 'missed': 1, 'invented': 0, 'f1': 0.6666666666666666}
     """
     if prediction.shape != target.shape:
         raise ValueError(f"prediction {prediction.shape} and target {target.shape} must be of one shape")
     if not 0 <= overlap < 1:
-        raise ValueError(f"overlap is {overlap}; expected a share from 0 up to 1")
+        raise ValueError(f"overlap is {overlap}; it must be in [0, 1)")
     structure = ndimage.generate_binary_structure(target.ndim, connectivity or target.ndim)
 
     def covered(regions_of: np.ndarray, by: np.ndarray) -> np.ndarray:
@@ -43,15 +63,41 @@ def lesion_f1(
 
 
 def partition_scores(prediction: np.ndarray, target: np.ndarray) -> dict[str, float]:
-    """Foreground-restricted Rand and information F-scores of a partition into regions (ISBI 2012 EM challenge).
+    """Rand and information scores of a partition into cells (those of the ISBI 2012 EM challenge).
 
-    prediction, target: integer region labels of equal shape; truth 0 (membrane) is left out, predicted 0 inside a cell
-    makes one-pixel regions, as in the challenge's script. With p(i, j) the share of counted pixels in predicted region
-    i and true region j, s(i) and t(j) its margins (Arganda-Carreras et al. 2015):
+    Only pixels whose truth is a region count. With p(i, j) the share of those pixels in predicted
+    region i and true region j, and s(i) and t(j) the sums of p over j and over i:
 
-        rand_split  sum p^2 / sum t^2     rand_merge  sum p^2 / sum s^2     rand_f  their harmonic mean
-        info_split  I / H(s)              info_merge  I / H(t)              info_f  2 I / (H(s) + H(t))
+        rand_split  sum p^2 / sum t^2   rand_merge  sum p^2 / sum s^2   rand_f  their harmonic mean
+        info_split  I / H(s)            info_merge  I / H(t)            info_f  2 I / (H(s) + H(t))
         adapted_rand_error  1 - rand_f    variation_of_information  H(s) + H(t) - 2 I, in bits
+
+    H is the entropy and I the mutual information. The split scores are low where a cell is cut into
+    parts, the merge scores where several cells are taken for one. The last two are best at 0, the
+    others at 1.
+
+    Args:
+        prediction: Integer numbers of regions, any shape. 0 inside a true cell makes regions of a
+            single pixel each, as in the challenge's script.
+        target: The true numbers, of the same shape; 0 is left out (the membrane).
+
+    Returns:
+        The eight numbers above, by name.
+
+    Raises:
+        ValueError: The shapes differ, or the target is 0 everywhere.
+
+    Source:
+        Arganda-Carreras et al., "Crowdsourcing the creation of image segmentation algorithms for
+        connectomics", Frontiers in Neuroanatomy 2015.
+
+    Example:
+        >>> import numpy as np
+        >>> target = np.array([[1, 1, 0, 2, 2]])
+        >>> merged = np.array([[1, 1, 1, 1, 1]])  # two cells taken for one
+        >>> found = partition_scores(merged, target)
+        >>> found["rand_split"], found["rand_merge"]
+        (1.0, 0.5)
     """
     if prediction.shape != target.shape:
         raise ValueError(f"prediction {prediction.shape} and target {target.shape} must be of one shape")
@@ -83,10 +129,31 @@ def partition_scores(prediction: np.ndarray, target: np.ndarray) -> dict[str, fl
 
 
 def cl_dice(prediction: np.ndarray, target: np.ndarray) -> float:
-    """Centreline Dice of tubular masks, 2-D or 3-D (Shit et al., CVPR 2021): the harmonic mean of the share of the
-    predicted skeleton inside the truth and of the true skeleton inside the prediction.
+    """Centreline Dice of tubes, such as vessels or roads: length counts, not area.
 
-    0 where one mask is empty, nan where both are. Raises MissingExtra without scikit-image, which thins the masks.
+    The harmonic mean of two shares: of the predicted skeleton that lies inside the true mask, and
+    of the true skeleton that lies inside the predicted mask.
+
+    Args:
+        prediction: Mask (H, W) or (D, H, W); nonzero is the structure.
+        target: The true mask, of the same shape.
+
+    Returns:
+        A float in 0..1; 0 where one mask is empty, nan where both are.
+
+    Raises:
+        MissingExtra: scikit-image, which computes the skeletons, is not installed.
+        ValueError: The shapes differ or are neither 2-D nor 3-D.
+
+    Source:
+        Shit et al., "clDice", CVPR 2021.
+
+    Example:
+        >>> import numpy as np
+        >>> vessel = np.zeros((11, 40), bool)
+        >>> vessel[4:7, 2:38] = True
+        >>> cl_dice(vessel, vessel)
+        1.0
     """
     try:
         from skimage.morphology import skeletonize

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from atrous.models import (
     enet,
     fastscnn,
     fcn,
+    former,
     fpn,
     hrnet,
     icnet,
@@ -43,6 +45,7 @@ from atrous.models import (
 )
 from atrous.models.classifier import from_classifier
 from atrous.models.foreign import FOREIGN
+from atrous.models.options import Zoom, check, checked
 from atrous.models.zoomed import zoomed
 
 __all__ = ["MODELS", "create_model", "describe_models", "from_classifier", "list_models"]
@@ -94,33 +97,55 @@ def list_models() -> list[str]:
 
 
 def create_model(
-    name: str, classes: int = 21, *, in_channels: int = 3, pretrained: bool | str | Path = False, **options: Any
+    name: str,
+    classes: int = 21,
+    *,
+    in_channels: int = 3,
+    pretrained: bool | str | Path = False,
+    zoom: float = 1.0,
+    **options: Any,
 ) -> nn.Module:
     """Build a network: normalised image (N, in_channels, H, W) -> logits (N, classes, H, W), any H, W >= 1.
 
     unet3d, vnet and nnunet3d take volumes: (N, in_channels, D, H, W) -> (N, classes, D, H, W).
-    pretrained: False, random weights; True, ImageNet weights of the encoder; or a local file of them. options: what the
-    page's builder takes, mostly `encoder` (a timm name), `stride`, `dropout`, `aux`; of every page that labels images
-    densely `zoom`, the factor by which it sees them enlarged (`atrous.models.zoomed`).
-    Raises ModelError on an unknown name or option or a value that cannot be, WeightsError when weights cannot be had.
+
+    Args:
+        name: one of `list_models()`.
+        classes: K, from 1 on.
+        in_channels: of the image, from 1 on.
+        pretrained: False, random weights; True, ImageNet weights of the encoder; or a local file of them.
+        zoom: factor by which the network sees its images enlarged, 0.25..8; for images only.
+        options: what the page's builder takes, mostly `encoder` (a timm name), `stride`, `dropout`, `aux`.
+
+    Raises:
+        ModelError: an unknown name or option, or a value that an option cannot have.
+        WeightsError: the weights cannot be had or do not fit.
+
+    Example:
+        >>> model = create_model("deeplabv3plus", classes=19, encoder="resnet50", stride=8)
     """
     pages = {**MODELS, **FOREIGN}  # imported bundles name the latter in their cards
     if not isinstance(name, str) or name not in pages:
         raise ModelError(f"unknown model {name!r}; {nearest(str(name), list_models())}")
-    for what, count in (("classes", classes), ("in_channels", in_channels)):
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-            raise ModelError(f"{what} of {name} is {count!r}; give a whole number from 1 on")
-    zoom = options.pop("zoom", 1.0)
     accepted = list(inspect.signature(pages[name]).parameters)
     if unknown := [option for option in options if option not in accepted]:
-        raise ModelError(f"model {name!r} has no option {unknown[0]!r}; it takes {', '.join([*accepted, 'zoom'])}")
+        raise ModelError(f"model {name!r} has no option {unknown[0]!r}; {_instead(name, unknown[0], accepted)}")
+    given = checked(name, pages[name], {"classes": classes, "in_channels": in_channels, **options})
     if "pretrained" in accepted:
-        options["pretrained"] = pretrained
+        given |= checked(name, pages[name], {"pretrained": pretrained})
     elif pretrained:
         raise WeightsError(
             f"there are no pretrained weights for {name}; leave pretrained off, or use unet with an encoder"
         )
-    return zoomed(pages[name](classes, in_channels=in_channels, **options), zoom)
+    return zoomed(pages[name](**given), check(f"zoom of {name}", Zoom, zoom))
+
+
+def _instead(name: str, option: str, accepted: list[str]) -> str:
+    """What to give in the place of an option that there is not."""
+    known = [*accepted, "zoom"]
+    close = [former.OPTIONS.get(name, {}).get(option), *get_close_matches(option, known, n=1, cutoff=0.7)]
+    best = next((one for one in close if one), None)
+    return f"did you mean {best!r}?" if best else f"it takes {', '.join(known)}"
 
 
 @cache

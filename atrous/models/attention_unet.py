@@ -1,6 +1,9 @@
-"""Attention U-Net: what the decoder knows decides, pixel by pixel, what of a skip goes through (Oktay et al. 2018).
+"""Attention U-Net: what the decoder knows decides, pixel by pixel, what of a skip goes through.
 
-arXiv 1804.03999. Every skip but the finest passes a gate (section 3, equations 1 and 2):
+    network          year  arXiv       what is in it
+    Attention U-Net  2018  1804.03999  a U-Net whose skips pass gates (Oktay et al.)
+
+Every skip but the finest passes a gate (section 3, equations 1 and 2):
 
     q = psi(ReLU(W_x x + W_g g + b_g)) + b_psi,   alpha = sigmoid(q),   the skip becomes alpha x
 
@@ -15,7 +18,6 @@ Axes: N images, C channels, H x W pixels, K classes.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -23,8 +25,10 @@ from torch.nn import functional
 
 from atrous import encoders
 from atrous.errors import ModelError
-from atrous.layers import conv_bn_relu, safe_norms
-from atrous.ops.resize import Tail, resize
+from atrous.layers import conv_bn_relu
+from atrous.models.options import Counts
+from atrous.models.page import Features, Page, on_encoder
+from atrous.ops.resize import resize
 
 
 class Gate(nn.Module):
@@ -45,18 +49,15 @@ class Gate(nn.Module):
         return resize(alpha, (height, width))
 
 
-class AttentionUNet(nn.Module):
-    """An encoder and, per skip from the deepest on, a gate, upsampling and two 3x3 with batch norm. Any H, W >= 1.
+class GatedDecoder(nn.Module):
+    """Per skip from the deepest on, a gate, upsampling and two 3x3 with batch norm.
 
     The decoder ends at the encoder's finest stride, mostly 2; from there logits are resized to the image.
     """
 
-    def __init__(self, encoder: encoders.Encoder, classes: int, channels: Sequence[int], *, aux: bool = False) -> None:
+    def __init__(self, encoder: encoders.Encoder, classes: int, channels: Sequence[int], *, aux: bool) -> None:
         super().__init__()
-        self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
-        deepest = encoder.strides[-1]
-        last = {stride: index for index, stride in enumerate(encoder.strides) if stride < deepest}
-        self.skips = sorted(last.values(), reverse=True)  # the last features of each stride, deep first
+        self.skips = list(encoder.skips().values())  # deep first
         if len(channels) < len(self.skips):
             raise ModelError(
                 f"encoder {encoder.name!r} has {len(self.skips)} skips and the decoder {len(channels)} widths "
@@ -74,29 +75,17 @@ class AttentionUNet(nn.Module):
             widths.append(out)
         widths = (widths or [width])[None if aux else -1 :]
         self.heads = nn.ModuleList(nn.Conv2d(width, classes, 1) for width in widths)  # the finest last
-        safe_norms(self)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits, tail = self.logits_at_stride(image)  # (N, K, H/2, W/2)
-        return tail.apply(logits)  # (N, K, H, W)
+    def forward(self, features: Features) -> torch.Tensor:
+        return self.heads[-1](self.decode(features)[0][-1])  # (N, K, H/2, W/2)
 
-    def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
-        """Logits at the encoder's finest stride and the resize to the image."""
-        return self.heads[-1](self._decode(image)[0][-1]), Tail((image.shape[2], image.shape[3]))
+    def outputs(self, features: Features) -> tuple[torch.Tensor, ...]:
+        """The logits, then with `aux` those of the coarser levels, finest first."""
+        pairs = zip(reversed(self.heads), reversed(self.decode(features)[0]), strict=False)
+        return tuple(head(level) for head, level in pairs)
 
-    def outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The logits, then with `aux` those of the coarser levels, finest first, all (N, K, H, W)."""
-        levels, tail = self._decode(image)[0], Tail((image.shape[2], image.shape[3]))
-        pairs = zip(reversed(self.heads), reversed(levels), strict=False)
-        return tuple(tail.apply(head(level)) for head, level in pairs)
-
-    def attention(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """What the gates let through over the image: alpha per gated skip, the deepest first, (N, 1, h, w)."""
-        return tuple(self._decode(image)[1])
-
-    def _decode(self, image: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    def decode(self, features: Features) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """The decoder's maps and the gates' alphas, both the deepest first."""
-        features = self.encoder(image)
         x = features[-1]  # (N, C, H/32, W/32)
         g = x if self.gating is None else self.gating(x)
         levels, alphas = [], []
@@ -110,21 +99,21 @@ class AttentionUNet(nn.Module):
         return levels or [x], alphas
 
 
+def attention(model: Page, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """What the gates of an `attention_unet` let through over an image (N, C, H, W), normalised.
+
+    Returns:
+        alpha, 0..1, for each gated skip, the deepest first, (N, 1, h, w).
+    """
+    return tuple(model.head.decode(model.encoder(image))[1])
+
+
+@on_encoder("resnet34", strides=encoders.PYRAMID)
 def attention_unet(
-    classes: int = 21,
-    encoder: str = "resnet34",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    stride: int = 32,
-    *,
-    channels: Sequence[int] = (256, 128, 64, 32, 16),
-    aux: bool = False,
-) -> AttentionUNet:
+    net: encoders.Encoder, classes: int, *, channels: Counts = (256, 128, 64, 32, 16), aux: bool = False
+) -> Page:
     """U-Net on any encoder, with attention gates on its skips.
 
     channels: of the decoder per skip, the deepest first. aux: a head per level.
     """
-    net = encoders.encoder(
-        encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, strides=encoders.PYRAMID
-    )
-    return AttentionUNet(net, classes, channels, aux=aux)
+    return Page(net, GatedDecoder(net, classes, channels, aux=aux), classes)

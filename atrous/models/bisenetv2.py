@@ -13,8 +13,9 @@ Axes: N images, C channels, H x W pixels, h x w cells of a map, K classes.
 import torch
 from torch import nn
 
-from atrous.errors import ModelError
 from atrous.layers import conv_bn_relu, safe_norms
+from atrous.models.options import Count, Share
+from atrous.models.page import to_image
 from atrous.ops.resize import Tail, resize
 
 DETAIL = ((64, 64), (64, 64, 64), (128, 128, 128))
@@ -131,11 +132,11 @@ class BiSeNetV2(nn.Module):
 
     def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
         """Logits (N, K, H/8, W/8) and the resize to the image."""
-        return self._decode(image, self._semantic(image)), Tail((image.shape[2], image.shape[3]))
+        return self._decode(image, self._semantic(image)), to_image(image)
 
     def outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The logits, then those of the four boosters where asked for, shallow first, all (N, K, H, W)."""
-        levels, tail = self._semantic(image), Tail((image.shape[2], image.shape[3]))
+        levels, tail = self._semantic(image), to_image(image)
         logits = [self._decode(image, levels)]
         if self.aux is not None:
             logits += [booster(level) for booster, level in zip(self.aux, levels, strict=True)]
@@ -153,17 +154,18 @@ class BiSeNetV2(nn.Module):
 
 
 def bisenetv2(
-    classes: int = 21, in_channels: int = 3, *, head: int = 1024, dropout: float = 0.1, aux: bool = False
+    classes: Count = 21,
+    *,
+    in_channels: Count = 3,
+    channels: Count = 1024,
+    dropout: Share = 0.1,
+    aux: bool = False,
 ) -> BiSeNetV2:
     """BiSeNet v2: 3,358,883 parameters with 19 classes; aux: the four booster heads, 11,445,372 more.
 
-    head: channels of the head; the boosters have a 64th, a 16th, a quarter and all of them.
+    channels: of the head; the boosters have a 64th, a 16th, a quarter and all of them.
     """
-    if not isinstance(head, int) or head < 1:
-        raise ModelError(f"head {head!r} leaves bisenetv2 no channels; use a whole number from 1 on (1024)")
-    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-        raise ModelError(f"dropout {dropout!r} of bisenetv2 is no share; use a number from 0 to less than 1")
-    return BiSeNetV2(classes, in_channels, head=head, dropout=dropout, aux=aux)
+    return BiSeNetV2(classes, in_channels, head=channels, dropout=dropout, aux=aux)
 
 
 def _normed(convolution: nn.Conv2d) -> nn.Sequential:

@@ -9,15 +9,13 @@ h w (h + w), not with (h w)^2. The layout of the head is mmsegmentation's: 23,93
 Axes: N images, C channels, H x W pixels, h x w cells at the encoder's stride s, K classes.
 """
 
-from pathlib import Path
-
 import torch
 from torch import nn
 
 from atrous import encoders
-from atrous.errors import ModelError
-from atrous.layers import conv_bn_relu, fcn_head, safe_norms
-from atrous.ops.resize import Tail
+from atrous.layers import conv_bn_relu
+from atrous.models.options import Count, Share
+from atrous.models.page import Features, Page, fcn_aux, on_encoder
 
 
 class CrissCross(nn.Module):
@@ -42,65 +40,35 @@ class CrissCross(nn.Module):
         return self.gamma * seen + x
 
 
-class CCNet(nn.Module):
-    """A 3x3, criss-cross attention `recurrence` times, a 3x3; with the features, a 3x3 and a 1x1. Any H, W >= 1."""
+class CrissCrossHead(nn.Module):
+    """A 3x3, criss-cross attention `recurrence` times, a 3x3; with the features, a 3x3 and a 1x1."""
 
-    def __init__(
-        self,
-        encoder: encoders.Encoder,
-        classes: int,
-        *,
-        channels: int,
-        recurrence: int,
-        dropout: float,
-        aux: bool = False,
-    ) -> None:
+    def __init__(self, deep: int, classes: int, *, channels: int, recurrence: int, dropout: float) -> None:
         super().__init__()
-        if not isinstance(recurrence, int) or recurrence < 1:
-            raise ModelError(f"recurrence {recurrence!r} of ccnet must be a whole number from 1 on (2 in the paper)")
-        self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
-        self.recurrence, deep = recurrence, encoder.channels[-1]
+        self.recurrence = recurrence
         self.before, self.after = conv_bn_relu(deep, channels), conv_bn_relu(channels, channels)
         self.attention = CrissCross(channels)
-        self.head = nn.Sequential(
+        self.score = nn.Sequential(
             *conv_bn_relu(deep + channels, channels), nn.Dropout(dropout), nn.Conv2d(channels, classes, 1)
         )
-        self.aux = fcn_head(encoder.channels[-2], classes) if aux else None
-        safe_norms(self)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits, tail = self.logits_at_stride(image)  # (N, K, H/s, W/s)
-        return tail.apply(logits)  # (N, K, H, W)
-
-    def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
-        """Logits (N, K, H/s, W/s) and the resize to the image."""
-        return self._decode(self.encoder(image)[-1]), Tail((image.shape[2], image.shape[3]))
-
-    def outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The logits, then the auxiliary ones where asked for, all (N, K, H, W)."""
-        *_, middle, deep = self.encoder(image)
-        logits = [self._decode(deep)] + ([self.aux(middle)] if self.aux is not None else [])
-        return tuple(Tail((image.shape[2], image.shape[3])).apply(one) for one in logits)
-
-    def _decode(self, feature: torch.Tensor) -> torch.Tensor:
-        x = self.before(feature)  # (N, 512, H/s, W/s)
+    def forward(self, features: Features) -> torch.Tensor:
+        x = self.before(features[-1])  # (N, 512, H/s, W/s)
         for _ in range(self.recurrence):
             x = self.attention(x)
-        return self.head(torch.cat([feature, self.after(x)], 1))  # (N, K, H/s, W/s)
+        return self.score(torch.cat([features[-1], self.after(x)], 1))  # (N, K, H/s, W/s)
 
 
+@on_encoder("resnet50", stride=8)
 def ccnet(
-    classes: int = 21,
-    encoder: str = "resnet50",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    stride: int = 8,
+    net: encoders.Encoder,
+    classes: int,
     *,
-    channels: int = 512,
-    recurrence: int = 2,
-    dropout: float = 0.1,
+    channels: Count = 512,
+    recurrence: Count = 2,
+    dropout: Share = 0.1,
     aux: bool = False,
-) -> CCNet:
+) -> Page:
     """CCNet on any encoder; stride 8 is the paper's. aux: an FCN head on the features before the deepest."""
-    net = encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained)
-    return CCNet(net, classes, channels=channels, recurrence=recurrence, dropout=dropout, aux=aux)
+    head = CrissCrossHead(net.channels[-1], classes, channels=channels, recurrence=recurrence, dropout=dropout)
+    return Page(net, head, classes, fcn_aux(net, classes) if aux else None)

@@ -10,14 +10,13 @@ the map's cells where torch has no fused attention, as on the CPU; predict large
 Axes: N images, C channels, H x W pixels, T = h x w cells at the encoder's stride s, K classes.
 """
 
-from pathlib import Path
-
 import torch
 from torch import nn
 
 from atrous import encoders
-from atrous.layers import conv_bn_relu, safe_norms
-from atrous.ops.resize import Tail
+from atrous.layers import conv_bn_relu
+from atrous.models.options import Count, Share
+from atrous.models.page import Features, Page, on_encoder
 
 
 class PositionAttention(nn.Module):
@@ -50,62 +49,38 @@ class ChannelAttention(nn.Module):
         return self.beta * (weights @ flat).unflatten(2, x.shape[2:]) + x
 
 
-class DANet(nn.Module):
-    """Two branches of 3x3, attention, 3x3 on the last features; a 1x1 on their sum. Any H, W >= 1.
+class DualAttention(nn.Module):
+    """Two branches of 3x3, attention, 3x3 on the last features; a 1x1 on their sum.
 
     aux: the branches' own classifiers, after the sum's: places, then channels.
     """
 
-    def __init__(
-        self, encoder: encoders.Encoder, classes: int, *, channels: int, dropout: float, aux: bool = False
-    ) -> None:
+    def __init__(self, deep: int, classes: int, *, channels: int, dropout: float, aux: bool) -> None:
         super().__init__()
-        self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
-        deep = encoder.channels[-1]
         self.position = nn.Sequential(
             conv_bn_relu(deep, channels), PositionAttention(channels), conv_bn_relu(channels, channels)
         )
         self.channel = nn.Sequential(conv_bn_relu(deep, channels), ChannelAttention(), conv_bn_relu(channels, channels))
-        self.head = _classifier(channels, classes, dropout)
+        self.score = _classifier(channels, classes, dropout)
         self.aux = nn.ModuleList(_classifier(channels, classes, dropout) for _ in range(2)) if aux else None
-        safe_norms(self)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits, tail = self.logits_at_stride(image)  # (N, K, H/s, W/s)
-        return tail.apply(logits)  # (N, K, H, W)
+    def forward(self, features: Features) -> torch.Tensor:
+        return self.score(self.position(features[-1]) + self.channel(features[-1]))  # (N, K, H/s, W/s)
 
-    def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
-        """Logits (N, K, H/s, W/s) and the resize to the image."""
-        position, channel = self._branches(image)
-        return self.head(position + channel), Tail((image.shape[2], image.shape[3]))
-
-    def outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The logits of the sum, then those of the two branches where asked for, all (N, K, H, W)."""
-        position, channel = branches = self._branches(image)
-        logits, tail = [self.head(position + channel)], Tail((image.shape[2], image.shape[3]))
-        if self.aux is not None:
-            logits += [head(x) for head, x in zip(self.aux, branches, strict=True)]
-        return tuple(tail.apply(one) for one in logits)
-
-    def _branches(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        x = self.encoder(image)[-1]  # (N, C, H/s, W/s)
-        return self.position(x), self.channel(x)  # (N, 512, H/s, W/s) each
+    def outputs(self, features: Features) -> tuple[torch.Tensor, ...]:
+        """The logits of the sum, then those of the two branches where asked for."""
+        branches = self.position(features[-1]), self.channel(features[-1])  # (N, 512, H/s, W/s) each
+        own = (score(x) for score, x in zip(self.aux or (), branches, strict=self.aux is not None))
+        return self.score(branches[0] + branches[1]), *own
 
 
+@on_encoder("resnet50", stride=8)
 def danet(
-    classes: int = 21,
-    encoder: str = "resnet50",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    stride: int = 8,
-    *,
-    channels: int = 512,
-    dropout: float = 0.1,
-    aux: bool = False,
-) -> DANet:
+    net: encoders.Encoder, classes: int, *, channels: Count = 512, dropout: Share = 0.1, aux: bool = False
+) -> Page:
     """DANet on any encoder; stride 8 is the paper's. aux: a classifier on each branch, two outputs more."""
-    net = encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained)
-    return DANet(net, classes, channels=channels, dropout=dropout, aux=aux)
+    head = DualAttention(net.channels[-1], classes, channels=channels, dropout=dropout, aux=aux)
+    return Page(net, head, classes)
 
 
 def _classifier(channels: int, classes: int, dropout: float) -> nn.Sequential:

@@ -11,14 +11,13 @@ Not on the page: the object proposals that the paper scores one by one, and its 
 Axes: N images, C channels, H x W pixels, K classes, w the width of the first block (64).
 """
 
-from pathlib import Path
-
 import torch
 from torch import nn
 
 from atrous import encoders
 from atrous.layers import pad_reflect, safe_norms
 from atrous.layers.switches import IMAGENET_BN, SwitchedVGG16, norm_relu, transplant
+from atrous.models.options import Count, Pretrained
 from atrous.ops.unpool import max_unpool
 
 LEAST, GRID = 224, 32
@@ -72,7 +71,11 @@ class DeconvNet(nn.Module):
 
 
 def deconvnet(
-    classes: int = 21, in_channels: int = 3, pretrained: bool | str | Path = False, *, width: int = 64
+    classes: Count = 21,
+    *,
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
+    width: Count = 64,
 ) -> DeconvNet:
     """DeconvNet on VGG16, mirrored: 251,805,653 parameters with 21 classes. width: of VGG's first block."""
     net = DeconvNet(SwitchedVGG16(in_channels, width=width), classes)

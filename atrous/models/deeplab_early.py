@@ -15,17 +15,17 @@ Axes: N images, C channels, H x W pixels, h x w cells of 8 pixels, K classes.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import nn
 
 from atrous import encoders
-from atrous.errors import ModelError
 from atrous.layers import safe_norms
 from atrous.layers.vgg import IMAGENET
 from atrous.layers.vgg_dilated import DilatedVGG16, FieldOfView, gaussian_score, on_pixels
+from atrous.models.options import Count, Counts, Pretrained, Scales, Share
+from atrous.models.page import On, Page
 from atrous.ops.resize import Tail, resize
 
 FC6 = {"largefov": (3, 12, 16), "7x7": (7, 4, 64), "4x4": (4, 4, 64), "4x4_rate8": (4, 8, 64)}
@@ -36,24 +36,6 @@ ASPP_L, ASPP_S = (6, 12, 18, 24), (2, 4, 8, 12)
 
 SCALES = (1.0, 0.75, 0.5)
 """v2's scales (section 3.2)."""
-
-
-class DeepLabV1(nn.Module):
-    """VGG16 with holes, fc6 and fc7 as convolutions, scores at stride 8. Any H, W >= 1."""
-
-    def __init__(self, encoder: DilatedVGG16, classes: int, *, kernel: int, rate: int, filters: int, dropout: float):
-        super().__init__()
-        self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
-        self.field = FieldOfView(encoder.channels[-1], filters, kernel=kernel, rate=rate, dropout=dropout)
-        self.score = gaussian_score(filters, classes)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits, tail = self.logits_at_stride(image)  # (N, K, h + 1, w + 1)
-        return tail.apply(logits)  # (N, K, H, W)
-
-    def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
-        """Logits (N, K, h + 1, w + 1), the border cell repeated, and the resize that puts cell i on pixel 8 i."""
-        return on_pixels(self.score(self.field(self.encoder(image)[-1])), image)
 
 
 class DeepLabV2(nn.Module):
@@ -102,42 +84,40 @@ class DeepLabV2(nn.Module):
 
 
 def deeplabv1(
-    classes: int = 21,
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
+    classes: Count = 21,
     *,
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
     fc6: Literal["largefov", "7x7", "4x4", "4x4_rate8"] = "largefov",
-    dropout: float = 0.5,
-    width: int = 64,
-) -> DeepLabV1:
+    dropout: Share = 0.5,
+    width: Count = 64,
+) -> Page:
     """DeepLab v1 on VGG16: LargeFOV, 20,505,429 parameters with 21 classes, or an earlier form by `fc6`.
 
     pretrained: VGG16's weights, fc6 and fc7 cut from its fully connected layers. width: of VGG's first block.
     """
-    if fc6 not in FC6:
-        raise ModelError(f"fc6 {fc6!r} of deeplabv1 is unknown; use {', '.join(map(repr, FC6))}")
     kernel, rate, filters = FC6[fc6]
     vgg = DilatedVGG16(in_channels, width=width, average=True)
-    model = DeepLabV1(vgg, classes, kernel=kernel, rate=rate, filters=filters * width, dropout=dropout)
+    field = FieldOfView(8 * width, filters * width, kernel=kernel, rate=rate, dropout=dropout)
     if pretrained:
         state = encoders.pretrained_state(IMAGENET, pretrained)
         vgg.load_imagenet(state)
-        model.field.load_imagenet(state)
-    return model
+        field.load_imagenet(state)
+    return Page(vgg, On(-1, field=field, score=gaussian_score(filters * width, classes)), classes, place=on_pixels)
 
 
 def deeplabv2(
-    classes: int = 21,
-    encoder: str = "resnet101",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
+    classes: Count = 21,
     *,
-    rates: Sequence[int] = ASPP_L,
-    scales: Sequence[float] = (1.0,),
+    encoder: str = "resnet101",
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
+    rates: Counts = ASPP_L,
+    scales: Scales = (1.0,),
     dilate_first: bool = True,
     stride_first: bool = False,
-    dropout: float = 0.5,
-    width: int = 64,
+    dropout: Share = 0.5,
+    width: Count = 64,
 ) -> DeepLabV2:
     """DeepLab v2 at stride 8 on any encoder that dilates to it, or `encoder="vgg16"`, VGG16 with holes.
 
@@ -146,7 +126,6 @@ def deeplabv2(
     ImageNet weights of timm want their stride where it is. dropout, width: of VGG16, whose branches have an fc6 and fc7
     each; pretrained, they take one filter in four of VGG's, each branch others.
     """
-    _check(rates, scales)
     if encoder != "vgg16":
         net = encoders.encoder(
             encoder,
@@ -174,10 +153,3 @@ def _branch(channels: int, classes: int, rate: int) -> nn.Conv2d:
     nn.init.normal_(score.weight, std=0.01)
     nn.init.zeros_(score.bias)  # type: ignore[arg-type]
     return score
-
-
-def _check(rates: Sequence[int], scales: Sequence[float]) -> None:
-    if not rates or not all(isinstance(rate, int) and rate >= 1 for rate in rates):
-        raise ModelError(f"rates {tuple(rates)} of deeplabv2 are not whole numbers from 1 on; use such as {ASPP_L}")
-    if not scales or scales[0] != 1 or not all(0 < scale <= 1 for scale in scales):
-        raise ModelError(f"scales {tuple(scales)} of deeplabv2 do not begin with 1 and shrink; use such as {SCALES}")

@@ -26,17 +26,15 @@ Reduced, as the paper's table was at hand in outline only:
 Axes: N images, C channels, H x W pixels, h x w cells of 8 pixels, K classes.
 """
 
-from pathlib import Path
-
 import torch
 from torch import nn
 from torch.nn import functional
 
 from atrous import encoders
-from atrous.errors import ModelError
 from atrous.layers import safe_norms
 from atrous.layers.vgg import IMAGENET
 from atrous.layers.vgg_dilated import DilatedVGG16, FieldOfView, gaussian_score, on_pixels
+from atrous.models.options import Count, Odd, Pretrained, Share
 from atrous.ops.resize import Tail
 
 RATES = (2.0, 1 / 18)
@@ -122,27 +120,22 @@ def block_min(x: torch.Tensor, block: int) -> torch.Tensor:
 
 
 def dpn(
-    classes: int = 21,
-    encoder: str = "vgg16",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
+    classes: Count = 21,
     *,
-    window: int = 7,
-    context: int = 9,
-    mixtures: int = 5,
-    dropout: float = 0.5,
-    width: int = 64,
+    encoder: str = "vgg16",
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
+    window: Odd = 7,
+    context: Odd = 9,
+    mixtures: Count = 5,
+    dropout: Share = 0.5,
+    width: Count = 64,
 ) -> DPN:
     """DPN at stride 8 on VGG16 with all of fc6, or on the last features of any encoder that dilates to it.
 
     window: side of the local filters in cells; context: of the label contexts, 9 in the paper, both odd. mixtures: of
     contexts per label, 5 in the paper. dropout, width: of VGG16, as in deeplabv1.
     """
-    for what, size in (("window", window), ("context", context)):
-        if not isinstance(size, int) or size < 1 or size % 2 == 0:
-            raise ModelError(f"{what} {size!r} of dpn is no odd number of cells; use such as 7 or 9")
-    if not isinstance(mixtures, int) or mixtures < 1:
-        raise ModelError(f"mixtures {mixtures!r} of dpn is no whole number from 1 on; the paper has 5")
     sizes = {"window": window, "context": context, "mixtures": mixtures}
     if encoder != "vgg16":
         net = encoders.encoder(encoder, in_channels=in_channels, stride=8, pretrained=pretrained)

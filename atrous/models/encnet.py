@@ -9,14 +9,13 @@ pixel, and `outputs` gives logits of the image's size. The layout is mmsegmentat
 Axes: N images, C channels, H x W pixels, T = h x w cells at the encoder's stride s, D codewords, K classes.
 """
 
-from pathlib import Path
-
 import torch
 from torch import nn
 
 from atrous import encoders
-from atrous.layers import conv_bn_relu, fcn_head, safe_norms
-from atrous.ops.resize import Tail
+from atrous.layers import conv_bn_relu
+from atrous.models.options import Count, Share
+from atrous.models.page import On, Page, fcn_aux, on_encoder
 
 
 class Encoding(nn.Module):
@@ -55,57 +54,19 @@ class Context(nn.Module):
         return (x + x * self.gate(encoding)[:, :, None, None]).relu()
 
 
-class EncNet(nn.Module):
-    """A 3x3 on the last features, context encoding, a 1x1. Any H, W >= 1."""
-
-    def __init__(
-        self,
-        encoder: encoders.Encoder,
-        classes: int,
-        *,
-        channels: int,
-        codewords: int,
-        dropout: float,
-        aux: bool = False,
-    ) -> None:
-        super().__init__()
-        self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
-        self.reduce = conv_bn_relu(encoder.channels[-1], channels)
-        self.context = Context(channels, codewords)
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Conv2d(channels, classes, 1))
-        self.aux = fcn_head(encoder.channels[-2], classes) if aux else None
-        safe_norms(self)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits, tail = self.logits_at_stride(image)  # (N, K, H/s, W/s)
-        return tail.apply(logits)  # (N, K, H, W)
-
-    def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
-        """Logits (N, K, H/s, W/s) and the resize to the image."""
-        return self._decode(self.encoder(image)[-1]), Tail((image.shape[2], image.shape[3]))
-
-    def outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The logits, then the auxiliary ones where asked for, all (N, K, H, W)."""
-        *_, middle, deep = self.encoder(image)
-        logits = [self._decode(deep)] + ([self.aux(middle)] if self.aux is not None else [])
-        return tuple(Tail((image.shape[2], image.shape[3])).apply(one) for one in logits)
-
-    def _decode(self, feature: torch.Tensor) -> torch.Tensor:
-        return self.head(self.context(self.reduce(feature)))  # (N, K, H/s, W/s)
-
-
+@on_encoder("resnet50", stride=8)
 def encnet(
-    classes: int = 21,
-    encoder: str = "resnet50",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    stride: int = 8,
+    net: encoders.Encoder,
+    classes: int,
     *,
-    channels: int = 512,
-    codewords: int = 32,
-    dropout: float = 0.1,
+    channels: Count = 512,
+    codewords: Count = 32,
+    dropout: Share = 0.1,
     aux: bool = False,
-) -> EncNet:
+) -> Page:
     """EncNet on any encoder; stride 8 is the paper's. aux: an FCN head on the features before the deepest."""
-    net = encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained)
-    return EncNet(net, classes, channels=channels, codewords=codewords, dropout=dropout, aux=aux)
+    reduce = conv_bn_relu(net.channels[-1], channels)
+    context = Context(channels, codewords)
+    score = nn.Sequential(nn.Dropout(dropout), nn.Conv2d(channels, classes, 1))
+    head = On(-1, reduce=reduce, context=context, score=score)
+    return Page(net, head, classes, fcn_aux(net, classes) if aux else None)

@@ -17,8 +17,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-from atrous.errors import ModelError
 from atrous.layers import pad_reflect, safe_norms
+from atrous.models.options import Count, Share
 from atrous.ops.unpool import max_unpool
 
 Slopes = Literal["shared", "channel"] | None
@@ -132,21 +132,19 @@ class ENet(nn.Module):
 
 
 def enet(
-    classes: int = 21,
-    in_channels: int = 3,
+    classes: Count = 21,
     *,
+    in_channels: Count = 3,
     slopes: Literal["shared", "channel"] = "shared",
-    dropout: tuple[float, float] = (0.01, 0.1),
+    early_dropout: Share = 0.01,
+    dropout: Share = 0.1,
 ) -> ENet:
-    """ENet: 351,878 parameters with 21 classes, 350,438 with 11. dropout: of stage 1, and of all that follow.
+    """ENet: 351,878 parameters with 21 classes, 350,438 with 11.
 
-    slopes: of the encoder's PReLU, one to a bottleneck ("shared") or one to a feature map ("channel", the paper's).
+    slopes: of the encoder's PReLU, one to a bottleneck ("shared") or one to a feature map ("channel",
+    the paper's). early_dropout: of stage 1. dropout: of all stages that follow.
     """
-    if slopes not in ("shared", "channel"):
-        raise ModelError(f"slopes {slopes!r} are unknown to enet; use 'shared' or 'channel'")
-    if not isinstance(dropout, tuple | list) or len(dropout) != 2 or not all(0 <= share < 1 for share in dropout):
-        raise ModelError(f"dropout {dropout!r} of enet is not two shares from 0 to less than 1; the paper: (0.01, 0.1)")
-    return ENet(classes, in_channels, slopes=slopes, dropout=(dropout[0], dropout[1]))
+    return ENet(classes, in_channels, slopes=slopes, dropout=(early_dropout, dropout))
 
 
 def _conv(channels: int, out: int, kernel: int = 1, stride: int = 1, padding: int = 0, dilation: int = 1) -> nn.Conv2d:

@@ -14,8 +14,9 @@ Axes: N images, C channels, H x W pixels, h x w cells of a map, K classes.
 import torch
 from torch import nn
 
-from atrous.errors import ModelError
 from atrous.layers import PyramidPool, conv_bn_relu, fcn_head, safe_norms
+from atrous.models.options import Count, Share
+from atrous.models.page import to_image
 from atrous.ops.resize import Tail, resize
 
 SHARED = (32, 48, 64)
@@ -86,11 +87,11 @@ class FastSCNN(nn.Module):
 
     def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
         """Logits (N, K, H/8, W/8) and the resize to the image."""
-        return self._decode(*self._paths(image)), Tail((image.shape[2], image.shape[3]))
+        return self._decode(*self._paths(image)), to_image(image)
 
     def outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The logits, then those of the shared layers and of the scene where asked for, all (N, K, H, W)."""
-        paths, tail = self._paths(image), Tail((image.shape[2], image.shape[3]))
+        paths, tail = self._paths(image), to_image(image)
         logits = [self._decode(*paths)]
         if self.aux is not None:
             logits += [head(path) for head, path in zip(self.aux, paths, strict=True)]
@@ -105,8 +106,12 @@ class FastSCNN(nn.Module):
         return self.head(fused.relu())  # (N, K, H/8, W/8)
 
 
-def fastscnn(classes: int = 21, in_channels: int = 3, *, dropout: float = 0.1, aux: bool = False) -> FastSCNN:
+def fastscnn(
+    classes: Count = 21,
+    *,
+    in_channels: Count = 3,
+    dropout: Share = 0.1,
+    aux: bool = False,
+) -> FastSCNN:
     """Fast-SCNN: 1,153,027 parameters with 19 classes. aux: FCN heads on the shared layers and on the scene's map."""
-    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-        raise ModelError(f"dropout {dropout!r} of fastscnn is no share; use a number from 0 to less than 1")
     return FastSCNN(classes, in_channels, dropout=dropout, aux=aux)

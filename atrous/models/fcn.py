@@ -17,18 +17,22 @@ Axes: N images, C channels, H x W pixels, h x w cells of the coarsest scores, K 
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from atrous import encoders
 from atrous.errors import ModelError
-from atrous.layers import VGG16, fcn_head, safe_norms
+from atrous.layers import VGG16, fcn_head
 from atrous.layers.vgg import IMAGENET, Padding
+from atrous.models.options import AnyCounts, Count, Flag, Pretrained, Share, Stride
+from atrous.models.page import Features, Page, fcn_aux
 from atrous.ops.resize import Tail, resize
 
-Learned = bool | Literal["skips"]
+Learned = Annotated[Literal["skips"] | Flag, Field(description="True, False or 'skips', which is all but the last")]
+"""Which deconvolutions are learned."""
 
 SKIP_OFFSET = {"caffe100": {16: 5, 8: 9}, "same": {16: 0, 8: 0}}
 """First cell of pool4 (16) and pool3 (8) that lies under the upsampled scores."""
@@ -71,8 +75,6 @@ class VGGFCN(nn.Module):
         scales: tuple[float, float],
     ) -> None:
         super().__init__()
-        if learned not in (False, True, "skips"):
-            raise ModelError(f"learned {learned!r} is unknown to FCN; use False, True or 'skips' (all but the last)")
         between, last = bool(learned), learned is True
         self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
         self.stride, self.padding, self.learned, self.scales = stride, padding, last, scales
@@ -117,48 +119,23 @@ class VGGFCN(nn.Module):
         return scores + skip[:, :, first : first + scores.shape[2], first : first + scores.shape[3]]
 
 
-class FCN(nn.Module):
-    """torchvision's FCN: a 3x3 and a 1x1 on the encoder's last features, and skips where asked for. Any H, W >= 1."""
+class SkipHead(nn.Module):
+    """torchvision's FCN head on the last features, and 1x1s on those of finer strides, `skips`, added on the way up."""
 
-    def __init__(
-        self,
-        encoder: encoders.Encoder,
-        classes: int,
-        skips: Sequence[int] = (),
-        *,
-        dropout: float = 0.1,
-        aux: bool = False,
-    ) -> None:
+    def __init__(self, encoder: encoders.Encoder, classes: int, skips: Sequence[int], *, dropout: float) -> None:
         super().__init__()
-        self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
-        self.head = fcn_head(encoder.channels[-1], classes, dropout)
-        last = {stride: index for index, stride in enumerate(encoder.strides) if stride < encoder.strides[-1]}
-        if missing := [stride for stride in skips if stride not in last]:
+        self.score = fcn_head(encoder.channels[-1], classes, dropout)
+        held = encoder.skips()
+        if missing := [stride for stride in skips if stride not in held]:
             raise ModelError(
                 f"encoder {encoder.name!r} has no skip at stride {missing[0]!r}; its features before the last are at "
-                f"strides {', '.join(map(str, last)) or 'none'}"
+                f"strides {', '.join(map(str, sorted(held))) or 'none'}"
             )
-        self.indices = [last[stride] for stride in sorted(set(skips), reverse=True)]  # deep first
+        self.indices = [held[stride] for stride in sorted(set(skips), reverse=True)]  # deep first
         self.scores = nn.ModuleList(_score(encoder.channels[index], classes) for index in self.indices)
-        self.aux = fcn_head(encoder.channels[-2], classes) if aux else None
-        safe_norms(self)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits, tail = self.logits_at_stride(image)  # (N, K, H/s, W/s)
-        return tail.apply(logits)  # (N, K, H, W)
-
-    def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
-        """Logits (N, K, H/s, W/s) at the finest skip's stride, else the encoder's, and the resize to the image."""
-        return self._decode(self.encoder(image)), Tail((image.shape[2], image.shape[3]))
-
-    def outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The logits, then the auxiliary ones where asked for, all (N, K, H, W)."""
-        features = self.encoder(image)
-        logits = [self._decode(features)] + ([self.aux(features[-2])] if self.aux is not None else [])
-        return tuple(Tail((image.shape[2], image.shape[3])).apply(one) for one in logits)
-
-    def _decode(self, features: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        scores = self.head(features[-1])  # (N, K, H/s, W/s)
+    def forward(self, features: Features) -> torch.Tensor:
+        scores = self.score(features[-1])  # (N, K, H/s, W/s)
         for index, score in zip(self.indices, self.scores, strict=True):
             skip = score(features[index])  # (N, K, of the skip)
             scores = resize(scores, skip.shape[2:]) + skip
@@ -197,13 +174,13 @@ def warm_start(finer: VGGFCN, coarser: VGGFCN) -> VGGFCN:
 
 
 def fcn32s(
-    classes: int = 21,
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
+    classes: Count = 21,
     *,
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
     padding: Padding = "caffe100",
     learned: Learned = False,
-    width: int = 64,
+    width: Count = 64,
 ) -> VGGFCN:
     """FCN-32s on VGG16: 134,346,581 parameters with 21 classes. width: of VGG's first block; weights exist for 64."""
     return VGGFCN(
@@ -212,13 +189,13 @@ def fcn32s(
 
 
 def fcn16s(
-    classes: int = 21,
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
+    classes: Count = 21,
     *,
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
     padding: Padding = "caffe100",
     learned: Learned = False,
-    width: int = 64,
+    width: Count = 64,
 ) -> VGGFCN:
     """FCN-16s on VGG16: 134,357,354 parameters with 21 classes; train it from FCN-32s by `warm_start`."""
     return VGGFCN(
@@ -227,14 +204,14 @@ def fcn16s(
 
 
 def fcn8s(
-    classes: int = 21,
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
+    classes: Count = 21,
     *,
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
     padding: Padding = "caffe100",
     learned: Learned = False,
     at_once: bool = False,
-    width: int = 64,
+    width: Count = 64,
 ) -> VGGFCN:
     """FCN-8s on VGG16: 134,362,751 parameters with 21 classes; train it from FCN-16s by `warm_start`, or `at_once`.
 
@@ -247,26 +224,25 @@ def fcn8s(
 
 
 def fcn(
-    classes: int = 21,
-    encoder: str = "resnet50",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    stride: int = 8,
+    classes: Count = 21,
     *,
-    skips: Sequence[int] = (),
-    dropout: float = 0.1,
+    encoder: str = "resnet50",
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
+    stride: Stride = 8,
+    skips: AnyCounts = (),
+    dropout: Share = 0.1,
     aux: bool = False,
-) -> FCN:
+) -> Page:
     """torchvision's FCN on any encoder; resnet50 at stride 8 is its `fcn_resnet50` (aux: its auxiliary head).
 
     skips: strides of features whose scores are added on the way up, zero at the start: at stride 32, (16,) makes any
     encoder an FCN-16s and (16, 8) an FCN-8s.
     """
-    if not isinstance(skips, Sequence):
-        raise ModelError(f"skips {skips!r} of fcn are not a list of strides; use such as (16, 8)")
     strides = (*skips, stride) if skips else ()
     net = encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, strides=strides)
-    return FCN(net, classes, skips, dropout=dropout, aux=aux)
+    head = SkipHead(net, classes, skips, dropout=dropout)
+    return Page(net, head, classes, fcn_aux(net, classes) if aux else None)
 
 
 def _vgg(in_channels: int, pretrained: bool | str | Path, padding: Padding, width: int) -> VGG16:

@@ -13,13 +13,14 @@ Axes: N images, C channels, H x W pixels, K classes.
 
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from atrous import encoders
-from atrous.ops.resize import Tail, resize
+from atrous.models.options import Share
+from atrous.models.page import Features, Page, on_encoder
+from atrous.ops.resize import resize
 
 
 class Pyramid(nn.Module):
@@ -60,46 +61,27 @@ class Rise(nn.Module):
         return x
 
 
-class FPN(nn.Module):
-    """A pyramid on the encoder's strides from 4 on, each level raised to 4, summed, classified. Any H, W >= 1."""
+class SemanticFPN(nn.Module):
+    """A pyramid on the encoder's strides from 4 on, each level raised to 4, summed, classified."""
 
     def __init__(self, encoder: encoders.Encoder, classes: int, *, smooth: bool, dropout: float) -> None:
         super().__init__()
-        self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
         self.levels = encoder.levels()
         self.pyramid = Pyramid([encoder.channels[index] for index in self.levels], 256, smooth=smooth)
         self.rise = nn.ModuleList(Rise(256, 128, steps) for steps in range(len(self.levels)))
-        self.head = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(128, classes, 1))
+        self.score = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(128, classes, 1))
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits, tail = self.logits_at_stride(image)  # (N, K, H/4, W/4)
-        return tail.apply(logits)  # (N, K, H, W)
-
-    def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
-        """Logits (N, K, H/4, W/4) and the resize to the image."""
-        features = self.encoder(image)
+    def forward(self, features: Features) -> torch.Tensor:
         maps = self.pyramid([features[index] for index in self.levels])  # (N, 256, H/s, W/s)
         sizes = [x.shape[2:] for x in maps]
         raised = [rise(x, sizes[:index][::-1]) for index, (rise, x) in enumerate(zip(self.rise, maps, strict=True))]
-        x = sum(raised[1:], raised[0])  # (N, 128, H/4, W/4)
-        return self.head(x), Tail((image.shape[2], image.shape[3]))
+        return self.score(sum(raised[1:], raised[0]))  # (N, K, H/4, W/4)
 
 
-def fpn(
-    classes: int = 21,
-    encoder: str = "resnet50",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    stride: int = 32,
-    *,
-    smooth: bool = False,
-    dropout: float = 0.2,
-) -> FPN:
+@on_encoder("resnet50", strides=encoders.PYRAMID)
+def fpn(net: encoders.Encoder, classes: int, *, smooth: bool = False, dropout: Share = 0.2) -> Page:
     """Semantic FPN on any encoder with features at stride 4. smooth: a 3x3 on each map of the pyramid (the paper's).
 
     dropout: of whole channels ahead of the classifier.
     """
-    net = encoders.encoder(
-        encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, strides=encoders.PYRAMID
-    )
-    return FPN(net, classes, smooth=smooth, dropout=dropout)
+    return Page(net, SemanticFPN(net, classes, smooth=smooth, dropout=dropout), classes)

@@ -11,16 +11,17 @@ The coarse logits are part of the network, no auxiliary head: `outputs` always g
 Axes: N images, C channels, H x W pixels, D channels of all maps together, T cells of a map, K classes.
 """
 
-from pathlib import Path
+from collections import OrderedDict
 from typing import Literal
 
 import torch
 from torch import nn
 
 from atrous import encoders
-from atrous.errors import ModelError
-from atrous.layers import conv_bn_relu, safe_norms
-from atrous.ops.resize import Tail, resize
+from atrous.layers import conv_bn_relu
+from atrous.models.options import Count, Share
+from atrous.models.page import Features, Page, on_encoder
+from atrous.ops.resize import resize
 
 
 class Together(nn.Module):
@@ -32,7 +33,7 @@ class Together(nn.Module):
         self.indices = [index for index, stride in enumerate(encoder.strides) if stride >= 4]
         self.channels = sum(encoder.channels[index] for index in self.indices)
 
-    def forward(self, features: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    def forward(self, features: Features) -> torch.Tensor:
         size = features[self.indices[0]].shape[2:]
         return torch.cat([resize(features[index], size) for index in self.indices], 1)
 
@@ -61,82 +62,47 @@ class ObjectContext(nn.Module):
         return self.last(context.unflatten(2, x.shape[2:]))
 
 
-class HRNet(nn.Module):
-    """All maps together, a 1x1 of as many channels, the classifier. Any H, W >= 1."""
+class OCRHead(nn.Module):
+    """Coarse logits from all maps together, their object context, joined with the pixels (figure 3)."""
 
-    def __init__(self, encoder: encoders.Encoder, classes: int, *, dropout: float) -> None:
+    def __init__(self, together: Together, classes: int, *, channels: int, dropout: float) -> None:
         super().__init__()
-        self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
-        self.together = Together(encoder)
-        self.head = _coarse(self.together.channels, classes, dropout)
-        safe_norms(self)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits, tail = self.logits_at_stride(image)  # (N, K, H/4, W/4)
-        return tail.apply(logits)  # (N, K, H, W)
-
-    def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
-        """Logits (N, K, H/4, W/4) and the resize to the image."""
-        x = self.together(self.encoder(image))  # (N, D, H/4, W/4)
-        return self.head(x), Tail((image.shape[2], image.shape[3]))
-
-
-class HRNetOCR(nn.Module):
-    """Coarse logits from all maps together, their object context, joined with the pixels (figure 3). Any H, W >= 1."""
-
-    def __init__(self, encoder: encoders.Encoder, classes: int, *, channels: int, dropout: float) -> None:
-        super().__init__()
-        self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
-        self.together = Together(encoder)
-        self.coarse = _coarse(self.together.channels, classes, 0.0)
-        self.reduce = conv_bn_relu(self.together.channels, channels)
+        self.together = together
+        self.coarse = _coarse(together.channels, classes, 0.0)
+        self.reduce = conv_bn_relu(together.channels, channels)
         self.context = ObjectContext(channels, max(1, channels // 2))
         self.join = nn.Sequential(*conv_bn_relu(2 * channels, channels, 1), nn.Dropout2d(dropout))
-        self.head = nn.Conv2d(channels, classes, 1)
-        safe_norms(self)
+        self.score = nn.Conv2d(channels, classes, 1)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits, tail = self.logits_at_stride(image)  # (N, K, H/4, W/4)
-        return tail.apply(logits)  # (N, K, H, W)
+    def forward(self, features: Features) -> torch.Tensor:
+        return self.outputs(features)[0]
 
-    def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
-        """Logits (N, K, H/4, W/4) and the resize to the image."""
-        return self._decode(image)[0], Tail((image.shape[2], image.shape[3]))
-
-    def outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The logits, then the coarse ones that weigh the regions, both (N, K, H, W)."""
-        tail = Tail((image.shape[2], image.shape[3]))
-        return tuple(tail.apply(logits) for logits in self._decode(image))
-
-    def _decode(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        maps = self.together(self.encoder(image))  # (N, D, H/4, W/4)
+    def outputs(self, features: Features) -> tuple[torch.Tensor, torch.Tensor]:
+        """The logits, then the coarse ones that weigh the regions."""
+        maps = self.together(features)  # (N, D, H/4, W/4)
         coarse, x = self.coarse(maps), self.reduce(maps)  # (N, K, H/4, W/4), (N, C, H/4, W/4)
         x = self.join(torch.cat([self.context(x, coarse), x], 1))  # (N, C, H/4, W/4)
-        return self.head(x), coarse
+        return self.score(x), coarse
 
 
+@on_encoder("hrnet_w48", stride=None, strides=encoders.PYRAMID)
 def hrnet_ocr(
-    classes: int = 21,
-    encoder: str = "hrnet_w48",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
+    net: encoders.Encoder,
+    classes: int,
     *,
     head: Literal["ocr", "hrnet"] = "ocr",
-    channels: int = 512,
-    dropout: float = 0.05,
-) -> HRNet | HRNetOCR:
+    channels: Count = 512,
+    dropout: Share = 0.05,
+) -> Page:
     """HRNet with OCR's head, or its own: 70,371,446 parameters with 19 classes on hrnet_w48, 12,080,036 on hrnet_w18.
 
     head: "ocr", or "hrnet" for HRNetV2 (65,858,659 and 9,640,849). channels: of OCR; its attention has half of them.
     """
-    if head not in ("ocr", "hrnet"):
-        raise ModelError(f"head {head!r} is unknown to hrnet_ocr; use 'ocr', or 'hrnet' for HRNet's own")
-    if not isinstance(channels, int) or channels < 1:
-        raise ModelError(f"channels {channels!r} leave OCR none; use a whole number from 1 on (512 in the paper)")
-    net = encoders.encoder(encoder, in_channels=in_channels, pretrained=pretrained, strides=encoders.PYRAMID)
+    together = Together(net)
     if head == "hrnet":
-        return HRNet(net, classes, dropout=dropout)
-    return HRNetOCR(net, classes, channels=channels, dropout=dropout)
+        score = _coarse(together.channels, classes, dropout)
+        return Page(net, nn.Sequential(OrderedDict(together=together, score=score)), classes)
+    return Page(net, OCRHead(together, classes, channels=channels, dropout=dropout), classes)
 
 
 def _coarse(channels: int, classes: int, dropout: float) -> nn.Sequential:

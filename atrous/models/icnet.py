@@ -12,8 +12,6 @@ Three resolutions need sides that 32 divides: the border is mirrored up to that 
 Axes: N images, C channels, H x W pixels, h x w cells of a map, K classes.
 """
 
-from pathlib import Path
-
 import torch
 from torch import nn
 
@@ -21,6 +19,7 @@ from atrous import encoders
 from atrous.errors import ModelError
 from atrous.layers import conv_bn_relu, pad_reflect, safe_norms
 from atrous.layers.ppm import BINS
+from atrous.models.options import Count, Pretrained, Share
 from atrous.ops.resize import Tail, resize
 
 FULL = (32, 32, 64)
@@ -107,21 +106,19 @@ class ICNet(nn.Module):
 
 
 def icnet(
-    classes: int = 21,
-    encoder: str = "resnet50",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
+    classes: Count = 21,
     *,
-    channels: int = 128,
-    dropout: float = 0.0,
+    encoder: str = "resnet50",
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
+    channels: Count = 128,
+    dropout: Share = 0.0,
     aux: bool = False,
 ) -> ICNet:
     """ICNet on any encoder that is a chain of stages and can be dilated to stride 8. channels: of the fusions.
 
     aux: the label guidance, two outputs more; the paper weighs them 0.4 each, 1 the main one.
     """
-    if not isinstance(channels, int) or channels < 1:
-        raise ModelError(f"channels {channels!r} leave icnet none; use a whole number from 1 on (128 in the paper)")
     net = encoders.encoder(encoder, in_channels=in_channels, stride=8, pretrained=pretrained)
     return ICNet(net, classes, channels=channels, dropout=dropout, aux=aux)
 

@@ -10,63 +10,38 @@ timm's mobilenetv3_large_100, which has pretrained weights, is the default (enco
 Axes: N images, C channels, H x W pixels, s the encoder's stride, K classes.
 """
 
-from pathlib import Path
-
 import torch
 from torch import nn
 
 from atrous import encoders
-from atrous.errors import ModelError
-from atrous.layers import conv_bn_relu, safe_norms
-from atrous.ops.resize import Tail, resize
+from atrous.layers import conv_bn_relu
+from atrous.models.options import Count
+from atrous.models.page import Features, Page, on_encoder
+from atrous.ops.resize import resize
 
 
-class LRASPP(nn.Module):
-    """A gated 1x1 on the encoder's last features, joined as scores by its first at stride 8. Any H, W >= 1."""
+class GatedHead(nn.Module):
+    """A gated 1x1 on the encoder's last features, joined as scores by its first at stride 8."""
 
     def __init__(self, encoder: encoders.Encoder, classes: int, width: int) -> None:
         super().__init__()
-        if 8 not in encoder.strides:
-            raise ModelError(
-                f"encoder {encoder.name!r} has features at strides {encoder.strides}, lraspp needs some at 8; "
-                "use another encoder, such as 'mobilenetv3_large_100'"
-            )
-        self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
-        self.low_index, deep = encoder.strides.index(8), encoder.channels[-1]
+        self.low_index, deep = encoder.index_at(8), encoder.channels[-1]
         self.features = conv_bn_relu(deep, width, 1)
         self.gate = nn.Conv2d(deep, width, 1, bias=False)
         self.low_score = nn.Conv2d(encoder.channels[self.low_index], classes, 1)
         self.high_score = nn.Conv2d(width, classes, 1)
-        safe_norms(self)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits, tail = self.logits_at_stride(image)  # (N, K, H/8, W/8)
-        return tail.apply(logits)  # (N, K, H, W)
-
-    def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
-        """Logits (N, K, H/8, W/8) and the resize to the image."""
-        features = self.encoder(image)
+    def forward(self, features: Features) -> torch.Tensor:
         low, high = features[self.low_index], features[-1]  # (N, C, H/8, W/8), (N, C, H/s, W/s)
         gate = self.gate(high.mean((2, 3), keepdim=True)).sigmoid()  # (N, width, 1, 1)
         x = resize(self.features(high) * gate, low.shape[2:])  # (N, width, H/8, W/8)
-        return self.low_score(low) + self.high_score(x), Tail((image.shape[2], image.shape[3]))
+        return self.low_score(low) + self.high_score(x)  # (N, K, H/8, W/8)
 
 
-def lraspp(
-    classes: int = 21,
-    encoder: str = "mobilenetv3_large_100",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    stride: int = 16,
-    *,
-    width: int = 128,
-) -> LRASPP:
+@on_encoder("mobilenetv3_large_100", stride=16)
+def lraspp(net: encoders.Encoder, classes: int, *, channels: Count = 128) -> Page:
     """LR-ASPP on any encoder with features at stride 8; MobileNetV3-Large with 21 classes has 3,221,538 parameters.
 
-    stride: of the deepest features, 16 in the paper, or 32. width: features that are gated and scored.
+    stride: of the deepest features, 16 in the paper, or 32. channels: of the features that are gated and scored.
     """
-    if not isinstance(width, int) or width < 1:
-        raise ModelError(f"width {width!r} leaves lraspp no features; use a whole number from 1 on (128 in the paper)")
-    return LRASPP(
-        encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained), classes, width
-    )
+    return Page(net, GatedHead(net, classes, channels), classes)

@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from atrous.errors import ModelError
 from atrous.layers import InstanceNorm, cut, expect_axes
+from atrous.models.options import Count, Counts, Steps
 from atrous.ops.resize import resize
 
 CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
@@ -134,14 +135,14 @@ class NNUNet(nn.Module):
 
 
 def nnunet2d(
-    classes: int = 21,
-    in_channels: int = 3,
+    classes: Count = 21,
     *,
-    features: Sequence[int] = (32, 64, 128, 256, 512, 512, 512, 512),
-    kernels: Sequence[Step] | int = 3,
-    strides: Sequence[Step] | None = None,
-    blocks: Sequence[int] | None = None,
-    up_blocks: Sequence[int] | None = None,
+    in_channels: Count = 3,
+    features: Counts = (32, 64, 128, 256, 512, 512, 512, 512),
+    kernels: Count | Steps = 3,
+    strides: Steps | None = None,
+    blocks: Counts | None = None,
+    up_blocks: Counts | None = None,
     residual: bool = False,
     aux: bool = False,
 ) -> NNUNet:
@@ -154,14 +155,14 @@ def nnunet2d(
 
 
 def nnunet3d(
-    classes: int = 21,
-    in_channels: int = 3,
+    classes: Count = 21,
     *,
-    features: Sequence[int] = (32, 64, 128, 256, 320, 320),
-    kernels: Sequence[Step] | int = 3,
-    strides: Sequence[Step] | None = None,
-    blocks: Sequence[int] | None = None,
-    up_blocks: Sequence[int] | None = None,
+    in_channels: Count = 3,
+    features: Counts = (32, 64, 128, 256, 320, 320),
+    kernels: Count | Steps = 3,
+    strides: Steps | None = None,
+    blocks: Counts | None = None,
+    up_blocks: Counts | None = None,
     residual: bool = False,
     aux: bool = False,
 ) -> NNUNet:

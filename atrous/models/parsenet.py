@@ -11,17 +11,14 @@ several layers, which the paper tries too, are not here. Cell i lies on pixel 8 
 Axes: N images, C channels, H x W pixels, h x w cells of 8 pixels, K classes.
 """
 
-from pathlib import Path
-
 import torch
 from torch import nn
 
 from atrous import encoders
-from atrous.errors import ModelError
-from atrous.layers import safe_norms
 from atrous.layers.vgg import IMAGENET
 from atrous.layers.vgg_dilated import DilatedVGG16, FieldOfView, gaussian_score, on_pixels
-from atrous.ops.resize import Tail
+from atrous.models.options import Count, Positive, Pretrained, Share
+from atrous.models.page import Features, Page
 
 
 class L2Norm(nn.Module):
@@ -35,57 +32,47 @@ class L2Norm(nn.Module):
         return nn.functional.normalize(x, dim=1) * self.scale
 
 
-class ParseNet(nn.Module):
-    """Features and their mean, normalised, joined and scored (figure 3). Any H, W >= 1.
+class WiderHead(nn.Module):
+    """Features and their mean, normalised, joined and scored (figure 3).
 
     field: from the encoder's last features to those that are scored, `channels` of them.
     """
 
-    def __init__(
-        self, encoder: DilatedVGG16 | encoders.Encoder, field: nn.Module, channels: int, classes: int, *, scale: float
-    ) -> None:
+    def __init__(self, field: nn.Module, channels: int, classes: int, *, scale: float) -> None:
         super().__init__()
-        self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
         self.field = field
         self.norm, self.norm_mean = L2Norm(channels, scale), L2Norm(channels, scale)
         self.score = gaussian_score(2 * channels, classes)
-        safe_norms(self)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits, tail = self.logits_at_stride(image)  # (N, K, h + 1, w + 1)
-        return tail.apply(logits)  # (N, K, H, W)
-
-    def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
-        """Logits (N, K, h + 1, w + 1), the border cell repeated, and the resize that puts cell i on pixel 8 i."""
-        x = self.field(self.encoder(image)[-1])  # (N, C, h, w)
+    def forward(self, features: Features) -> torch.Tensor:
+        x = self.field(features[-1])  # (N, C, h, w)
         mean = self.norm_mean(x.mean((2, 3), keepdim=True))  # (N, C, 1, 1)
         joined = torch.cat([self.norm(x), mean.expand(-1, -1, *x.shape[2:])], 1)  # (N, 2 C, h, w)
-        return on_pixels(self.score(joined), image)
+        return self.score(joined)  # (N, K, h, w)
 
 
 def parsenet(
-    classes: int = 21,
-    encoder: str = "vgg16",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
+    classes: Count = 21,
     *,
-    scale: float = 10.0,
-    dropout: float = 0.5,
-    width: int = 64,
-) -> ParseNet:
+    encoder: str = "vgg16",
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
+    scale: Positive = 10.0,
+    dropout: Share = 0.5,
+    width: Count = 64,
+) -> Page:
     """ParseNet at stride 8 on VGG16's LargeFOV, or on the last features of any encoder that dilates to it.
 
     scale: what the factors of both norms start with, 10 to 20. dropout, width: of VGG16, as in deeplabv1.
     """
-    if not scale > 0:
-        raise ModelError(f"scale {scale!r} of parsenet is not above 0; use 10 to 20")
     if encoder != "vgg16":
         net = encoders.encoder(encoder, in_channels=in_channels, stride=8, pretrained=pretrained)
-        return ParseNet(net, nn.Identity(), net.channels[-1], classes, scale=scale)
+        head = WiderHead(nn.Identity(), net.channels[-1], classes, scale=scale)
+        return Page(net, head, classes, place=on_pixels)
     vgg = DilatedVGG16(in_channels, width=width, average=True)
     field = FieldOfView(8 * width, 16 * width, dropout=dropout)
     if pretrained:
         state = encoders.pretrained_state(IMAGENET, pretrained)
         vgg.load_imagenet(state)
         field.load_imagenet(state)
-    return ParseNet(vgg, field, 16 * width, classes, scale=scale)
+    return Page(vgg, WiderHead(field, 16 * width, classes, scale=scale), classes, place=on_pixels)

@@ -13,10 +13,9 @@ Axes: N images, C channels, H x W pixels, h x w cells of a map, P points (x, y) 
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -25,6 +24,8 @@ from torch import nn
 from atrous import models
 from atrous.encoders import Encoder
 from atrous.errors import ModelError
+from atrous.models.options import Count, Options, Pretrained, Stride
+from atrous.models.page import outputs_of
 from atrous.ops.resize import low_logits, resize
 
 OVERSAMPLE, IMPORTANT = 3, 0.75
@@ -102,8 +103,7 @@ class PointRend(nn.Module):
         (section 3.2). The paper weighs points and page alike.
         """
         with _listening() as seen:
-            page = cast(Any, self.base)
-            outputs = page.outputs(image) if hasattr(page, "outputs") else (page(image),)
+            outputs = outputs_of(self.base, image)
         points = _important(outputs[0].detach(), self.points)  # (N, P, 2)
         logits = self._render(outputs[0], self._fine(image, seen), points)  # (N, K, P)
         height, width = labels.shape[1:]
@@ -122,31 +122,28 @@ class PointRend(nn.Module):
 
 
 def pointrend(
-    classes: int = 21,
-    encoder: str | None = None,
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    stride: int | None = None,
+    classes: Count = 21,
     *,
+    encoder: str | None = None,
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
+    stride: Stride | None = None,
     base: str = "deeplabv3plus",
-    base_options: Mapping[str, Any] | None = None,
-    points: int = 2048,
-    cells: int = 8196,
-    width: int = 256,
+    base_options: Options | None = None,
+    points: Count = 2048,
+    cells: Count = 8196,
+    channels: Count = 256,
 ) -> PointRend:
     """A point head on any page of images; encoder, stride and base_options are the page's, its own where not given.
 
-    points: sampled in each image while training. cells: redone in each step of the subdivision. width: of the head.
+    points: sampled in each image while training. cells: redone in each step of the subdivision. channels: of the head.
     """
     if base == "pointrend":
         raise ModelError("pointrend cannot render itself; give base another page, such as 'deeplabv3plus'")
-    for what, count in (("points", points), ("cells", cells), ("width", width)):
-        if not isinstance(count, int) or count < 1:
-            raise ModelError(f"{what} of pointrend is {count!r}; give a whole number from 1 on")
     own = {"encoder": encoder, "stride": stride}
     options = {key: value for key, value in own.items() if value is not None} | dict(base_options or {})
     page = models.create_model(base, classes, in_channels=in_channels, pretrained=pretrained, **options)
-    return PointRend(page, points=points, cells=cells, width=width)
+    return PointRend(page, points=points, cells=cells, width=channels)
 
 
 @contextmanager
@@ -191,7 +188,7 @@ def _tried(page: Any) -> tuple[int | None, int]:
     if not isinstance(encoder, Encoder) or not seen:
         return None, doublings
     strides = encoder.strides
-    return strides.index(4) if 4 in strides else strides.index(min(strides)), doublings
+    return strides.index(4 if 4 in strides else min(strides)), doublings
 
 
 def _doubt(x: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from atrous.errors import ModelError, nearest
+from atrous.models.page import outputs_of
 from atrous.models.zoomed import Zoomed
 from atrous.refine import CRFRNN, ConvCRF
 from atrous.sample import FULL_SCALE
@@ -56,8 +57,7 @@ class Refined(nn.Module):
 
     def outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The refined logits, then the page's auxiliary ones as they are."""
-        page = cast(Any, self.model)
-        main, *auxiliary = page.outputs(image) if hasattr(page, "outputs") else (page(image),)
+        main, *auxiliary = outputs_of(self.model, image)
         return self._refine(image, main), *auxiliary
 
     def _refine(self, image: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:

@@ -11,14 +11,15 @@ Axes: N images, C channels, H x W pixels, K classes.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from atrous import encoders
 from atrous.errors import ModelError
-from atrous.ops.resize import Tail, resize
+from atrous.models.options import Count, Counts, Share
+from atrous.models.page import Features, Page, on_encoder
+from atrous.ops.resize import resize
 
 
 class ResidualUnit(nn.Module):
@@ -79,14 +80,13 @@ class Refine(nn.Module):
         return self.out(self.pool(x))  # (N, width, of the feature)
 
 
-class RefineNet(nn.Module):
-    """A block per stride from the deepest to 4, two more residual units, a 3x3 to the classes. Any H, W >= 1."""
+class Cascade(nn.Module):
+    """A block per stride from the deepest to 4, two more residual units, a 3x3 to the classes."""
 
     def __init__(
         self, encoder: encoders.Encoder, classes: int, *, channels: Sequence[int], pools: int, dropout: float
     ) -> None:
         super().__init__()
-        self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
         self.levels = encoder.levels()[::-1]  # deep first
         if len(channels) < len(self.levels):
             raise ModelError(
@@ -99,33 +99,23 @@ class RefineNet(nn.Module):
             coarser = width if coarser is None else min(width, coarser)
         last = int(coarser or 0)
         units = (ResidualUnit(last), ResidualUnit(last))
-        self.head = nn.Sequential(*units, nn.Dropout(dropout), nn.Conv2d(last, classes, 3, padding=1))
+        self.score = nn.Sequential(*units, nn.Dropout(dropout), nn.Conv2d(last, classes, 3, padding=1))
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits, tail = self.logits_at_stride(image)  # (N, K, H/4, W/4)
-        return tail.apply(logits)  # (N, K, H, W)
-
-    def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
-        """Logits (N, K, H/4, W/4) and the resize to the image."""
-        features, x = self.encoder(image), None
+    def forward(self, features: Features) -> torch.Tensor:
+        x = None
         for index, block in zip(self.levels, self.blocks, strict=True):
             x = block(features[index], x)  # (N, 512 or 256, H/s, W/s)
-        return self.head(x), Tail((image.shape[2], image.shape[3]))
+        return self.score(x)  # (N, K, H/4, W/4)
 
 
+@on_encoder("resnet101", strides=encoders.PYRAMID)
 def refinenet(
-    classes: int = 21,
-    encoder: str = "resnet101",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    stride: int = 32,
+    net: encoders.Encoder,
+    classes: int,
     *,
-    channels: Sequence[int] = (512, 256, 256, 256),
-    pools: int = 2,
-    dropout: float = 0.5,
-) -> RefineNet:
+    channels: Counts = (512, 256, 256, 256),
+    pools: Count = 2,
+    dropout: Share = 0.5,
+) -> Page:
     """RefineNet on any encoder with features at stride 4. channels: of each block, deep first; pools: in each chain."""
-    net = encoders.encoder(
-        encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, strides=encoders.PYRAMID
-    )
-    return RefineNet(net, classes, channels=channels, pools=pools, dropout=dropout)
+    return Page(net, Cascade(net, classes, channels=channels, pools=pools, dropout=dropout), classes)

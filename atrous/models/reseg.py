@@ -12,14 +12,14 @@ Axes: N images, C channels, H x W pixels, h x w cells of a map, U units of a rec
 """
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
 
 from atrous import encoders
-from atrous.errors import ModelError
 from atrous.layers import pad_reflect, safe_norms
+from atrous.models.options import Count, Counts, Pretrained
 
 
 class ReNet(nn.Module):
@@ -75,26 +75,19 @@ class ReSeg(nn.Module):
 
 
 def reseg(
-    classes: int = 21,
-    encoder: str = "vgg16",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    stride: int = 4,
+    classes: Count = 21,
     *,
-    units: Sequence[int] = (100, 100),
-    width: int = 50,
+    encoder: str = "vgg16",
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
+    stride: Literal[1, 2, 4, 8, 16, 32] = 4,
+    units: Counts = (100, 100),
+    channels: Count = 50,
 ) -> ReSeg:
     """ReSeg on any encoder that is a chain of stages, up to its first features at `stride`, a power of two.
 
-    units: of each ReNet layer and direction. width: of the upsampling layers. The defaults are the paper's on CamVid.
+    units: of each ReNet layer and direction. channels: of the upsampling layers. The defaults are
+    the paper's on CamVid.
     """
-    counts = tuple(units) if isinstance(units, tuple | list) else ()
-    if not counts or not all(isinstance(count, int) and count >= 1 for count in (*counts, width)):
-        raise ModelError(
-            f"units {units!r} and width {width!r} of reseg; give whole numbers from 1 on, a unit count to each "
-            "ReNet layer, such as (100, 100) and 50"
-        )
-    if not isinstance(stride, int) or stride < 1 or stride & (stride - 1):
-        raise ModelError(f"stride {stride!r} is no power of two, and reseg's upsampling doubles; use 4, the paper's")
     net = encoders.encoder(encoder, in_channels=in_channels, pretrained=pretrained)
-    return ReSeg(encoders.shallow(net, stride), classes, units=counts, width=width)
+    return ReSeg(encoders.shallow(net, stride), classes, units=units, width=channels)

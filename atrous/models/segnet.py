@@ -13,7 +13,6 @@ normalisation changes next to nothing. ImageNet weights are those of VGG16 with 
 Axes: N images, C channels, H x W pixels, K classes, w the width of the first block (64).
 """
 
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -24,6 +23,7 @@ from atrous import encoders
 from atrous.errors import ModelError
 from atrous.layers import safe_norms
 from atrous.layers.switches import IMAGENET_BN, SwitchedVGG16, Switches, norm_relu
+from atrous.models.options import Count, Pretrained, Share
 from atrous.ops.unpool import max_unpool
 
 DECODER = ((8, 8, 8), (8, 8, 4), (4, 4, 2), (2, 1), (1,))
@@ -140,25 +140,29 @@ def dropout_passes(model: nn.Module, image: torch.Tensor, passes: int = 40, *, s
 
 
 def segnet(
-    classes: int = 21,
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
+    classes: Count = 21,
     *,
-    dropout: float = 0.0,
-    width: int = 64,
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
+    dropout: Share = 0.0,
+    width: Count = 64,
 ) -> SegNet:
     """SegNet on VGG16: 29,455,125 parameters with 21 classes. dropout: 0.5 makes it the Bayesian SegNet."""
-    encoder = SwitchedVGG16(in_channels, width=width, dropout=_checked(dropout))
+    encoder = SwitchedVGG16(in_channels, width=width, dropout=dropout)
     if pretrained:
         encoder.load_imagenet(encoders.pretrained_state(IMAGENET_BN, pretrained))
     return SegNet(encoder, classes)
 
 
-def segnet_basic(classes: int = 21, in_channels: int = 3, *, dropout: float = 0.0, width: int = 64) -> SegNetBasic:
+def segnet_basic(
+    classes: Count = 21,
+    *,
+    in_channels: Count = 3,
+    dropout: Share = 0.0,
+    width: Count = 64,
+) -> SegNetBasic:
     """SegNet-Basic, four 7x7 blocks each way: 1,416,587 parameters with 11 classes. dropout: 0.5 makes it Bayesian."""
-    if not isinstance(width, int) or width < 1:
-        raise ModelError(f"width {width!r} leaves SegNet no channels; use a whole number from 1 on (64 in the paper)")
-    return SegNetBasic(classes, in_channels, width=width, dropout=_checked(dropout))
+    return SegNetBasic(classes, in_channels, width=width, dropout=dropout)
 
 
 def _score(channels: int, classes: int, kernel: int) -> nn.Conv2d:
@@ -167,9 +171,3 @@ def _score(channels: int, classes: int, kernel: int) -> nn.Conv2d:
     nn.init.kaiming_normal_(score.weight, nonlinearity="relu")
     nn.init.zeros_(score.bias)  # type: ignore[arg-type]
     return score
-
-
-def _checked(dropout: float) -> float:
-    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-        raise ModelError(f"dropout {dropout!r} of SegNet is no share; use 0 (SegNet) up to less than 1 (Bayesian: 0.5)")
-    return dropout

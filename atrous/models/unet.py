@@ -14,7 +14,6 @@ Axes: N images, C channels, H x W pixels, K classes, w the width of the first le
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -22,27 +21,26 @@ from torch import nn
 
 from atrous import encoders
 from atrous.errors import ModelError
-from atrous.layers import conv_bn_relu, overlap_tile, run_whole, safe_norms
-from atrous.ops.resize import Tail, resize
+from atrous.layers import conv_bn_relu, overlap_tile, run_whole
+from atrous.models.options import Count, Counts, Share
+from atrous.models.page import Features, Page, on_encoder
+from atrous.ops.resize import resize
 
 MARGIN = 92
 """Pixels that the 2015 network eats on every side."""
 
 
-class UNet(nn.Module):
-    """An encoder and, per skip from the deepest on, upsampling to its size and two 3x3 with batch norm. Any H, W >= 1.
+class UNetDecoder(nn.Module):
+    """Per skip from the deepest on, upsampling to its size and two 3x3 with batch norm; at the end a 3x3 that scores.
 
     The decoder ends at the encoder's finest stride, mostly 2; from there logits are resized to the image. Without
     `joined` it is the same decoder with nothing carried across: a skip gives its size only.
     """
 
-    def __init__(self, encoder: encoders.Encoder, classes: int, channels: Sequence[int], joined: bool = True) -> None:
+    def __init__(self, encoder: encoders.Encoder, classes: int, channels: Sequence[int], joined: bool) -> None:
         super().__init__()
         self.joined = joined
-        self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
-        deepest = encoder.strides[-1]
-        last = {stride: index for index, stride in enumerate(encoder.strides) if stride < deepest}
-        self.skips = sorted(last.values(), reverse=True)  # the last features of each stride, deep first
+        self.skips = list(encoder.skips().values())  # deep first
         if len(channels) < len(self.skips):
             raise ModelError(
                 f"encoder {encoder.name!r} has {len(self.skips)} skips and the decoder {len(channels)} widths "
@@ -54,22 +52,15 @@ class UNet(nn.Module):
             blocks.append(nn.Sequential(conv_bn_relu(wide, out), conv_bn_relu(out, out)))
             width = out
         self.decoder = nn.ModuleList(blocks)
-        self.head = nn.Conv2d(width, classes, 3, padding=1)
-        safe_norms(self)
+        self.score = nn.Conv2d(width, classes, 3, padding=1)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits, tail = self.logits_at_stride(image)  # (N, K, H/2, W/2)
-        return tail.apply(logits)  # (N, K, H, W)
-
-    def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
-        """Logits at the encoder's finest stride and the resize to the image."""
-        features = self.encoder(image)
+    def forward(self, features: Features) -> torch.Tensor:
         x = features[-1]  # (N, C, H/32, W/32)
         for index, block in zip(self.skips, self.decoder, strict=True):
             skip = features[index]
             x = resize(x, skip.shape[2:], mode="nearest")
             x = block(torch.cat([x, skip], 1) if self.joined else x)  # (N, C, of the skip)
-        return self.head(x), Tail((image.shape[2], image.shape[3]))
+        return self.score(x)  # (N, K, H/2, W/2)
 
 
 class UNet2015(nn.Module):
@@ -131,39 +122,26 @@ class UNet2015(nn.Module):
         return self.score(x)  # (N, K, h - 184, w - 184)
 
 
+@on_encoder("resnet34", strides=encoders.PYRAMID)
 def unet(
-    classes: int = 21,
-    encoder: str = "resnet34",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    stride: int = 32,
-    *,
-    channels: Sequence[int] = (256, 128, 64, 32, 16),
-    skips: bool = True,
-) -> UNet:
+    net: encoders.Encoder, classes: int, *, channels: Counts = (256, 128, 64, 32, 16), joined: bool = True
+) -> Page:
     """U-Net on any encoder. channels: of the decoder per skip, the deepest first; more than there are skips will do.
 
-    skips: False carries nothing across, to see what skips are worth.
+    joined: whether skips are carried across; False shows what they are worth.
     """
-    net = encoders.encoder(
-        encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, strides=encoders.PYRAMID
-    )
-    return UNet(net, classes, channels, skips)
+    return Page(net, UNetDecoder(net, classes, channels, joined), classes)
 
 
 def unet2015(
-    classes: int = 21,
-    in_channels: int = 3,
+    classes: Count = 21,
     *,
+    in_channels: Count = 3,
     variant: Literal["paper", "phseg_v5"] = "paper",
-    width: int = 64,
-    dropout: float = 0.5,
+    width: Count = 64,
+    dropout: Share = 0.5,
 ) -> UNet2015:
     """The U-Net of 2015: 31,030,658 parameters from 1 channel to 2 classes, the released phseg_v5 31,100,354."""
-    if variant not in ("paper", "phseg_v5"):
-        raise ModelError(f"variant {variant!r} of unet2015 is unknown; use 'paper' or 'phseg_v5'")
-    if not isinstance(width, int) or width < 1:
-        raise ModelError(f"width {width!r} leaves unet2015 no channels; use a whole number from 1 on (64 in the paper)")
     return UNet2015(classes, in_channels, width=width, variant=variant, dropout=dropout)
 
 

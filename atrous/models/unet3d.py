@@ -1,4 +1,7 @@
-"""3D U-Net: the U-Net of 2015 for volumes, one level less deep, with batch norm (Cicek et al. 2016, arXiv 1606.06650).
+"""3D U-Net: the U-Net of 2015 for volumes, one level less deep, with batch norm.
+
+    network   year  arXiv       what is in it
+    3D U-Net  2016  1606.06650  3x3x3 without padding, batch norm, three pools (Cicek et al.)
 
 Unlike the U-Net, channels double before a pool, not after it ("to avoid bottlenecks", section 2), and an up-convolution
 keeps its channels. No convolution is padded: 132 x 132 x 116 voxels give 44 x 44 x 28 (figure 2). `forward` mirrors the
@@ -12,6 +15,7 @@ from torch import nn
 
 from atrous.errors import ModelError
 from atrous.layers import cut, expect_axes, overlap_tile, run_whole, safe_norms
+from atrous.models.options import Count
 
 MARGIN = 44
 """Voxels that the network eats on every side."""
@@ -66,10 +70,13 @@ class UNet3D(nn.Module):
         return self.score(x)  # (N, K, d - 88, h - 88, w - 88)
 
 
-def unet3d(classes: int = 21, in_channels: int = 3, *, width: int = 32) -> UNet3D:
+def unet3d(
+    classes: Count = 21,
+    *,
+    in_channels: Count = 3,
+    width: Count = 32,
+) -> UNet3D:
     """3D U-Net on volumes, without padding: 19,069,955 parameters from 3 channels to 3 classes, norms left aside."""
-    if not isinstance(width, int) or width < 1:
-        raise ModelError(f"width {width!r} leaves unet3d no channels; use a whole number from 1 on (32 in the paper)")
     return UNet3D(classes, in_channels, width=width)
 
 

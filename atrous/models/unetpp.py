@@ -16,7 +16,6 @@ Axes: N images, C channels, H x W pixels, K classes, L levels above the deepest.
 from collections.abc import Sequence
 from copy import deepcopy
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +25,8 @@ from atrous import encoders
 from atrous.encoders.cut import end_at
 from atrous.errors import ModelError, WeightsError
 from atrous.layers import conv_bn_relu, safe_norms
+from atrous.models.options import Count, Counts, Pretrained, Stride
+from atrous.models.page import to_image
 from atrous.ops.resize import Tail, resize
 
 
@@ -58,8 +59,7 @@ class UNetPlusPlus(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
-        last = {stride: index for index, stride in enumerate(encoder.strides)}
-        self.levels = [last[stride] for stride in sorted(last)]  # the last features of each stride, the finest first
+        self.levels = list(encoders.last_of_each_stride(encoder.strides).values())
         self.depth = len(self.levels) - 1
         if len(channels) < max(1, self.depth):
             raise ModelError(
@@ -87,17 +87,17 @@ class UNetPlusPlus(nn.Module):
         safe_norms(self)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self._score(self._column(image)[-1], self.depth, Tail((image.shape[2], image.shape[3])))
+        return self._score(self._column(image)[-1], self.depth, to_image(image))
 
     def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail] | None:
         """None: the logits have the image's stride; of a pruned net, logits at the encoder's finest, and the resize."""
         if self.closing is not None or self.encoder.strides[self.levels[0]] == 1:
             return None
-        return self.heads[str(self.depth)](self._column(image)[-1]), Tail((image.shape[2], image.shape[3]))
+        return self.heads[str(self.depth)](self._column(image)[-1]), to_image(image)
 
     def outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The logits, then with `aux` those of the shallower U-Nets, the deepest first, all (N, K, H, W)."""
-        column, tail = self._column(image), Tail((image.shape[2], image.shape[3]))
+        column, tail = self._column(image), to_image(image)
         return tuple(self._score(column[j], j, tail) for j in sorted(map(int, self.heads), reverse=True))
 
     def prune(self, level: int) -> "UNetPlusPlus":
@@ -142,14 +142,14 @@ class UNetPlusPlus(nn.Module):
 
 
 def unetpp(
-    classes: int = 21,
-    encoder: str = "resnet34",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    stride: int = 32,
+    classes: Count = 21,
     *,
-    channels: Sequence[int] = (256, 128, 64, 32, 16),
-    width: int = 32,
+    encoder: str = "resnet34",
+    in_channels: Count = 3,
+    pretrained: Pretrained = False,
+    stride: Stride = 32,
+    channels: Counts = (256, 128, 64, 32, 16),
+    width: Count = 32,
     aux: bool = False,
 ) -> UNetPlusPlus:
     """U-Net++ on any encoder: nested skips, prunable. encoder="plain": the paper's, whose first level is `width` wide.
@@ -163,8 +163,6 @@ def unetpp(
         return UNetPlusPlus(net, classes, channels, aux=aux)
     if pretrained:
         raise WeightsError("there are no pretrained weights for the plain encoder; leave pretrained off")
-    if not isinstance(width, int) or width < 1:
-        raise ModelError(f"width {width!r} leaves unetpp no channels; use a whole number from 1 on (32 in the paper)")
     plain = Plain(in_channels, width)
     return UNetPlusPlus(plain, classes, plain.channels[-2::-1], aux=aux)
 

@@ -1,4 +1,7 @@
-"""V-Net: a U-Net for volumes of residual stages, strided convolutions for pools (Milletari et al. 2016, 1606.04797).
+"""V-Net: a U-Net for volumes of residual stages, strided convolutions for pools.
+
+    network  year  arXiv       what is in it
+    V-Net    2016  1606.04797  residual stages of 5x5x5, PReLU, no norm (Milletari et al.)
 
 Each stage adds its own input to its last 5x5x5 before the PReLU; the first stage's input is the volume, its channels
 repeated up to the width. A 2x2x2 of stride 2 halves the map and doubles the channels on the way down, and undoes it on
@@ -17,6 +20,7 @@ from torch import nn
 
 from atrous.errors import ModelError
 from atrous.layers import cut, expect_axes, pad_reflect
+from atrous.models.options import Count, Counts
 
 
 class Stage(nn.Module):
@@ -78,22 +82,20 @@ class VNet(nn.Module):
 
 
 def vnet(
-    classes: int = 21,
-    in_channels: int = 3,
+    classes: Count = 21,
     *,
-    width: int = 16,
-    left: Sequence[int] = (1, 2, 3, 3, 3),
-    right: Sequence[int] = (3, 3, 2, 1),
+    in_channels: Count = 3,
+    width: Count = 16,
+    left: Counts = (1, 2, 3, 3, 3),
+    right: Counts = (3, 3, 2, 1),
 ) -> VNet:
     """V-Net on volumes, residual stages of 5x5x5 with PReLU: 65,175,314 parameters from 1 channel to 2 classes.
 
     left, right: the paper's figure; the released net has (1, 1, 2, 3, 3) and (3, 2, 1, 1), and a 5x5x5 before the last.
     """
-    if not isinstance(width, int) or width < 1:
-        raise ModelError(f"width {width!r} leaves vnet no channels; use a whole number from 1 on (16 in the paper)")
-    if len(right) != len(left) - 1 or min(*left, *right, 1) < 1:
+    if len(right) != len(left) - 1:
         raise ModelError(
-            f"left {tuple(left)} and right {tuple(right)} make no V; give a count from 1 on per stage, "
+            f"left {tuple(left)} and right {tuple(right)} make no V; give a count per stage, "
             "one stage less on the right, such as (1, 2, 3, 3, 3) and (3, 3, 2, 1)"
         )
     return VNet(classes, in_channels, width=width, left=left, right=right)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from atrous.errors import ModelError
+from atrous.models.page import Page, to_image
 from atrous.ops.resize import Tail, low_logits, resize
 
 
@@ -41,14 +42,15 @@ class Zoomed(nn.Module):
     def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
         """The page's logits before its own resize, where it has a plain one, and the resize to the image."""
         logits, tail = low_logits(self.model, self._enlarged(image))
-        return logits if tail.plain else tail.apply(logits), _to_image(image)
+        return logits if tail.plain else tail.apply(logits), to_image(image)
 
     def outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The logits, then the page's auxiliary ones, all (N, K, H, W)."""
         page = cast(Any, self.model)
-        if not hasattr(page, "outputs") or getattr(page, "aux", True) is None:
+        trained = page.head if isinstance(page, Page) and page.aux is None else page
+        if not hasattr(trained, "outputs") or getattr(trained, "aux", True) is None:
             return (self(image),)
-        return tuple(_to_image(image).apply(one) for one in page.outputs(self._enlarged(image)))
+        return tuple(to_image(image).apply(one) for one in page.outputs(self._enlarged(image)))
 
     def _enlarged(self, image: torch.Tensor) -> torch.Tensor:
         times, parts = self._ratio.numerator, self._ratio.denominator
@@ -57,12 +59,5 @@ class Zoomed(nn.Module):
 
 
 def zoomed(page: nn.Module, zoom: float) -> nn.Module:
-    """The page, seeing its images `zoom` times as large, 0.25..8; at 1 the page itself. Raises ModelError."""
-    number = not isinstance(zoom, bool) and isinstance(zoom, int | float)
-    if not (number and 0.25 <= zoom <= 8):
-        raise ModelError(f"zoom is {zoom!r}; expected a factor from 0.25 to 8, such as 1.5")
+    """The page, seeing its images `zoom` times as large; at 1 the page itself."""
     return page if zoom == 1 else Zoomed(page, zoom)
-
-
-def _to_image(image: torch.Tensor) -> Tail:
-    return Tail((image.shape[2], image.shape[3]))

@@ -1,4 +1,4 @@
-"""Weights that make a network learn the narrow gaps between cells (U-Net, Ronneberger et al. 2015, section 3)."""
+"""Weights by which a network learns the narrow gaps between cells, as the U-Net of 2015 does."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from atrous.errors import DataError
 from atrous.ops.distance import distance_to
 
 REACH = 6.0
-"""Farther from a cell than so many sigma, what it adds is below 2e-8 of the border's weight, and is left out."""
+"""A cell farther away than so many sigma is left out: its share of the weight is below 2e-8."""
 
 
 def border_weights(
@@ -20,16 +20,39 @@ def border_weights(
     spacing: Sequence[float] | None = None,
     balance: bool = True,
 ) -> np.ndarray:
-    """(H, W) or (D, H, W) integers, 0 background and a number per cell -> weights, float32 of the same shape.
+    """Pixel weights that are high in narrow gaps between cells: the U-Net's.
 
-    w(x) = w_c(x) + w0 exp(-(d1(x) + d2(x))^2 / (2 sigma^2)) on the background, w_c(x) inside cells (equation 2); d1 and
-    d2 are the Euclidean distances to the nearest and second nearest cell, in units of `spacing` (pixels without it), as
-    is sigma; weight is w0. With fewer than two cells there is no second term.
-    w_c: with `balance` cells and background weigh the same in all, 1 a pixel on average; else it is 1.
-    Cells that touch need a gap of background first: `separate_touching`. Raises DataError on what is not integer.
+        w(x) = w_c(x) + w0 exp(-(d1(x) + d2(x))^2 / (2 sigma^2))
+
+    d1 and d2 are the Euclidean distances to the nearest and the second nearest cell. The second
+    term is on the background only, and needs two cells. Cells that touch have no gap: give them one
+    by `separate_touching` first.
+
+    Args:
+        instances: (H, W) or (D, H, W) integers, 0 for background, a number per cell.
+        weight: w0, at a place between two cells that touch.
+        sigma: width of the border, in pixels or units of `spacing`.
+        spacing: distance between pixels along each axis; None: pixels.
+        balance: w_c is such that cells and background weigh the same in all, with a mean of 1 over
+            the pixels; else w_c is 1.
+
+    Returns:
+        float32 of the same shape.
+
+    Raises:
+        DataError: instances are not integers >= 0.
+
+    Source:
+        Ronneberger, Fischer & Brox, MICCAI 2015, equation 2.
+
+    Example:
+        >>> border_weights(np.array([[1, 0, 2]]), balance=False).round(1)
+        array([[ 1. , 10.2,  1. ]], dtype=float32)
     """
     cells = _numbered(instances)
     steps = np.ones(cells.ndim) if spacing is None else np.asarray(spacing, float)
+    # Each cell's distances are needed only where the border's weight is not negligible: cells are
+    # looked at in boxes, since a whole map for each of some hundred cells takes too long.
     nearest = np.full((2, *cells.shape), np.inf)  # d1 and d2
     margin = np.ceil(REACH * sigma / steps).astype(int)
     for number, box in enumerate(ndimage.find_objects(cells), start=1):
@@ -43,9 +66,20 @@ def border_weights(
 
 
 def separate_touching(instances: np.ndarray) -> np.ndarray:
-    """The same map with background, one pixel wide, between cells that touch, diagonally too; any number of axes.
+    """Put background, one pixel wide, between cells that touch, diagonally too.
 
-    Of two cells that touch, the one with the higher number gives up the pixels that touch.
+    Args:
+        instances: integers, 0 for background, a number per cell; any number of axes.
+
+    Returns:
+        The same map, without the pixels of a cell that touch one of a lower number.
+
+    Raises:
+        DataError: instances are not integers >= 0.
+
+    Example:
+        >>> separate_touching(np.array([[1, 1, 2, 2]]))
+        array([[1, 1, 0, 2]])
     """
     cells = _numbered(instances)
     others = np.where(cells == 0, np.iinfo(cells.dtype).max, cells)
@@ -65,6 +99,7 @@ def _numbered(instances: np.ndarray) -> np.ndarray:
 
 
 def _balanced(inside: np.ndarray, balance: bool) -> np.ndarray:
+    """w_c: half of the weight on either side, or ones."""
     share = inside.mean() if inside.size else 0.0
     if not balance or share in (0.0, 1.0):
         return np.ones(inside.shape)

@@ -1,4 +1,4 @@
-"""Counting pixel pairs (truth, prediction): exact in int64, one pass, no temporary arrays."""
+"""Counts of pixel pairs (truth, prediction): exact in int64, one pass, no temporary arrays."""
 
 from typing import Any
 
@@ -6,13 +6,19 @@ import numpy as np
 from numba import njit
 
 BYTES = 8
-"""Label maps of 8 or 16 bits are read in words of so many bytes: mostly, all pixels of a word are one pair."""
+"""Label maps of 8 or 16 bits are read in words of so many bytes. In most words all pixels are one
+pair, and one addition counts them."""
 
 
 @njit(nogil=True, cache=True, boundscheck=False)
 def _count(truth, prediction, classes, ignore, table):  # type: ignore[no-untyped-def]
-    """Pixel by pixel. Four tables in turn, so that runs of one pair do not wait for their own last increment."""
+    """Count pixel by pixel, in four tables in turn.
+
+    Neighbours mostly add to the same place. With one table each addition would wait for the one
+    before it to reach memory.
+    """
     for i in range(truth.size):
+        # uint64 turns a label below 0 into a huge one: it is no class, as it should be.
         row = np.uint64(truth[i])
         column = np.uint64(prediction[i])
         if row == ignore:
@@ -23,8 +29,9 @@ def _count(truth, prediction, classes, ignore, table):  # type: ignore[no-untype
 
 
 def _word_counter(bits: int) -> Any:
-    """Counts words of labels of so many bits. rows, columns: label -> its part of the place in a table."""
+    """The kernel for labels of 8 or 16 bits; rows, columns: a label's part of a place."""
     pixels, step, low = 64 // bits, np.uint64(bits), np.uint64(2**bits - 1)
+    # A label times `ones` fills a word: 0x0101...01 for bytes.
     ones = np.uint64((2**64 - 1) // (2**bits - 1))
 
     @njit(nogil=True, cache=True, boundscheck=False)
@@ -46,11 +53,27 @@ _COUNT_WORDS = {np.dtype(np.uint8): _word_counter(8), np.dtype(np.uint16): _word
 
 
 def count_pairs(truth: np.ndarray, prediction: np.ndarray, classes: int, ignore: int = 255) -> np.ndarray:
-    """(K, K + 1) int64: pixels of true class `row` predicted as `column`; the last column: predicted as no class.
+    """How many pixels of each true class were predicted as each class.
 
-    truth, prediction: integer arrays of one shape and any rank. Pixels whose truth is `ignore` count nowhere.
-    A prediction outside 0..K-1 on a counted pixel is an error of the predictor, never dropped.
-    Raises ValueError when shapes differ, a dtype is not integer or a true label is neither a class nor `ignore`.
+    Args:
+        truth: integer labels of any shape, each 0..K-1 or `ignore`.
+        prediction: integer labels of the same shape. What is outside 0..K-1 is counted as wrong,
+            not dropped.
+        classes: K.
+        ignore: the label of pixels that count nowhere; it wins over a class of that number.
+
+    Returns:
+        (K, K + 1) int64, rows of truth, columns of predictions; the last column counts predictions
+        that are no class.
+
+    Raises:
+        ValueError: shapes differ, a dtype is not integer, or a true label is neither a class nor
+            `ignore`.
+
+    Example:
+        >>> count_pairs(np.array([0, 0, 1, 255]), np.array([0, 1, 1, 1]), 2)
+        array([[1, 1, 0],
+               [0, 1, 0]])
     """
     if truth.shape != prediction.shape:
         raise ValueError(f"truth has shape {truth.shape}, prediction {prediction.shape}; they must be equal")
@@ -58,7 +81,7 @@ def count_pairs(truth: np.ndarray, prediction: np.ndarray, classes: int, ignore:
         if array.dtype.kind not in "iub":
             raise ValueError(f"{name} has dtype {array.dtype}; expected integer class indices")
     flat, guess = _flat(truth), _flat(prediction)
-    table = np.zeros((4, (classes + 2) * (classes + 1)), np.int64)  # rows: classes, ignored, neither
+    table = np.zeros((4, (classes + 2) * (classes + 1)), np.int64)  # rows: classes, ignored, others
     dtype = np.result_type(flat, guess)
     labels = 256**dtype.itemsize
     done = 0
@@ -76,14 +99,14 @@ def count_pairs(truth: np.ndarray, prediction: np.ndarray, classes: int, ignore:
 
 
 def _flat(labels: np.ndarray) -> np.ndarray:
-    """(n,) and read-only, so that the kernels are compiled for one kind of array, not two."""
+    """(n,) and read-only: kernels are then compiled for one kind of array, not for two."""
     flat = np.ascontiguousarray(labels).reshape(-1)
     flat.flags.writeable = False
     return flat
 
 
 def _places(classes: int, ignore: int, labels: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each label 0..labels - 1 its row's start and its column in a flat (K + 2, K + 1) table, uint64."""
+    """For each label the start of its row, and its column, in a flat (K + 2, K + 1) table."""
     label = np.arange(labels, dtype=np.uint64)
     rows = np.where(label < classes, label, classes + 1)
     rows[label == ignore] = classes

@@ -1,14 +1,25 @@
-"""The permutohedral lattice: a Gaussian filter over points in any feature space, in time linear in the points.
+"""The permutohedral lattice: a Gaussian filter over points in any feature space, in linear time.
 
-Adams, Baek and Davis 2010. Every point gives its values to the d + 1 lattice points of the simplex around it (splat),
-these are blurred with (1/2, 1, 1/2) along each of the d + 1 directions of the lattice, and every point takes from the
-same d + 1 lattice points again (slice).
+Adams, Baek and Davis 2010. Three passes, all linear in the number of points:
 
-N points, d features, C channels (a row is padded to whole vectors), M lattice points, here also called rows.
+    splat   every point gives its values to the d + 1 corners of the simplex around it
+    blur    (1/2, 1, 1/2) along each of the lattice's d + 1 directions in turn
+    slice   every point takes from the same d + 1 corners again
+
+`lattice_build` finds the corners, and which lattice points are neighbours. This page filters by
+them. Memory decides on the time, so the passes are arranged to meet rows while a cache has them:
+
+    splat   is turned round: a lattice point *gathers* from its points. Each row is then written
+            once, by one thread, and no two threads meet.
+    blur    walks *chains*, lattice points of which each is the next one's neighbour. In a chain a
+            row is read and written once, in place; its neighbours are still in registers.
+
+N points, d features, C channels (a row is padded to whole vectors), M lattice points = rows.
 """
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -20,30 +31,34 @@ from atrous.ops.vectors import WIDTH, aligned, has_half, load, multiply_add, pad
 
 LARGEST_DIMENSION = 8
 DENSE = 3
-"""Up to so many dimensions lattice points are numbered by their keys, which makes chains lie in a row; beyond, where
-few have neighbours, in the order in which points come upon them."""
+"""Up to so many dimensions lattice points are numbered by their keys: the chains of the first
+direction then lie in a row. With more, few have neighbours, and they are numbered in the order in
+which points come upon them: what lies near in the image lies near in memory."""
 LARGEST_PART = 16384
-"""Rows of a part of the lattice that is blurred in several directions before the next part."""
+"""Rows that a part of the lattice may have to be blurred in several directions before the next."""
 BLOCK = 256
 """Rows, about, that gather and are blurred before the next ones."""
 AHEAD = 8
-"""Rows that a kernel asks the memory for before it needs them."""
+"""How many rows before it needs a row a kernel asks the memory for it."""
 
 
 @dataclass(frozen=True)
 class Chains:
-    """Lattice points of which each is the next one's neighbour, along one direction or, part by part, along several.
+    """Lattice points of which each is the next one's neighbour in one direction.
 
-    Parts of the lattice do not touch: a list may be cut between them, and either side done first.
+    Or in several directions, part by part of the lattice: parts do not touch, so that the list may
+    be cut between them and either side done first.
     """
 
     rows: np.ndarray
+    """The rows of all chains, one chain behind the other."""
     starts: np.ndarray
-    """Where in `rows` each chain begins, and the end."""
+    """Where in `rows` each chain begins, and where the last one ends."""
     bounds: np.ndarray
     """Chains at which the list may be cut, from 0 to their number."""
     firsts: np.ndarray | None = None
-    """The first lattice point of what each cut leaves to the right: blocks of points gather and are blurred at once."""
+    """The first row right of each cut, where rows are numbered part by part: then the rows of a
+    block gather and are blurred at once."""
 
     def backwards(self) -> "Chains":
         """With the last direction first."""
@@ -53,7 +68,10 @@ class Chains:
 
 @dataclass(frozen=True)
 class Rows:
-    """What lattice points gather from points, and along which chains they are blurred. All indices are uint32."""
+    """What lattice points gather from points, and the chains they are blurred along.
+
+    All indices are uint32: half the memory of int64, and the tables are read from end to end.
+    """
 
     starts: np.ndarray
     """(M + 1,) where each row's part of `sources` and `shares` begins."""
@@ -68,11 +86,34 @@ class Rows:
         return len(self.starts) - 1
 
 
+class Gathers(NamedTuple):
+    """`Rows` without its chains, for kernels."""
+
+    starts: np.ndarray
+    sources: np.ndarray
+    shares: np.ndarray
+
+
+class Blocks(NamedTuple):
+    """`Chains` that have `firsts`, for kernels."""
+
+    rows: np.ndarray
+    starts: np.ndarray
+    bounds: np.ndarray
+    firsts: np.ndarray
+
+
 @dataclass(frozen=True)
 class Lattice:
-    """A filter as tables: what lattice points gather, and what points take from them again.
+    """A filter as tables: what rows gather from points, and what points take from rows again.
 
     An exact filter has this form too (`exact_lattice`).
+
+    Example:
+        >>> lattice = build_lattice(np.array([[0.0], [0.5], [9.0]]))
+        >>> values = np.array([[1.0], [1], [0]])
+        >>> (lattice.filter(values) / lattice.filter(np.ones((3, 1)))).round(2).tolist()
+        [[1.0], [1.0], [0.0]]
     """
 
     rows: Rows
@@ -81,17 +122,31 @@ class Lattice:
     weights: np.ndarray
     """(N, d + 1) float32, how much of each."""
     own: np.ndarray
-    """(N,) float32: what a point would get of its own value, were it alone."""
+    """(N,) float32: what a point gets of its own value, if it is alone."""
 
     def filter(self, values: np.ndarray, *, half: bool = False, threads: int | None = None) -> np.ndarray:
-        """(N, C) -> (N, C) float32: the sum over all points j of kernel(i, j) values_j, as the lattice has it.
+        """The sum over all points j of kernel(i, j) values_j, as the lattice has it.
 
-        half: lattice points hold float16, half the memory and three digits (float32 where the processor has none).
+        Args:
+            values: (N, C).
+            half: keep rows in float16: half the memory and three digits. Float32 where the
+                processor has no float16.
+            threads: None takes all that are available.
+
+        Returns:
+            (N, C) float32.
+
+        Raises:
+            DataError: `values` has another shape.
         """
         return self._filter(values, self.rows, half, threads)
 
     def adjoint(self, values: np.ndarray, *, half: bool = False, threads: int | None = None) -> np.ndarray:
-        """(N, C) -> (N, C) float32: the transposed filter, with <a, filter(b)> = <adjoint(a), b>."""
+        """The transposed filter, with <a, filter(b)> = <adjoint(a), b>; arguments as for `filter`.
+
+        Splat and slice are each other's transpose and each blur is its own; what remains is the
+        order of the blurs.
+        """
         backwards = tuple(chains.backwards() for chains in reversed(self.rows.chains))
         return self._filter(values, replace(self.rows, chains=backwards), half, threads)
 
@@ -110,7 +165,7 @@ class Lattice:
 
 
 def response_to_ones(lattice: Lattice) -> tuple[np.ndarray, float]:
-    """(K 1 (N,) float32, the largest of the lattice points on the way)."""
+    """(the filter of ones (N,) float32, the largest number of the blurred rows)."""
     table = splat_ones(lattice.rows.starts, lattice.rows.shares)
     for chains in lattice.rows.chains:
         blur_ones(chains.rows, chains.starts, table)
@@ -125,32 +180,46 @@ def one_channel(values: np.ndarray) -> np.ndarray:
 
 
 def half_unit(most: float) -> np.float32:
-    """The power of two that brings the largest of blurred rows to 8,192..16,384 (float16 ends at 65,504).
+    """The factor that brings rows whose largest number is `most` well into float16's range.
 
-    Blurring never makes non-negative rows smaller, so that none is larger on its way there.
+    A power of two, so that scaling loses no digit: the largest is then in 8,192..16,384, and
+    float16 ends at 65,504. Blurring never makes rows of numbers >= 0 smaller, so that none is
+    larger before the last blur.
     """
     return np.float32(2.0 ** np.floor(np.log2(16384 / max(most, 1e-30))))
 
 
 def empty_table(rows: int, size: int, half: bool) -> np.ndarray:
-    """(rows, size) for lattice points: float32, or float16 in a uint16's clothes where the processor converts it."""
+    """(rows, size) for lattice points: float32, or uint16 for float16 numbers (see `vectors`)."""
     return aligned((rows, size), np.uint16 if half and has_half() else np.float32)
 
 
 def splat_blur(
     team: Team, rows: Rows, values: np.ndarray, table: np.ndarray | None = None, *, half: bool = False
 ) -> np.ndarray:
-    """(N, size) float32 values of points, size a multiple of `WIDTH` -> (M, size) blurred lattice points (`table`)."""
+    """Splat and blur the values of points.
+
+    Args:
+        team: the threads that do it.
+        rows: the lattice points.
+        values: (N, size) float32, size a multiple of `WIDTH`.
+        table: (M, size) to write into; None makes one.
+        half: whether a table that is made holds float16.
+
+    Returns:
+        The table, blurred.
+    """
     table = empty_table(len(rows), values.shape[1], half) if table is None else table
     size, flat, rest = np.uint64(values.shape[1]), table.reshape(-1), list(rows.chains)
-    gathered = (rows.starts, rows.sources, rows.shares, values.reshape(-1), size, flat)
-    if rest and rest[0].firsts is not None:
+    gathers = Gathers(rows.starts, rows.sources, rows.shares)
+    firsts = rest[0].firsts if rest else None
+    if firsts is not None:
         chains = rest.pop(0)
-        blocks = balanced(rows.starts[chains.firsts], team.threads)
-        lists = (chains.rows, chains.starts, chains.bounds, chains.firsts)
-        team.split(blocks, _splat_blur, *gathered, *lists)
+        blocks = Blocks(chains.rows, chains.starts, chains.bounds, firsts)
+        parts = balanced(rows.starts[firsts], team.threads)
+        team.split(parts, _splat_blur, gathers, values.reshape(-1), size, flat, blocks)
     else:
-        team.split(balanced(rows.starts, team.threads), _splat, *gathered)
+        team.split(balanced(rows.starts, team.threads), _splat, gathers, values.reshape(-1), size, flat)
     for chains in rest:
         cuts = chains.bounds[balanced(chains.starts[chains.bounds], team.threads)].tolist()
         team.split(cuts, _blur, chains.rows, chains.starts, size, flat)
@@ -158,20 +227,29 @@ def splat_blur(
 
 
 def slice_rows(team: Team, vertices: np.ndarray, weights: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:
-    """out (N, size) float32 = for each point the sum of its weights times its lattice points."""
+    """Write into out (N, size) float32, for each point, the sum of its weights times its rows."""
     size = np.uint64(out.shape[1])
     team.split(len(out), _slice, vertices, weights, table.reshape(-1), size, out.reshape(-1))
 
 
 def balanced(starts: np.ndarray, parts: int) -> list[int]:
-    """Bounds that divide lists, one behind the other with these starts, into parts of about equal length together."""
+    """Bounds that divide lists into `parts` of about equal length in all.
+
+    starts: where each list begins, one behind the other, and where the last one ends.
+    """
     wanted = np.linspace(0, int(starts[-1]), parts + 1)[1:-1]
     return [0, *np.searchsorted(starts, wanted).tolist(), len(starts) - 1]
 
 
+# Indices in these kernels are uint64: numba makes a float of int64 + uint64, and tests every signed
+# index for being negative. Three vectors of a row go together where there are as many (21 classes
+# are three): a row's share or link is then read once for 24 numbers, not once for eight.
+
+
 @njit(nogil=True, cache=True)
-def _splat(starts, sources, shares, values, size, table, first, last):  # type: ignore[no-untyped-def]
-    """Rows first..last - 1 of the table; three vectors of a row at a time where there are as many, else single ones."""
+def _splat(gathers, values, size, table, first, last):  # type: ignore[no-untyped-def]
+    """Rows first..last - 1 of the table gather from their points."""
+    starts, sources, shares = gathers
     one, two, three, ahead = np.uint64(WIDTH), np.uint64(2 * WIDTH), np.uint64(3 * WIDTH), np.uint64(AHEAD)
     end_of_all = np.uint64(len(sources))
     for row in range(np.uint64(first), np.uint64(last)):
@@ -182,6 +260,7 @@ def _splat(starts, sources, shares, values, size, table, first, last):  # type: 
             triple = c + three <= size
             for e in range(begin, end):
                 share, place = spread(shares[e]), sources[e] * size + c
+                # Points of a row lie anywhere: no processor guesses the next address by itself.
                 if e + ahead < end_of_all:
                     soon = sources[e + ahead] * size + c
                     prefetch(values, soon)
@@ -200,7 +279,11 @@ def _splat(starts, sources, shares, values, size, table, first, last):  # type: 
 
 @njit(nogil=True, cache=True)
 def _blur(rows, starts, size, table, first, last):  # type: ignore[no-untyped-def]
-    """(1/2, 1, 1/2) along chains first..last - 1, in place: each row is read and written once."""
+    """(1/2, 1, 1/2) along chains first..last - 1, in place; each row is read and written once.
+
+    A row is written one step late, when the next one has been read. Its old values live on in
+    registers until the row behind it is done: a0, a1, a2 are the row before, this row, the next.
+    """
     one, two, three, ahead = np.uint64(WIDTH), np.uint64(2 * WIDTH), np.uint64(3 * WIDTH), np.uint64(AHEAD)
     half, zero = spread(np.float32(0.5)), spread(np.float32(0))
     end_of_all = np.uint64(len(rows))
@@ -210,7 +293,7 @@ def _blur(rows, starts, size, table, first, last):  # type: ignore[no-untyped-de
         while c < size:
             triple = c + three <= size
             place = rows[begin] * size + c
-            a0 = b0 = d0 = b1 = d1 = zero  # the row before this one and this one, each in three vectors
+            a0 = b0 = d0 = b1 = d1 = zero
             a1 = load(table, place)
             if triple:
                 b1, d1 = load(table, place + one), load(table, place + two)
@@ -229,6 +312,7 @@ def _blur(rows, starts, size, table, first, last):  # type: ignore[no-untyped-de
                     store(table, place + two, multiply_add(half, d0 + d2, d1))
                     b0, b1, d0, d1 = b1, b2, d1, d2
                 place = following
+            # The last row has no next one: where the lattice has no point, it counts as zero.
             store(table, place, multiply_add(half, a0, a1))
             if triple:
                 store(table, place + one, multiply_add(half, b0, b1))
@@ -237,17 +321,16 @@ def _blur(rows, starts, size, table, first, last):  # type: ignore[no-untyped-de
 
 
 @njit(nogil=True, cache=True)
-def _splat_blur(  # type: ignore[no-untyped-def]
-    starts, sources, shares, values, size, table, rows, chains, bounds, firsts, first, last
-):
-    """Blocks first..last - 1 of rows gather, and are blurred along their own chains while the cache has them."""
+def _splat_blur(gathers, values, size, table, blocks, first, last):  # type: ignore[no-untyped-def]
+    """Rows of blocks first..last - 1 gather, and are blurred while the cache still has them."""
     for block in range(first, last):
-        _splat(starts, sources, shares, values, size, table, firsts[block], firsts[block + 1])
-        _blur(rows, chains, size, table, bounds[block], bounds[block + 1])
+        _splat(gathers, values, size, table, blocks.firsts[block], blocks.firsts[block + 1])
+        _blur(blocks.rows, blocks.starts, size, table, blocks.bounds[block], blocks.bounds[block + 1])
 
 
 @njit(nogil=True, cache=True)
 def _slice(vertices, weights, table, size, out, first, last):  # type: ignore[no-untyped-def]
+    """Points first..last - 1 take from their rows."""
     w1 = np.uint64(WIDTH)
     corners = np.uint64(vertices.shape[1])
     for i in range(np.uint64(first), np.uint64(last)):
@@ -259,11 +342,23 @@ def _slice(vertices, weights, table, size, out, first, last):  # type: ignore[no
 
 
 def build_lattice(features: np.ndarray, *, threads: int | None = None, team: Team | None = None) -> Lattice:
-    """The lattice of (N, d) features, d = 1..8, each already divided by its standard deviation.
+    """The lattice of points, to filter values by.
 
-    The kernel between two points is about exp(-|f_i - f_j|^2 / 2), the point itself included, times a factor that hangs
-    on how densely the points lie (0.87 for the pixel grid, 0.4 to 0.6 with colours): compare normalised sums only.
-    team: threads that there are already. DataError where features are empty, not finite or of another shape.
+    The kernel between two points is about exp(-|f_i - f_j|^2 / 2), the point itself included, times
+    a factor that depends on how densely the points lie (0.87 for the pixel grid, 0.4 to 0.6 with
+    colours): compare normalised sums only. Beyond about 10^5 from zero float32 holds too few
+    digits of a place within its simplex, and weights get coarse.
+
+    Args:
+        features: (N, d), d = 1..8, each divided by its standard deviation.
+        threads: None takes all that are available.
+        team: threads to use that there are already, instead of `threads`.
+
+    Raises:
+        DataError: features are empty, not finite, beyond 2^40, or of another shape.
+
+    Source:
+        Adams, Baek and Davis, Eurographics 2010.
     """
     if team is None:
         with Team(threads) as own_team:
@@ -273,14 +368,14 @@ def build_lattice(features: np.ndarray, *, threads: int | None = None, team: Tea
         raise DataError(f"features have shape {features.shape}; expected (points, 1..{LARGEST_DIMENSION}), points >= 1")
     features = np.ascontiguousarray(features, np.float32)
     low, high = features.min(0), features.max(0)
-    if not (max(-low.min(), high.max()) < 2**40):
+    if not (max(-low.min(), high.max()) < 2**40):  # nan too: it is not less than anything
         raise DataError("features are not finite, or beyond 2^40; expected finite numbers")
     n, d = features.shape
     steps = _steps(low, high)
     keys, weights, own = np.empty((n, d + 1), np.int64), np.empty((n, d + 1), np.float32), np.empty(n, np.float32)
     team.split(n, simplices, features, steps, keys, weights, own)
     found, vertices = number(keys)
-    del keys
+    del keys  # the largest table, and all that follows would be built beside it
     order = np.argsort(found).astype(np.uint32)
     ascending, rank = found[order], None
     if d <= DENSE:
@@ -295,10 +390,12 @@ def build_lattice(features: np.ndarray, *, threads: int | None = None, team: Tea
 
 
 def _chains(team: Team, ascending: np.ndarray, order: np.ndarray, steps: np.ndarray) -> tuple[list[Chains], np.ndarray]:
-    """(chains along all directions, new numbers of the rows, by which the first list's parts have theirs in a row).
+    """(chains of all directions, new numbers of the rows).
 
-    Half of the directions connect few rows where there are many dimensions: parts small enough for the cache are
-    blurred along all of these at once. Else each direction has a list of its own.
+    By the new numbers the parts of the first list have their rows in a row, so that they can gather
+    and be blurred block by block. With many dimensions half of the directions connect few rows:
+    parts small enough for the cache are then blurred in all of these directions at once. Otherwise
+    each direction has a list of its own.
     """
     directions = team.run([partial(chain, ascending, order, step) for step in np.abs(steps)])
     m, middle = len(order), -(-len(directions) // 2)
@@ -318,22 +415,29 @@ def _chains(team: Team, ascending: np.ndarray, order: np.ndarray, steps: np.ndar
 
 
 def _joined(directions: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """(rows, starts) of several directions as one."""
+    """(rows, starts) of several directions as one list."""
     offsets = np.cumsum([0, *(len(rows) for rows, _ in directions)]).astype(np.uint32)
     starts = [starts[:-1] + offset for (_, starts), offset in zip(directions, offsets, strict=False)]
     return np.concatenate([rows for rows, _ in directions]), np.concatenate([*starts, offsets[-1:]])
 
 
 def _spread_out(places: np.ndarray, parts: int) -> np.ndarray:
-    """Indices of ascending places, the first and the last, and such between that are about equally far apart."""
+    """Indices of ascending places about equally far apart, among them the first and the last."""
     return np.unique(np.searchsorted(places, np.linspace(0, int(places[-1]), parts + 1)))
 
 
 def _steps(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """(d + 1,) int64: what a step along each axis of the lattice adds to a key, from the features' least and largest.
+    """(d + 1,) int64: what a step along each axis adds to a lattice point's key (`lattice_build`).
 
-    Mixed radix where that fits into 63 bits, else fixed multipliers without order (two of a million points collide with
-    a chance of one in ten million).
+    low, high: the features' least and largest, which bound the d integers of a lattice point. These
+    are the digits of its key, in mixed radix, if all fit into 62 bits. Two keys are then equal only
+    where all digits are, since the difference of two digits is less than their radix: the range of
+    the real coordinates, and 12. A digit leaves that range by 1 through rounding, by 1 through the
+    shift to a lattice point, by 1 on the way to the other vertices and by 1 to a neighbour that is
+    looked for; at both ends that makes 8, and leaves 4 for the errors of float32.
+
+    Otherwise keys are hashes, sums with random multipliers: two of a million points have the same
+    key with a chance of one in ten million.
     """
     d = len(low)
     axis = np.arange(1, d + 1)
@@ -350,9 +454,15 @@ def _steps(low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 
 def exact_lattice(features: np.ndarray) -> Lattice:
-    """The Gaussian itself as tables of the same form: a row for each point, which gathers from all of them; no blur.
+    """The Gaussian itself in the same form: each point has a row that gathers from all; no blur.
 
-    N x N numbers: for small N, and to tell what the lattice leaves out. DataError above 8,192 points.
+    It has N x N numbers: for small N, and to tell what the lattice leaves out.
+
+    Args:
+        features: (N, d), each divided by its standard deviation, N up to 8,192.
+
+    Raises:
+        DataError: more than 8,192 points.
     """
     n = len(features)
     if n > 8192:

@@ -1,7 +1,10 @@
-"""The permutohedral lattice in torch: a Gaussian filter over points in any feature space, with its gradient.
+"""The permutohedral lattice in torch: a Gaussian filter over points, with its gradient.
 
-The same filter as `atrous.ops.lattice`, on any device and in the values' own precision. The gradient goes to the
-values, through the exact adjoint, and none to the features. N points, d features, C channels, M lattice points.
+The same filter as `atrous.ops.lattice`, on any device and in the values' own precision. The
+gradient goes to the values, by the exact adjoint; none goes to the features. How points, keys and
+neighbours are found is told in `lattice_build`; here each step is done for all points at once.
+
+N points, d features, C channels, M lattice points.
 """
 
 from collections.abc import Iterable
@@ -9,18 +12,31 @@ from collections.abc import Iterable
 import torch
 
 from atrous.errors import DataError
-
-LARGEST_DIMENSION = 8
+from atrous.ops.lattice import LARGEST_DIMENSION
 
 
 class Lattice:
-    """Where N points lie in the permutohedral lattice; built once for a set of features, used for any values.
+    """Where N points lie in the permutohedral lattice: built from features, used for any values.
 
-    features: (N, d) floating, d = 1..8, each already divided by its standard deviation: the kernel between two points
-    is exp(-|f_i - f_j|^2 / 2), the point itself included. DataError where not finite, empty or of another shape.
+    The kernel between two points is exp(-|f_i - f_j|^2 / 2), the point itself included.
 
-    weights: (N, d + 1), barycentric, each row sums to 1. vertices: (N, d + 1) int64, 0..M-1. neighbours:
-    (d + 1, 2, M + 1) int64, of each lattice point those before and behind it in each direction; M where none is.
+    Args:
+        features: (N, d) floating, d = 1..8, each divided by its standard deviation.
+
+    Attributes:
+        weights: (N, d + 1), barycentric, each row sums to 1.
+        vertices: (N, d + 1) int64, 0..M-1.
+        neighbours: (d + 1, 2, M + 1) int64, for each direction the lattice points before and behind
+            each; M where there is none.
+
+    Raises:
+        DataError: features are empty, not finite, beyond 2^40, or of another shape.
+
+    Example:
+        >>> lattice = Lattice(torch.tensor([[0.0], [0.5], [9.0]]))
+        >>> values = torch.tensor([[1.0], [1], [0]])
+        >>> (lattice.filter(values) / lattice.filter(torch.ones(3, 1))).flatten().tolist()
+        [1.0, 1.0, 0.0]
     """
 
     def __init__(self, features: torch.Tensor) -> None:
@@ -43,7 +59,7 @@ class Lattice:
         )
 
     def filter(self, values: torch.Tensor) -> torch.Tensor:
-        """(N, C) -> (N, C): the sum over all points j of kernel(i, j) values_j, as the lattice has it."""
+        """(N, C) -> (N, C): the sum over all points j of kernel(i, j) values_j, by the lattice."""
         return filter(values, self)
 
     def adjoint(self, values: torch.Tensor) -> torch.Tensor:
@@ -52,9 +68,20 @@ class Lattice:
 
 
 def filter(values: torch.Tensor, lattice: Lattice, *, transposed: bool = False) -> torch.Tensor:
-    """(N, C) -> (N, C), differentiable in the values as often as one likes; device and dtype are those of the values.
+    """Filter values by a lattice; differentiable in the values, any number of times.
 
-    The lattice is not symmetric (the order of its blurs matters); `transposed` filters with the exact adjoint.
+    The lattice is not symmetric, since the order of its blurs matters.
+
+    Args:
+        values: (N, C) floating, on the lattice's device.
+        lattice: of N points.
+        transposed: filter with the exact adjoint.
+
+    Returns:
+        (N, C), of the values' device and dtype.
+
+    Raises:
+        DataError: `values` has another shape.
     """
     if values.ndim != 2 or len(values) != len(lattice.weights):
         raise DataError(f"values have shape {tuple(values.shape)}; expected ({len(lattice.weights)}, channels)")
@@ -62,6 +89,8 @@ def filter(values: torch.Tensor, lattice: Lattice, *, transposed: bool = False) 
 
 
 class _Filter(torch.autograd.Function):
+    """The filter is linear: its gradient is the transposed filter, a function of this kind."""
+
     @staticmethod
     def forward(ctx, values: torch.Tensor, lattice: Lattice, transposed: bool) -> torch.Tensor:  # type: ignore[no-untyped-def]
         ctx.lattice, ctx.transposed = lattice, transposed
@@ -73,12 +102,11 @@ class _Filter(torch.autograd.Function):
 
 
 def _filter(values: torch.Tensor, lattice: Lattice, transposed: bool) -> torch.Tensor:
-    """Splat, blur along every direction with (1/2, 1, 1/2), slice (Adams, Baek and Davis 2010, section 3)."""
+    """Splat, blur along every direction by (1/2, 1, 1/2), slice (Adams et al. 2010, section 3)."""
     weights = lattice.weights.to(values.dtype)
     corners = list(zip(lattice.vertices.unbind(1), weights[..., None].unbind(1), strict=True))
-    points = values.new_zeros(
-        lattice.size + 1, values.shape[1]
-    )  # the last one stays zero: the neighbour that is not there
+    # One row more than there are points stays zero: every neighbour that is missing is that row.
+    points = values.new_zeros(lattice.size + 1, values.shape[1])
     for vertex, weight in corners:
         points.index_add_(0, vertex, weight * values)
     directions: Iterable[torch.Tensor] = lattice.neighbours.flip(0) if transposed else lattice.neighbours
@@ -91,12 +119,9 @@ def _filter(values: torch.Tensor, lattice: Lattice, transposed: bool) -> torch.T
 
 
 def _enclosing_simplex(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(first vertex (N, d) int64, order (N, d + 1) int64, weights (N, d + 1)) of the simplex around each point.
+    """(coordinates (N, d) of the first vertex, order (N, d + 1), weights (N, d + 1)) of each point.
 
-    Elevated into the hyperplane of zero sum in d + 1 dimensions, a lattice point is d + 1 integers that leave one
-    remainder when divided by d + 1. Those less the last one, divided by d + 1, are d free integers; they are what is
-    kept. In them a step of the lattice along axis j < d adds one to integer j, and along axis d takes one from all.
-    order: the axes by rank. Vertex k + 1 of the simplex lies one step before vertex k along axis order[d - k].
+    order: the axes by rank. Vertex k + 1 lies one step before vertex k along axis order[d - k].
     """
     n, d = features.shape
     axis = torch.arange(1, d + 1, dtype=features.dtype, device=features.device)
@@ -108,7 +133,8 @@ def _enclosing_simplex(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     excess = quotient.sum(1, keepdim=True).long()
     order = (elevated - quotient * (d + 1)).argsort(dim=1, descending=True, stable=True)
     rank = torch.empty_like(order).scatter_(1, order, torch.arange(d + 1, device=order.device).expand(n, -1)) + excess
-    shift = (rank < 0).long() - (rank > d).long()
+    # Modulo d + 1 ranks stay a permutation, however large the rounding errors of huge features are.
+    shift = -rank.div(d + 1, rounding_mode="floor")
     rank += shift * (d + 1)
     order = order.scatter_(1, rank, torch.arange(d + 1, device=order.device).expand(n, -1))
     quotient = quotient.long() + shift
@@ -120,10 +146,9 @@ def _enclosing_simplex(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
 
 
 def _steps(coordinates: torch.Tensor) -> torch.Tensor:
-    """(d + 1,) int64: what a step along each axis adds to a point's key, the sum of its coordinates times their steps.
+    """(d + 1,) int64: what a step along each axis adds to a key, as in `lattice._steps`.
 
-    Coordinates are digits of mixed radix where that fits into 63 bits, and else random multipliers (collisions of a
-    million points: one chance in ten million).
+    The radices follow from the first vertices: 6 more are room for the others and their neighbours.
     """
     extent = [int(e) + 6 for e in coordinates.amax(0) - coordinates.amin(0)]
     steps, total = [], 1
@@ -137,7 +162,7 @@ def _steps(coordinates: torch.Tensor) -> torch.Tensor:
 
 
 def _find(points: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-    """(M + 1,): the place of each key among the sorted points, M where it is not there and for the point M itself."""
+    """(M + 1,): each key's place among the sorted points, M if it is not there; then M itself."""
     place = torch.searchsorted(points, keys).clamp_(max=len(points) - 1)
     place[points[place] != keys] = len(points)
     return torch.nn.functional.pad(place, (0, 1), value=len(points))

@@ -1,7 +1,7 @@
-"""Giving each thing of one kind at most one of another: maximum matchings of bipartite graphs.
+"""Maximum matchings of bipartite graphs: pairs of a row and a column, each in one pair at most.
 
-scipy's `maximum_bipartite_matching` (1.17) searches again where it has failed before, and takes hours for some graphs
-of a thousand boundary pixels; this one takes milliseconds.
+scipy's `maximum_bipartite_matching` (1.17) searches again where it has failed before. It takes
+hours for some graphs of a thousand boundary pixels; this one takes milliseconds.
 """
 
 import numpy as np
@@ -9,19 +9,33 @@ from numba import njit
 
 
 def matching_size(indptr: np.ndarray, indices: np.ndarray, columns: int) -> int:
-    """The size of a maximum matching between the rows and `columns` of a graph in CSR form (Hopcroft & Karp 1973).
+    """The size of a maximum matching between rows and columns of a graph in CSR form.
 
-    Row r has edges to the columns indices[indptr[r] : indptr[r + 1]]. Time: edges times the root of rows + columns.
+    Time: edges times the square root of rows + columns.
+
+    Args:
+        indptr: (rows + 1,), row r has edges to the columns indices[indptr[r] : indptr[r + 1]].
+        indices: columns, 0..columns - 1.
+        columns: their number.
+
+    Source:
+        Hopcroft & Karp, SIAM Journal on Computing 1973.
+
+    Example:
+        >>> matching_size(np.array([0, 2, 3]), np.array([0, 1, 0]), 2)  # row 0: 0 or 1, row 1: 0
+        2
     """
     return int(_match(np.asarray(indptr, np.int64), np.asarray(indices, np.int64), columns))
 
 
 @njit(nogil=True, cache=True)
 def _match(indptr, indices, columns):  # type: ignore[no-untyped-def]
+    """In phases: each adds shortest augmenting paths until none of that length is left."""
     rows = len(indptr) - 1
     column_of, row_of = np.full(rows, -1), np.full(columns, -1)
     size = 0
-    for row in range(rows):  # greedily first: most are matched so
+    # A greedy start matches most rows, and leaves few phases to do.
+    for row in range(rows):
         for edge in range(indptr[row], indptr[row + 1]):
             if row_of[indices[edge]] < 0:
                 row_of[indices[edge]], column_of[row] = row, indices[edge]
@@ -29,7 +43,9 @@ def _match(indptr, indices, columns):  # type: ignore[no-untyped-def]
                 break
     level, queue, path = np.empty(rows, np.int64), np.empty(rows, np.int64), np.empty(rows + 1, np.int64)
     while _levels(indptr, indices, column_of, row_of, level, queue):
-        edges = indptr[:-1].copy()  # of each row the edge to try next; what failed once is not tried again
+        # Each row's next edge to try. One that has failed is not tried again in this phase: that
+        # bounds a phase by the number of edges.
+        edges = indptr[:-1].copy()
         for root in range(rows):
             if column_of[root] < 0:
                 size += _augment(root, indptr, indices, column_of, row_of, level, edges, path)
@@ -38,7 +54,10 @@ def _match(indptr, indices, columns):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _levels(indptr, indices, column_of, row_of, level, queue):  # type: ignore[no-untyped-def]
-    """Number the rows by their distance from unmatched ones, -1 where there is none; is a free column in reach?"""
+    """Number rows by their distance from unmatched ones, -1 if out of reach; is a free column near?
+
+    Breadth first, along free edges to columns and matched edges back to rows.
+    """
     head = tail = 0
     for row in range(len(level)):
         level[row] = -1
@@ -61,7 +80,11 @@ def _levels(indptr, indices, column_of, row_of, level, queue):  # type: ignore[n
 
 @njit(nogil=True, cache=True)
 def _augment(root, indptr, indices, column_of, row_of, level, edges, path):  # type: ignore[no-untyped-def]
-    """Look for a way from an unmatched row, level by level, to a free column, and exchange what is matched along it."""
+    """From an unmatched row look for a free column, level by level; 1 if found and matched, else 0.
+
+    Along the path that is found, matched and unmatched edges change places. The path is a list, not
+    a recursion: it may be longer than a thread's stack allows.
+    """
     depth = 0
     path[0] = root
     while depth >= 0:

@@ -1,104 +1,61 @@
-"""Maximum flow and minimum cut with integer capacities: Boykov & Kolmogorov (PAMI 2004), in numba.
+"""Minimum cuts with integer capacities: Boykov & Kolmogorov (PAMI 2004), in numba.
 
-Two search trees grow from the source and from the sink. Where they meet, flow goes along the path, and what its full
-arcs cut off is adopted by another branch or set free; time stamps and distances (their section 3.2.3 and its note) keep
-branches short. Why not scipy's `maximum_flow` or OR-tools': docs/mrf.md.
+Two search trees grow, one from the source and one from the sink. Where they meet there is a path:
+
+    source -> p -> p' -> ... -> q' -> q -> sink
+    |---- tree S ----|  bridge |- tree T -|
+
+*Augment* sends as much flow along it as its narrowest arc can take. Nodes whose arc to their parent
+is full then are orphans. *Adopt* gives an orphan another parent in its tree, or sets it free. The
+trees are kept from one path to the next: that is what makes this quick on grids, where paths are
+short and neighbours alike.
+
+Time stamps and distances (section 3.2.3 and its note) keep branches short: a node whose distance to
+the terminal was seen since the last augmentation need not walk there again. Why not scipy's
+`maximum_flow` or OR-tools: docs/mrf.md.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-from scipy import sparse
-
-from atrous.errors import DataError
 
 FREE, SOURCE, SINK = 0, 1, 2
-"""Trees of nodes. What is not on the source's at the end lies on the sink's side of the cut."""
+"""A node's tree. At the end those outside the source's tree are on the sink's side of the cut."""
 
 ROOT, ORPHAN, NONE = -1, -2, -3
-"""In place of an arc to a parent: the node hangs on the terminal itself, has lost its parent, is free."""
+"""Instead of an arc to a parent: the terminal itself is the parent; the parent is lost; the node is
+free."""
 
 NOWHERE = 2**31 - 1
-"""The distance of a node that hangs on an orphan."""
+"""The distance of a node whose way to the terminal ends at an orphan."""
 
 MOST = 2**30
-"""Capacities at a node sum to no more: residuals are int32, and can grow to twice of it."""
+"""What the capacities at a node may sum to: residuals are int32, and can grow to twice as much."""
 
 _FIELDS = ["first", "term", "tree", "parent", "stamp", "far", "following", "pixel"]
 NODE = np.dtype([(name, np.int32) for name in _FIELDS])
-"""first: its first arc; term > 0: what the source can still give it, < 0: what it can give the sink; the rest is the
-search's own, but for pixel, which is the caller's and rounds the record to 32 bytes."""
+"""A node, 32 bytes.
+
+first: its first arc. term: what the source can still give it, if > 0; what it can give the sink, if
+< 0. tree, parent (an arc that leads to it), stamp, far (arcs to the terminal, as of `stamp`),
+following (the next one in the queue): the search's own. pixel: the caller's.
+"""
 
 ARC = np.dtype([(name, np.int32) for name in ("head", "back", "residual", "spare")])
-"""head: the node it leads to; back: its reverse; residual: what it can still take. 16 bytes are quicker than 12."""
-
-
-class Cut(NamedTuple):
-    """flow: its value, which is the capacity of the cut. source_side (n,) bool: nodes the source still reaches."""
-
-    flow: int
-    source_side: np.ndarray
-
-
-def max_flow(graph: sparse.sparray | np.ndarray, source: int, sink: int) -> Cut:
-    """The maximum flow from node `source` to node `sink`, and the minimum cut that lies nearest to the source.
-
-    graph: (n, n), integer capacities >= 0 from row to column; those at one node may sum to 2^30. Raises DataError for
-    another shape, other numbers, terminals that are equal or not there.
-    """
-    arcs = sparse.coo_array(graph)
-    nodes = arcs.shape[0]
-    if arcs.shape != (nodes, nodes) or arcs.dtype.kind not in "iu":
-        raise DataError(f"a graph of shape {arcs.shape} and type {arcs.dtype}; expected (n, n) integer capacities")
-    if source == sink or not (0 <= source < nodes and 0 <= sink < nodes):
-        raise DataError(f"source {source} and sink {sink}; expected two different nodes of 0..{nodes - 1}")
-    row, column, capacity = (np.asarray(part, np.int64) for part in (*arcs.coords, arcs.data))
-    if (capacity < 0).any():
-        raise DataError(f"a capacity is {capacity.min()}; expected none below 0")
-    useful = (row != column) & (column != source) & (row != sink) & (capacity > 0)
-    row, column, capacity = row[useful], column[useful], capacity[useful]
-    given, taken = (_sums(end, capacity, nodes) for end in (column, row))
-    if max(np.delete(given + taken, [source, sink]), default=0) > MOST:
-        raise DataError(f"capacities at a node sum to more than {MOST}; divide all of them by a common number")
-    rise, fall = row == source, column == sink
-    given, taken = _sums(column[rise], capacity[rise], nodes), _sums(row[fall], capacity[fall], nodes)
-    direct, given[sink], taken[source] = given[sink], 0, 0
-    built = _paired(nodes, *(part[~(rise | fall)] for part in (row, column, capacity)))
-    built[0]["term"][:-1] = given - taken
-    flow = cut(*built) + np.minimum(given, taken).sum() + direct
-    side = built[0]["tree"][:-1] == SOURCE
-    side[source] = True
-    return Cut(int(flow), side)
-
-
-def _sums(place: np.ndarray, amount: np.ndarray, size: int) -> np.ndarray:
-    sums = np.zeros(size, np.int64)
-    np.add.at(sums, place, amount)
-    return sums
-
-
-def _paired(nodes: int, row: np.ndarray, column: np.ndarray, capacity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(NODE, ARC) of arcs from row to column, beside each its reverse of capacity 0."""
-    count = len(row)
-    start = np.concatenate([row, column])
-    order = np.argsort(start, kind="stable")
-    place = np.empty_like(order)
-    place[order] = np.arange(2 * count)
-    arcs, ends = np.zeros(2 * count, ARC), np.zeros(nodes + 1, NODE)
-    arcs["head"] = np.concatenate([column, row])[order]
-    arcs["back"] = np.roll(place, count)[order]
-    arcs["residual"] = np.concatenate([capacity, np.zeros(count, np.int64)])[order]
-    ends["first"][1:] = np.cumsum(np.bincount(start, minlength=nodes))
-    return ends, arcs
+"""An arc, 16 bytes, which are quicker than 12. head: the node it leads to; back: its reverse;
+residual: what it can still take."""
 
 
 @njit(nogil=True, cache=True)
 def cut(nodes, arcs):  # type: ignore[no-untyped-def]
-    """The flow between the terminals; .tree says where each node is at the end, residuals and terms are used up.
+    """The maximum flow; nodes' .tree tells the minimum cut. Residuals and terms are used up.
 
-    nodes: (n + 1,) NODE with .first and .term given, the last only ends the arcs of the one before; arcs: ARC. The
-    source's tree ends as small as a minimum cut allows: it holds the nodes that the source still reaches.
+    Of all minimum cuts it is the one nearest to the source: the source's tree ends with the nodes
+    that the source can still reach, no more.
+
+    Args:
+        nodes: (n + 1,) NODE with .first and .term given; the last one only ends the arcs of the one
+            before it. A node's arcs follow one another.
+        arcs: ARC with .head, .back and .residual given, each beside its reverse.
     """
     orphans, ends = np.empty(len(nodes), np.int32), np.full(2, -1, np.int32)
     for p in range(len(nodes) - 1):
@@ -109,6 +66,7 @@ def cut(nodes, arcs):  # type: ignore[no-untyped-def]
             node.parent, node.far = ROOT, 1
             _wait(p, nodes, ends)
     flow, time = 0, 0
+    # The same p goes on after a path until it finds no more: other neighbours may be bridges too.
     p = _next(nodes, ends)
     while p >= 0:
         bridge = _grow(p, nodes, arcs, ends)
@@ -126,7 +84,10 @@ def cut(nodes, arcs):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _wait(p, nodes, ends):  # type: ignore[no-untyped-def]
-    """Put a node at the end of the queue of active ones, a chain of .following; the last follows itself."""
+    """Put a node at the end of the queue of active ones, unless it waits there already.
+
+    The queue is a chain of .following, without memory of its own; its last node follows itself.
+    """
     if nodes[p].following < 0:
         if ends[0] < 0:
             ends[0] = p
@@ -138,7 +99,7 @@ def _wait(p, nodes, ends):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _next(nodes, ends):  # type: ignore[no-untyped-def]
-    """Take the first from the queue, -1 where none waits. Its node may have been set free meanwhile."""
+    """Take the first node from the queue, -1 if none waits. It may have been set free meanwhile."""
     p = ends[0]
     if p >= 0:
         ends[0] = -1 if nodes[p].following == p else nodes[p].following
@@ -148,7 +109,11 @@ def _next(nodes, ends):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _grow(p, nodes, arcs, ends):  # type: ignore[no-untyped-def]
-    """Take free neighbours into p's tree. Where it meets the other tree: the arc from the source's to the sink's."""
+    """Take free neighbours into p's tree; where it meets the other tree return the bridge, else -1.
+
+    The bridge is the arc from the source's tree to the sink's. An arc must be able to take flow in
+    the direction that the flow would have: away from the source, towards the sink.
+    """
     node = nodes[p]
     mine = node.tree
     if mine == FREE:
@@ -166,7 +131,8 @@ def _grow(p, nodes, arcs, ends):  # type: ignore[no-untyped-def]
             _wait(q, nodes, ends)
         elif other.tree != mine:
             return a if mine == SOURCE else arcs[a].back
-        elif other.stamp <= node.stamp and other.far > node.far:  # a shorter way to the terminal
+        # A shorter way to the terminal, as far as the stamps tell: paths get shorter by it.
+        elif other.stamp <= node.stamp and other.far > node.far:
             other.parent = arcs[a].back
             other.stamp = node.stamp
             other.far = node.far + 1
@@ -175,7 +141,10 @@ def _grow(p, nodes, arcs, ends):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _augment(bridge, nodes, arcs, orphans):  # type: ignore[no-untyped-def]
-    """Push along the path over the bridge what it takes: (flow, how many now stand in `orphans`)."""
+    """Send along the path over the bridge what it takes: (flow, how many stand in `orphans` now).
+
+    First to both terminals to find the narrowest arc, then again to change the residuals.
+    """
     least = arcs[bridge].residual
     start, end = arcs[arcs[bridge].back].head, arcs[bridge].head
     q = start
@@ -193,7 +162,8 @@ def _augment(bridge, nodes, arcs, orphans):  # type: ignore[no-untyped-def]
     arcs[bridge].residual -= least
     arcs[arcs[bridge].back].residual += least
     lost = 0
-    for side in range(2):  # from the bridge to the source, against the flow; then to the sink, with it
+    # From the bridge to the source, against the flow; then to the sink, with it.
+    for side in range(2):
         q = end if side else start
         while nodes[q].parent >= 0:
             a = nodes[q].parent
@@ -215,7 +185,11 @@ def _augment(bridge, nodes, arcs, orphans):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _adopt(lost, time, nodes, arcs, orphans, ends):  # type: ignore[no-untyped-def]
-    """Find each orphan a parent of its own tree, as near to the terminal as can be, or free it and orphan its own."""
+    """Find each orphan the parent of its tree that is nearest to the terminal, or set it free.
+
+    The children of a node that is set free become orphans. Its neighbours in the tree become
+    active: they may take it in later.
+    """
     while lost:
         lost -= 1
         q = orphans[lost]
@@ -229,6 +203,7 @@ def _adopt(lost, time, nodes, arcs, orphans, ends):  # type: ignore[no-untyped-d
             distance = _distance(arc.head, time, nodes, arcs)
             if distance < nearest:
                 best, nearest = a, distance
+        # The own stamp too: later orphans of this round then find the way known.
         if best != NONE:
             node.parent, node.stamp, node.far = best, time, nearest + 1
             continue
@@ -248,7 +223,11 @@ def _adopt(lost, time, nodes, arcs, orphans, ends):  # type: ignore[no-untyped-d
 
 @njit(nogil=True, cache=True)
 def _distance(start, time, nodes, arcs):  # type: ignore[no-untyped-def]
-    """Arcs from a node to its terminal, NOWHERE if it hangs on an orphan; the way is marked, to be known next time."""
+    """Arcs from a node to its terminal, NOWHERE if an orphan is on the way.
+
+    Walks until a node that was marked in this round, then marks the way: all walks of a round
+    together are as long as the tree, not each of them.
+    """
     walk, distance = start, 0
     while nodes[walk].stamp != time:
         distance += 1

@@ -1,4 +1,4 @@
-"""Resizing: the only caller of torch's interpolate in the package, so that one convention holds everywhere."""
+"""Resizing: no other module calls torch's interpolate, so that one convention holds everywhere."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -12,19 +12,30 @@ from atrous.errors import DataError
 Mode = Literal["nearest", "floor", "bilinear", "bicubic", "area"]
 
 NEAR: dict[str, str] = {"nearest": "nearest-exact", "floor": "nearest", "area": "area"}
-"""Modes that know no corners -> torch's names."""
+"""Modes to which `align_corners` means nothing -> torch's names."""
 
 
 def resize(
     x: torch.Tensor, size: tuple[int, ...], *, mode: Mode = "bilinear", align_corners: bool = False
 ) -> torch.Tensor:
-    """Resize (N, C, H, W) or (N, C, D, H, W) to `size`, (h, w) or (d, h, w) in pixels; any values, floating point.
+    """Resize images or volumes.
 
-    mode: `bilinear` is trilinear on volumes, `nearest` takes the value at the pixel's centre, `bicubic` is 2-D only.
-    `floor` takes the value at the pixel's upper left corner (torch's old nearest, for networks trained so).
-    align_corners: False maps pixel i of n to (i + 0.5) / n, True maps the centres of the corner pixels onto each other
-    (only for networks that were trained so; it means nothing to `nearest`, `floor` and `area`).
-    Raises DataError when `x` has another number of axes or `size` does not fit them.
+    Args:
+        x: (N, C, H, W) or (N, C, D, H, W), floating point, any values.
+        size: (h, w) or (d, h, w) in pixels.
+        mode: "bilinear" (trilinear on volumes), "bicubic" (images only), "area" (means), "nearest"
+            (the value at the pixel's centre), or "floor" (the value at its upper left corner,
+            torch's old nearest, for networks that were trained so).
+        align_corners: False maps pixel i of n to (i + 0.5) / n. True maps the centres of the corner
+            pixels onto each other, for networks that were trained so; "nearest", "floor" and "area"
+            ignore it.
+
+    Raises:
+        DataError: `x` has another number of axes, or `size` does not fit them.
+
+    Example:
+        >>> resize(torch.tensor([[[[0.0, 4]]]]), (1, 4))
+        tensor([[[[0., 1., 3., 4.]]]])
     """
     if x.ndim not in (4, 5) or len(size) != x.ndim - 2 or (mode == "bicubic" and x.ndim == 5):
         raise DataError(
@@ -40,10 +51,19 @@ def resize(
 
 @dataclass(frozen=True)
 class Tail:
-    """The last step of a network, as data: resize its logits bilinearly to `size`, then cut out `crop`.
+    """The last step of a network, as data: a bilinear resize of its logits, then a crop.
 
-    size: (H, W) in pixels. crop: (top, left, height, width) in resized pixels, None for all.
-    A predictor that needs labels only does this and the argmax in one pass, without a (K, H, W) tensor.
+    A predictor that needs only labels does this and the argmax in one pass (`upsample_argmax`),
+    without a (K, H, W) tensor.
+
+    Args:
+        size: (H, W) in pixels that logits are resized to.
+        crop: (top, left, height, width) in resized pixels; None for all of them.
+        align_corners: as for `resize`.
+
+    Example:
+        >>> Tail((4, 4), crop=(0, 0, 3, 3)).apply(torch.zeros(1, 21, 2, 2)).shape
+        torch.Size([1, 21, 3, 3])
     """
 
     size: tuple[int, int]
@@ -52,7 +72,7 @@ class Tail:
 
     @property
     def plain(self) -> bool:
-        """Whether it maps the field of the logits onto the image, so that a resize to another size may stand for it."""
+        """Whether the logits cover the image exactly: they may then be resized to any size."""
         return self.crop is None and not self.align_corners
 
     def apply(self, logits: torch.Tensor) -> torch.Tensor:
@@ -66,6 +86,15 @@ class Tail:
 
 
 def low_logits(model: nn.Module, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
-    """A page's logits before its last resize, and that resize; of a page without one, those of the image's size."""
+    """A model's logits before its last resize, and that resize.
+
+    Args:
+        model: a page of `atrous.models`.
+        image: (N, C, H, W), normalised.
+
+    Returns:
+        (logits (N, K, h, w), tail). A model without such a resize gives full-size logits and a tail
+        that changes nothing.
+    """
     low = cast(Any, model).logits_at_stride(image)
     return low if low is not None else (model(image), Tail(cast(Any, tuple(image.shape[2:]))))

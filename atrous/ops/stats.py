@@ -1,7 +1,8 @@
-"""Intervals and tests for scores that are ratios of sums: how far a number would move with other images.
+"""How far a score would move with other images: intervals and tests for ratios of sums.
 
-Everything works on counts (n, 3, K) int64: true, predicted and hit pixels per image and class. A score is computed from
-their sums, so that a resample is a weight per image and the whole bootstrap is one matrix product.
+Everything works on counts (n, 3, K) int64: true, predicted and hit pixels per image and class. A
+score is computed from their sums over images. So a resample of the images is a weight for each, and
+the whole bootstrap is one matrix product.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,14 +13,26 @@ from numba import njit
 from scipy.special import expit, logit, stdtrit
 
 Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""(hit, union), each (..., K) sums -> score (...)"""
+"""(hit, union), each (..., K) sums -> score (...)."""
 
 CHUNK = 500
-"""Resamples whose weights exist at once."""
+"""Resamples whose weights exist at once, to bound the memory."""
 
 
 def miou_of_sums(hit: np.ndarray, union: np.ndarray) -> np.ndarray:
-    """(..., K) sums -> (...) mean of hit / union over classes whose union is not empty, nan where all are."""
+    """Mean IoU from sums over images.
+
+    Args:
+        hit: (..., K) pixels that are right, per class.
+        union: (..., K) pixels that are of the class in truth or prediction.
+
+    Returns:
+        (...) mean of hit / union over the classes whose union is not empty; nan if all are.
+
+    Example:
+        >>> float(miou_of_sums(np.array([6, 1, 0]), np.array([8, 4, 0])))
+        0.5
+    """
     present = union > 0
     iou = np.where(present, hit / np.maximum(union, 1), 0)
     count = present.sum(-1)
@@ -27,12 +40,27 @@ def miou_of_sums(hit: np.ndarray, union: np.ndarray) -> np.ndarray:
 
 
 def iou_of_sums(hit: np.ndarray, union: np.ndarray) -> np.ndarray:
-    """(..., K) sums -> (..., K) hit / union, nan where the union is empty."""
+    """(..., K) sums -> (..., K) hit / union; nan where the union is empty."""
     return np.where(union > 0, hit / np.maximum(union, 1), np.nan)
 
 
 def by_cluster(counts: np.ndarray, clusters: Sequence[Any]) -> np.ndarray:
-    """(n, ...) per image -> (m, ...) sums per cluster (video, patient), in the order of first appearance."""
+    """Sum counts over clusters, such as videos or patients, which are resampled as a whole.
+
+    Args:
+        counts: (n, ...) per image.
+        clusters: n names.
+
+    Returns:
+        (m, ...) per cluster, in the order in which the names first appear.
+
+    Raises:
+        ValueError: there is not one name for each image.
+
+    Example:
+        >>> by_cluster(np.array([[1], [2], [3]]), ["a", "b", "a"]).tolist()
+        [[4], [2]]
+    """
     if len(clusters) != len(counts):
         raise ValueError(f"{len(clusters)} cluster names for {len(counts)} images; give one for each")
     place = {name: index for index, name in enumerate(dict.fromkeys(clusters))}
@@ -44,10 +72,24 @@ def by_cluster(counts: np.ndarray, clusters: Sequence[Any]) -> np.ndarray:
 def resample_weights(
     n: int, resamples: int, rng: np.random.Generator, block: int = 1, chunk: int = CHUNK
 ) -> Iterator[np.ndarray]:
-    """How often each of n images is drawn in each resample: chunks (at most `chunk`, n) float32.
+    """How often each image is drawn, for each resample.
 
-    block: 1 draws images (Efron 1979); L draws runs of L neighbours until n are drawn, for frames in order whose
-    neighbours look alike (the moving-block bootstrap, Kuensch 1989).
+    Args:
+        n: number of images.
+        resamples: how many.
+        rng: what draws them.
+        block: 1 draws images. L draws runs of L neighbours until there are n images: for frames in
+            order, whose neighbours look alike.
+        chunk: resamples that are yielded at once, at most.
+
+    Yields:
+        (at most `chunk`, n) float32; each row sums to n.
+
+    Raises:
+        ValueError: `block` is not in 1..n.
+
+    Source:
+        Efron 1979; with blocks the moving-block bootstrap, Kuensch 1989.
     """
     if not 1 <= block <= n:
         raise ValueError(f"block is {block}; expected 1 to the number of images, {n}")
@@ -61,7 +103,10 @@ def resample_weights(
 
 @njit(nogil=True, cache=True)
 def _tally(starts, block, weights):  # type: ignore[no-untyped-def]
-    """Adds one for every image of the runs that begin at starts (B, ceil(n / block)), the last run cut at n images."""
+    """Count the images of the runs that begin at starts (B, ceil(n / block)).
+
+    The last run of a resample is cut, so that it has n images like the others.
+    """
     n = weights.shape[1]
     for row in range(len(starts)):
         left = n
@@ -74,7 +119,24 @@ def _tally(starts, block, weights):  # type: ignore[no-untyped-def]
 def bootstrap(
     counts: np.ndarray, *, score: Score = miou_of_sums, resamples: int = 2000, seed: int = 0, block: int = 1
 ) -> np.ndarray:
-    """(resamples, ...) scores of resampled image sets. Sums are exact up to 2^24 pixels a class, else to 1e-7."""
+    """Scores of resampled sets of images.
+
+    Args:
+        counts: (n, 3, K) true, predicted and hit pixels per image and class.
+        score: from (hit, union), each (..., K) sums, to (...).
+        resamples: how many.
+        seed: of the draws.
+        block: see `resample_weights`.
+
+    Returns:
+        (resamples, ...). Sums are exact up to 2^24 pixels of a class, beyond to 1e-7 of them.
+
+    Example:
+        >>> counts = np.array([[[10, 10], [10, 10], [9, 9]], [[10, 10], [10, 10], [5, 5]]])
+        >>> low, high = interval(bootstrap(counts))
+        >>> round(low, 2), round(high, 2)
+        (0.33, 0.82)
+    """
     n = len(counts)
     sums = _hit_and_union(counts).astype(np.float32).reshape(n, -1)
     results = []
@@ -85,31 +147,30 @@ def bootstrap(
 
 
 def interval(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """The central `level` of the draws, by percentiles; nan draws (nothing to score) are left out."""
+    """The central `level` (0..1) of draws, by percentiles; draws that are nan are left out."""
     low, high = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
-def bootstrap_miou(
-    counts: np.ndarray, *, resamples: int = 2000, level: float = 0.95, seed: int = 0, block: int = 1
-) -> tuple[float, float] | None:
-    """Percentile interval of the data set's mIoU under resampling of its images, or of clusters (`by_cluster` first).
-
-    Classes whose union is empty in a resample are skipped there (policy `union`). None with fewer than two rows.
-    """
-    if len(counts) < 2:
-        return None
-    return interval(bootstrap(counts, resamples=resamples, seed=seed, block=block), level)
-
-
 def iou_intervals(counts: np.ndarray, level: float = 0.95) -> np.ndarray:
-    """(n, 3, K) -> (K, 2): an interval of each class's IoU over the data set, nan where fewer than two rows show it.
+    """An interval for each class's IoU over the data set.
 
-    Student's t for the logit of a ratio of sums: the standard error by the delta method over the rows that show the
-    class (in truth or prediction), one degree of freedom less than their effective number (Kish 1965), since a few
-    large rows tell little. Percentiles of the bootstrap are too narrow for a class that few rows show
-    (docs/evaluation.md has the coverage of both). An IoU of 0 or 1 has no spread: its interval ends where Clopper and
-    Pearson's (1934) would for the share of rows that are hit, or missed.
+    Student's t on the logit of a ratio of sums. The standard error is the delta method's, over the
+    images that show the class in truth or prediction. The degrees of freedom are one less than the
+    effective number of these images, since a few large ones tell little. An IoU of 0 or 1 has no
+    spread; its interval ends where Clopper and Pearson's would for the share of images that are
+    hit, or missed. For a class in few images the bootstrap's percentiles are too narrow
+    (docs/evaluation.md has the coverage of both).
+
+    Args:
+        counts: (n, 3, K) true, predicted and hit pixels per image (or cluster) and class.
+        level: 0..1, how often the interval should hold the true IoU.
+
+    Returns:
+        (K, 2) low and high; nan for a class that fewer than two images show.
+
+    Source:
+        Kish 1965 (effective number); Clopper & Pearson 1934.
     """
     hit, union = np.moveaxis(_hit_and_union(counts).astype(np.float64), 1, 0)
     whole = union.sum(0)
@@ -127,9 +188,10 @@ def iou_intervals(counts: np.ndarray, level: float = 0.95) -> np.ndarray:
 
 
 class Comparison(NamedTuple):
-    """What `compare` found: scores of both, their difference A - B with its interval, and the permutation p-value.
+    """What `compare` found: two scores, their difference A - B with its interval, and a p-value.
 
-    more: about how many more images would tell them apart, 0 when they are told apart, None when they are equal.
+    more: about how many more images would tell them apart; 0 if they are told apart, None if they
+    are equal.
     """
 
     a: float
@@ -141,7 +203,7 @@ class Comparison(NamedTuple):
 
     @property
     def told_apart(self) -> bool:
-        """Whether the interval of the difference leaves out 0."""
+        """Whether the interval of the difference excludes 0."""
         return not self.interval[0] <= 0 <= self.interval[1]
 
 
@@ -154,11 +216,28 @@ def compare(
     seed: int = 0,
     block: int = 1,
 ) -> Comparison:
-    """Are A and B different beyond what other images, and other seeds, would do? Paired by image.
+    """Whether A and B differ by more than other images, and other seeds, would change.
 
-    a, b: per trained seed (n, 3, K) counts on the same images, in one order; a side's score is the mean over its seeds.
-    The interval resamples images and, where a side has several, its seeds. The permutation test swaps A and B image by
-    image (with blocks: run by run); p is the share of swaps, the true one included, with a difference as large.
+    Paired by image. The interval resamples images and, where a side has several seeds, seeds. The
+    permutation test swaps A and B image by image (with blocks: run by run); p is the share of
+    swaps, the true one included, whose difference is as large.
+
+    Args:
+        a, b: for each trained seed counts (n, 3, K), all on the same images in the same order. The
+            score of a side is the mean over its seeds.
+        resamples: of the bootstrap and of the permutation test.
+        level: 0..1, of the interval.
+        seed: of the draws.
+        block: see `resample_weights`.
+
+    Raises:
+        ValueError: the counts' shapes differ, or there are fewer than two images.
+
+    Example:
+        >>> good = np.tile([[100, 100], [100, 100], [90, 90]], (20, 1, 1))
+        >>> found = compare([good], [good - np.array([[0], [0], [9]])])
+        >>> round(found.difference, 3), found.told_apart
+        (0.138, True)
     """
     n = len(a[0])
     if any(one.shape != a[0].shape for one in (*a, *b)):
@@ -169,7 +248,7 @@ def compare(
     sides = [[_hit_and_union(one).astype(np.float64) for one in side] for side in (a, b)]
 
     def score(runs: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
-        """(seeds, resamples)"""
+        """(seeds, resamples) scores."""
         totals = [(weights @ run.reshape(n, -1)).reshape(len(weights), 2, -1) for run in runs]
         return np.stack([miou_of_sums(total[:, 0], total[:, 1]) for total in totals])
 
@@ -193,7 +272,7 @@ def compare(
 
 
 def _permutation(sides: Sequence[Sequence[np.ndarray]], resamples: int, rng: np.random.Generator, block: int) -> float:
-    """Two-sided p-value of swapping the sides' counts, means over seeds, within images, in runs of `block`."""
+    """Two-sided p-value of swapping the sides' counts (means over seeds), run by run of images."""
     one, other = (np.mean(side, axis=0) for side in sides)
     n = len(one)
     observed = miou_of_sums(*one.sum(0)) - miou_of_sums(*other.sum(0))

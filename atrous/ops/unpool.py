@@ -1,15 +1,30 @@
-"""Max-unpooling: every pooled value returns to the pixel that it came from."""
+"""Max-unpooling: every pooled value goes back to the pixel that it came from."""
 
 import torch
 
 
 def max_unpool(x: torch.Tensor, indices: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
-    """(N, C, h, w) -> (N, C, H, W): each value at the place of its maximum, zero everywhere else; any dtype.
+    """Put pooled values back to the places of their maxima, and zero everywhere else.
 
-    indices: int64 (N, C, h, w), what `max_pool2d(..., return_indices=True)` gave: row * W + column in the map that was
-    pooled. size: (H, W) of that map, so that sides which were rounded are the old ones again.
-    Equals torch's `max_unpool2d`; written as a scatter, which is deterministic on a GPU too (windows do not overlap)
-    and which every exporter knows. The gradient is the gather at the indices.
+    Equals torch's `max_unpool2d`. It is a scatter, which every exporter knows and which is
+    deterministic on a GPU too, as long as pooling windows do not overlap. Its gradient gathers at
+    the indices.
+
+    Args:
+        x: (N, C, h, w), any dtype.
+        indices: (N, C, h, w) int64, of `max_pool2d(..., return_indices=True)`: row * W + column in
+            the map that was pooled.
+        size: (H, W) of that map, so that odd sides come back.
+
+    Returns:
+        (N, C, H, W), dtype of `x`.
+
+    Example:
+        >>> x, indices = torch.nn.functional.max_pool2d(
+        ...     torch.tensor([[[[1.0, 5], [2, 0]]]]), 2, return_indices=True)
+        >>> max_unpool(x, indices, (2, 2))
+        tensor([[[[0., 5.],
+                  [0., 0.]]]])
     """
     canvas = x.new_zeros(x.shape[0], x.shape[1], size[0] * size[1])
     return canvas.scatter(2, indices.flatten(2), x.flatten(2)).view(x.shape[0], x.shape[1], size[0], size[1])

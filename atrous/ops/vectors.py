@@ -1,7 +1,11 @@
-"""Eight float32 numbers as one value in numba kernels: what loops over short rows are not compiled to by themselves.
+"""Eight float32 numbers as one value in numba kernels.
 
-A row of channels is padded to a multiple of `WIDTH` and walked by `load` and `store`. LLVM splits the vector where the
-machine has narrower ones. Arrays of uint16 hold float16 numbers: they are widened on loading and rounded on storing.
+LLVM turns a long loop into vector instructions by itself, but not a loop over a short row whose
+length it does not know, such as the classes of a pixel. So kernels here say where a vector is: a
+row of channels is padded to a multiple of `WIDTH` and walked by `load` and `store`. For a machine
+with narrower vectors LLVM makes several instructions of one.
+
+numba has no float16: arrays of uint16 stand for float16 numbers. `load` widens, `store` rounds.
 """
 
 import operator
@@ -15,6 +19,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 WIDTH = 8
+"""float32 numbers in one AVX register."""
 
 _FLOATS = ir.VectorType(ir.FloatType(), WIDTH)
 _INTS = ir.VectorType(ir.IntType(32), WIDTH)
@@ -22,6 +27,8 @@ _HALVES = ir.VectorType(ir.HalfType(), WIDTH)
 
 
 class Float8(types.Type):
+    """numba's type of a vector: LLVM's <8 x float>, without a form in Python."""
+
     def __init__(self) -> None:
         super().__init__(name="Float8")
 
@@ -36,18 +43,18 @@ class _Model(models.PrimitiveModel):
 
 
 def has_half() -> bool:
-    """Whether the machine converts float16 by itself (x86 since 2012, every ARM of 64 bits)."""
+    """Whether the processor converts float16: x86 since 2012, and ARM of 64 bits."""
     features = llvmlite.binding.get_host_cpu_features()
     return "x86" not in llvmlite.binding.get_process_triple() or bool(features.get("f16c"))
 
 
 def padded(channels: int) -> int:
-    """The least multiple of `WIDTH` not below `channels`."""
+    """The least multiple of `WIDTH` that is not less than `channels`."""
     return -(-channels // WIDTH) * WIDTH
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """An empty array that begins at a cache line."""
+    """An empty array that begins at a cache line, so that no vector of a padded row crosses one."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     memory = np.empty(size + 64, np.uint8)
     first = -memory.ctypes.data % 64
@@ -55,7 +62,7 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
 
 def _binary(function: Any, build: str) -> None:
-    """Teaches numba an operator on two vectors, or on a vector and a scalar."""
+    """Teach numba an operator on two vectors; `build` names the method of LLVM's builder."""
 
     @type_callable(function)
     def resolve(context):  # type: ignore[no-untyped-def]
@@ -71,6 +78,7 @@ for _function, _build in ((operator.add, "fadd"), (operator.sub, "fsub"), (opera
 
 
 def _place(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> tuple[Any, ir.VectorType]:
+    """(pointer to a vector that begins at array[index], type of that vector)."""
     vector = _HALVES if array_type.dtype == types.uint16 else _FLOATS
     data = context.make_array(array_type)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [index]), vector.as_pointer()), vector
@@ -78,10 +86,11 @@ def _place(context: Any, builder: Any, array_type: Any, array: Any, index: Any) 
 
 @intrinsic
 def load(typing_context, array, index):  # type: ignore[no-untyped-def]
-    """The eight numbers of a flat C array from `index` on."""
+    """The eight numbers of a flat, contiguous array from `index` on; nothing checks its end."""
 
     def build(context, builder, signature, args):  # type: ignore[no-untyped-def]
         pointer, vector = _place(context, builder, signature.args[0], *args)
+        # Only a number's own alignment is promised: rows of logits begin anywhere.
         value = builder.load(pointer, align=2 if vector is _HALVES else 4)
         return builder.fpext(value, _FLOATS) if vector is _HALVES else value
 
@@ -90,7 +99,7 @@ def load(typing_context, array, index):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def store(typing_context, array, index, value):  # type: ignore[no-untyped-def]
-    """Writes eight numbers into a flat C array from `index` on."""
+    """Write eight numbers into a flat, contiguous array from `index` on; nothing checks its end."""
 
     def build(context, builder, signature, args):  # type: ignore[no-untyped-def]
         pointer, vector = _place(context, builder, signature.args[0], *args[:2])
@@ -103,7 +112,7 @@ def store(typing_context, array, index, value):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def prefetch(typing_context, array, index):  # type: ignore[no-untyped-def]
-    """Asks for the cache line of an element that is soon needed; an index past the end does no harm."""
+    """Ask for the cache line of an element that is needed soon; it may lie past the end."""
 
     def build(context, builder, signature, args):  # type: ignore[no-untyped-def]
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
@@ -111,6 +120,7 @@ def prefetch(typing_context, array, index):  # type: ignore[no-untyped-def]
         flag = ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [pointer.type, flag, flag, flag])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        # For reading (0), to be kept in all caches (3), as data (1).
         builder.call(function, [pointer, flag(0), flag(3), flag(1)])
         return context.get_dummy_value()
 
@@ -119,7 +129,7 @@ def prefetch(typing_context, array, index):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def spread(typing_context, scalar):  # type: ignore[no-untyped-def]
-    """Eight times one number."""
+    """One number in all eight places."""
 
     def build(context, builder, signature, args):  # type: ignore[no-untyped-def]
         one = builder.insert_element(ir.Constant(_FLOATS, ir.Undefined), args[0], ir.Constant(ir.IntType(32), 0))
@@ -129,7 +139,7 @@ def spread(typing_context, scalar):  # type: ignore[no-untyped-def]
 
 
 def _call(builder: Any, name: str, *args: Any) -> Any:
-    """One of LLVM's own functions on vectors."""
+    """Call one of LLVM's own functions on vectors."""
     function = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(_FLOATS, [_FLOATS] * len(args)), f"llvm.{name}.v{WIDTH}f32"
     )
@@ -138,7 +148,7 @@ def _call(builder: Any, name: str, *args: Any) -> Any:
 
 @intrinsic
 def multiply_add(typing_context, a, b, c):  # type: ignore[no-untyped-def]
-    """a * b + c, rounded once where the machine can."""
+    """a * b + c, rounded once if the machine has such an instruction."""
 
     def build(context, builder, signature, args):  # type: ignore[no-untyped-def]
         return _call(builder, "fmuladd", *args)
@@ -148,7 +158,7 @@ def multiply_add(typing_context, a, b, c):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def larger(typing_context, a, b):  # type: ignore[no-untyped-def]
-    """The larger one in each of the eight places."""
+    """The larger of a and b in each of the eight places; b where one of them is nan."""
 
     def build(context, builder, signature, args):  # type: ignore[no-untyped-def]
         return builder.select(builder.fcmp_ordered(">", *args), *args)
@@ -157,7 +167,7 @@ def larger(typing_context, a, b):  # type: ignore[no-untyped-def]
 
 
 def _fold(builder: Any, vector: Any, step: Any) -> Any:
-    """Halves onto halves until one number is left."""
+    """Combine a vector with itself turned by 4, 2 and 1 places; each place then has all eight."""
     half = WIDTH // 2
     while half:
         other = builder.shuffle_vector(vector, vector, ir.Constant(_INTS, [(i + half) % WIDTH for i in range(WIDTH)]))
@@ -167,6 +177,8 @@ def _fold(builder: Any, vector: Any, step: Any) -> Any:
 
 @intrinsic
 def largest(typing_context, vector):  # type: ignore[no-untyped-def]
+    """The largest of eight numbers."""
+
     def build(context, builder, signature, args):  # type: ignore[no-untyped-def]
         return _fold(builder, args[0], lambda a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b))
 
@@ -175,6 +187,8 @@ def largest(typing_context, vector):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def total(typing_context, vector):  # type: ignore[no-untyped-def]
+    """The sum of eight numbers, by halves."""
+
     def build(context, builder, signature, args):  # type: ignore[no-untyped-def]
         return _fold(builder, args[0], builder.fadd)
 
@@ -182,20 +196,26 @@ def total(typing_context, vector):  # type: ignore[no-untyped-def]
 
 
 _EXP = np.array([1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1, 1])
-"""Taylor's; |argument| <= log(2) / 2 leaves an error of 2e-7."""
+"""Taylor's coefficients, sixth power first; for |x| <= log(2) / 2 the error is 2e-7."""
 
 
 @intrinsic
 def exp(typing_context, vector):  # type: ignore[no-untyped-def]
-    """e to the power of each up to 88; 0 below -60, since products of numbers so small are slow (denormal)."""
+    """e to the power of each number, up to 88.
+
+    0 below -60: products of numbers so small are denormal, and those are slow.
+    """
 
     def build(context, builder, signature, args):  # type: ignore[no-untyped-def]
         def floats(value: float) -> ir.Constant:
             return ir.Constant(_FLOATS, [float(np.float32(value))] * WIDTH)
 
+        # e^x = 2^n e^r with n = round(x / log 2): a short polynomial of the small rest r, and n
+        # added to the exponent bits of the result.
         x = args[0]
         powers = _call(builder, "nearbyint", builder.fmul(x, floats(1 / np.log(2))))
-        rest = _call(builder, "fmuladd", powers, floats(-0.693359375), x)  # log 2 in two parts, the first exact
+        # log 2 in two parts: n times the first is exact, so that r keeps its digits.
+        rest = _call(builder, "fmuladd", powers, floats(-0.693359375), x)
         rest = _call(builder, "fmuladd", powers, floats(2.12194440e-4), rest)
         value = floats(_EXP[0])
         for coefficient in _EXP[1:]:
@@ -209,7 +229,7 @@ def exp(typing_context, vector):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def choose(typing_context, a, b, x, y):  # type: ignore[no-untyped-def]
-    """x where a > b, else y, in each of the eight places."""
+    """In each of the eight places x if a > b, else y."""
 
     def build(context, builder, signature, args):  # type: ignore[no-untyped-def]
         return builder.select(builder.fcmp_ordered(">", *args[:2]), *args[2:])
@@ -219,7 +239,10 @@ def choose(typing_context, a, b, x, y):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def store_bytes(typing_context, array, index, a, b, c, d):  # type: ignore[no-untyped-def]
-    """Writes eight words into a flat uint32 array from `index` on: of whole numbers 0..255, a's in the lowest byte."""
+    """Write eight words of four whole numbers 0..255 into a flat uint32 array from `index` on.
+
+    a's numbers go to the lowest byte of the words, d's to the highest.
+    """
 
     def build(context, builder, signature, args):  # type: ignore[no-untyped-def]
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
@@ -235,7 +258,7 @@ def store_bytes(typing_context, array, index, a, b, c, d):  # type: ignore[no-un
 
 @intrinsic
 def winner(typing_context, values, names):  # type: ignore[no-untyped-def]
-    """The largest of eight values and its name; of equal ones the lowest name."""
+    """The largest of eight values and its name; the lowest name of equal values."""
 
     def build(context, builder, signature, args):  # type: ignore[no-untyped-def]
         value, name = args

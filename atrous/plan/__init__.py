@@ -1,8 +1,9 @@
 """From a data set and a few wishes to a complete recipe, each line of it with its reason.
 
-`draft` is what training asks; `plan` is the same with the reasons and what they rest on, and for volumes the plan that
-nnU-Net would make. Facts of pictures: facts.py; what follows from them: rules.py, memory.py; of volumes: cases.py,
-medical.py.
+`draft` makes the recipe that training takes. `plan` makes the same recipe with its reasons and the
+facts behind them; for volumes it makes the plan of nnU-Net. For images, facts.py collects the
+facts, rules.py and memory.py decide; for volumes these are cases.py and medical.py. fields.py lists
+what a recipe may hold.
 """
 
 from atrous.plan.document import Plan, plan
@@ -12,7 +13,6 @@ from atrous.plan.rules import (
     MAX_CROP,
     again,
     class_weights,
-    crop_for,
     draft,
     fingerprint,
 )
@@ -24,7 +24,6 @@ __all__ = [
     "Plan",
     "again",
     "class_weights",
-    "crop_for",
     "draft",
     "fingerprint",
     "plan",

@@ -1,4 +1,4 @@
-"""What nnU-Net's plan wants to know of volumes: shapes of what is not empty, spacings, intensities of the foreground.
+"""The facts that nnU-Net's plan needs: shapes without empty margins, spacings, intensities.
 
 Source: nnU-Net v2 (Isensee et al. 2021, 1904.08128), the dataset fingerprint.
 """
@@ -10,18 +10,23 @@ from typing import Any
 import numpy as np
 
 from atrous.datasets.classes import Progress
-from atrous.datasets.tree import Pair, Source, load_json
+from atrous.datasets.folder import Folder, Pair, load_json
 from atrous.errors import DataError
 from atrous.io.volumes import volume_spacing
 
 VOXELS, SEED = 100_000_000, 1234
-"""Foreground voxels that are drawn of all cases together, and the seed of the draws."""
+"""Number of foreground voxels drawn from all cases together, and the seed of the draws."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A volume. shape: (D, H, W) of the box around what is not 0; spacing: mm, in the same order; whole: (D, H, W) of
-    the file."""
+    """One volume.
+
+    Attributes:
+        shape: (D, H, W) of the smallest box around all voxels that are not 0.
+        spacing: distances of the voxels in mm, in the same order.
+        whole: (D, H, W) of the file.
+    """
 
     shape: tuple[int, ...]
     spacing: tuple[float, ...]
@@ -29,13 +34,13 @@ class Case:
 
     @property
     def kept(self) -> float:
-        """Share of the voxels that is in the box."""
+        """Share of the voxels that lie in the box, 0 to 1."""
         return float(np.prod(self.shape, dtype=float) / np.prod(self.whole, dtype=float))
 
 
 @dataclass(frozen=True)
 class Intensities:
-    """Of one channel in the foreground, in the file's numbers (HU)."""
+    """Statistics of one channel over the foreground, in the units of the file (HU for CT)."""
 
     mean: float
     median: float
@@ -43,14 +48,17 @@ class Intensities:
     least: float
     most: float
     low: float
-    """The percentile 0.5."""
+    """Percentile 0.5."""
     high: float
-    """The percentile 99.5."""
+    """Percentile 99.5."""
 
 
-def cases_of(source: Source, progress: Progress | None = None) -> tuple[list[Case], list[Intensities]]:
-    """Every volume of the training split and the intensities per channel; each is read once, nothing but the draws is
-    kept of it."""
+def cases_of(source: Folder, progress: Progress | None = None) -> tuple[list[Case], list[Intensities]]:
+    """Read each training volume once: its case, and each channel's intensities over all of them.
+
+    Raises:
+        DataError: an image and its labels differ in size, or no voxel is labelled as foreground.
+    """
     pairs = source.splits.get("train") or source.pairs
     rng = np.random.default_rng(SEED)
     ignored = set(source.labels.ignore) if source.labels else set()
@@ -59,7 +67,7 @@ def cases_of(source: Source, progress: Progress | None = None) -> tuple[list[Cas
         image, mask = source.read_image(pair), source.read_mask(pair)
         if image.shape[:3] != mask.shape:
             raise DataError(f"{pair.image}: {shown(image.shape[:3])} voxels, its labels have {shown(mask.shape)}; "
-                            "expected equal sizes")  # fmt: skip
+                            "give both the same size")  # fmt: skip
         cases.append(case_of(image, spacing_of(pair)))
         voxels = image[(mask > 0) & ~np.isin(mask, list(ignored))]  # (n, C)
         if len(voxels):
@@ -67,12 +75,12 @@ def cases_of(source: Source, progress: Progress | None = None) -> tuple[list[Cas
         if progress:
             progress(done, len(pairs))
     if not drawn:
-        raise DataError(f"{source.root}: no labelled voxel beyond the background; expected some foreground")
+        raise DataError(f"{source.root}: all voxels are background; label some foreground")
     return cases, [intensities(channel) for channel in np.concatenate(drawn).T]
 
 
 def case_of(image: np.ndarray, spacing: Sequence[float]) -> Case:
-    """Of a volume (D, H, W, C)."""
+    """The case of a volume (D, H, W, C) with the spacing (z, y, x) in mm."""
     filled: Any = image.any(axis=3)
     if not filled.any():
         return Case(filled.shape, tuple(spacing), filled.shape)
@@ -84,25 +92,25 @@ def case_of(image: np.ndarray, spacing: Sequence[float]) -> Case:
 
 
 def intensities(values: np.ndarray) -> Intensities:
-    """Of the drawn voxels of one channel."""
+    """The statistics of one channel's drawn voxels."""
     values = values.astype(np.float64)
     low, median, high = np.percentile(values, (0.5, 50, 99.5))
     numbers = values.mean(), median, values.std(), values.min(), values.max(), low, high
     return Intensities(*(float(number) for number in numbers))
 
 
-def channel_names(source: Source) -> list[str]:
-    """`CT`, `T1`, ... as dataset.json has them."""
+def channel_names(source: Folder) -> list[str]:
+    """The names of the channels in dataset.json, such as `CT` or `T1`, in order."""
     content = load_json(source.root / "dataset.json")
     named = content.get("channel_names") or content.get("modality") or {"0": "image"}
     return [str(named[key]) for key in sorted(named, key=int)]
 
 
 def spacing_of(pair: Pair) -> tuple[float, ...]:
-    """(z, y, x) in mm."""
+    """The spacing (z, y, x) of an image, in mm."""
     return volume_spacing(pair.image)
 
 
 def shown(shape: Sequence[int]) -> str:
-    """4 x 20 x 28"""
+    """A shape for people: "4 x 20 x 28"."""
     return " x ".join(map(str, shape))

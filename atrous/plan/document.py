@@ -1,4 +1,4 @@
-"""`atrous plan`: what a data set is, the recipe for it, and why each line is as it is."""
+"""`atrous plan`: what a data set is, the recipe for it, and the reason for each of its lines."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from atrous.datasets import DataSet, open_dataset, open_source
+from atrous.datasets import DataSet, open_dataset, read_folder
 from atrous.datasets.classes import Progress
-from atrous.datasets.tree import Source
+from atrous.datasets.folder import Folder
 from atrous.models import MODELS
 from atrous.plan.cases import cases_of, channel_names
 from atrous.plan.medical import plan_volumes
@@ -22,13 +22,21 @@ from atrous.train.recipe import Recipe
 from atrous.train.run import build
 from atrous.train.validation import validation_seconds
 
-NO_REASON = "what belongs to the run or follows from other lines"
+NO_REASON = "it belongs to the run, or follows from other lines"
+"""The reason of fields that people need not read about; `plan_lines` leaves them out."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """fingerprint: of the data; recipe: field -> value; reasons: field -> one sentence. recipe_file: what
-    `atrous train --recipe` takes; None for volumes. notes: sentences to print."""
+    """What a data set is, and how it would be trained.
+
+    Attributes:
+        fingerprint: facts about the data, by name.
+        recipe: field -> value, plain data.
+        reasons: field -> one sentence.
+        recipe_file: the recipe that `atrous train --recipe` takes; None for volumes.
+        notes: sentences to print.
+    """
 
     fingerprint: dict[str, Any]
     recipe: dict[str, Any]
@@ -52,12 +60,26 @@ def plan(
     say: Callable[[str], None] = print,
     **wishes: Any,
 ) -> Plan:
-    """A plan for a folder in any layout. measure: take some steps, so that those that fit the time are known.
+    """Make a plan for a folder of images or volumes, in any layout.
 
-    memory: bytes of the GPU that a plan for volumes is made for. wishes: as `draft` takes them. Raises DataError for a
-    folder that training would refuse.
+    Args:
+        root: the folder.
+        classes: a classes file; default the folder's own classes.toml, else what the masks say.
+        ignore: further values of masks that count nowhere.
+        measure: time some steps on this machine, to know how many fit the time.
+        memory: bytes of the GPU that a plan for volumes is made for.
+        progress: called with (files done, files in all).
+        say: is told what a person should know, a sentence at a time.
+        wishes: as `draft` takes them: model, encoder, pretrained and fields of the recipe.
+
+    Raises:
+        DataError: training would refuse the folder.
+
+    Example:
+        >>> plan("data/", measure=False, time=1800.0).recipe["crop"]    # doctest: +SKIP
+        [320, 320]
     """
-    source = open_source(root)
+    source = read_folder(root)
     if source.dimensions > 2:
         source.refuse_incomplete()
         return volume_plan(source, memory, progress)
@@ -67,7 +89,7 @@ def plan(
 
 
 def picture_plan(data: DataSet, *, measure: bool, say: Callable[[str], None], layout: str, **wishes: Any) -> Plan:
-    """`plan` of pictures."""
+    """`plan` for images."""
     own: dict[str, Any] = {key: wishes.pop(key, None) for key in ("model", "encoder", "pretrained")}
     made = drafted(data, **own, held=None, say=say, wishes=wishes)
     recipe, reasons = with_stride(made.recipe), dict(made.reasons)
@@ -75,7 +97,7 @@ def picture_plan(data: DataSet, *, measure: bool, say: Callable[[str], None], la
         recipe = measured(recipe, data, say)
         chosen = "the fastest on this machine, measured"
         reasons |= dict.fromkeys(("precision", "channels_last", "fused"), chosen)
-        reasons["validate_every"] = "some validations, in a tenth of the time at most"
+        reasons["validate_every"] = "some validations, in at most a tenth of the time"
         if wishes.get("steps") is None:
             reasons["steps"] = f"as many as fit {recipe.time:.0f} s at the speed measured now, with validations"
     fingerprint = {
@@ -89,22 +111,23 @@ def picture_plan(data: DataSet, *, measure: bool, say: Callable[[str], None], la
 
 
 DEFAULTS = {
-    "stride": "the page's own: half of it takes far longer for a little more",
-    "rotate": "only where pictures come turned", "flip": "left and right are equal",
-    "brightness": "light differs from picture to picture", "contrast": "light differs from picture to picture",
-    "saturation": "cameras differ", "hue": "cameras differ", "optimizer": "needs no search for the rate",
-    "vflip": "they have an up", "weight_decay": "AdamW's usual one", "clip": "one bad batch does not throw the weights",
-    "schedule": "falls all the way, in whatever time there is", "power": "the usual fall",
+    "stride": "the model's own: half of it takes far longer and gains little",
+    "rotate": "only if images come turned", "flip": "left and right are equal",
+    "brightness": "light differs from image to image", "contrast": "light differs from image to image",
+    "saturation": "cameras differ", "hue": "cameras differ", "optimizer": "works without a search for the rate",
+    "vflip": "they have an up", "weight_decay": "the usual value for AdamW",
+    "clip": "a single bad batch does not spoil the weights",
+    "schedule": "falls to 0, however long the training is", "power": "the usual value",
     "accumulate": "a step fits into memory", "time": "the time for the whole training", "seed": "any number will do",
     **dict.fromkeys(("shear", "elastic", "gamma", "blur", "noise", "jpeg", "cutmix", "mosaic", "smoothing",
                      "aux_weight", "frozen_norms", "layer_decay", "compile"), "off or as usual, unless asked for"),
-    "in_channels": "what the pictures have", "dtype": "what the pictures have", "warmup": "a twentieth of the steps",
+    "in_channels": "as the images are", "dtype": "as the images are", "warmup": "a twentieth of the steps",
 }  # fmt: skip
-"""Reasons of what is the same for all data."""
+"""Reasons of the fields that are the same for all data."""
 
 
 def with_stride(recipe: Recipe) -> Recipe:
-    """The recipe with the output stride that the page takes by itself, where it has one."""
+    """The recipe with the output stride that the model takes by default, if it has one."""
     own = signature(MODELS[recipe.model]).parameters.get("stride") if recipe.model in MODELS else None
     if recipe.stride is not None or "stride" in recipe.options or own is None or not isinstance(own.default, int):
         return recipe
@@ -112,46 +135,48 @@ def with_stride(recipe: Recipe) -> Recipe:
 
 
 def measured(recipe: Recipe, data: DataSet, say: Callable[[str], None]) -> Recipe:
-    """The recipe with what training measures before its first step."""
+    """The recipe, completed by what training measures before its first step."""
     began = time.perf_counter()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with TemporaryDirectory() as folder:
         run = build(recipe, data, Path(folder), pretrained=False)
-        seconds = validation_seconds(run, device) if recipe.steps is None else 0.0
+        seconds = (
+            0.0 if recipe.steps else validation_seconds(run.evaluated, run.card, run.data.splits.get("val", []), device)
+        )
         return settle(recipe, run.objective, data.splits["train"], device=device, workers=0, began=began,
                       validation=seconds, say=say)  # fmt: skip
 
 
-def volume_plan(source: Source, memory: float, progress: Progress | None) -> Plan:
-    """`plan` of volumes: nnU-Net's, which nothing here trains on as yet."""
+def volume_plan(source: Folder, memory: float, progress: Progress | None) -> Plan:
+    """`plan` for volumes, by the rules of nnU-Net; atrous does not train on volumes yet."""
     cases, intensities = cases_of(source, progress)
     names = channel_names(source)
     classes = len(source.labels) if source.labels else 2
     fingerprint, recipe, reasons = plan_volumes(cases, intensities, names, classes, memory)
     fingerprint = {"layout": source.layout, "splits": {name: len(pairs) for name, pairs in source.splits.items()},
                    **fingerprint}  # fmt: skip
-    note = "training on volumes is not there yet: this is what nnU-Net's rules give, for the network nnunet3d"
+    note = "atrous does not train on volumes yet: this is what nnU-Net's rules give for the model nnunet3d"
     return Plan(fingerprint, recipe, reasons, None, [*source.notes, note])
 
 
-def describe(found: Plan) -> list[str]:
-    """Lines to print."""
+def plan_lines(found: Plan) -> list[str]:
+    """The lines that `atrous plan` prints."""
     lines = [*found.notes, ""]
-    lines += [f"{key:<16}{text(value)}" for key, value in found.fingerprint.items()] + [""]
+    lines += [f"{key:<16}{shown(value)}" for key, value in found.fingerprint.items()] + [""]
     for key, value in found.recipe.items():
         if found.reasons[key] != NO_REASON:
-            lines.append(f"{key:<16}{text(value):<34}  {found.reasons[key]}")
+            lines.append(f"{key:<16}{shown(value):<34}  {found.reasons[key]}")
     return lines
 
 
-def text(value: Any) -> str:
-    """A value as a line shows it."""
+def shown(value: Any) -> str:
+    """A value as a line of the plan shows it."""
     if isinstance(value, dict):
-        return ", ".join(f"{key} {text(item)}" for key, item in value.items())
+        return ", ".join(f"{key} {shown(item)}" for key, item in value.items())
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list | tuple):
-        inside = [text(item) for item in value]
+        inside = [shown(item) for item in value]
         return "[" + ", ".join(inside) + "]" if any(isinstance(item, list | tuple) for item in value) else (
             " x ".join(inside) if len(inside) in (2, 3) else ", ".join(inside))  # fmt: skip
     return str(value)

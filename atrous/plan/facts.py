@@ -1,5 +1,8 @@
-"""What a plan wants to know of pictures: their sizes, channels and type, the shares of the classes, whether they have
-an up."""
+"""The facts that a plan needs about images: sizes, channels, classes, and if they have an up.
+
+Images have an up if top and bottom differ in the same way in most of them: sky above road, for
+example. Such images are not turned upside down in training.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,31 +14,43 @@ import cv2
 import numpy as np
 
 from atrous.datasets import DataSet, Pairs
-from atrous.doctor.look import CELLS, shrink_nearest
+from atrous.doctor.look import CELLS, same_channels, shrink_nearest
 from atrous.sample import Sample
 
 Kind = Literal["photos", "grey", "bands", "deep"]
 KINDS: dict[Kind, str] = {
-    "photos": "colour pictures of 8 bits, taken for photos",
-    "grey": "grey pictures, as microscopes make",
-    "bands": "pictures of other bands than red, green and blue, as satellites make",
-    "deep": "colour pictures of more than 8 bits",
+    "photos": "colour images of 8 bits, taken for photos",
+    "grey": "grey images, such as from microscopes",
+    "bands": "images of other bands than red, green and blue, such as from satellites",
+    "deep": "colour images of more than 8 bits",
 }
 SIZES, PICTURES = 32, 64
-"""How many pictures are asked for their size, and for their up, at most."""
+"""Images that are read for their size (up to twice as many) and searched for an up (at most)."""
 FEWEST = 8
-"""Pictures below which nothing is said of an up."""
+"""With fewer images there is no answer about an up."""
 UP = 0.3
-"""Agreement from which on pictures have an up. Measured: 0.87 in CamVid (and 0.09 from left to right), 0.18 in slices
-of ISBI's electron microscope (0.24), -0.01 in the demo's land cover (0.01)."""
+"""Images whose agreement is at least this have an up.
+
+Measured, top to bottom (and left to right): CamVid 0.87 (0.09), slices of ISBI's electron
+microscope 0.18 (0.24), the demo's land cover -0.01 (0.01).
+"""
 BANDS = 8
-"""Stripes from top to bottom that are compared."""
+"""Number of stripes, from top to bottom, that are compared."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Of the training pictures. sizes: (height, width) of some. frequencies: labelled pixels of each class, int64 (K,).
-    equal: whether their three channels are one. up: how far they agree on what is above, None where nobody looked."""
+    """Facts about the training images.
+
+    Attributes:
+        pictures: how many there are.
+        channels: of each image.
+        dtype: type of the pixels, such as `uint8`.
+        sizes: (height, width) of some of them.
+        frequencies: number of labelled pixels of each class, int64 (K,).
+        equal: the three channels are equal: the images are grey.
+        up: `agreement` from top to bottom; None if it was not computed.
+    """
 
     pictures: int
     channels: int
@@ -47,6 +62,7 @@ class Facts:
 
     @cached_property
     def kind(self) -> Kind:
+        """What the rules tell apart."""
         if self.channels == 1 or self.equal:
             return "grey"
         if self.channels != 3:
@@ -55,22 +71,22 @@ class Facts:
 
     @property
     def median(self) -> tuple[float, float]:
-        """Height and width."""
+        """Median height and median width."""
         height, width = np.median(self.sizes, axis=0)
         return float(height), float(width)
 
     @property
     def shares(self) -> np.ndarray:
-        """Of the labelled pixels, (K,)."""
+        """Share of each class in the labelled pixels, (K,), 0 to 1."""
         return np.asarray(self.frequencies / max(self.frequencies.sum(), 1))
 
     @property
     def turnable(self) -> bool:
-        """Whether they may be turned upside down: their kind has no up as a rule, and none was found."""
+        """Whether they may be turned upside down: no photos, and no up was found in them."""
         return self.kind != "photos" and self.up is not None and self.up < UP
 
     def summary(self, names: Sequence[str]) -> dict[str, Any]:
-        """Plain data for JSON; names: of the classes."""
+        """Plain data for JSON. names: of the classes, in order."""
         plain = asdict(self)
         del plain["sizes"], plain["frequencies"], plain["equal"]
         return {
@@ -84,7 +100,7 @@ class Facts:
 
 
 def facts_of(data: DataSet) -> Facts:
-    """Look at the training split; every mask is read, some pictures."""
+    """Look at the training split: at every mask, and at some of the images."""
     train = data.splits["train"]
     sizes = tuple(train.size(index) for index in range(0, len(train), max(1, len(train) // SIZES)))
     equal = data.channels == 3 and all(same_channels(train[index].image) for index in spread(len(train), 8))
@@ -95,21 +111,16 @@ def facts_of(data: DataSet) -> Facts:
 
 
 def spread(count: int, most: int) -> list[int]:
-    """At most so many of the indices 0 .. count - 1, evenly spaced."""
+    """At most `most` of the indices 0 .. count - 1, evenly spaced."""
     return [int(index) for index in np.unique(np.linspace(0, count - 1, min(most, count)).round())]
 
 
-def same_channels(image: np.ndarray) -> bool:
-    """Whether all channels of (H, W, C) are equal."""
-    return bool((image[..., 1:] == image[..., :1]).all())
-
-
 def agreement(pairs: Pairs, axis: int) -> float:
-    """How far pictures agree on what lies above and what below (axis 0), or left and right (axis 1): about 0 where each
-    is as likely as its mirror image, 1 where all are alike.
+    """How far images agree on what lies above and below (axis 0), or left and right (axis 1).
 
-    Of each picture the difference between stripes and their mirror images is taken, in brightness per channel and in
-    classes; the mean product over pairs of different pictures is divided by the mean square.
+    For each image, `lopsided` compares stripes with their mirror images. The result is the mean
+    product of two different images' vectors, divided by the mean square: about 0 if each image is
+    as likely as its mirror image, 1 if all images are alike.
     """
     samples = (pairs[index] for index in spread(len(pairs), PICTURES))
     odd = np.array([lopsided(sample, len(pairs.labels), axis) for sample in samples])
@@ -119,8 +130,11 @@ def agreement(pairs: Pairs, axis: int) -> float:
 
 
 def lopsided(sample: Sample, classes: int, axis: int) -> np.ndarray:
-    """Half the difference between the stripes of one side and their mirror images, of channels in units of their
-    standard deviation and of classes in halves, flat."""
+    """Half the difference between stripes on one side and their mirror images, as one vector.
+
+    Each stripe holds the mean of every channel, in units of the channel's standard deviation in
+    this image, and twice the share of every class.
+    """
     assert sample.mask is not None
     rows = []
     for channel in range(sample.image.shape[2]):

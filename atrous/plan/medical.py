@@ -1,7 +1,9 @@
-"""The plan nnU-Net v2 makes for volumes: spacing, normalisation, patch, network, batch, and a coarse stage if need be.
+"""The plan of nnU-Net v2 for volumes: spacing, normalisation, patch, network, batch, coarse stage.
 
-Source: Isensee et al. 2021 (1904.08128) and the planner of its code. Axes are (z, y, x) until `turned`, then the axis
-of the coarsest spacing is the first. Sizes in voxels, spacings in mm.
+Axes are (z, y, x) until `plan_volumes` turns them; then the axis with the coarsest spacing is
+first. Sizes are in voxels, spacings in mm.
+
+Source: Isensee et al. 2021 (1904.08128) and the planner of its code.
 """
 
 from collections.abc import Sequence
@@ -14,21 +16,36 @@ from atrous.models.nnunet import topology
 from atrous.plan.cases import Case, Intensities
 
 ANISOTROPIC = 3.0
+"""An axis is coarse if its spacing is more than this many times the others'."""
 REFERENCE, AT_ONCE = {3: 560e6, 2: 85e6}, {3: 2, 2: 12}
-"""Elements of feature maps that fit 8 GB with so many patches, by the number of axes."""
+"""Elements of feature maps that fit GIGABYTES, and patches at once there, by the number of axes."""
 GIGABYTES = 8e9
 WIDEST = {3: 320, 2: 512}
+"""Most channels of a stage, by the number of axes."""
 START = {3: 256**3, 2: 2048**2}
+"""Voxels of the patch from which the search begins, by the number of axes."""
 COVERED = 0.05
-"""Share of all voxels that one batch may hold."""
+"""Largest share of all voxels that one batch may hold."""
 SMALL, GROWTH = 0.25, 1.03
-"""Share of a median case below which a patch sees too little of it; how the coarse stage's spacing grows."""
+"""A patch must see this share of a median case; growth of the coarse stage's spacing."""
 CROPPED = 0.75
+"""z-scores look at the box alone if it keeps less than this share of a case."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """Patch and batch of one stage, and the options of `nnunet2d` or `nnunet3d`. estimate: elements of its maps."""
+    """Patch and batch of one stage, and the options of `nnunet2d` or `nnunet3d`.
+
+    Attributes:
+        spacing: of the voxels, in mm.
+        median: the median case, in voxels of this spacing.
+        patch: what the network sees at once, in voxels.
+        batch: patches per step.
+        features: channels of each stage.
+        kernels: of each stage, per axis.
+        strides: of each stage, per axis.
+        estimate: elements of all its feature maps.
+    """
 
     spacing: tuple[float, ...]
     median: tuple[float, ...]
@@ -41,8 +58,15 @@ class Network:
 
 
 def target_spacing(spacings: np.ndarray, shapes: np.ndarray) -> np.ndarray:
-    """(cases, 3) spacings and shapes -> the median spacing; along a far coarser and shorter axis the 10th percentile,
-    so that few cases are blurred, but never finer than the others."""
+    """The spacing that all cases are resampled to: the median.
+
+    Along an axis that is far coarser and shorter than the others it is the 10th percentile, so that
+    few cases are blurred, but never finer than the others.
+
+    Args:
+        spacings: of the cases, (cases, 3), in mm.
+        shapes: of the cases, (cases, 3), in voxels.
+    """
     target, size = np.median(spacings, axis=0), np.median(shapes, axis=0)
     worst = int(target.argmax())
     others = [axis for axis in range(3) if axis != worst]
@@ -54,8 +78,12 @@ def target_spacing(spacings: np.ndarray, shapes: np.ndarray) -> np.ndarray:
 
 
 def normalisation(names: Sequence[str], kept: float) -> list[dict[str, Any]]:
-    """Per channel its scheme by name, and whether it looks at what is not empty alone; kept: median share of a case in
-    its box."""
+    """The normalisation of each channel, by its name.
+
+    Args:
+        names: of the channels, such as `CT`.
+        kept: median share of a case that lies in its box, 0 to 1.
+    """
     schemes = {"ct": "ct", "rgb_to_0_1": "by 255", "nonorm": "none", "rescale_to_0_1": "to 0..1"}
     found = [schemes.get(name.lower(), "z-score") for name in names]
     return [{"channel": name, "scheme": scheme, "inside_only": scheme == "z-score" and kept < CROPPED}
@@ -65,8 +93,10 @@ def normalisation(names: Sequence[str], kept: float) -> list[dict[str, Any]]:
 def feature_maps(
     patch: Sequence[int], strides: Sequence[Sequence[int]], features: Sequence[int], classes: int, convs: int = 2
 ) -> int:
-    """Elements that the convolutions of nnU-Net's plain network put out for one patch: those down, those up, the
-    transposed ones and the last 1x1."""
+    """Elements that the convolutions of nnU-Net's plain network put out for one patch.
+
+    Counted are the convolutions down and up, the transposed ones, and the last 1x1.
+    """
     sizes, side = [], np.array(patch, np.int64)
     for stride in strides:
         side = side // np.array(stride)
@@ -81,36 +111,44 @@ def network(
 ) -> Network:
     """Patch, network and batch for a spacing and a median shape of two or three axes.
 
-    The patch begins as large as anybody could wish, in the proportions of the median shape's millimetres, and loses
-    along the axis where it covers most until two of it fit. voxels: of all cases together.
+    The patch begins very large, as a cube in millimetres, cut to the median shape. It then shrinks
+    along the axis where it covers most of the median shape, until two patches fit into the memory.
+
+    Args:
+        spacing: in mm.
+        median: median shape of the cases, in voxels.
+        voxels: of all cases together.
+        classes: with the background.
+        memory: bytes of the GPU.
     """
     axes = len(spacing)
     inverse = 1 / np.array(spacing, float)
     wide = inverse * (START[axes] / inverse.prod()) ** (1 / axes)
     patch = [min(round(one), most) for one, most in zip(wide, median, strict=True)]
     reference = REFERENCE[axes] * memory / GIGABYTES
-    kernels, strides, patch = fitting(patch, spacing)
+    kernels, strides, patch = padded(patch, spacing)
     while (estimate := feature_maps(patch, strides, widths(strides, axes), classes)) / AT_ONCE[axes] * 2 > reference:
         axis = int(np.argsort([one / all_ for one, all_ in zip(patch, median, strict=True)])[-1])
         trial = list(patch)
         trial[axis] -= unit(strides, axis)
-        step = unit(topology(trial, spacing)[1], axis)  # of the smaller patch, so that no valid size is left out
+        step = unit(topology(trial, spacing)[1], axis)  # of the smaller patch: no valid size is skipped
         if patch[axis] <= step:
             break
         patch[axis] -= step
-        kernels, strides, patch = fitting(patch, spacing)
+        kernels, strides, patch = padded(patch, spacing)
     size = float(np.prod(patch, dtype=float))
     batch = max(min(round(reference / estimate * AT_ONCE[axes]), round(voxels * COVERED / size)), 2)
     return Network(tuple(map(float, spacing)), tuple(map(float, median)), tuple(patch), batch, widths(strides, axes),
                    tuple(kernels), tuple(strides), estimate)  # fmt: skip
 
 
-def fitting(
+def padded(
     patch: Sequence[float], spacing: Sequence[float]
 ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]], list[int]]:
-    """(kernels, strides, the patch padded so that every axis is halved without a rest).
+    """(kernels, strides, patch), with the patch padded so that every axis is halved without a rest.
 
-    A side of the median shape of an even number of cases may end in a half, which is padded too, as nnU-Net does it.
+    The median of an even number of cases may end in a half; nnU-Net pads that too, and so does
+    this.
     """
     kernels, strides = topology(patch, spacing)
     units = [unit(strides, axis) for axis in range(len(patch))]
@@ -118,18 +156,20 @@ def fitting(
 
 
 def unit(strides: Sequence[Sequence[int]], axis: int) -> int:
-    """What the size along an axis has to be a multiple of."""
+    """The number that the size along an axis must be a multiple of."""
     return int(np.prod([stride[axis] for stride in strides]))
 
 
 def widths(strides: Sequence[Sequence[int]], axes: int) -> tuple[int, ...]:
-    """Channels per stage."""
+    """Channels of each stage."""
     return tuple(min(WIDEST[axes], 32 * 2**stage) for stage in range(len(strides)))
 
 
 def coarse_stage(full: Network, cases: int, classes: int, memory: float = GIGABYTES) -> Network | None:
-    """A network on coarser voxels that sees a quarter of a median case at once; None where `full` does already, or
-    nearly."""
+    """A network on coarser voxels that sees a quarter of a median case at once.
+
+    None if `full` sees as much, or nearly as much, already. cases: how many there are.
+    """
     voxels, seen = float(np.prod(full.median)), float(np.prod(full.patch, dtype=float))
     fine, median, found = np.array(full.spacing), np.array(full.median), None
     spacing, coarse_voxels = fine.copy(), voxels
@@ -146,8 +186,18 @@ def coarse_stage(full: Network, cases: int, classes: int, memory: float = GIGABY
 def plan_volumes(
     cases: Sequence[Case], found: Sequence[Intensities], names: Sequence[str], classes: int, memory: float = GIGABYTES
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
-    """(fingerprint, recipe, reasons) of volumes. names: of the channels; classes: with the background; memory: bytes of
-    the GPU."""
+    """The plan for volumes.
+
+    Args:
+        cases: shapes and spacings.
+        found: foreground intensities of each channel.
+        names: of the channels.
+        classes: how many, with the background.
+        memory: bytes of the GPU.
+
+    Returns:
+        (fingerprint, recipe, reasons), plain data.
+    """
     spacings, shapes = np.array([case.spacing for case in cases]), np.array([case.shape for case in cases])
     target, kept = target_spacing(spacings, shapes), float(np.median([case.kept for case in cases]))
     first = int(target.argmax())
@@ -180,18 +230,18 @@ def plan_volumes(
 
 
 def options(one: Network) -> dict[str, Any]:
-    """The arguments of the page `nnunet3d` or `nnunet2d`."""
+    """The arguments of the model `nnunet3d` or `nnunet2d`."""
     return {"features": list(one.features), "kernels": [list(kernel) for kernel in one.kernels],
             "strides": [list(stride) for stride in one.strides], "aux": True}  # fmt: skip
 
 
 def stage(one: Network) -> dict[str, Any]:
-    """A further network of the plan."""
+    """A further network of the plan, plain data."""
     return {"spacing": list(one.spacing), "patch": list(one.patch), "batch": one.batch, "options": options(one)}
 
 
 def resampling(spacing: Sequence[float]) -> str:
-    """How volumes reach their spacing."""
+    """How volumes are resampled to their spacing."""
     thick = max(spacing) / min(spacing) > ANISOTROPIC
     return "cubic in the plane, nearest along the first axis; labels linear" if thick else "cubic; labels linear"
 
@@ -200,7 +250,7 @@ def reasons_of(
     full: Network, coarse: Network | None, recipe: dict[str, Any], spacings: np.ndarray, target: np.ndarray,
     kept: float, memory: float,
 ) -> dict[str, str]:  # fmt: skip
-    """One sentence for each line of the recipe."""
+    """One sentence for each field of the recipe."""
     worst = int(target.argmax())
     plain = target[worst] == np.median(spacings, axis=0)[worst]
     seen = np.prod(full.patch, dtype=float) / np.prod(full.median)
@@ -211,23 +261,23 @@ def reasons_of(
         "z-score": "z-scores of each case" + (", of its box alone, which keeps less than 3/4" * (kept < CROPPED)),
     }
     return {
-        "model": "volumes: a plain U-Net fitted to the data beats cleverer ones that are not (2404.09556)",
+        "model": "for volumes a plain U-Net that is fitted to the data beats newer ones that are not (2404.09556)",
         "spacing": "the median of the cases" if plain else
-        "the median; along the coarse and short axis the 10th percentile, so that the thin slices are not blurred",
+        "the median; along the coarse and short axis the 10th percentile, so that thin slices are not blurred",
         "axes": "the axis of the coarsest spacing comes first",
         "normalisation": "; ".join(by.get(scheme, scheme) for scheme in sorted(schemes)) + ", by the channels' names",
-        "resampling": "slices are thicker than three pixels: nothing is invented between them"
+        "resampling": "slices are thicker than three pixels: no values are made up between them"
         if max(full.spacing) / min(full.spacing) > ANISOTROPIC else "voxels are nearly cubes",
         "patch": f"the largest of which two fit {memory / 1e9:.0f} GB; it sees {seen:.0%} of a median case",
-        "batch": "what is left of the memory, at most 5 % of all voxels, two at least",
+        "batch": "as the rest of the memory allows, at most 5 % of all voxels, at least two",
         "options": f"axes are halved {halved} times, the coarse ones last, down to 4 voxels; kernels are 1 along an "
         "axis until its spacing is within twice the finest",
         "coarse": "a patch sees a quarter of a median case or more: one stage is enough" if coarse is None else
         "a patch of the fine stage sees less than a quarter of a median case",
-        "flat": "slices alone, worth a try where they are thick",
-        "loss": "small structures count by their overlap, the gradient stays smooth",
-        "batch_dice": "over the batch where patches are small parts of a case, else over each",
-        "foreground": "a third of the patches is drawn around a labelled voxel, else most would be empty",
+        "flat": "slices alone, worth a try if they are thick",
+        "loss": "small structures count by their overlap, and the gradient stays smooth",
+        "batch_dice": "over the batch if patches are small parts of a case, else over each patch",
+        "foreground": "a third of the patches are drawn around a labelled voxel; else most would be empty",
         "optimizer": "Nesterov momentum 0.99, as published",
         "lr": "as published, falling by (1 - t)^0.9",
         "steps": "1000 epochs of 250, as published",

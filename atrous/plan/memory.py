@@ -1,4 +1,4 @@
-"""What a training step takes of the memory at hand: the activations that `atrous.inspect` counts, weights, logits."""
+"""The memory of a training step: activations as `atrous.inspect` counts them, weights, logits."""
 
 from dataclasses import dataclass
 from math import prod
@@ -11,18 +11,25 @@ from atrous.inspect.inspection import kept_for_backward
 from atrous.models import create_model
 
 ROOM = 1.5
-"""Memory of a step beside the activations that are kept for the backward pass: gradients on their way, buffers."""
+"""Factor on the activations kept for the backward pass: gradients and buffers need memory too."""
 COPIES = 5
-"""Of the weights: themselves, gradients, two of Adam's, the moving average."""
+"""Copies of the weights: the weights, their gradients, Adam's two moments, the moving average."""
 USED = 0.8
-"""Share of the free memory that a run may take."""
+"""Share of the free memory that a run may use."""
 LEAST = 64
-"""Side below which a crop is not cut."""
+"""No side of a crop is cut to less than this, in pixels."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How a step is made to fit: crop (height, width), parts of a batch; bytes it needs, and that are free."""
+    """A step that fits into memory, as far as it can.
+
+    Attributes:
+        crop: (height, width).
+        accumulate: number of parts of a batch.
+        needs: bytes that the step needs.
+        free: bytes that are free; None if that is not known.
+    """
 
     crop: tuple[int, int]
     accumulate: int
@@ -31,7 +38,7 @@ class Fit:
 
 
 class Needs:
-    """The bytes of a training step of one network."""
+    """The memory of one network's training step."""
 
     def __init__(self, model: str, classes: int, options: dict[str, Any]) -> None:
         with torch.device("meta"):
@@ -40,7 +47,7 @@ class Needs:
         self.weights = sum(4 * weight.numel() for weight in self.model.parameters())
 
     def of(self, pictures: int, crop: tuple[int, int]) -> float:
-        """With so many pictures at once."""
+        """Bytes of a step with so many images at once."""
         stages, between = kept_for_backward(self.model, (2, self.channels, *crop))
         picture = (sum(stages.values()) + between) / 2
         logits = 3 * 4 * self.classes * prod(crop)
@@ -48,8 +55,16 @@ class Needs:
 
 
 def fit(needs: Needs, batch: int, crop: tuple[int, int], free: float | None) -> Fit:
-    """Cut the batch into parts until a step fits into USED of the free memory, then halve the crop. free: bytes; None,
-    where they are not known: all fits."""
+    """Cut the batch into parts until a step fits into USED of the free memory, then the crop.
+
+    The crop is halved, at most to LEAST.
+
+    Args:
+        needs: the memory of the network.
+        batch: images of a step.
+        crop: (height, width).
+        free: bytes that are free; None if that is not known: then everything fits.
+    """
     accumulate = 1
     while (need := needs.of(-(-batch // accumulate), crop)) > USED * (free or need / USED):
         if accumulate < batch:
@@ -63,7 +78,7 @@ def fit(needs: Needs, batch: int, crop: tuple[int, int], free: float | None) -> 
 
 
 def free_memory() -> float | None:
-    """Bytes that a run can take on the device it would train on; None where that cannot be told."""
+    """Bytes that are free on the device that would train; None if the system does not say."""
     if torch.cuda.is_available():
         return float(torch.cuda.mem_get_info()[0])
     try:

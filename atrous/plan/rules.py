@@ -1,16 +1,20 @@
-"""From a data set and a few wishes to a complete recipe (but for what is measured).
+"""From a data set and a few wishes to a complete recipe, except for what is measured.
 
-Rules for photos, each with its reason; `choose` has what other pictures want else:
-- crop: the median image, at most 320 a side, in multiples of 32: whole tiles where they are small, fast steps on a CPU.
-- batch 8 on a GPU, 4 on a CPU: there an hour is short of pictures, not of memory, and twice the steps over the same
-  pictures reached the lower validation loss.
-- zoom 2/3 to 3/2: at the papers' 1/2 much of a small picture's crop lies outside it, and only long runs pay for 2.
-- AdamW, lr 1e-3, the pretrained encoder at half of it: robust over encoders without a search.
-- normalisation: the one the encoder's weights were made with; without weights, the training images' own statistics.
-- a CRF's few parameters at ten times the rate (`refine_lr`): Adam moves each by about the rate per step, and they start
-  at 1 to 10 where weights of networks start at hundredths.
-- class weights (median / frequency)^(1/4): rare classes are learned within a short run, common ones hardly pay for it.
-- a moving average of the weights, as slow as a tenth of the run at most: free accuracy in short runs.
+Rules for photos; `choices_for_images` holds what is different for other images:
+- crop: the median image in multiples of 32, at most 320 on a side. Small images are seen whole, and
+  steps on a CPU are fast.
+- batch: 8 on a GPU, 4 on a CPU. In an hour a CPU sees few images, and twice the steps over the same
+  images reached the lower validation loss.
+- scale: 2/3 to 3/2. At the papers' 1/2 much of a crop lies outside a small image, and 2 helps in
+  long runs only.
+- optimiser: AdamW at 1e-3, the pretrained encoder at half of it. This works for many encoders
+  without a search.
+- mean and std: those of the encoder's weights; without weights, those of the training images.
+- refine_lr: 10. Adam moves each parameter by about the rate per step, and a CRF's parameters start
+  at 1 to 10, where a network's weights start at hundredths.
+- class_weights: (median / frequency)^(1/4). Rare classes are learned in a short run, at little cost
+  for common ones.
+- ema: 0.998. A moving average of the weights makes short runs more accurate at no cost.
 """
 
 import inspect
@@ -26,16 +30,16 @@ from atrous import __version__
 from atrous.bundle import Card, load_bundle
 from atrous.datasets import DataSet, channel_statistics
 from atrous.doctor.balance import RARE
-from atrous.doctor.findings import share
+from atrous.doctor.findings import as_percent
 from atrous.errors import DataError, ModelError, RecipeError, WeightsError, nearest
 from atrous.models import MODELS, create_model
 from atrous.models.refined import page_of
-from atrous.plan.facts import KINDS, SIZES, UP, Facts, facts_of
+from atrous.plan.facts import KINDS, UP, Facts, facts_of
 from atrous.plan.memory import Fit, Needs, fit, free_memory
-from atrous.predict.ensemble import digest
+from atrous.predict.loading import bundle_in, digest
 from atrous.sample import FULL_SCALE
 from atrous.train.recipe import Recipe
-from atrous.train.run import fitting
+from atrous.train.run import fitting_tensors
 from atrous.zoo.fetch import located
 
 DEFAULT_MODEL, DEFAULT_ENCODER = "deeplabv3plus", "tf_efficientnet_lite0"
@@ -52,25 +56,40 @@ def draft(
     say: Callable[[str], None] = print,
     **wishes: Any,
 ) -> Recipe:
-    """A recipe for `data`. `wishes` are recipe fields (steps, time, batch, crop, lr, seed, ...); None means undecided.
+    """Make a recipe for a data set.
 
-    pretrained: None takes ImageNet weights where they can be had and says so where not; True insists (WeightsError);
-    False starts from random weights; a string is a file of encoder weights. held: the recipe of a run that goes on.
-    init, a wish: a bundle, run or name to start from, whose network and normalisation are taken over. distil: one to
-    learn from, whose digest is kept, so that a run never goes on with another.
+    Args:
+        data: the data set, with a split `train`.
+        model: a name of `atrous models`; default deeplabv3plus.
+        encoder: a name of timm; default tf_efficientnet_lite0.
+        pretrained: None: ImageNet weights if they can be had, else `say` is told. True: they must
+            be there. False: random weights. A string: a file of encoder weights.
+        held: the recipe of a run that goes on.
+        say: is told what a person should know, a sentence at a time.
+        wishes: fields of the recipe (steps, time, batch, crop, lr, seed, ...); None means
+            undecided. `init` is a bundle, run or published name, whose network and normalisation
+            are taken over. `distil` is a teacher, whose digest is kept, so that the run never goes
+            on with another.
+
+    Returns:
+        The recipe. What is measured (steps, precision, ...) is still open.
+
+    Raises:
+        AtrousError: a name is unknown, a wish does not fit a recipe, or weights that were asked for
+            are missing.
     """
     return drafted(data, model=model, encoder=encoder, pretrained=pretrained, held=held, say=say, wishes=wishes).recipe
 
 
 class Choice(NamedTuple):
-    """A value of a recipe and why."""
+    """A value of a recipe, and the reason for it."""
 
     value: Any
     why: str
 
 
 class Draft(NamedTuple):
-    """recipe, the facts it rests on, and for its fields the reasons."""
+    """A recipe, the facts behind it, and the reasons, by field."""
 
     recipe: Recipe
     facts: Facts
@@ -87,12 +106,11 @@ def drafted(
     say: Callable[[str], None],
     wishes: dict[str, Any],
 ) -> Draft:
-    """`draft` with its reasons."""
+    """`draft`, with the facts and the reasons."""
     card = None
     asked = {key for key, value in {**wishes, "model": model, "encoder": encoder}.items() if value is not None}
     if wishes.get("init") is not None:
-        source = Path(wishes["init"])
-        wishes["init"] = str(source / "model.safetensors" if source.is_dir() else source)
+        wishes["init"] = str(bundle_in(wishes["init"]))
     if wishes.get("distil") is not None:
         wishes["distil_digest"] = digest(Path(wishes["distil"]))
         wishes["distil"] = str(wishes["distil"])
@@ -112,15 +130,17 @@ def drafted(
     fields.setdefault("options", held.options if held and held.model == model else {})
     if "steps" not in fields:
         fields.setdefault("time", 3600.0)
-    chosen = choose(facts)
-    if held is not None:  # what was decided by the memory and the pictures of its day
+    chosen = choices_for_images(facts)
+    if held is not None:  # what memory and images decided when the run began
         chosen |= {key: Choice(getattr(held, key), "as in the run so far") for key in {*chosen, "accumulate"} & PLANNED}
     elif model in MODELS:
         own: dict[str, Any] = {key: fields[key] for key in ("stride", "channels") if key in fields}
         needs = Needs(model, len(data.labels), {**network, **own, **fields["options"]})
         batch, crop = fields.get("batch", chosen["batch"].value), fields.get("crop", chosen["crop"].value)
-        chosen |= fitted(fit(needs, batch, tuple(crop), free_memory()), chosen["crop"], {"crop", "accumulate"} - asked)
-    if held is not None and (pretrained is None or held.init):  # its bundle's weights took the encoder's place
+        found = fit(needs, batch, tuple(crop), free_memory())
+        chosen |= choices_for_memory(found, chosen["crop"], {"crop", "accumulate"} - asked)
+    if held is not None and (pretrained is None or held.init):
+        # the bundle of `init` has replaced the encoder's weights
         weights, mean, std = held.weights, held.mean, held.std
     elif card is not None:
         weights, mean, std = "random", card.mean, card.std
@@ -147,28 +167,28 @@ def drafted(
 
 
 PLANNED = {"crop", "accumulate", "loss", "scale", "vflip", "brightness", "contrast", "saturation", "hue"}
-"""Fields that a run which goes on keeps unless somebody asks for others."""
+"""Fields that a run keeps when it goes on, unless other values are asked for."""
 
 
-def choose(facts: Facts) -> dict[str, Choice]:
-    """What follows from the pictures alone: the defaults for photos, and what other kinds want else."""
+def choices_for_images(facts: Facts) -> dict[str, Choice]:
+    """What follows from the images alone: the choices for photos, changed for other kinds."""
     gpu, kind = torch.cuda.is_available(), KINDS[facts.kind]
     chosen = {
-        "batch": Choice(8 if gpu else 4, "on a GPU: steps are cheap" if gpu
-                        else "without a GPU an hour is short of pictures: twice the steps reached the lower loss"),
+        "batch": Choice(8 if gpu else 4, "on a GPU steps are cheap" if gpu
+                        else "without a GPU an hour sees few images: twice the steps reached the lower loss"),
         "crop": crop_of(facts),
-        "scale": Choice((2 / 3, 3 / 2), "at 1/2 much of a crop lies outside its picture, and 2 pays in long runs only"),
+        "scale": Choice((2 / 3, 3 / 2), "at 1/2 much of a crop lies outside its image, and 2 helps in long runs only"),
         "vflip": Choice(0.0, f"{kind}: they have an up"),
-        "lr": Choice(1e-3, "AdamW at this rate is robust over encoders without a search"),
-        "encoder_lr": Choice(0.5, "what is pretrained has less to learn"),
-        "ema": Choice(0.998, "a moving average of the weights is free accuracy in short runs"),
-        "loss": Choice("ce", "cross-entropy with weights is enough for the shares of these classes"),
+        "lr": Choice(1e-3, "AdamW at this rate suits many encoders without a search"),
+        "encoder_lr": Choice(0.5, "a pretrained encoder has less to learn"),
+        "ema": Choice(0.998, "a moving average of the weights makes short runs more accurate at no cost"),
+        "loss": Choice("ce", "cross-entropy with class weights is enough for the shares of these classes"),
         "class_weights": weights_of(facts),
     }  # fmt: skip
     if facts.kind == "photos":
         return chosen
     if facts.up is None:
-        chosen["vflip"] = Choice(0.0, f"{kind}, but {facts.pictures} are too few to tell whether they have an up")
+        chosen["vflip"] = Choice(0.0, f"{kind}; {facts.pictures} are too few to tell whether they have an up")
     else:
         found = f"{kind}; they agree by {facts.up:.2f} on what is above (from {UP} on they have an up)"
         chosen["vflip"] = Choice(0.5 if facts.turnable else 0.0, found)
@@ -176,47 +196,61 @@ def choose(facts: Facts) -> dict[str, Choice]:
         chosen |= {key: Choice(0.0, "there are no colours to change") for key in ("saturation", "hue")}
     if facts.kind == "bands":
         chosen["scale"] = Choice((1.0, 1.0), "a sensor sees the ground at one scale")
-        told = "what a band says is what tells the classes apart: it is not changed"
+        told = "the values of the bands tell the classes apart: they are not changed"
         chosen |= {key: Choice(0.0, told) for key in ("brightness", "contrast")}
     shares = facts.shares[facts.shares > 0]
     if len(shares) and shares.min() < RARE:
-        chosen["loss"] = Choice("ce + dice", f"the rarest class has {share(shares.min())} of the pixels: Dice counts "
-                                "each class by its overlap, however small it is")  # fmt: skip
+        chosen["loss"] = Choice("ce + dice", f"the rarest class has {as_percent(shares.min())} of the pixels: Dice "
+                                "counts the overlap of each class, however small the class is")  # fmt: skip
     return chosen
 
 
-def fitted(found: Fit, crop: Choice, free_to_choose: set[str]) -> dict[str, Choice]:
-    """crop and accumulate, by the memory at hand, but for what somebody asked for."""
-    known = "" if found.free is None else f" of {found.free / 1e9:.1f} GB that are free"
+def choices_for_memory(found: Fit, crop: Choice, undecided: set[str]) -> dict[str, Choice]:
+    """`crop` and `accumulate` that fit the memory, if undecided. crop: the choice so far."""
+    known = "" if found.free is None else f" of {found.free / 1e9:.1f} GB of free memory"
     need = f"a step takes about {found.needs / 1e9:.1f} GB{known}"
     whole = tuple(found.crop) == tuple(crop.value)
     chosen = {
-        "accumulate": Choice(found.accumulate, need + ("" if found.accumulate == 1 else " when its batch is cut")),
+        "accumulate": Choice(
+            found.accumulate, need + ("" if found.accumulate == 1 else " when its batch is cut into parts")
+        ),
         "crop": crop if whole else Choice(found.crop, need),
     }
-    return {key: choice for key, choice in chosen.items() if key in free_to_choose}
+    return {key: choice for key, choice in chosen.items() if key in undecided}
 
 
 def _network_reasons(recipe: Recipe, facts: Facts) -> dict[str, str]:
-    """Why this network, its weights and their units."""
-    white = "what belongs to the encoder's weights" if facts.kind == "photos" and recipe.weights != "random" else ""
-    norm = white or f"the training pictures' own: no weights are made for {KINDS[facts.kind]}" if (
-        recipe.weights != "random") else "the training pictures' own, since there are no weights to go by"  # fmt: skip
+    """Why this network, these weights and this normalisation."""
+    if recipe.init:
+        weights, norm = "the tensors come from `init`", "they belong to the bundle of `init`"
+    elif recipe.weights == "random":
+        weights, norm = "random weights cost accuracy", "of the training images, since the weights are random"
+    else:
+        weights = "those of ImageNet shorten the training" if recipe.weights == "pretrained" else ""
+        norm = f"of the training images: no weights are made for {KINDS[facts.kind]}"
+        if facts.kind == "photos":
+            norm = "they belong to the encoder's weights"
     found = {
         "model": "sharp borders at little cost" if recipe.model == DEFAULT_MODEL else "",
-        "encoder": "the best for its time on two cores, and its weights can be had offline (the [demo] extra)"
-        if recipe.encoder == DEFAULT_ENCODER else "",
-        "weights": "ImageNet's shorten the way to the first good edges" if recipe.weights == "pretrained"
-        else "random, which costs accuracy" if recipe.weights == "random" else "",
+        "encoder": "the most accurate for its time on two cores; its weights come with the [demo] extra, offline"
+        if recipe.encoder == DEFAULT_ENCODER
+        else "",
+        "weights": weights,
         "mean": norm,
         "std": norm,
-        "steps": "as many as fit the time, validations included",
-    }  # fmt: skip
+        "steps": "as many as fit the time, with validations",
+    }
     return {key: why for key, why in found.items() if why}
 
 
 def again(data: DataSet, held: Recipe, **wishes: Any) -> Recipe:
-    """The recipe of a run with what the data are now and what is asked for, to be compared with it; None: as it is."""
+    """The recipe of a run with the data of now and with wishes, to be compared with the old one.
+
+    Args:
+        data: the data as they are now.
+        held: the run's recipe.
+        wishes: fields of the recipe; None leaves a field as it is.
+    """
     now = {"fingerprint": fingerprint(data), "train_images": len(data.splits["train"])}
     asked = {key: value for key, value in wishes.items() if value is not None and key in Recipe.model_fields}
     return Recipe.checked(str(data.root), **held.model_dump() | now | asked)
@@ -230,9 +264,9 @@ def _start(
     say: Callable[[str], None],
     wishes: dict[str, Any],
 ) -> tuple[Card, dict[str, Any]]:
-    """The card of a bundle to start from, and its network as recipe fields; says what has no tensors there.
+    """The card of the bundle to start from, and its network as fields of a recipe.
 
-    Of the page's options those of `wishes` go before the bundle's.
+    Options of the model in `wishes` override the bundle's. `say` is told which tensors are new.
     """
     net, card = load_bundle(located(path))
     options = dict(card.options)
@@ -244,14 +278,14 @@ def _start(
         ("type of the images", str(data.dtype), card.dtype),
     ):
         if asked is not None and asked != has:
-            raise RecipeError(f"{path}: the {what} is {has} there and {asked} here; leave --init or the other away")
+            raise RecipeError(f"{path}: the {what} is {has} there and {asked} here; leave out --init or the other")
     own = {key: wishes[key] for key in ("stride", "channels") if wishes.get(key) is not None}
     own |= wishes.get("options") or {}
     options |= own
     more: dict[str, Any] = {key: options.pop(key) for key in ("stride", "channels") if key in options}
     with torch.device("meta"):
         fresh = page_of(create_model(card.model, classes=len(data.labels), **card.options | own))
-    total, fits = len(fresh.state_dict()), fitting(page_of(net), fresh)
+    total, fits = len(fresh.state_dict()), fitting_tensors(page_of(net), fresh)
     new = [name for name in fresh.state_dict() if name not in fits]
     if len(new) == total:
         raise RecipeError(f"{path}: none of its tensors fits {card.model} for {len(data.labels)} classes")
@@ -259,40 +293,44 @@ def _start(
     return card, {**more, "options": options}
 
 
-def crop_for(data: DataSet) -> tuple[int, int]:
-    """Height and width of training crops: the median image rounded up to 32, at most 320."""
-    train = data.splits["train"]
-    sizes = [train.size(index) for index in range(0, len(train), max(1, len(train) // SIZES))]
-    height, width = (min(MAX_CROP, int(np.ceil(side / 32)) * 32) for side in np.median(sizes, axis=0))
-    return height, width
-
-
 def crop_of(facts: Facts) -> Choice:
-    """`crop_for` with its reason."""
+    """The crop: the median image rounded up to multiples of 32, at most MAX_CROP on a side."""
     height, width = (min(MAX_CROP, int(np.ceil(side / 32)) * 32) for side in facts.median)
     whole = height < MAX_CROP and width < MAX_CROP
-    return Choice((height, width), "the median picture, rounded up to 32" if whole else
-                  f"the median picture is {facts.median[0]:.0f} x {facts.median[1]:.0f}; {MAX_CROP} a side keeps steps "
-                  "fast")  # fmt: skip
+    return Choice((height, width), "the median image, rounded up to 32" if whole else
+                  f"the median image is {facts.median[0]:.0f} x {facts.median[1]:.0f}; at most {MAX_CROP} on a side "
+                  "keeps steps fast")  # fmt: skip
 
 
 def weights_of(facts: Facts) -> Choice:
-    """Class weights with their reason."""
+    """The class weights."""
     present = facts.shares[facts.shares > 0]
-    spread = f"shares run from {share(present.min())} to {share(present.max())}" if len(present) else "no pixels"
+    spread = (
+        f"shares run from {as_percent(present.min())} to {as_percent(present.max())}" if len(present) else "no pixels"
+    )
     return Choice(class_weights(facts.frequencies),
-                  f"{spread}: the fourth root of median / share helps rare classes, hardly costs others")  # fmt: skip
+                  f"{spread}: the fourth root of median / share helps rare classes, costs others little")  # fmt: skip
 
 
 def class_weights(frequencies: np.ndarray, power: float = 0.25) -> tuple[float, ...]:
-    """(median frequency / frequency)^power per class (power 1: Eigen & Fergus 2015); a class without pixels gets 1."""
+    """Weights of classes in the loss: (median frequency / frequency)^power.
+
+    Args:
+        frequencies: labelled pixels of each class, (K,), >= 0.
+        power: the exponent, 1 in the paper.
+
+    Returns:
+        K weights; a class without pixels gets 1.
+
+    Source: Eigen & Fergus 2015, 1411.4734 (power 1).
+    """
     present = frequencies > 0
     ratio = np.median(frequencies[present]) / np.maximum(frequencies, 1)
     return tuple(round(float(weight), 4) for weight in np.where(present, ratio**power, 1.0))
 
 
 def fingerprint(data: DataSet) -> str:
-    """A short name for the training images and classes, so that a run is never resumed on others."""
+    """A hash of the training images' names and the classes: a run does not go on with others."""
     text = "\n".join([repr(data.labels), *data.splits["train"].names])
     return sha256(text.encode()).hexdigest()[:16]
 
@@ -305,7 +343,7 @@ def _weights(
     facts: Facts,
     say: Callable[[str], None],
 ) -> tuple[str, tuple[float, ...], tuple[float, ...]]:
-    """Where the encoder's weights come from, and the mean and std that belong to them, in raw units."""
+    """The source of the encoder's weights, with their mean and std in the units of the pixels."""
     own = "pretrained" in inspect.signature(MODELS[model]).parameters
     if pretrained is not False and own:
         try:

@@ -1,4 +1,4 @@
-"""How scores become labels and probabilities: as the network has them, or as was fitted on validation pictures."""
+"""How scores become labels and probabilities: directly, or as `atrous calibrate` fitted it on validation pictures."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +13,12 @@ DECODES = ("argmax", "iou", "dice")
 
 @dataclass(frozen=True)
 class Decoding:
-    """Labels are argmax(z + offsets), probabilities softmax(scale z + shift); z: the logits, K classes.
+    """Labels are argmax(z + offsets) and probabilities softmax(scale z + shift), for logits z of K classes.
 
-    offsets, scale, shift: (K,) float32 or None for what the network has. thresholds: (K,), of the probabilities for
-    the sets of `Prediction.uncertain`; 0 for a class without a promise, which is then in every set.
+    Attributes:
+        offsets, scale, shift: (K,) float32; None changes nothing.
+        thresholds: (K,) of the probabilities, for the sets of `Prediction.uncertain`. It is 0 for a class
+            without a promise, which is then in every set.
     """
 
     offsets: np.ndarray | None = None
@@ -35,10 +37,17 @@ class Decoding:
 PLAIN = Decoding()
 
 
-def choose(fitted: dict[str, Any], *, decode: str, calibration: str, recall: float | None) -> Decoding:
-    """What a card's `decoding` (`evaluate.calibrate.fit`) holds for these wishes; ModelError where it holds nothing.
+def choose_decoding(fitted: dict[str, Any], *, decode: str, calibration: str, recall: float | None) -> Decoding:
+    """Take from a card's `decoding` what is asked for.
 
-    decode: a name of DECODES; calibration: a name of CALIBRATIONS; recall: the share of each class to keep, or None.
+    Args:
+        fitted: what `evaluate.calibrate` fitted; {} if nothing.
+        decode: a name of DECODES.
+        calibration: a name of CALIBRATIONS.
+        recall: the share of each class to keep, or None.
+
+    Raises:
+        ModelError: an unknown name, or it was not fitted.
     """
     for what, name, known in (("decode", decode, DECODES), ("calibration", calibration, CALIBRATIONS)):
         if name not in known:
@@ -62,7 +71,9 @@ def choose(fitted: dict[str, Any], *, decode: str, calibration: str, recall: flo
             raise ModelError(f"no thresholds are fitted for a recall of {recall:g}, only for {held}; run "
                              f"`atrous calibrate RUN --recall {recall:g}`")  # fmt: skip
         if calibration != "none":
-            raise ModelError("the thresholds are of the network's own probabilities; ask for recall or calibration")
+            raise ModelError(
+                "the thresholds of a recall hold for uncalibrated probabilities; give --recall or --calibration"
+            )
         thresholds = np.array([0.0 if value is None else value for value in kept], np.float32)
     return Decoding(offsets, scale, shift, thresholds)
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -10,18 +9,19 @@ from torch import nn
 
 from atrous.bundle import Card, load_bundle
 from atrous.errors import WeightsError
-from atrous.zoo.fetch import located
-
-FOLDS = "fold-*"
-"""Folders of the folds' runs in the folder of a cross-validation."""
 
 
 class Ensemble(nn.Module):
-    """Image (N, C, H, W), normalised as for the first network -> logits (N, K, H, W) whose probabilities are the mean.
+    """Several networks as one: the mean of their probabilities, as logits (N, K, H, W).
 
-    norms: (mean, std) of each network, per channel, in raw units; an image is put into each one's own. Of exclusive
-    classes the logits are the logarithm of the mean of softmax probabilities, of overlapping ones the logit of the mean
-    of sigmoids.
+    It takes an image (N, C, H, W) that is normalised as for the first network, and normalises it anew for
+    each of the others. The logits are the logarithm of the mean softmax; of overlapping classes the logit
+    of the mean sigmoid.
+
+    Args:
+        models: the networks.
+        norms: (mean, std) of each, per channel, in raw units.
+        exclusive: whether the classes exclude each other.
     """
 
     def __init__(
@@ -50,59 +50,34 @@ class Ensemble(nn.Module):
         return mean.log() if self.exclusive else mean.clamp(max=1 - 1e-7).logit()
 
     def logits_at_stride(self, image: torch.Tensor) -> None:
-        """None: probabilities are averaged at the image's own size."""
+        """None: probabilities are averaged at the image's size, so there are no logits at a stride."""
 
 
-def folds_in(folder: Path) -> list[Path]:
-    """The runs of a cross-validation's folds, in order; [] where the folder holds none."""
-    return sorted(
-        (path for path in folder.glob(FOLDS) if path.name.removeprefix("fold-").isdigit()),
-        key=lambda path: int(path.name.removeprefix("fold-")),
-    )
+def load_folds(bundles: Sequence[Path]) -> tuple[nn.Module, Card]:
+    """The networks of a cross-validation as one. bundles: RUN/fold-1/..., RUN/fold-2/..., in order.
 
-
-def load_network(path: Path | str) -> tuple[nn.Module, Card]:
-    """A bundle, a run's folder, a name of the zoo, or the folder of a cross-validation, whose networks answer together.
-
-    Raises WeightsError where there is no bundle, or not every fold has one.
+    Raises:
+        WeightsError: a fold is not finished, or has other classes or images than the first.
     """
-    path = located(path)
-    if path.is_dir() and not (path / "model.safetensors").exists() and (folds := folds_in(path)):
-        return _together(path, folds)
-    return load_bundle(path / "model.safetensors" if path.is_dir() else path)
-
-
-def digest(path: Path) -> str:
-    """A short name for the weights that `load_network` finds there; WeightsError where there are none."""
-    files = [located(path)]
-    if path.is_dir():
-        whole = path / "model.safetensors"
-        files = [whole] if whole.exists() else [fold / "model.safetensors" for fold in folds_in(path)]
-    if not files or not all(file.is_file() for file in files):
-        raise WeightsError(f"{path}: no bundle, no finished run and no finished folds; `atrous train` makes one")
-    parts = [sha256(file.read_bytes()).hexdigest() for file in files]
-    return sha256(" ".join(parts).encode()).hexdigest()[:16]
-
-
-def _together(path: Path, folds: Sequence[Path]) -> tuple[nn.Module, Card]:
-    first = load_bundle(folds[0] / "model.safetensors") if (folds[0] / "model.safetensors").exists() else None
+    first = load_bundle(bundles[0]) if bundles[0].exists() else None
     count = tuple(first[1].recipe.get("fold") or (0, 0))[1] if first else 0
-    missing = [fold.name for fold in folds if not (fold / "model.safetensors").exists()]
-    if missing or len(folds) < count:
+    missing = [bundle.parent.name for bundle in bundles if not bundle.exists()]
+    if first is None or missing or len(bundles) < count:
         raise WeightsError(
-            f"{path}: {missing[0] if missing else f'fold-{len(folds) + 1}'} is not finished; run the same "
-            "`atrous train` command again, or use one of the folds alone"
+            f"{bundles[0].parent.parent}: {missing[0] if missing else f'fold-{len(bundles) + 1}'} is not finished; run "
+            "the same `atrous train` command again, or use one of the folds alone"
         )
-    assert first is not None
-    loaded = [first, *(load_bundle(fold / "model.safetensors") for fold in folds[1:])]
+    loaded = [first, *map(load_bundle, bundles[1:])]
     card = first[1]
-    for fold, (_, other) in zip(folds, loaded, strict=True):
+    for bundle, (_, other) in zip(bundles, loaded, strict=True):
         if (other.labels, other.dtype, len(other.mean)) != (card.labels, card.dtype, len(card.mean)):
-            raise WeightsError(f"{fold}: has other classes or images than {folds[0]}; an ensemble needs the same")
+            raise WeightsError(
+                f"{bundle.parent}: has other classes or images than {bundles[0].parent}; an ensemble needs the same"
+            )
     model = Ensemble(
         [model for model, _ in loaded],
         [(other.mean, other.std) for _, other in loaded],
         exclusive=card.labels.mode == "exclusive",
     )
-    recipe = {**card.recipe, "fold": (0, len(folds))}
+    recipe = {**card.recipe, "fold": (0, len(bundles))}
     return model.eval(), dataclasses.replace(card, recipe=recipe, metrics={}, decoding={}, refinement={})

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,27 @@ from atrous.io import write_mask
 from atrous.labels import LabelSet
 from atrous.predict.decoding import PLAIN, Decoding
 from atrous.refine.named import Refinement
-from atrous.visual import overlay
+from atrous.visual import data_uri, overlay
+
+NOTEBOOK, LEGEND = 800, 12
+"""In a notebook: the longest side of the picture in pixels, and how many classes its legend names."""
 
 
 class Prediction:
-    """The answer for one image of H x W pixels.
+    """The answer for one image of H x W pixels. In a notebook it shows itself as a picture with its legend.
 
-    labels: (H, W) uint8 (uint16 with more than 256 classes), class indices 0..K-1.
-    names: the K class names. image: the raw image it was made from. decoding: how its scores become probabilities.
+    Attributes:
+        labels: (H, W) uint8, or uint16 with more than 256 classes: class indices 0..K-1.
+        label_set: the classes: names, colours, values in mask files.
+        image: the raw image it was made from, (H, W, C).
+
+    Example:
+        >>> import numpy as np
+        >>> from atrous import LabelSet, Prediction
+        >>> labels = np.array([[0, 0, 0, 1]], np.uint8)
+        >>> image = np.zeros((1, 4, 3), np.uint8)
+        >>> Prediction(labels, LabelSet(("road", "car")), image, lambda: np.zeros((2, 1, 4), np.float32))
+        Prediction(1x4: road 75%, car 25%)
     """
 
     def __init__(
@@ -37,6 +51,7 @@ class Prediction:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The K class names."""
         return self.label_set.names
 
     @cached_property
@@ -68,7 +83,7 @@ class Prediction:
         return better
 
     def overlay(self, alpha: float = 0.5) -> Image.Image:
-        """The image with the class colours laid over it."""
+        """The image with the class colours laid over it. alpha: 0 shows the image only, 1 the colours only."""
         return Image.fromarray(self.overlay_array(alpha))
 
     def overlay_array(self, alpha: float = 0.5) -> np.ndarray:
@@ -92,6 +107,18 @@ class Prediction:
         ]
 
     def __repr__(self) -> str:
-        top = sorted(self.areas().items(), key=lambda item: -item[1])[:3]
-        height, width = self.labels.shape
-        return f"Prediction({height}x{width}: " + ", ".join(f"{name} {share:.0%}" for name, share in top) + ")"
+        largest = ", ".join(f"{name} {share:.0%}" for name, share in self._largest()[:3])
+        return f"Prediction({'x'.join(map(str, self.labels.shape))}: {largest})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the overlay, and the classes that cover most of it with their colours and shares."""
+        picture = data_uri(self.overlay_array(), NOTEBOOK, exact=False, png=0)
+        colours = dict(zip(self.names, self.label_set.colours, strict=True))
+        found = [(name, share) for name, share in self._largest() if share > 0]
+        swatch = '<span style="display:inline-block;width:1em;height:1em;border:1px solid;background:rgb{}"></span>'
+        rows = [f"{swatch.format(tuple(colours[name]))} {escape(name)} {share:.1%}" for name, share in found]
+        more = [f"and {len(rows) - LEGEND} more"] * (len(rows) > LEGEND)
+        return f'<img src="{picture}" alt="prediction"><div>{" &ensp; ".join(rows[:LEGEND] + more)}</div>'
+
+    def _largest(self) -> list[tuple[str, float]]:
+        return sorted(self.areas().items(), key=lambda item: -item[1])

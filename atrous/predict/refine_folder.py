@@ -1,4 +1,4 @@
-"""Refining whole folders: probabilities or label maps that any tool wrote, with the images they belong to."""
+"""Refining whole folders of probabilities or label maps that any tool wrote, with their images."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import BytesIO
@@ -28,16 +28,26 @@ def refine_folder(
     ignore: Sequence[int] = (),
     progress: Callable[[Iterable[Any], int], Iterable[Any]] | None = None,
 ) -> tuple[int, list[str]]:
-    """Sharpen every file of `source` that has an image of its stem in `images`, into `out`: how many, and what failed.
+    """Refine every file of `source` that has an image of the same stem in `images`; write OUT/<stem>.png.
 
-    <stem>.npy or .npz: probabilities (K, H, W) in 0..1 -> <stem>.png of class numbers 0..K-1. A label map: of the
-    values it shows, each believed with `certainty` (over 0, below 1); those in `ignore` are unknown and become one of
-    the others; the result has its own values, type and palette. name, options: of `Refinement`.
-    Raises AtrousError where nothing can be done at all: no such folder, no pair, an unknown name or option.
+    Probabilities (<stem>.npy or .npz, (K, H, W) in 0..1) become class numbers 0..K-1. A label map keeps its
+    values, type and palette.
+
+    Args:
+        name, options: of `atrous.refine.named.Refinement`.
+        certainty: how much a label map is believed, in (0, 1): the probability of the label that it shows.
+        ignore: values of label maps that are unknown. They become one of the other values.
+        progress: see `atrous.progress.Over`.
+
+    Returns:
+        How many files were done, and a sentence for each that failed.
+
+    Raises:
+        AtrousError: nothing can be done: a folder is missing, nothing fits, or a name or option is unknown.
     """
     refinement = Refinement(name, options or {})
     if not 0 < certainty < 1:
-        raise AtrousError(f"--certainty {certainty:g}: expected a share between 0 and 1, such as 0.7")
+        raise AtrousError(f"--certainty {certainty:g}: must be between 0 and 1, such as 0.7")
     for folder in (source, images):
         if not folder.is_dir():
             raise AtrousError(f"{folder}: no such folder")
@@ -48,7 +58,7 @@ def refine_folder(
     if not any(path.stem in photos for path in found):
         raise DataError(f"{source}: no file has the name of an image in {images}, as {found[0].stem} should")
     if out.resolve() == source.resolve():
-        raise AtrousError(f"{out}: would write over what is refined; give another -o")
+        raise AtrousError(f"{out}: the results would overwrite the files that are refined; give another -o")
     failed = []
     for path in progress(found, len(found)) if progress else found:
         try:
@@ -67,7 +77,7 @@ def refine_folder(
 
 
 def _probabilities(path: Path) -> np.ndarray:
-    """(K, H, W) of a .npy file, or of the only array of a .npz file."""
+    """The (K, H, W) array of a .npy file, or the only array of a .npz file."""
     try:
         loaded = np.load(BytesIO(path.read_bytes()), allow_pickle=False)
         if isinstance(loaded, np.ndarray):
@@ -77,7 +87,7 @@ def _probabilities(path: Path) -> np.ndarray:
                 raise DataError(f"{path}: holds {len(loaded.files)} arrays; expected one, of probabilities (K, H, W)")
             return loaded[loaded.files[0]]
     except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise DataError(f"{path}: not a readable array of numpy ({error})") from error
+        raise DataError(f"{path}: not a readable numpy file ({error}); expected probabilities (K, H, W)") from error
 
 
 def _refine_labels(
@@ -99,7 +109,7 @@ def _refine_labels(
 
 
 def _write(target: Path, labels: np.ndarray, palette: list[tuple[int, int, int]] | None) -> None:
-    """A PNG of the labels' own type: of indices where there is a palette, else grey."""
+    """Write a PNG of the labels' own type: with a palette if there is one, else grey."""
     picture, data = Image.fromarray(labels), BytesIO()
     if palette and labels.dtype == np.uint8:
         picture.putpalette([part for colour in palette for part in colour])

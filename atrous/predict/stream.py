@@ -1,7 +1,7 @@
 """Files to label maps: the next picture is decoded and the last one written while the network runs.
 
-One thread reads and one writes, each at most one picture ahead of or behind the network, in the order of the files. A
-picture that fails is named and the others are done.
+One thread reads one picture ahead, one thread writes behind, in the order of the files. A picture that
+fails is named, and the others are done.
 """
 
 from collections import deque
@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from atrous.errors import AtrousError, DataError
-from atrous.io import VIDEO_SUFFIXES, ArraySource, LabelWriter, Source, open_source, target_of, write_image
+from atrous.io import VIDEO_SUFFIXES, ArrayPicture, LabelWriter, Picture, open_picture, target_of, write_image
 from atrous.predict.predictor import Predictor
 from atrous.predict.video import label_video
 from atrous.visual import overlay
 
 OVERLAY = 4096
-"""Longest side, in pixels, of the overlay of a picture that is labelled by rows: every n-th pixel of it."""
+"""Longest side, in pixels, of the overlay of a picture that is labelled by rows. It shows every n-th pixel."""
 
 Progress = Callable[[Iterable[Path], int], Iterable[Path]]
 
@@ -34,10 +34,18 @@ def predict_files(
     progress: Progress | None = None,
     say: Callable[[str], None] = print,
 ) -> tuple[int, list[str]]:
-    """OUT/<stem>.png and OUT/overlays/<stem>.jpg of each picture; how many were done, and what failed, in sentences.
+    """Label files: write OUT/<stem>.png and OUT/overlays/<stem>.jpg of each picture.
 
-    GeoTIFF, Zarr and video keep their kind: .tif, .zarr, and .mkv with an overlay in .mp4. Where the predictor keeps
-    a recall, OUT/uncertain/<stem>.png too. smooth: of a video, see `label_video`; say: takes what is measured there.
+    GeoTIFF, Zarr and video keep their kind: .tif, .zarr, and .mkv with an overlay in .mp4. If the
+    predictor keeps a recall, OUT/uncertain/<stem>.png is written too.
+
+    Args:
+        smooth: for videos, see `label_video`.
+        progress: see `atrous.progress.Over`.
+        say: prints what is measured of a video.
+
+    Returns:
+        How many files were done, and a sentence for each that failed.
     """
     failed: dict[Path, str] = {}
     with _Writer(failed) as writer:
@@ -48,7 +56,7 @@ def predict_files(
                 writer.path = path
                 if found is None:
                     say(f"{path}: {label_video(predictor, path, out, smooth)}")
-                elif isinstance(found, ArraySource):
+                elif isinstance(found, ArrayPicture):
                     _whole(predictor, found, out, writer)
                 else:
                     _by_rows(predictor, found, out, writer)
@@ -58,17 +66,17 @@ def predict_files(
     return len(paths) - len(failed), [failed[path] for path in paths if path in failed]
 
 
-def _ahead(paths: Sequence[Path], progress: Progress | None) -> Iterator[tuple[Path, Source | BaseException | None]]:
-    """Each path with its picture, its error, or None for a video; the next one is opened while this one is in use."""
+def _ahead(paths: Sequence[Path], progress: Progress | None) -> Iterator[tuple[Path, Picture | BaseException | None]]:
+    """Yields each path with its picture, its error, or None for a video. The next one is opened meanwhile."""
 
-    def read(path: Path) -> Source | BaseException | None:
+    def read(path: Path) -> Picture | BaseException | None:
         try:
-            return None if path.suffix.lower() in VIDEO_SUFFIXES else open_source(path)
+            return None if path.suffix.lower() in VIDEO_SUFFIXES else open_picture(path)
         except AtrousError as error:
             return error
 
     with ThreadPoolExecutor(1) as pool:
-        coming: deque[Future[Source | BaseException | None]] = deque()
+        coming: deque[Future[Picture | BaseException | None]] = deque()
         if paths:
             coming.append(pool.submit(read, paths[0]))
         for place, path in enumerate(progress(paths, len(paths)) if progress else paths):
@@ -79,7 +87,7 @@ def _ahead(paths: Sequence[Path], progress: Progress | None) -> Iterator[tuple[P
 
 
 class _Writer:
-    """One thread that writes, in order; at most two pieces of work wait for it. path: whose work comes now."""
+    """One thread that writes in order. At most two jobs wait for it. path: the file that new jobs belong to."""
 
     def __init__(self, failed: dict[Path, str]) -> None:
         self._pool, self.failed, self.path = ThreadPoolExecutor(1), failed, Path()
@@ -92,12 +100,12 @@ class _Writer:
         self._pool.shutdown(cancel_futures=kind is not None)
 
     def do(self, job: Callable[..., Any], *arguments: Any) -> None:
-        """Have this done after all that waits."""
+        """Queue a job."""
         self.finish(2)
         self._waiting.append((self.path, self._pool.submit(job, *arguments)))
 
     def finish(self, most: int = 0) -> None:
-        """Until no more than so many pieces wait; what went wrong is noted as the failure of its picture."""
+        """Wait until at most `most` jobs are left. A job's error is kept as the failure of its file."""
         while len(self._waiting) > most:
             path, job = self._waiting.popleft()
             try:
@@ -106,7 +114,7 @@ class _Writer:
                 self.failed.setdefault(path, _named(path, error))
 
 
-def _whole(predictor: Predictor, source: ArraySource, out: Path, writer: _Writer) -> None:
+def _whole(predictor: Predictor, source: ArrayPicture, out: Path, writer: _Writer) -> None:
     prediction = predictor(source.array)
     uncertain = prediction.uncertain if predictor.decoding.thresholds is not None else None
     stem = Path(source.name).stem
@@ -120,8 +128,8 @@ def _whole(predictor: Predictor, source: ArraySource, out: Path, writer: _Writer
     writer.do(write)
 
 
-def _by_rows(predictor: Predictor, source: Source, out: Path, writer: _Writer) -> None:
-    """Rows are written as they are finished; the overlay is of every n-th pixel."""
+def _by_rows(predictor: Predictor, source: Picture, out: Path, writer: _Writer) -> None:
+    """Write rows as they are finished, and an overlay of every n-th pixel."""
     seen, classes = _Overview(source), []
     with LabelWriter(target_of(Path(source.name), out), source, predictor.card.labels) as target:
         try:
@@ -137,18 +145,18 @@ def _by_rows(predictor: Predictor, source: Source, out: Path, writer: _Writer) -
 
 
 class _Overview:
-    """A source that keeps every n-th pixel of what is read from it, for the overlay."""
+    """A source that keeps every n-th pixel that is read from it, for the overlay."""
 
     held = False
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Picture) -> None:
         self.name, self.shape, self._source = source.name, source.shape, source
         self.step = -(-max(source.shape[:2]) // OVERLAY)
         self.kept: list[np.ndarray] = []
         self._next = 0
 
     def rows(self, first: int, end: int) -> np.ndarray:
-        """See `Source`."""
+        """See `Picture`."""
         pixels = self._source.rows(first, end)
         if self._next < end:
             self.kept.append(pixels[self._next - first :: self.step, :: self.step].copy())

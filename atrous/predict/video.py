@@ -13,18 +13,18 @@ import numpy as np
 import torch
 
 from atrous.errors import DataError, MissingExtra, ModelError
-from atrous.io import ArraySource
+from atrous.io import ArrayPicture
 from atrous.ops import upsample_argmax
 from atrous.predict.predictor import Predictor
 from atrous.visual import overlay
 
 STILL = 8
-"""Steps of 255 by which a channel of a pixel may change from frame to frame for it to count as still."""
+"""A pixel counts as still if each channel changes by at most this much (of 255) from frame to frame."""
 
 
 @dataclass
 class Flicker:
-    """How many pixels change their label from one frame to the next: of all, and of those whose colours stay."""
+    """The share of pixels that change their label from frame to frame: of all pixels, and of those that are still."""
 
     frames: int = 0
     changed: float = 0.0
@@ -54,14 +54,22 @@ class Flicker:
 
 
 def label_video(predictor: Predictor, path: Path, out: Path, smooth: float = 0.0) -> Flicker:
-    """Write OUT/<stem>.mkv and OUT/overlays/<stem>.mp4; returns what flickers in the labels that were written.
+    """Label a video: write OUT/<stem>.mkv and OUT/overlays/<stem>.mp4.
 
-    smooth: from 0 to less than 1, the share of the mean logits so far in those of a frame (an exponential mean);
-    frames then go through the network whole. Raises DataError for a file that is no video.
+    Args:
+        smooth: in [0, 1), the weight of the earlier frames' mean logits in each frame's (an exponential
+            mean). If it is not 0, frames go through the network whole.
+
+    Returns:
+        How much the written labels flicker.
+
+    Raises:
+        DataError: the file is not a video, or damaged.
+        ModelError: `smooth` is out of range, or asked for with windows or a refiner.
     """
     av = _av(path)
     if not 0 <= smooth < 1:
-        raise ModelError(f"--smooth {smooth}: expected a share from 0 to less than 1, such as 0.5")
+        raise ModelError(f"--smooth {smooth}: must be in [0, 1), such as 0.5")
     if len(predictor.card.labels.values) and max(predictor.card.labels.values) > 255:
         raise ModelError(f"{path}: mask values above 255 do not fit into a grey video; predict its frames as pictures")
     targets = [out / f"{path.stem}.mkv", out / "overlays" / f"{path.stem}.mp4"]
@@ -101,15 +109,15 @@ def label_video(predictor: Predictor, path: Path, out: Path, smooth: float = 0.0
 def _labelled(
     predictor: Predictor, frames: Iterator[np.ndarray], smooth: float
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(frame, labels) of each frame."""
+    """Yields each frame with its labels."""
     mean: torch.Tensor | None = None
     for image in frames:
         if not smooth:
             yield image, predictor.labels(image)
             continue
-        cut = predictor.cut(ArraySource(predictor.pixels(image)).shape)
+        cut = predictor.cut(ArrayPicture(predictor.pixels(image)).shape)
         if cut.kind != "whole" or predictor.cutting.averaged or predictor.refinement:
-            raise ModelError("smoothing is of frames that go through the network whole, unrefined; give --window 0")
+            raise ModelError("--smooth needs frames that go through the network whole and unrefined; give --window 0")
         logits, tail = predictor.logits(image)
         mean = logits if mean is None else mean.lerp(logits, 1 - smooth)
         labels = upsample_argmax(mean, tail.size, align_corners=tail.align_corners, crop=tail.crop)[0].cpu().numpy()
@@ -117,7 +125,7 @@ def _labelled(
 
 
 class _Track:
-    """One video stream that is written frame by frame, opened at the first."""
+    """A video stream that is written frame by frame, and opened at the first one."""
 
     def __init__(self, av: Any, path: Path, rate: Any, codec: str, format: str) -> None:
         self._av, self._rate, self._codec, self._format = av, rate, codec, format
@@ -144,7 +152,7 @@ class _Track:
 
 
 def _even(image: np.ndarray) -> np.ndarray:
-    """Sides that H.264 takes: the last row and column are repeated where they are odd."""
+    """Make the sides even, as H.264 needs: repeat the last row or column where they are odd."""
     return np.pad(image, ((0, image.shape[0] % 2), (0, image.shape[1] % 2), (0, 0)), mode="edge")
 
 

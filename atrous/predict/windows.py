@@ -7,24 +7,25 @@ carry the halo that the network's receptive field proves sufficient (`atrous.ins
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypedDict
 
 import numpy as np
 import torch
 
 from atrous.errors import ModelError, nearest
 from atrous.inspect.seams import Halo
-from atrous.io import Source, strips
+from atrous.io import Picture, strips
 from atrous.ops import Tail, blend, blend_labels, positions, upsample_argmax
 from atrous.ops.resize import resize
 from atrous.ops.tiles import WEIGHTS
-from atrous.predict.memory import Needs
+from atrous.predict.memory import PredictionNeeds
 
 WHOLE_PIXELS = 4_000_000
 """Images up to this many pixels go through the network whole, larger ones in windows."""
 WINDOW = 1024
 """Their side, in pixels."""
 SIDES = (1024, 768, 512, 384, 256, 192, 128)
-"""Of windows to try when memory is limited, in this order."""
+"""Sides of windows to try when memory is limited, in this order."""
 
 Network = Callable[[np.ndarray], tuple[torch.Tensor, Tail]]
 """Pixels (H, W, C) -> logits (1, K, h, w) and the resize to (H, W)."""
@@ -32,14 +33,30 @@ Scores = Callable[[np.ndarray], np.ndarray]
 """Pixels (H, W, C) -> (K, H, W) float32."""
 
 
+class CuttingOptions(TypedDict, total=False):
+    """The fields of `Cutting`, for signatures: a test keeps the two equal."""
+
+    window: int | None
+    overlap: float
+    weights: str
+    flip: bool
+    scales: tuple[float, ...]
+    exact: bool
+    max_ram: int | None
+
+
 @dataclass(frozen=True)
 class Cutting:
-    """What a user may ask for.
+    """How a user wants images to go through the network.
 
-    window: None chooses, 0 means always whole, else the side of the square windows in pixels. overlap: the share of a
-    window that neighbours have in common. weights: a name of `ops.tiles.WEIGHTS`. flip: average with the mirrored
-    image. scales: average over these sizes of the image. exact: tiles that equal the whole, or a refusal. max_ram:
-    bytes that the process may hold.
+    Attributes:
+        window: side of the square windows in pixels; 0: always the whole image; None: chosen by the image's size.
+        overlap: the share of a window that neighbours have in common, in [0, 1).
+        weights: how windows are blended, a name of `ops.tiles.WEIGHTS`.
+        flip: average with the mirrored image.
+        scales: average over these sizes of the image, factors in 0.1..8.
+        exact: use tiles whose labels equal those of the whole image, or refuse.
+        max_ram: bytes that the process may hold; windows are chosen to fit.
     """
 
     window: int | None = None
@@ -54,11 +71,11 @@ class Cutting:
         if self.weights not in WEIGHTS:
             raise ModelError(f"unknown blend {self.weights!r}; {nearest(self.weights, list(WEIGHTS))}")
         if not 0 <= self.overlap < 1:
-            raise ModelError(f"overlap {self.overlap}: expected a share from 0 to less than 1, such as 0.25")
+            raise ModelError(f"overlap {self.overlap}: must be in [0, 1), such as 0.25")
         if not self.scales or not all(0.1 <= scale <= 8 for scale in self.scales):
             raise ModelError(f"scales {self.scales}: expected one or more factors from 0.1 to 8, such as 0.75,1,1.25")
         if self.exact and self.averaged:
-            raise ModelError("exact tiles are of one pass of the network; leave out flips and scales")
+            raise ModelError("exact tiles take one pass of the network; leave out --flip and --scales, or --exact")
 
     @property
     def averaged(self) -> bool:
@@ -67,36 +84,42 @@ class Cutting:
 
     @property
     def passes(self) -> int:
-        """How often the network sees each window."""
+        """How many times each window goes through the network."""
         return len(self.scales) * (2 if self.flip else 1)
 
 
 @dataclass(frozen=True)
 class Cut:
-    """How one image is cut. kind: whole, blended or exact; window: (h, w) pixels that the network gets at once."""
+    """How one image is cut. kind: whole, blended or exact. window: (h, w) pixels that enter the network at once."""
 
     kind: str
     window: tuple[int, int]
 
 
-def choose(wish: Cutting, shape: tuple[int, int, int], halo: Halo | None, needs: Needs | None) -> Cut:
-    """The cut of an image (H, W, C). halo: the network's, where exact tiles are wanted; needs: where memory is limited.
+def choose_cut(wish: Cutting, shape: tuple[int, int, int], halo: Halo | None, needs: PredictionNeeds | None) -> Cut:
+    """Choose how an image of shape (H, W, C) is cut.
 
-    Raises ModelError where a window is too small for the halo, or nothing fits into the memory.
+    Args:
+        halo: the network's halo, if exact tiles are asked for.
+        needs: what windows take, if memory is limited.
+
+    Raises:
+        ModelError: the window is too small for the halo, or no window fits into the memory.
     """
     height, width = shape[:2]
     if halo is not None:
         for axis, side in enumerate((height, width)):
             if side % halo.multiple[axis]:
                 raise ModelError(
-                    f"exact tiles of this network need sides that are multiples of {halo.multiple[axis]}, the image is "
-                    f"{height}x{width}; pad it, or leave exact off for blended windows"
+                    f"exact tiles of this network need sides in multiples of {halo.multiple[axis]}, but the image "
+                    f"is {height}x{width}; pad it, or leave out --exact for blended windows"
                 )
     kind = "blended" if halo is None else "exact"
     least = _least(halo) if halo else (1, 1)
     if wish.window and min(wish.window, height) < min(least[0], height):
         raise ModelError(
-            f"exact tiles of this network are at least {least[0]}x{least[1]} pixels, --window {wish.window} is less"
+            f"exact tiles of this network need at least {least[0]}x{least[1]} pixels, --window {wish.window} is too "
+            "small; give a larger one"
         )
     whole = Cut("whole", (height, width))
     if wish.window is None:
@@ -140,24 +163,24 @@ def mean_scores(network: Network, pixels: np.ndarray, flip: bool, scales: tuple[
 
 
 def blended(
-    scores: Scores, source: Source, window: tuple[int, int], overlap: float, weights: str, offsets: np.ndarray | None
+    scores: Scores, source: Picture, window: tuple[int, int], overlap: float, weights: str, offsets: np.ndarray | None
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """(top, labels (rows, W)) of finished rows; `offsets` are added to the mean scores."""
+    """Yields (top, labels (rows, W)) as rows are finished. offsets: added to the mean scores of each class."""
     size = source.shape[:2]
     return blend_labels(_reader(scores, source, window, overlap), size, window, overlap, weights, offsets)
 
 
 def blended_scores(
-    scores: Scores, source: Source, window: tuple[int, int], overlap: float, weights: str
+    scores: Scores, source: Picture, window: tuple[int, int], overlap: float, weights: str
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """The same, mean scores (K, rows, W) instead of labels."""
+    """Like `blended`, with mean scores (K, rows, W) instead of labels."""
     return blend(_reader(scores, source, window, overlap), source.shape[:2], window, overlap, weights)
 
 
 def exact(
-    network: Network, source: Source, window: tuple[int, int], halo: Halo, offsets: np.ndarray | None
+    network: Network, source: Picture, window: tuple[int, int], halo: Halo, offsets: np.ndarray | None
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """(top, labels (rows, W)) from tiles whose logits are those of the whole; a tile has at most `window` pixels."""
+    """Yields (top, labels (rows, W)) of tiles whose logits equal the whole image's; `window`: their largest sides."""
     rows, columns = (_cores(source.shape[axis], window[axis], halo, axis) for axis in (0, 1))
     spans = [halo.tile(a, b, source.shape[0], 0) for a, b in rows]
     for (first, _), (a, b), strip in zip(spans, rows, strips(source, spans), strict=True):
@@ -174,9 +197,9 @@ def exact(
 
 
 def exact_scores(
-    network: Network, source: Source, window: tuple[int, int], halo: Halo
+    network: Network, source: Picture, window: tuple[int, int], halo: Halo
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """The same, logits (K, rows, W) instead of labels."""
+    """Like `exact`, with logits (K, rows, W) instead of labels."""
     rows, columns = (_cores(source.shape[axis], window[axis], halo, axis) for axis in (0, 1))
     for a, b in rows:
         parts = []
@@ -190,9 +213,9 @@ def exact_scores(
 
 
 def _reader(
-    scores: Scores, source: Source, window: tuple[int, int], overlap: float
+    scores: Scores, source: Picture, window: tuple[int, int], overlap: float
 ) -> Callable[[int, int, int, int], np.ndarray]:
-    """What `blend` calls for a window: the strip of its row of windows is read ahead."""
+    """A function that gives `blend` the scores of a window. It reads the picture one row of windows at a time."""
     height = min(source.shape[0], window[0])
     coming = strips(source, [(top, top + height) for top in positions(source.shape[0], height, overlap)])
     at, strip = -1, np.empty((0, 0, 0))
@@ -213,7 +236,7 @@ def _scaled(pixels: np.ndarray, scale: float) -> np.ndarray:
 
 
 def _least(halo: Halo) -> tuple[int, int]:
-    """Sides of the smallest tile worth it: an eighth of its pixels are kept at least."""
+    """Sides of the smallest useful tile, of which at least an eighth of the pixels are kept."""
     sides = []
     for before, after, align in zip(halo.before, halo.after, halo.align, strict=True):
         around = before + after
@@ -222,7 +245,7 @@ def _least(halo: Halo) -> tuple[int, int]:
 
 
 def _cores(side: int, window: int, halo: Halo, axis: int) -> list[tuple[int, int]]:
-    """What is kept of each tile along an axis."""
+    """The [start, stop) ranges along an axis that each tile contributes."""
     if window >= side:
         return [(0, side)]
     align = halo.align[axis]

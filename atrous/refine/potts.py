@@ -16,13 +16,11 @@ from itertools import product
 import numpy as np
 
 from atrous.errors import DataError
+from atrous.ops.maxflow import MOST
 from atrous.refine.inputs import checked_image, checked_labels, checked_probabilities, checked_spacing, in_range
 
 NEIGHBOURS = {2: (4, 8), 3: (6, 26)}
 """By the number of axes."""
-
-ROOM = 2**30
-"""What a node of a graph may sum to (atrous.ops.maxflow.MOST)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +163,7 @@ def whole(model: Potts) -> Whole:
     axes = len(model.shape)
     edges = [(0, 0)] + [(1, 1)] * axes
     most = model.unary.max() + 3 * 2 * model.weights.max(tuple(range(1, axes + 1))).sum()
-    scale = 2.0 ** np.floor(np.log2(ROOM / max(most, 1)))
+    scale = 2.0 ** np.floor(np.log2(MOST / max(most, 1)))
     unary = np.pad(np.rint(model.unary * np.float64(scale)).astype(np.int32), edges)
     weights = np.pad(2 * np.rint(model.weights * np.float64(scale / 2)).astype(np.int32), edges)
     padded = unary.shape[1:]

@@ -1,4 +1,4 @@
-"""Line charts: numbers over steps, widths or confidences as the geometry of an SVG, which the template draws."""
+"""Line charts: numbers over steps, widths or confidences as the geometry of an SVG."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,20 +7,20 @@ from typing import Any
 
 Points = list[tuple[float, float]]
 Logs = Mapping[str, Sequence[Mapping[str, Any]]]
-"""The log of each run, by the run's name."""
+"""The log of each run, by its name."""
 
 WIDTH, HEIGHT = 360, 234
 LEFT, RIGHT, TOP, BOTTOM = 46, 20, 12, 44
-"""Size of a chart and of the margins around its plot, in SVG units."""
+"""Size of a chart, and of the margins around its plot, in SVG units."""
 MOST_POINTS = 400
-"""Points of a line; of more, neighbours are averaged."""
+"""A line has at most this many points; of more, neighbours are averaged."""
 IDEAL = "perfect calibration"
-"""The name of the line that is no measurement, drawn thin."""
+"""The name of the line that was not measured; it is drawn thin."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One series: its name, its SVG points, and the dots to draw when they are few."""
+    """One series. points: as SVG writes them. dots: the same, drawn if they are few."""
 
     name: str
     points: str
@@ -29,8 +29,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """What the template draws. ticks: (position, text) pairs; across: what the horizontal axis is; summary: the chart
-    in words; bars: (x, y, width, height) that stand on the axis."""
+    """What the template draws.
+
+    summary: the chart in words. x_ticks, y_ticks: (position, text). across: what the horizontal
+    axis shows. bars: (x, y, width, height), standing on the axis.
+    """
 
     title: str
     summary: str
@@ -42,9 +45,9 @@ class Chart:
 
 
 def training_charts(logs: Logs) -> list[Chart]:
-    """Loss, validation mIoU and learning rate over steps; a chart whose numbers are all missing is left out.
+    """Loss, validation mIoU and learning rate over steps; a chart without numbers is left out.
 
-    One run has its losses in one chart, of several each kind of loss has its own, with a line for each run.
+    One run has both losses in one chart. Several runs have a chart for each loss, and a line each.
     """
     if len(logs) == 1:
         log = next(iter(logs.values()))
@@ -63,24 +66,25 @@ def training_charts(logs: Logs) -> list[Chart]:
 
 
 def trimap_chart(found: Mapping[str, Mapping[str, Any]]) -> Chart | None:
-    """mIoU within a width of the true boundaries. found: what `TrimapCurve` computed, by run."""
+    """mIoU near true boundaries. found: what `TrimapCurve` computed, by the name of the run."""
     lines = {
         name: [(float(x), float(y)) for x, y in zip(one["widths"], one["miou"], strict=True) if _finite(float(y))]
         for name, one in found.items()
     }
-    return chart("mIoU near boundaries", lines, zero=False, across="pixels from a true boundary, at most")
+    return chart("mIoU near boundaries", lines, zero=False, across="largest distance from a true boundary, in pixels")
 
 
 def reliability_chart(found: Mapping[str, Mapping[str, Any]]) -> Chart | None:
-    """How often the winning class is right, over how sure the network was. found: what `Calibration` computed, by run.
+    """Accuracy of the winning class over its confidence.
 
-    For one run the share of the pixels in each bin stands on the axis, in the scale of the other one.
+    found: what `Calibration` computed, by the name of the run. For one run, bars show the share of
+    the pixels in each bin, on the same 0..1 axis.
     """
     lines: dict[str, Points] = {IDEAL: [(0.0, 0.0), (1.0, 1.0)]} if found else {}
     for name, one in found.items():
         pairs = zip(one["confidence"], one["accuracy"], strict=True)
         lines[name] = [(float(x), float(y)) for x, y in pairs if _finite(float(y))]
-    made = chart("Right, when so sure", lines, across="confidence of the winning class")
+    made = chart("Accuracy", lines, across="confidence of the winning class")
     if made and len(found) == 1:
         shares = next(iter(found.values()))["share"]
         across, up = (WIDTH - LEFT - RIGHT) / len(shares), HEIGHT - TOP - BOTTOM
@@ -91,15 +95,16 @@ def reliability_chart(found: Mapping[str, Mapping[str, Any]]) -> Chart | None:
 
 
 def series(log: Iterable[Mapping[str, Any]], key: str) -> Points:
-    """(step, value) of the log entries that have both as finite numbers, by step."""
+    """(step, value) of the log entries that have both as finite numbers, in the order of steps."""
     found: list[tuple[Any, Any]] = [(entry.get("step"), entry.get(key)) for entry in log]
     return sorted((float(x), float(y)) for x, y in found if _finite(x) and _finite(y))
 
 
 def chart(title: str, lines: Mapping[str, Points], *, zero: bool = True, across: str = "steps") -> Chart | None:
-    """The geometry of a chart, None without a point. zero: the value axis begins at 0, else near the least value.
+    """The geometry of a chart, or None if there are no points.
 
-    across: what the numbers are over.
+    zero: the value axis begins at 0, else near the least value. across: what the horizontal axis
+    shows.
     """
     drawn = {name: thin(points) for name, points in lines.items() if points}
     if not drawn:
@@ -134,14 +139,14 @@ def chart(title: str, lines: Mapping[str, Points], *, zero: bool = True, across:
 
 
 def thin(points: Points, most: int = MOST_POINTS) -> Points:
-    """At most `most` points: neighbours averaged in groups of equal size, so that a spike is not picked by chance."""
+    """At most `most` points, averages of equal groups: no spike is picked, or lost, by chance."""
     size = math.ceil(len(points) / most)
     groups = (points[start : start + size] for start in range(0, len(points), size))
     return [(sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)) for group in groups]
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round values at a step of 1, 2 or 5 times a power of ten, about `count`, that enclose low..high."""
+    """About `count` round values that enclose low..high, in steps of 1, 2 or 5 times 10^n."""
     if high <= low:
         margin = abs(low) / 10 or 1.0
         low, high = (0.0, margin) if low == 0 else (low - margin, low + margin)

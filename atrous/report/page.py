@@ -1,4 +1,4 @@
-"""From the facts of one or several runs to one HTML file."""
+"""Writes the facts of one or several runs as one HTML file."""
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,16 +16,16 @@ from atrous.errors import DataError
 from atrous.files import write_atomically
 from atrous.labels import LabelSet
 from atrous.metrics.confusion import scores
-from atrous.metrics.errors import KINDS
+from atrous.metrics.errors import ERROR_KINDS
 from atrous.report import charts, tables
-from atrous.report.findings import Finding
-from atrous.report.pictures import Case, panes
+from atrous.report.pictures import ImageCase, case_panes
+from atrous.report.remarks import Remark
 from atrous.visual import KIND_COLOURS, data_uri
 
 PICTURE_SIZE, PICTURE_BYTES = 1600, 1_000_000
-"""Longest side of the one large picture, and the bytes up to which it is kept exactly."""
+"""Longest side of the one large picture, and the most bytes for which it is kept as PNG."""
 MOST_CASES = 12
-"""Worst and random cases that are shown of each, which keeps the page below 8 MB."""
+"""How many worst and how many random cases are shown; it keeps the page below 8 MB."""
 POLICIES = {
     "union": "mIoU over the data set; classes with neither true nor predicted pixels are skipped (union)",
     "truth": "mIoU over the data set; classes without true pixels are skipped (truth)",
@@ -33,21 +33,27 @@ POLICIES = {
 }
 KIND_WORDS = {
     "boundary": "near a true boundary",
-    "missed": "of an object that was hardly found",
-    "invented": "of an object that is hardly there",
-    "confusion": "another class, though the object was seen",
+    "missed": "in an object that was hardly found",
+    "invented": "in an object that is hardly there",
+    "confusion": "another class, although the object was found",
 }
 
 
 @dataclass(frozen=True)
-class Run:
-    """What a page says of one run.
+class ReportedRun:
+    """The numbers of one run on a page.
 
-    matrix: counts over the split, (K, K) int64, rows = truth; a column K more holds predictions that are no class.
-    interval: of mIoU; class_intervals: of the classes' IoU, by name. log: entries with `step` and any of `loss`, `lr`,
-    `val_loss`, `val_miou`. facts: what else to know of it, by name. extras: what `BoundaryIoU` (as `boundary_iou`),
-    `BoundaryF` (`boundary_f`), `TrimapCurve` (`trimap`), `ErrorKinds` (`errors`) and `Calibration` (`calibration`)
-    computed.
+    Args:
+        name: What the page calls it.
+        matrix: Pixel counts over the split, (K, K) int64, rows = truth; or (K, K + 1), where the
+            last column holds predictions that are no class.
+        interval: 95 % interval of mIoU, or None.
+        class_intervals: The same of each class's IoU, by the name of the class.
+        log: Entries with `step` and any of `loss`, `lr`, `val_loss`, `val_miou`; see `log.jsonl`.
+        facts: What else there is to know, by name: a table on the page.
+        extras: What these metrics computed, each by its key: `BoundaryIoU` (boundary_iou),
+            `BoundaryF` (boundary_f), `TrimapCurve` (trimap), `ErrorKinds` (errors), `Calibration`
+            (calibration). A section of the page is left out where its metric is missing.
     """
 
     name: str
@@ -61,39 +67,68 @@ class Run:
 
 @dataclass(frozen=True)
 class Report:
-    """What a page says.
+    """What a page says. `write_report` writes it; all but the first four fields may be left out.
 
-    runs: at least one, all over the same pixels. policy: a name of `POLICIES`, which mIoU then follows, or a sentence
-    of its own for `union`. images: how many the split has. method: how the intervals were made; warnings: what speaks
-    against them. verdicts: sentences that compare the runs. worst, random: the cases, gone through once. baseline: what
-    it is, and its matrix over the same pixels; for a single run. picture: caption and (H, W, 3) uint8 picture.
-    findings: what was noticed in the data. commands: repeat it; next_commands: what to do next.
+    Args:
+        title: The heading.
+        labels: The K classes and their colours.
+        runs: One or more, all over the same pixels.
+        split: The name of the split.
+        policy: What an absent class does to mIoU: `union`, `truth` or `one`, see
+            `atrous.metrics.scores`. Any other text is printed as it is, and mIoU follows `union`.
+        images: How many images the split has.
+        method: How the intervals were computed.
+        warnings: Sentences about what weakens the intervals, without a full stop.
+        verdicts: Sentences that compare the runs.
+        worst: The cases with the lowest scores, lowest first. They are gone through once.
+        random: Cases that were drawn at random. They are gone through once.
+        baseline: The name of a baseline and its matrix over the same pixels; for a single run.
+        picture: A caption and a picture (H, W, 3) uint8.
+        remarks: What was noticed in the data.
+        commands: Commands that make the page and the runs again.
+        next_commands: Commands to try next.
     """
 
     title: str
     labels: LabelSet
-    runs: Sequence[Run]
+    runs: Sequence[ReportedRun]
     split: str
     policy: str = "union"
     images: int | None = None
     method: str = "bootstrap over images"
     warnings: Sequence[str] = ()
     verdicts: Sequence[str] = ()
-    worst: Iterable[Case] = ()
-    random: Iterable[Case] = ()
+    worst: Iterable[ImageCase] = ()
+    random: Iterable[ImageCase] = ()
     baseline: tuple[str, np.ndarray] | None = None
     picture: tuple[str, np.ndarray] | None = None
-    findings: Sequence[Finding] = ()
+    remarks: Sequence[Remark] = ()
     commands: Sequence[str] = ()
     next_commands: Sequence[str] = ()
 
 
 def write_report(path: Path | str, report: Report) -> None:
-    """Write the page: one HTML file without links or anything to load; whole or not at all.
+    """Write a report as one HTML file, whole or not at all.
 
-    Its one script, which moves the sliders, is named by its hash in the content security policy. Raises DataError where
-    a matrix does not fit the classes or a case's arrays do not fit one another, OSError where the file cannot be
-    written.
+    The file loads nothing and links to nothing outside itself. Its content security policy allows
+    one script, by its hash: the one that moves the sliders.
+
+    Args:
+        path: The file; missing folders are made.
+        report: What the page says.
+
+    Raises:
+        DataError: A matrix does not fit the classes, or the arrays of a case do not fit each other.
+        OSError: The file cannot be written.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> run = ReportedRun("mine", np.array([[80, 20], [5, 95]]))
+        >>> report = Report("My run", LabelSet(("sky", "road")), [run], split="val")
+        >>> with TemporaryDirectory() as folder:
+        ...     write_report(Path(folder) / "report.html", report)
+        ...     "<dd>0.777</dd>" in (Path(folder) / "report.html").read_text()  # mIoU
+        True
     """
     classes = len(report.labels)
     matrices = [("the matrix", run.matrix) for run in report.runs]
@@ -110,22 +145,22 @@ def write_report(path: Path | str, report: Report) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, percent=percent, grouped=grouped)
+    environment.filters.update(number=number_text, percent=percent_text, grouped=grouped_text)
     write_atomically(Path(path), environment.get_template("page.html").render(**_context(report)).encode())
 
 
-def number(value: float, digits: int = 3) -> str:
-    """0.61234 -> '0.612'; nan -> a dash."""
+def number_text(value: float, digits: int = 3) -> str:
+    """0.61234 -> '0.612', nan -> a dash."""
     return "–" if np.isnan(value) else f"{value:.{digits}f}"
 
 
-def percent(value: float) -> str:
-    """0.1234 -> '12.3 %'; nan -> a dash."""
+def percent_text(value: float) -> str:
+    """0.1234 -> '12.3 %', nan -> a dash."""
     return "–" if np.isnan(value) else f"{100 * value:.1f}\u202f%"
 
 
-def grouped(value: int) -> str:
-    """1234567 -> '1 234 567' with thin spaces that do not break."""
+def grouped_text(value: int) -> str:
+    """1234567 -> '1 234 567', with narrow spaces that do not break a line."""
     return f"{value:,}".replace(",", "\u202f")
 
 
@@ -139,7 +174,7 @@ def _context(report: Report) -> dict[str, Any]:
     }
     script = files("atrous.report").joinpath("wipe.js").read_text(encoding="utf-8")
     groups = [
-        (title, [(case, panes(case, report.labels)) for case in islice(cases, MOST_CASES)])
+        (title, [(case, case_panes(case, report.labels)) for case in islice(cases, MOST_CASES)])
         for title, cases in (("Worst", report.worst), ("Random", report.random))
     ]
     return {
@@ -153,7 +188,7 @@ def _context(report: Report) -> dict[str, Any]:
         "reliability": charts.reliability_chart(found["calibration"]),
         "kinds": [
             (kind, "rgb({}, {}, {})".format(*colour), KIND_WORDS[kind])
-            for kind, colour in zip(KINDS, KIND_COLOURS, strict=True)
+            for kind, colour in zip(ERROR_KINDS, KIND_COLOURS, strict=True)
         ],
         "groups": [(title, cases) for title, cases in groups if cases],
         "picture": report.picture and data_uri(report.picture[1], PICTURE_SIZE, exact=False, png=PICTURE_BYTES),
@@ -162,8 +197,8 @@ def _context(report: Report) -> dict[str, Any]:
     }
 
 
-def _view(run: Run, labels: LabelSet, policy: str, baseline: dict[str, Any] | None) -> dict[str, Any]:
-    """The numbers of one run as the template prints them."""
+def _view(run: ReportedRun, labels: LabelSet, policy: str, baseline: dict[str, Any] | None) -> dict[str, Any]:
+    """The numbers of one run, as the template prints them."""
     own = scores(run.matrix, policy)  # type: ignore[arg-type]
     errors, extras = run.extras.get("errors"), run.extras
     bands, contours, calibration = (extras.get(key) for key in ("boundary_iou", "boundary_f", "calibration"))
@@ -184,7 +219,7 @@ def _view(run: Run, labels: LabelSet, policy: str, baseline: dict[str, Any] | No
         "calibration": calibration,
     }
     if errors:
-        shown["kind_rows"] = tables.rows(labels, [errors["iou"], *(errors["share"][kind] for kind in KINDS)])
+        shown["kind_rows"] = tables.rows(labels, [errors["iou"], *(errors["share"][kind] for kind in ERROR_KINDS)])
     if bands and contours:
         columns = [contours[key] for key in ("boundary_f", "boundary_precision", "boundary_recall")]
         shown["boundary_rows"] = tables.rows(labels, [bands["boundary_iou"], *columns])

@@ -1,4 +1,4 @@
-"""Pictures in a page: cases as panes beside each other, everything small enough to be mailed."""
+"""The pictures of a case: panes that stand side by side, small enough for a page that is mailed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,14 +13,19 @@ from atrous.visual import data_uri, error_map, to_rgb8
 CASE_SIZE = 480
 """Longest side of a pane, in pixels."""
 CASE_BYTES = 170_000
-"""Of the panes of one case together, before they are written as text; they are made smaller until they fit."""
+"""Most bytes of all panes of a case before they become text; panes shrink until they fit."""
 
 
 @dataclass(frozen=True)
-class Case:
-    """One picture: image (H, W, C), truth (H, W) class indices, and for each run its prediction (H, W) and own mIoU.
+class ImageCase:
+    """One image that a report shows, with its truth and the prediction of each run.
 
-    scores: 0..1, or nan where nothing is labelled.
+    Args:
+        name: The image's name.
+        image: (H, W, C) of any numeric type; see `atrous.visual.to_rgb8`.
+        truth: Class indices (H, W).
+        predictions: Class indices (H, W), one map for each run. Values that are no class are black.
+        scores: The mIoU of this image alone for each run, in 0..1, or nan if nothing is labelled.
     """
 
     name: str
@@ -30,9 +35,12 @@ class Case:
     scores: Sequence[float]
 
 
-class Pane(NamedTuple):
-    """One picture of a case. kind: image, truth, prediction or errors; run: whose it is, None for image and truth;
-    sharp: its pixels stay sharp when it is enlarged."""
+class CasePane(NamedTuple):
+    """One picture of a case.
+
+    kind: image, truth, prediction or errors. run: the number of its run, None for image and truth.
+    sharp: its pixels stay sharp when it is enlarged.
+    """
 
     kind: str
     run: int | None
@@ -40,8 +48,8 @@ class Pane(NamedTuple):
     sharp: bool
 
 
-def panes(case: Case, labels: LabelSet, size: int = CASE_SIZE, most: int = CASE_BYTES) -> list[Pane]:
-    """Image and truth, then the prediction and the kinds of its errors for each run: at most `most` bytes in all."""
+def case_panes(case: ImageCase, labels: LabelSet, size: int = CASE_SIZE, most: int = CASE_BYTES) -> list[CasePane]:
+    """Image and truth, then prediction and errors of each run; at most `most` bytes together."""
     pictures: list[tuple[str, int | None, np.ndarray]] = [("image", None, to_rgb8(case.image))]
     pictures.append(("truth", None, labels.to_colours(case.truth)))
     for run, prediction in enumerate(case.predictions):
@@ -59,4 +67,6 @@ def panes(case: Case, labels: LabelSet, size: int = CASE_SIZE, most: int = CASE_
         if total <= most or size <= 32:
             break
         size = round(size * min(0.9, (most / total) ** 0.5))
-    return [Pane(kind, run, uri, small and kind != "image") for (kind, run, _), uri in zip(pictures, uris, strict=True)]
+    return [
+        CasePane(kind, run, uri, small and kind != "image") for (kind, run, _), uri in zip(pictures, uris, strict=True)
+    ]

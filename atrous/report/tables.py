@@ -1,4 +1,4 @@
-"""Numbers as rows that the template prints: a confusion matrix, its classes, kinds of errors, boundary scores."""
+"""The rows of the page's tables: confusion, classes, kinds of errors, boundary scores."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ import numpy as np
 
 from atrous.labels import LabelSet
 
-MOST_CLASSES = 30
-"""Classes in the confusion table; of more, those with the fewest pixels are added up as one."""
+MOST_TABLE_CLASSES = 30
+"""Classes in the confusion table; of more, those with the fewest pixels become one row."""
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """Row-normalised counts: names of rows and columns, and cells 0..1 (nan where a class has no true pixel)."""
+    """A confusion table. cells: shares of a row's sum, 0..1; nan in a row without true pixels."""
 
     rows: list[str]
     columns: list[str]
@@ -22,8 +22,8 @@ class Confusion:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """`count` pixels of class `truth` were taken for class `prediction`, `share` (0..1) of all that class has."""
+class ConfusedPair:
+    """Pixels of class `truth` predicted as `prediction`; share: of all that `truth` has, 0..1."""
 
     truth: str
     prediction: str
@@ -32,7 +32,7 @@ class Pair:
 
 
 class ClassRow(NamedTuple):
-    """One class: shares 0..1, nan where undefined; interval of its IoU, None where there is none."""
+    """One class. Scores and shares: 0..1, nan where undefined. interval: of its IoU, or None."""
 
     name: str
     colour: str
@@ -45,8 +45,8 @@ class ClassRow(NamedTuple):
     baseline: float
 
 
-class Row(NamedTuple):
-    """One class and its values in the order of a table's columns; nan where undefined."""
+class ClassValues(NamedTuple):
+    """One class and its values in the order of the table's columns; nan where undefined."""
 
     name: str
     colour: str
@@ -59,7 +59,10 @@ def class_rows(
     intervals: Mapping[str, tuple[float, float] | None],
     baseline: Mapping[str, Any] | None,
 ) -> list[ClassRow]:
-    """A row for each class. own, baseline: as `atrous.metrics.scores` gives them. intervals: of the IoU, by name."""
+    """A row for each class.
+
+    own, baseline: as `atrous.metrics.scores` returns them. intervals: of the IoU, by class name.
+    """
     total = max(int(own["pixels"].sum()), 1)
     return [
         ClassRow(
@@ -77,11 +80,11 @@ def class_rows(
     ]
 
 
-def rows(labels: LabelSet, columns: Sequence[np.ndarray]) -> list[Row]:
-    """The classes for which a column (K,) has a number, each with its values."""
+def rows(labels: LabelSet, columns: Sequence[np.ndarray]) -> list[ClassValues]:
+    """A row for each class that has a number in any of the columns (K,)."""
     table = np.stack(columns, axis=1)
     named = zip(labels.names, css_colours(labels), table, strict=True)
-    return [Row(name, colour, values.tolist()) for name, colour, values in named if not np.isnan(values).all()]
+    return [ClassValues(name, colour, values.tolist()) for name, colour, values in named if not np.isnan(values).all()]
 
 
 def css_colours(labels: LabelSet) -> list[str]:
@@ -89,11 +92,12 @@ def css_colours(labels: LabelSet) -> list[str]:
     return ["rgb({}, {}, {})".format(*colour) for colour in labels.colours]
 
 
-def confusion(matrix: np.ndarray, names: Sequence[str], most: int = MOST_CLASSES) -> Confusion:
+def confusion(matrix: np.ndarray, names: Sequence[str], most: int = MOST_TABLE_CLASSES) -> Confusion:
     """Counts (K, K) or (K, K + 1), rows = truth, as shares of each row's sum.
 
-    The last of K + 1 columns, predictions that are no class, is shown when it holds anything. Of more than `most`
-    classes those with the most true pixels are shown; the rest is added up as one, so that rows still sum to 1.
+    The last of K + 1 columns, predictions that are no class, is left out if it is empty. Of more
+    than `most` classes, those with the most true pixels are shown. The others are added up as one
+    class, so that rows still sum to 1.
     """
     counts, rows = _whole(matrix).astype(np.float64), list(names)
     classes = len(rows)
@@ -113,17 +117,21 @@ def confusion(matrix: np.ndarray, names: Sequence[str], most: int = MOST_CLASSES
     return Confusion(rows, columns, cells)
 
 
-def confused_pairs(matrix: np.ndarray, names: Sequence[str], most: int = 8) -> list[Pair]:
-    """The pairs (truth, prediction) with the most wrong pixels, most first; pairs without any are left out."""
+def confused_pairs(matrix: np.ndarray, names: Sequence[str], most: int = 8) -> list[ConfusedPair]:
+    """The pairs (truth, prediction) with the most wrong pixels, the most first."""
     wrong = _whole(matrix)
     columns, sums = [*names, "no class"], wrong.sum(1)
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
     places = (np.unravel_index(place, wrong.shape) for place in order)
-    return [Pair(names[t], columns[p], int(wrong[t, p]), wrong[t, p] / sums[t]) for t, p in places if wrong[t, p] > 0]
+    return [
+        ConfusedPair(names[t], columns[p], int(wrong[t, p]), wrong[t, p] / sums[t])
+        for t, p in places
+        if wrong[t, p] > 0
+    ]
 
 
 def _whole(matrix: np.ndarray) -> np.ndarray:
-    """A copy with the column of predictions that are no class, (K, K + 1)."""
+    """A copy of the counts as (K, K + 1): with the column of predictions that are no class."""
     missing = len(matrix) + 1 - matrix.shape[1]
     return np.pad(matrix, ((0, 0), (0, missing)))

@@ -1,4 +1,4 @@
-"""Results as text for a terminal."""
+"""Prints results in a terminal."""
 
 from functools import partial
 from pathlib import Path
@@ -7,11 +7,15 @@ from typing import Any
 from rich.console import Console
 
 from atrous.evaluate.evaluation import Evaluation
+from atrous.evaluate.measures import COUNTS, MEASURES
 from atrous.metrics import scores
 
 
 def print_evaluation(result: Evaluation, console: Console) -> None:
-    """The per-class table, then the headline with its split, policy and interval, then what else was measured."""
+    """Print an evaluation: a row for each class, the mIoU, then what else was measured.
+
+    The mIoU is printed with its interval, split and policy.
+    """
     numbers, summary = scores(result.confusion), result.summary()
     width = max(len(name) for name in result.labels.names) + 2
     lines = [f"{'class':<{width}}{'IoU':>7} {'95 %':^16}{'precision':>10}{'recall':>8}{'share':>8}"]
@@ -28,12 +32,13 @@ def print_evaluation(result: Evaluation, console: Console) -> None:
     lines.append(f"{summary['policy']}; {summary['interval_method']}")
     lines += [f"warning: {text}" for text in summary["warnings"]]
     lines += _extras(summary)
+    lines += [line for name in MEASURES if name in summary for line in _measure_table(name, summary[name])]
     for line in lines:
         console.print(line, markup=False, highlight=False)
 
 
 def _extras(summary: dict[str, Any]) -> list[str]:
-    """A line for each further metric."""
+    """A line for each metric besides the confusion matrix."""
     lines = []
     if "boundary_iou" in summary:
         lines.append(
@@ -45,8 +50,8 @@ def _extras(summary: dict[str, Any]) -> list[str]:
         lines.append("mIoU near boundaries: " + ", ".join(f"{_cell(miou)} within {w:g} px" for w, miou in pairs))
     if "errors" in summary:
         loss, oracle = summary["errors"]["loss"], summary["errors"]["oracle"]
-        parts = (f"{kind} {_cell(value)} (mended: mIoU {_cell(oracle[kind])})" for kind, value in loss.items())
-        lines.append("lost to " + ", ".join(parts))
+        parts = (f"{kind} {_cell(value)} (corrected: mIoU {_cell(oracle[kind])})" for kind, value in loss.items())
+        lines.append("mIoU lost by kind of error: " + ", ".join(parts))
     if "calibration" in summary:
         found = summary["calibration"]
         lines.append(
@@ -59,18 +64,34 @@ def _extras(summary: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _measure_table(name: str, found: dict[str, Any]) -> list[str]:
+    """A row for each class, or category, with the columns of a further measure; single numbers in the heading."""
+    columns = {key: values for key, values in found.items() if isinstance(values, dict)}
+    single = ", ".join(f"{key} {_cell(value)}" for key, value in found.items() if key not in columns)
+    rows = list(next(iter(columns.values())))
+    width = max(len(row) for row in rows) + 2
+    lines = [f"\n{name}{f' ({single})' if single else ''}"]
+    lines.append(" " * width + "".join(f"{key:>11}" for key in columns))
+    for row in rows:
+        cells = (f"{values[row]:.0f}" if key in COUNTS else _cell(values[row]) for key, values in columns.items())
+        lines.append(f"{row:<{width}}" + "".join(f"{cell:>11}" for cell in cells))
+    return lines
+
+
 def print_calibration(found: dict[str, Any], run: Path, console: Console) -> None:
-    """What was fitted, what it is worth on pictures it was not fitted on, and how to use it."""
+    """Print what `atrous calibrate` fitted, its worth on held-out images, and how to use it."""
     console.print(f"fitted on {found['split']}: {found['images']} images, {found['pixels']} pixels", highlight=False)
     console.print(f"{'':<13}{'number':<11}{'before':>8}{'fitted':>8}{'held out':>10}", highlight=False)
     for name, row in found["scores"].items():
         cells = f"{_cell(row['before'], 4):>8}{_cell(row['fitted'], 4):>8}{_cell(row['held_out'], 4):>10}"
         console.print(f"{name:<13}{row['number']:<11}{cells}", highlight=False)
-    console.print("held out: fitted on either half of the pictures, judged on the other; what to expect of new ones")
+    console.print(
+        "held out: fitted on one half of the images and judged on the other, both ways; expect this on new ones"
+    )
     for recall, thresholds in found["thresholds"].items():
         if missing := sum(value is None for value in thresholds):
             console.print(
-                f"recall {recall}: {missing} classes are in too few pictures for a promise and are in every set"
+                f"recall {recall}: {missing} classes are in too few images for a guarantee, so every set contains them"
             )
     console.print(f"temperature {found['temperature']:.3f}", highlight=False)
     first = next(iter(found["thresholds"]))
@@ -83,7 +104,7 @@ def print_calibration(found: dict[str, Any], run: Path, console: Console) -> Non
 
 
 def print_tuning(found: dict[str, Any], run: Path, console: Console) -> None:
-    """What was tried, the verdict, and how to use it."""
+    """Print what `atrous tune-crf` tried, if it helps on held-out images, and how to use it."""
     say = partial(console.print, markup=False, highlight=False)
     say(f"{'refiner':<14}{'images':>7}{'without':>9}{'with':>8}  options")
     for row in sorted(found["candidates"], key=lambda row: (-row["images"], -row["miou"])):
@@ -97,18 +118,18 @@ def print_tuning(found: dict[str, Any], run: Path, console: Console) -> None:
     )
     if found["use"]:
         say(f"use {found['name']}: atrous predict PICTURES --model {run} --refine tuned")
-    elif low > 0:  # beyond chance for other pictures of these videos, but not of others
+    elif low > 0:  # a gain beyond chance, but only for other frames of the same videos
         films = "one video" if found["videos"] == 1 else f"{found['videos']} videos"
         say(
-            f"leave it off: the {found['images']} pictures are frames of {films}, and what helps there need not help "
-            "in another; give a split of four videos or more, or say by --block how many frames count as one picture"
+            f"leave it off: the {found['images']} images are frames of {films}, and what helps there may not help in "
+            "another one; give a split of four videos or more, or say with --block how many frames count as one image"
         )
     else:
-        say("leave it off: on pictures that the parameters were not chosen on, no gain beyond chance was seen")
+        say("leave it off: there was no gain beyond chance on images that the parameters were not chosen on")
 
 
 def print_comparisons(result: dict[str, Any], console: Console) -> None:
-    """The scores, then a sentence for each pair."""
+    """Print the scores of `atrous compare`, then a verdict for each pair."""
     width = max(len(name) for name in result["scores"]) + 2
     for name, score in sorted(result["scores"].items(), key=lambda item: -item[1]):
         console.print(f"{name:<{width}}mIoU {score:.4f}", markup=False, highlight=False)
@@ -118,7 +139,19 @@ def print_comparisons(result: dict[str, Any], console: Console) -> None:
 
 
 def verdict(pair: dict[str, Any], unit: str = "images") -> str:
-    """'A is better than B by 0.012 [0.004, 0.019]' or 'not told apart; about 140 more images would do'."""
+    """Which of two runs is better, in one sentence.
+
+    Args:
+        pair: One of the `pairs` that `atrous compare --json` prints: `a` and `b` (names),
+            `difference` (mIoU of a minus b), `interval` (95 %), `p`, `told_apart` and `more_images`
+            (how many more may tell them apart, or None).
+        unit: What the images are counted in.
+
+    Example:
+        >>> pair = {"a": "new", "b": "old", "difference": 0.012, "told_apart": True}
+        >>> verdict(pair | {"interval": [0.004, 0.019], "p": 0.002})
+        'new is better than old by 0.012 [0.004, 0.019], p = 0.002'
+    """
     better, worse, sign = (pair["a"], pair["b"], 1) if pair["difference"] >= 0 else (pair["b"], pair["a"], -1)
     low, high = sorted(sign * value for value in pair["interval"])
     spread = f"by {abs(pair['difference']):.3f} [{low:.3f}, {high:.3f}], p = {pair['p']:.3f}"

@@ -1,12 +1,16 @@
-"""`atrous report`: all that can be said of one or several runs, bundles or folders of label maps, on one page."""
+"""`atrous report`: one or several runs, bundles or folders of label maps on one page."""
 
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from atrous.errors import AtrousError
-from atrous.evaluate.sources import Judged, Progress, check_alike, compare_results, examine, trained_on
-from atrous.report import Shown, make_report, train_command, verdict, write_report
+from atrous.evaluate.compare import check_alike, compare_results
+from atrous.evaluate.data import trained_on
+from atrous.evaluate.sources import Judged, judge
+from atrous.progress import Over
+from atrous.report import EvaluatedRun, make_report, train_command, verdict, write_report
 
 
 def report_all(
@@ -19,32 +23,32 @@ def report_all(
     ignore: Sequence[int] = (),
     cluster: str | None = None,
     block: int = 1,
-    progress: Progress | None = None,
+    progress: Over | None = None,
 ) -> Path:
-    """Judge every source in full on the same images, write the page, and return where it is.
+    """Evaluate every source in full on the same images, and write one page about them.
 
-    data: default what the first source was trained on. out: default `report.html` in the folder of a single source,
-    `NAME-report.html` beside a single bundle, `comparison.html` here for several. The other options are those of
-    `atrous.evaluate.sources.examine`.
+    Args:
+        sources: Run folders, bundles, or folders of label maps.
+        data: The data set; by default what the first source was trained on.
+        split: The split; by default `test` where there is one, else `val`, else everything.
+        out: The page; by default `report.html` in the folder of a single source, `NAME-report.html`
+            beside a single bundle, `comparison.html` here for several.
+        classes, ignore, cluster, block: As in `atrous.evaluate.sources`.
+        progress: Wraps what is gone through, to show a bar: (items, how many) -> items.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        AtrousError: There is no source, `out` is not a name for a page, a source cannot be opened,
+            or the sources were not evaluated on the same images and classes.
     """
     if not sources:
         raise AtrousError("nothing to report on: give a run folder, a bundle or a folder of label maps")
     target = _checked(out or _default(sources))
     data = data or trained_on(sources[0])
-    judged = [
-        examine(
-            source,
-            data,
-            split,
-            classes=classes,
-            ignore=ignore,
-            full=True,
-            cluster=cluster,
-            block=block,
-            progress=progress,
-        )
-        for source in sources
-    ]
+    judged_by = partial(judge, classes=classes, ignore=ignore, cluster=cluster, block=block, progress=progress)
+    judged = [judged_by(source, data, split, full=True) for source in sources]
     results = [one.result for one in judged]
     check_alike(sources, results)
     names = short_names(sources)
@@ -57,7 +61,10 @@ def report_all(
     again += ["--classes", str(classes)] * (classes is not None) + [f"--ignore={value}" for value in ignore]
     again += ["--cluster", str(cluster)] * (cluster is not None) + [f"--block={block}"] * (block > 1)
     report = make_report(
-        [Shown(name, one.result, one.predict, one.source, one.card) for name, one in zip(names, judged, strict=True)],
+        [
+            EvaluatedRun(name, one.result, one.predict, one.source, one.card)
+            for name, one in zip(names, judged, strict=True)
+        ],
         first.data.splits[first.result.split],
         splits=first.data.splits,
         notes=first.data.notes,
@@ -78,14 +85,14 @@ def _default(sources: Sequence[Path]) -> Path:
 
 
 def _checked(target: Path) -> Path:
-    """The page's path, refused before minutes are spent on judging."""
+    """The page's path; a wrong one is refused before minutes are spent on the evaluation."""
     if target.is_dir() or target.suffix.lower() not in (".html", ".htm"):
         raise AtrousError(f"-o {target}: the page is one HTML file; give a name that ends in .html")
     return target
 
 
 def short_names(sources: Sequence[Path]) -> list[str]:
-    """What to call each: the last parts of its path, as many as tell all apart; a path given twice is numbered."""
+    """A name for each: as many last parts of its path as tell all apart; equal ones are numbered."""
     paths = [source.resolve() for source in sources]
     for count in range(1, max(len(path.parts) for path in paths) + 1):
         names = ["/".join(path.parts[-count:]) for path in paths]
@@ -103,6 +110,6 @@ def _title(judged: Sequence[Judged], data: Path) -> str:
 
 
 def _training(judged: Sequence[Judged]) -> list[str]:
-    """The commands that trained them, where that is known, each once."""
+    """The commands that trained them, each once, where that is known."""
     folders = [(one.card, one.source if one.source.is_dir() else one.source.parent) for one in judged]
     return list(dict.fromkeys(train_command(card, folder) for card, folder in folders if card and card.recipe))

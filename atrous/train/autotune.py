@@ -1,28 +1,25 @@
-"""What a machine decides by measuring, once, before step 1: precision, layout, optimiser, and how many steps fit.
+"""What a machine decides by measuring, once, before step 1: precision, layout, optimiser, steps.
 
-Choices that change the arithmetic are kept in the user's cache per machine, network and shape, so that two runs of one
-command on one machine compute the same.
+Choices that change the arithmetic are kept in the user's cache for each machine, network and shape.
+So two runs of one command on one machine compute the same.
 """
 
 import copy
 import ctypes
-import json
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from hashlib import sha256
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from platformdirs import user_cache_path
 
 from atrous.datasets import Pairs
 from atrous.errors import RecipeError
-from atrous.files import write_atomically
+from atrous.ops.timing import interleaved, remembered, this_machine
 from atrous.train import processes
 from atrous.train.batches import Batch, Transform, batches
 from atrous.train.objective import Objective
@@ -34,7 +31,7 @@ Choice = tuple[str, bool]
 
 
 def candidates(device: torch.device) -> list[Choice]:
-    """What may be chosen on a device; bf16 only where the processor multiplies it natively."""
+    """The choices for a device; bf16 is one only if the device multiplies it natively."""
     if device.type == "cpu":
         native = torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.cpu._is_avx512_bf16_supported()
     else:
@@ -43,7 +40,7 @@ def candidates(device: torch.device) -> list[Choice]:
 
 
 def options_of(recipe: Recipe, device: torch.device) -> list[Choice]:
-    """The candidates that are as the recipe says; where it asks for what is none of them, that alone."""
+    """The candidates that agree with the recipe; if none does, what the recipe asks for, alone."""
     asked = (recipe.precision, recipe.channels_last)
     fitting = [
         choice for choice in candidates(device) if all(a in (None, b) for a, b in zip(asked, choice, strict=True))
@@ -63,20 +60,33 @@ def settle(
     transform: Transform | None = None,
     say: Callable[[str], None],
 ) -> Recipe:
-    """Fill in what the recipe leaves open: precision, layout and optimiser, then steps from the time budget.
+    """Fill in what the recipe leaves open: precision, layout, optimiser, steps that fit its time.
 
-    began: `time.perf_counter()` at the start of the run, what has passed counts. validation: seconds of one validation.
-    say: is told what was measured, and that torch.compile was asked for and failed.
-    Of several processes the first chooses and its clock counts; all take the timed steps, so that they wait for one
-    another as in training.
+    With several processes the first one chooses, and its clock counts. All of them take the timed
+    steps, so that they wait for one another as in training.
+
+    Args:
+        recipe: with `steps` or `time`.
+        objective: is not changed, but for what is frozen.
+        pairs: the training images.
+        device: to train on.
+        workers: loader processes.
+        began: `time.perf_counter()` at the start of the run; the time since then counts.
+        validation: seconds of one validation.
+        transform: of torchvision, for each crop.
+        say: is told what was measured, and if torch.compile was asked for and fails.
+
+    Returns:
+        The recipe with nothing left open.
     """
-    objective.freeze(recipe.freeze if recipe.freeze_steps is None else None)  # what costs most of the run
+    # With `freeze_steps` most steps train the whole network, so these are the ones to measure.
+    objective.freeze(recipe.freeze if recipe.freeze_steps is None else None)
     batch = next(batches(pairs, recipe, 0, 1, then=transform))
     if recipe.compile is True and (why := processes.from_first(lambda: not_compiled(recipe, objective, batch, device))):
         say(f"torch.compile was asked for and fails here ({why}); training goes on without it")
         recipe = recipe.model_copy(update={"compile": "failed"})
     if None in (recipe.precision, recipe.channels_last, recipe.fused):
-        chosen = processes.from_first(lambda: _remembered(recipe, objective, batch, device))
+        chosen = processes.from_first(lambda: _measured_once(recipe, objective, batch, device))
         say("a step measured: " + ", ".join(f"{name} {1000 * s:.3g} ms" for name, s in chosen["seconds"].items()))
         recipe = recipe.model_copy(update={key: chosen[key] for key in ("precision", "channels_last", "fused")})
     validations = VALIDATIONS
@@ -98,10 +108,11 @@ def settle(
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc to keep freed memory for the next step; elsewhere nothing happens.
+    """Tell glibc to keep freed memory for the next step; with other C libraries nothing happens.
 
-    By default it gives every large block back and asks for it again: on two cores a fifth of a training step went into
-    clearing those pages. The process stays as large as its largest step.
+    By default glibc returns every large block to the system and asks for it again. On two cores a
+    fifth of a training step went into clearing those pages. Now the process stays as large as its
+    largest step.
     """
     trim, mmap, most = -1, -3, 2**31 - 1  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of mallopt(3)
     with suppress(OSError, AttributeError):
@@ -111,102 +122,92 @@ def keep_freed_memory() -> None:
 
 
 VALIDATIONS = 8
-"""Validations in a run; fewer, at least two, where they would take over a tenth of the time."""
+"""Validations in a run; fewer, at least two, if they would take over a tenth of the time."""
 
 
-def _remembered(recipe: Recipe, objective: Objective, batch: Batch, device: torch.device) -> dict[str, Any]:
-    """The fastest choice, {"precision", "channels_last", "fused", "seconds"}, from the cache or measured now.
-
-    Steps in three interleaved rounds after one that is not counted; then the optimiser alone.
-    """
-    what = [platform.node(), platform.processor(), str(device), str(torch.get_num_threads()), torch.__version__]
+def _measured_once(recipe: Recipe, objective: Objective, batch: Batch, device: torch.device) -> dict[str, Any]:
+    """The fastest choice: {"precision", "channels_last", "fused", "seconds"}, kept or measured."""
+    what = [*this_machine(device), torch.__version__]
     what += [recipe.model, str(recipe.model_options()), str(tuple(batch.images.shape)), recipe.optimizer]
     what += [recipe.refine] if recipe.refine else []
     unlike = {"accumulate": recipe.accumulate, "freeze": recipe.freeze, "distil": recipe.distil_digest}
     unlike |= {key: getattr(recipe, key) for key in ("precision", "channels_last", "fused")}
     unlike |= {"compile": recipe.compile is True or None}
     what += [f"{key}={value}" for key, value in unlike.items() if value not in (None, 1) or value is True]
-    path = Path(user_cache_path("atrous")) / "choices" / f"{sha256('|'.join(what).encode()).hexdigest()[:16]}.json"
     options = options_of(recipe, device)
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        kept = json.loads(path.read_text())
-        if (kept["precision"], kept["channels_last"]) in options:
-            return {key: kept[key] for key in ("precision", "channels_last", "fused", "seconds")}
-    best, seconds = options[0], dict[str, float]()
-    if len(options) > 1:
-        best, seconds = _fastest(recipe, objective, batch, device, options)
-    taken = {recipe.fused: 0.0} if recipe.fused is not None else optimizer_seconds(recipe, objective, best, device)
-    fused = min(taken, key=taken.__getitem__)
-    if recipe.fused is None:
-        seconds |= {"fused optimiser" if one else "optimiser": value for one, value in taken.items()}
-    found = {"precision": best[0], "channels_last": best[1], "fused": fused, "seconds": seconds}
-    write_atomically(path, json.dumps({**found, "what": what}, indent=1).encode())
-    return found
+
+    def measure() -> dict[str, Any]:
+        best, seconds = options[0], dict[str, float]()
+        if len(options) > 1:
+            best, seconds = _fastest(recipe, objective, batch, device, options)
+        fused = recipe.fused
+        if fused is None:
+            taken = optimizer_seconds(recipe, objective, best, device)
+            fused = min(taken, key=taken.__getitem__)
+            seconds |= {"fused optimiser" if one else "optimiser": value for one, value in taken.items()}
+        return {"precision": best[0], "channels_last": best[1], "fused": fused, "seconds": seconds}
+
+    def usable(kept: dict[str, Any]) -> bool:
+        return (kept["precision"], kept["channels_last"]) in options and {"fused", "seconds"} <= set(kept)
+
+    return remembered("choices", what, measure, usable)
 
 
 def _fastest(
     recipe: Recipe, objective: Objective, batch: Batch, device: torch.device, options: list[Choice]
 ) -> tuple[Choice, dict[str, float]]:
-    """The choice with the shortest step, and the median seconds of each by its name."""
+    """The choice with the shortest step, and the median seconds of a step with each, by name."""
     trials = {choice: Trial(recipe, objective, choice, _alone(device, choice)) for choice in options}
-    seconds: dict[Choice, list[float]] = {choice: [] for choice in options}
-    for _ in range(4):
-        for choice, trial in trials.items():
-            seconds[choice].append(trial.step(batch.images, batch.labels))
-    medians = {choice: statistics.median(taken[1:]) for choice, taken in seconds.items()}
-    named = {f"{p}{' channels_last' if c else ''}": medians[p, c] for p, c in options}
-    return min(options, key=medians.__getitem__), named
+    steps = {choice: partial(trial.step, batch.images, batch.labels) for choice, trial in trials.items()}
+    seconds = interleaved(steps, 3, warm_up=1)
+    named = {f"{p}{' channels_last' if c else ''}": seconds[p, c] for p, c in options}
+    return min(options, key=seconds.__getitem__), named
 
 
 def optimizer_seconds(recipe: Recipe, objective: Objective, choice: Choice, device: torch.device) -> dict[bool, float]:
-    """{fused: seconds} of a step of the optimiser alone, the shortest of seven in turn; no True where there is none."""
+    """{fused: seconds} of a step of the optimiser alone, the shortest of seven.
+
+    True is missing if the device has no fused kernels.
+    """
     model = copy.deepcopy(objective.model).to(device)
     model.to(memory_format=torch.channels_last if choice[1] else torch.contiguous_format)
     model.requires_grad_(True)
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, 1e-3)
     optimizers = {False: make_optimizer(_still(recipe, False), model)}
-    with suppress(RuntimeError):  # what torch says of a device without fused kernels
+    with suppress(RuntimeError):  # torch raises it on a device without fused kernels
         kernel = make_optimizer(_still(recipe, True), model)
         kernel.step()
         optimizers[True] = kernel
-    seconds: dict[bool, list[float]] = {fused: [] for fused in optimizers}
-    for _ in range(8):
-        for fused, optimizer in optimizers.items():
-            start = time.perf_counter()
-            optimizer.step()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            seconds[fused].append(time.perf_counter() - start)
-    return {fused: min(taken[1:]) for fused, taken in seconds.items() if taken}
+    return interleaved({fused: one.step for fused, one in optimizers.items()}, 7, warm_up=1, summary=min)
 
 
 def not_compiled(recipe: Recipe, objective: Objective, batch: Batch, device: torch.device) -> str:
-    """Why torch.compile cannot be used for this network on this machine; '' where it can."""
+    """Why torch.compile cannot be used for this network on this machine; '' if it can."""
     choice = options_of(recipe, device)[0]
     try:
         Trial(recipe, objective, choice, _alone(device, choice)).step(batch.images, batch.labels)
-    except Exception as error:  # the tracer, the code generator and the compiler each have their own
+    except Exception as error:  # tracer, code generator and compiler have errors of their own
         return _reason(error)
     return ""
 
 
 def compile_network(objective: Objective) -> None:
-    """Have torch.compile make kernels for this network alone: what it made before, in this process, has no say."""
+    """Have torch.compile build kernels for this network, and forget those it built before."""
     torch.compiler.reset()
     objective.compile(dynamic=False)
 
 
 @contextmanager
 def compiled(recipe: Recipe, folder: Path) -> Iterator[None]:
-    """Where a run that was compiled cannot be any more: RecipeError with the reason."""
+    """Raise RecipeError if a run that was compiled so far can no longer be compiled."""
     try:
         yield
     except RuntimeError as error:
         if recipe.compile is True and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise RecipeError(
                 f"{folder}: the run was compiled so far, and torch.compile fails on this machine now "
-                f"({_reason(error)}); put back what it needs, such as a C++ compiler, or begin a run in another -o"
+                f"({_reason(error)}); install what it needs, such as a C++ compiler, or begin a run in another -o"
             ) from error
         raise
 
@@ -216,7 +217,7 @@ def _reason(error: Exception) -> str:
 
 
 def _still(recipe: Recipe, fused: bool | None) -> Recipe:
-    """A recipe whose optimiser moves nothing."""
+    """The recipe with a rate of 0: its optimiser moves nothing."""
     return recipe.model_copy(update={"lr": 0.0, "fused": fused})
 
 
@@ -225,7 +226,7 @@ def _alone(device: torch.device, choice: Choice) -> Fabric:
 
 
 def _step_seconds(recipe: Recipe, objective: Objective, loading: Iterator[Batch], device: torch.device) -> float:
-    """Median seconds of a step with its loading, after two that are not counted."""
+    """Median seconds of a step with its loading; the first two steps are not counted."""
     assert recipe.precision is not None
     assert recipe.channels_last is not None
     choice = (recipe.precision, recipe.channels_last)
@@ -240,7 +241,7 @@ def _step_seconds(recipe: Recipe, objective: Objective, loading: Iterator[Batch]
 
 
 class Trial:
-    """A throw-away copy of the objective that takes steps of gradient descent with a rate of zero."""
+    """A copy of the objective that takes training steps with a rate of 0, to be timed."""
 
     def __init__(self, recipe: Recipe, objective: Objective, choice: Choice, fabric: Fabric) -> None:
         self.fabric = fabric
@@ -254,15 +255,14 @@ class Trial:
         if recipe.compile is True:
             compile_network(model)
 
-    def step(self, images: torch.Tensor, labels: torch.Tensor) -> float:
-        """Seconds of one training step."""
-        start = time.perf_counter()
+    def step(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """One training step on a batch of raw images."""
         images, labels = self.fabric.to_device((images, labels))
         images = images.contiguous(memory_format=self.layout)
         backward(self.fabric, self.module, images, labels, self.shares)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return time.perf_counter() - start
 
 
 FABRIC_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
+"""Precision of a recipe -> its name in Fabric."""

@@ -1,7 +1,8 @@
-"""Which pictures step s sees: a pure function of (seed, s), so that there is no loader state to save or to lose.
+"""Which pictures a step sees: a pure function of the seed and the step, so that a loader has no state to save or lose.
 
-The epochs' permutations are laid end to end; step s takes samples s * batch ... (s + 1) * batch - 1 of that line. Each
-sample's augmentation depends on (seed, epoch, index) alone: 0, 1 or 2 workers and a resumed run see the same bytes.
+The epochs' permutations are laid end to end. Step s takes the samples s * batch ... (s + 1) * batch - 1
+of that line. A sample's augmentation depends on (seed, epoch, index) only: any number of workers, and a
+resumed run, see the same bytes.
 """
 
 import os
@@ -29,15 +30,15 @@ from atrous.transforms import Augment, Box, boxes, generator
 Key = tuple[int, int]
 """(epoch, index)"""
 Transform = Callable[..., Any]
-"""Of torchvision.transforms.v2, or like one: (tv_tensors.Image, tv_tensors.Mask) -> the same."""
+"""A transform of torchvision v2, or one like it: (tv_tensors.Image, tv_tensors.Mask) -> the same."""
 MIX, THEN = 100, 101
-"""Streams of random numbers of a sample besides those of the pictures in it (0, 1, ...)."""
+"""Numbers of a sample's random streams for mixing and for a transform; the pictures in it have 0, 1, ..."""
 MOST_TRIES = 100
-"""Pictures in a row that may be unreadable before one of them is an error."""
+"""How many pictures in a row may be unreadable before that is an error."""
 
 
 class Replaced(NamedTuple):
-    """A picture that could not be read any more, the one that stands in for it, and the reason."""
+    """A picture that cannot be read any more, the one that replaces it, and the reason."""
 
     picture: str
     instead: str
@@ -45,7 +46,7 @@ class Replaced(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Images (B, C, h, w) in the raw dtype's values, labels (B, h, w) int64, and what stands in for others."""
+    """Images (B, C, h, w) in raw values, labels (B, h, w) int64, and which pictures were replaced."""
 
     images: torch.Tensor
     labels: torch.Tensor
@@ -67,11 +68,14 @@ def _order(images: int, seed: int, epoch: int) -> np.ndarray:
 
 
 class TrainingSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """(epoch, index) -> augmented image (C, h, w) in the raw dtype's values, labels (h, w) int64; or many of them.
+    """(epoch, index) -> augmented image (C, h, w) in raw values, labels (h, w) int64; a list of keys -> a `Batch`.
 
-    mix: chances of cutmix and of mosaic, of `transforms.boxes`. then: what else is done to each crop.
-    In place of a picture that cannot be read (any more) stands the next one of the data set that can: which one depends
-    on the files alone.
+    A picture that cannot be read any more is replaced by the next one of the data set that can. Which
+    one that is depends on the files only.
+
+    Args:
+        mix: probabilities of cutmix and of mosaic (`transforms.boxes`).
+        then: a transform for each augmented crop.
     """
 
     def __init__(
@@ -94,7 +98,7 @@ class TrainingSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return batch.images[0], batch.labels[0]
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
-        """A batch, written once into its own memory."""
+        """The batch of these keys. Each crop is copied once, into the batch's own memory."""
         self._replaced = []
         samples = [self._sample(*key) for key in keys]
         height, width, channels = samples[0].image.shape
@@ -126,7 +130,7 @@ class TrainingSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return whole if self.then is None else transformed(whole, self.then, generator(self.seed, epoch, index, THEN))
 
     def _readable(self, index: int, augment: Augment, rng: np.random.Generator) -> Sample:
-        """The crop of a picture, or of the first after it that can be read, by the same random numbers."""
+        """The crop of a picture, or of the next one that can be read, with the same random numbers."""
         state, count, why = rng.bit_generator.state, len(self.pairs), ""
         for ahead in range(min(count, MOST_TRIES)):
             place = (index + ahead) % count
@@ -143,7 +147,7 @@ class TrainingSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         raise problem
 
     def _crop(self, index: int, augment: Augment, rng: np.random.Generator) -> Sample:
-        """One picture augmented, of which no more is decoded than its zoom needs."""
+        """One picture, augmented. Where the crop zooms out, it is decoded at a reduced size."""
         if augment.scale[0] >= 0.5:
             return augment(self.pairs[index], rng)
         move, look = augment.draw(self.pairs.size(index), rng)
@@ -152,7 +156,7 @@ class TrainingSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
 
 def _paste(whole: Sample | None, piece: Sample, box: Box, crop: tuple[int, int]) -> Sample:
-    """The piece on what is there already, nothing at first."""
+    """Paste a piece into the crop; the first piece makes the crop."""
     assert piece.mask is not None
     if whole is None:
         image = np.empty((*crop, piece.image.shape[2]), piece.image.dtype)
@@ -164,9 +168,12 @@ def _paste(whole: Sample | None, piece: Sample, box: Box, crop: tuple[int, int])
 
 
 def transformed(sample: Sample, then: Transform, rng: np.random.Generator) -> Sample:
-    """A sample after a transform of torchvision v2; torch's random numbers depend on `rng` alone and are put back.
+    """Apply a transform of torchvision v2 to a sample.
 
-    Raises ModelError for a transform that gives another size or type: the network's input is normalised after it.
+    Torch's random numbers depend on `rng` only, and its global generator is left as it was.
+
+    Raises:
+        ModelError: the transform changes size or type. Normalisation comes after it.
     """
     assert sample.mask is not None
     image = tv_tensors.Image(np.ascontiguousarray(sample.image.transpose(2, 0, 1)))
@@ -177,8 +184,8 @@ def transformed(sample: Sample, then: Transform, rng: np.random.Generator) -> Sa
     before, after = _form((image, mask)), _form(given)
     if before != after:
         raise ModelError(
-            f"the transform made {after} of {before}; expected an image and a mask of the same size and type, "
-            "change only what those have and leave resizing, casting and normalising to the recipe"
+            f"the transform turned {before} into {after}; expected an image and a mask of the same size and type: "
+            "leave resizing, casting and normalising to the recipe"
         )
     return replace(sample, image=given[0].numpy().transpose(1, 2, 0), mask=given[1].numpy())
 
@@ -189,8 +196,8 @@ def _form(given: Any) -> str:
     return " and ".join(tensors)
 
 
-def name_of(transform: Transform) -> str:
-    """What a recipe keeps of a transform: its class and settings, or a function's name."""
+def transform_name(transform: Transform) -> str:
+    """What a recipe records of a transform: its class and settings, or a function's name."""
     if isinstance(transform, torch.nn.Module):
         return " ".join(repr(transform).split())
     return f"{transform.__module__}.{getattr(transform, '__qualname__', type(transform).__name__)}"
@@ -204,7 +211,12 @@ def augmentation(recipe: Recipe) -> Augment:
 def batches(
     pairs: Pairs, recipe: Recipe, start: int, stop: int, *, workers: int = 0, then: Transform | None = None
 ) -> Iterator[Batch]:
-    """The batches of steps start..stop-1, of several processes this one's share. then: see `transformed`."""
+    """The batches of steps start..stop-1; of several processes, this one's share of each.
+
+    Args:
+        workers: loader processes. The batches do not depend on their number.
+        then: a transform for each augmented crop (`transformed`).
+    """
     steps = (processes.mine(keys_of_step(s, recipe.batch, len(pairs), recipe.seed)) for s in range(start, stop))
     mix = recipe.cutmix, recipe.mosaic
     loader = DataLoader(
@@ -212,7 +224,7 @@ def batches(
         batch_sampler=_Steps(steps, stop - start),
         num_workers=workers,
         collate_fn=_as_it_is,
-        generator=torch.Generator().manual_seed(0),  # else the loader draws from, and so moves, the global generator
+        generator=torch.Generator().manual_seed(0),  # without one the loader draws from the global generator
         worker_init_fn=_settle_worker if workers else None,
         prefetch_factor=4 if workers else None,
     )
@@ -220,7 +232,7 @@ def batches(
 
 
 class _Steps:
-    """A sized iterable of key lists, as DataLoader wants its batch sampler."""
+    """The keys of each step, with a length: what DataLoader takes as a batch sampler."""
 
     def __init__(self, keys: Iterator[list[Key]], count: int) -> None:
         self.keys, self.count = keys, count
@@ -237,7 +249,7 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _settle_worker(_: int) -> None:
-    """One thread, a share of the memory for decoded samples, and deaf to what asks the run to stop (`_Deaf`)."""
+    """Set a loader worker up: one thread, its share of the cache, and stop signals ignored (`_Deaf`)."""
     for number in STOPPING:
         signal.signal(number, _Deaf())
     cv2.setNumThreads(0)
@@ -247,9 +259,9 @@ def _settle_worker(_: int) -> None:
 
 
 class _Deaf:
-    """A worker's answer to a signal that goes to every process of a job: it goes on, the run ends it when it is saved.
+    """Signal handler of loader workers: ignore stop signals; the main process ends them after saving.
 
-    A second SIGTERM is the run's own, and is obeyed.
+    A second SIGTERM comes from the main process, and is obeyed.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
-"""Checkpoints that survive anything: tensors in safetensors, a manifest with their sha256, two kept.
+"""Checkpoints that survive a crash: tensors in safetensors, a manifest with their SHA-256; the newest two are kept.
 
 RUN/checkpoints/step-00000500.safetensors   model.*, ema.*, optimizer.<index>.<key>
-RUN/checkpoints/step-00000500.json          {"step": 500, ..., "sha256": of tensors and the rest}, written last
+RUN/checkpoints/step-00000500.json          {"step": 500, ..., "sha256": of both files' content}, written last
 """
 
 import hashlib
@@ -33,7 +33,11 @@ def save_checkpoint(folder: Path, tensors: dict[str, torch.Tensor], state: dict[
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], list[str]] | None:
-    """The newest whole checkpoint: (tensors, state, names of damaged ones passed over); None when there is none."""
+    """The newest checkpoint that is whole; None if there is none.
+
+    Returns:
+        (tensors, state, the names of newer checkpoints that are damaged).
+    """
     damaged: list[str] = []
     for manifest in sorted(folder.glob("step-*.json"), reverse=True):
         try:
@@ -48,7 +52,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, An
 
 
 def _digest(data: bytes, state: dict[str, Any]) -> str:
-    """Of the tensors' file and the manifest's other entries."""
+    """The SHA-256 of the tensors' file and the manifest's other entries."""
     return hashlib.sha256(data + json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
@@ -63,7 +67,7 @@ def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
 
 
 def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
-    """Put the tensors of `pack_optimizer` back; hyper-parameters stay those of the optimiser."""
+    """Put the tensors of `pack_optimizer` back. Learning rates and other settings stay the optimiser's own."""
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):

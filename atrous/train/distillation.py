@@ -1,4 +1,4 @@
-"""Distillation: a small network learns from what a large one says of the same pictures, besides their labels."""
+"""Distillation: a small network learns from a large one's answers to the same pictures, besides their labels."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ from atrous.train.objective import Normalise
 
 
 class Teacher(nn.Module):
-    """Raw images, a student's logits and labels -> T^2 KL(teacher || student) at temperature T (Hinton et al. 2015).
+    """The distillation term: weight * T^2 * KL(teacher || student) at temperature T (Hinton et al. 2015).
 
-    Per pixel over softened softmax probabilities, of overlapping classes over each class's own sigmoid; the mean over
-    pixels that are not ignored. The teacher normalises raw images as its own card says, never trains, and its
-    parameters are none of the student's. weight: what the term counts beside the loss.
+    The divergence is taken per pixel between softmax probabilities softened by T (of overlapping
+    classes: between sigmoids, class by class), then averaged over the pixels that are not ignored.
+    The teacher normalises raw images as its own card says, and never trains.
     """
 
     def __init__(self, model: nn.Module, card: Card, *, temperature: float = 2.0, weight: float = 1.0) -> None:
@@ -26,11 +26,11 @@ class Teacher(nn.Module):
         self.train(False)
 
     def train(self, mode: bool = True) -> "Teacher":
-        """A teacher stays as it is."""
+        """Stay in eval mode, whatever the rest does."""
         return super().train(False)
 
     def forward(self, image: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """image: raw (N, C, H, W); logits: (N, K, H, W); labels: (N, H, W) or (N, K, H, W). A scalar >= 0."""
+        """Raw image (N, C, H, W), student's logits (N, K, H, W), labels (N, H, W) or (N, K, H, W) -> a scalar >= 0."""
         with torch.no_grad():
             taught = self.model(self.normalise(image)).float() / self.temperature
         counted = labels != self.ignore
@@ -47,14 +47,14 @@ class Teacher(nn.Module):
 
 
 def check_teacher(path: str, card: Card, *, labels: Any, channels: int, dtype: str) -> None:
-    """RecipeError, one sentence, where a bundle cannot teach: other classes, channels or kinds of images."""
+    """Raise RecipeError where a bundle cannot teach: it has other classes, channels or types of images."""
     if (card.labels.names, card.labels.mode) != (labels.names, labels.mode):
         raise RecipeError(
-            f"{path}: knows the classes {', '.join(card.labels.names)} ({card.labels.mode}), the data has "
-            f"{', '.join(labels.names)} ({labels.mode}); a teacher must have the same, in the same order"
+            f"{path}: knows the classes {', '.join(card.labels.names)} ({card.labels.mode}), but the data has "
+            f"{', '.join(labels.names)} ({labels.mode}); a teacher needs the same classes in the same order"
         )
     if (len(card.mean), card.dtype) != (channels, dtype):
         raise RecipeError(
-            f"{path}: takes images of {len(card.mean)} channels of {card.dtype}, the data's are {channels} of {dtype}; "
-            "a teacher must see the same images"
+            f"{path}: takes {card.dtype} images of {len(card.mean)} channels, but the data's are {dtype} of {channels} "
+            "channels; a teacher needs the same kind of images"
         )

@@ -1,20 +1,13 @@
-"""Where a run writes what happens: log.jsonl and log.csv for programs, a progress bar for people, other services."""
+"""Where a run writes what happens: log.jsonl, log.csv, and other services such as TensorBoard."""
 
 import csv
 import json
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typing import Any, Protocol, runtime_checkable
 
 from atrous.errors import MissingExtra
 
-T = TypeVar("T")
-LINE_EVERY = 30.0
-"""Seconds between progress lines where the output is no terminal."""
 COLUMNS = (
     "step", "seconds", "loss", "lr", "images_per_second", "waiting", "val_loss", "val_miou", "skipped", "bad_picture",
 )  # fmt: skip
@@ -23,19 +16,19 @@ COLUMNS = (
 
 @runtime_checkable
 class Logger(Protocol):
-    """Whatever wants to hear of a run: a class of your own hands it on to W&B, MLflow or anything else.
+    """What is told of a run. Write a class of your own for W&B, MLflow or any other service.
 
-    A run that goes on after step s is told so by `resume(s)`; what it had said of later steps will be said again.
+    A run that resumes after step s calls `resume(s)`; then entries of later steps come again.
     """
 
     def resume(self, step: int) -> None:
-        """The run starts (0) or goes on after this step."""
+        """The run starts (0), or resumes after this step."""
 
     def write(self, **entry: Any) -> None:
-        """One entry: `step`, and numbers and words under the names that docs/training.md lists."""
+        """One entry: `step`, and values under the names that docs/training.md lists."""
 
     def close(self) -> None:
-        """The run is finished, or was stopped."""
+        """The run has finished, or was stopped."""
 
 
 class Loggers:
@@ -61,7 +54,7 @@ class Loggers:
 
 
 class JsonLines:
-    """An append-only log of one JSON object a line; entries after `step` are dropped when a run resumes there."""
+    """A log with one JSON object a line. When a run resumes after `step`, later entries are dropped."""
 
     def __init__(self, path: Path, step: int = 0) -> None:
         self.path = path
@@ -111,7 +104,7 @@ class CsvLines:
 
 
 class TensorBoard:
-    """The numbers for TensorBoard, in `folder`; MissingExtra where it is not installed."""
+    """Curves for TensorBoard, in `folder`. Raises MissingExtra if it is not installed."""
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -122,7 +115,7 @@ class TensorBoard:
         self._writer: Any = None
 
     def resume(self, step: int) -> None:
-        """Open the file; what was written after this step is hidden."""
+        """Open the file. What it holds of later steps is hidden."""
         self._writer = self._open(step + 1 if step else None)
 
     def write(self, **entry: Any) -> None:
@@ -138,7 +131,7 @@ class TensorBoard:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """All whole entries of a log; a line cut off by a crash is left out."""
+    """All entries of a log. A line that a crash cut off is left out."""
     entries = []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
@@ -146,59 +139,3 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             continue
     return entries
-
-
-class Bar:
-    """A progress bar with a text of current numbers; on a pipe, a line every half minute instead."""
-
-    def __init__(self, console: Console, title: str, total: int, done: int = 0) -> None:
-        self.console, self.title, self.total, self.done = console, title, total, done
-        self._began, self._first, self._last = time.perf_counter(), done, time.perf_counter()
-        self._progress: Progress | None = None
-        if console.is_terminal:
-            self._progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[text]}"),
-                TimeRemainingColumn(compact=True),
-                TextColumn("left"),
-                console=console,
-            )
-            self._task = self._progress.add_task(title, total=total, completed=done, text="")
-
-    def __enter__(self) -> "Bar":
-        if self._progress:
-            self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._progress:
-            self._progress.stop()
-
-    def update(self, done: int, text: str = "") -> None:
-        """Say how far it is, and the numbers to show."""
-        self.done = done
-        now = time.perf_counter()
-        if self._progress:
-            self._progress.update(self._task, completed=done, text=text)
-        elif now - self._last > LINE_EVERY or done == self.total:
-            left = (now - self._began) / max(done - self._first, 1) * (self.total - done)
-            self.console.print(f"{self.title} {done}/{self.total} {text} {left:.0f} s left", highlight=False)
-            self._last = now
-
-    def at(self, done: int, total: int) -> None:
-        """Say how far it is, of how many: for progress callbacks of two numbers."""
-        self.total = total
-        if self._progress:
-            self._progress.update(self._task, total=total)
-        self.update(done)
-
-    def over(self, items: Iterable[T], total: int) -> Iterator[T]:
-        """Iterate with this bar; `total` is accepted for the progress callbacks of other floors."""
-        self.total = total
-        if self._progress:
-            self._progress.update(self._task, total=total)
-        for done, item in enumerate(items, 1):
-            yield item
-            self.update(done)

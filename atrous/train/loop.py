@@ -1,47 +1,49 @@
-"""The training loop, readable top to bottom.
+"""The training loop, readable from top to bottom.
 
-A run is a folder. `recipe.toml` decides everything and is complete before step 1; the batch of a step is a pure
-function of (seed, step), and so are its dropout masks and learning rate: a run that was killed anywhere and started
-again ends in the same tensors, bit for bit, as one that was not.
+A run is a folder. `recipe.toml` decides everything and is complete before step 1. The batch of a step
+is a pure function of (seed, step), and so are its dropout masks and learning rate. So a run that was
+killed at any point and started again ends in the same tensors, bit for bit, as one that was not.
 
-Started by torchrun or srun the same lines run in several processes, each with its share of every batch (`ranks`).
+Under torchrun or srun the same lines run in several processes, each with its share of every batch
+(`processes`).
 """
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from rich.console import Console
 from safetensors import SafetensorError, safe_open
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from atrous.bundle import Card, save_bundle
-from atrous.datasets import DataSet, Pairs
+from atrous.datasets import DataSet
 from atrous.errors import DataError, RecipeError
+from atrous.io import write_image
+from atrous.predict.loading import BUNDLE, RECIPE
+from atrous.progress import Bar
 from atrous.train import processes
+from atrous.train.advice import STARVED, Speed, advice, norm_advice
 from atrous.train.autotune import FABRIC_PRECISION, compile_network, compiled, keep_freed_memory, settle
-from atrous.train.batches import Replaced, Transform, batches, name_of
-from atrous.train.loggers import Bar, CsvLines, JsonLines, Logger, Loggers
+from atrous.train.batches import Replaced, Transform, batches, transform_name
+from atrous.train.loggers import CsvLines, JsonLines, Logger, Loggers
 from atrous.train.optimizer import frozen_at, make_optimizer, rate_at
 from atrous.train.recipe import Recipe
-from atrous.train.run import Run, build, check_same, known, load_weights, make_card, resume, save
+from atrous.train.run import Run, build, check_same, keep_best, known, load_weights, make_card, resume, save_run
 from atrous.train.sharding import lay_out, set_up
 from atrous.train.signals import Stop
 from atrous.train.step import MOST_SKIPPED, pictures_of_step, take_step, too_many_skipped
 from atrous.train.validation import validate, validation_seconds
+from atrous.visual import beside
 
-T = TypeVar("T")
 SAVE_EVERY = 60.0
 """Seconds between checkpoints; one is also written before every validation."""
-STARVED = 0.1
-"""Share of the time that the network may wait for pictures before advice is given."""
+OVERLAY_WIDTH = 256
+"""Width in pixels of each validation picture in overlays/."""
 BAD = 0.01
 """Share of the training pictures that may vanish or be damaged during a run; one may always."""
 
@@ -59,17 +61,31 @@ def train(
     strategy: processes.Strategy = "ddp",
     console: Console | None = None,
 ) -> Path:
-    """Train by the recipe in `folder` (from `draft` when it holds none yet); returns the bundle's path.
+    """Train, or resume, the run in `folder`. A finished run is left as it is.
 
-    transform: of torchvision v2, applied to every augmented crop (`batches.transformed`). extend: so many steps more of
-    a run that is finished. loggers: who is told what stands in log.jsonl too. strategy: of several processes.
-    The same call again resumes from the newest whole checkpoint; a finished run is left as it is.
-    Raises Interrupted after saving when a stop was asked for, AtrousError when too many steps have no finite loss.
+    Args:
+        draft: the recipe of a new run. If the folder holds a run, it must agree with that one's recipe.
+        data: the images and masks.
+        folder: where the run is, or will be.
+        workers: loader processes. The weights do not depend on their number.
+        transform: a transform of torchvision v2 for every augmented crop (`batches.transformed`).
+        extend: give a finished run this many more steps.
+        loggers: objects that are told what log.jsonl holds too.
+        strategy: "ddp" or "fsdp", for several processes.
+        console: where to print; default nowhere.
+
+    Returns:
+        The path of the bundle.
+
+    Raises:
+        Interrupted: a stop was asked for; everything is saved.
+        RecipeError: the folder holds a run of another recipe.
+        AtrousError: too many steps had a loss that is not finite.
     """
     console, began = processes.voice(console or Console(quiet=True)), time.perf_counter()
     keep_freed_memory()
-    bundle, saved = folder / "model.safetensors", folder / "recipe.toml"
-    draft = draft.model_copy(update={"transform": name_of(transform) if transform else None})
+    bundle, saved = folder / BUNDLE, folder / RECIPE
+    draft = draft.model_copy(update={"transform": transform_name(transform) if transform else None})
     fresh = processes.from_first(lambda: not saved.exists())
     if fresh and extend:
         raise RecipeError(f"{folder}: holds no run to extend; train one first")
@@ -77,13 +93,15 @@ def train(
     check_same(recipe, draft, folder)
     processes.check_batch(recipe.batch, recipe.accumulate)
     if recipe.transform and not transform:
-        raise RecipeError(f"{folder} was trained with a transform given from Python, {recipe.transform}; give it again")
+        raise RecipeError(f"{folder} was trained with a transform from Python, {recipe.transform}; give it again")
     if recipe.patience and "val" not in data.splits:
-        raise RecipeError(f"{data.root}: patience counts validations, but there is no val split; leave patience away")
+        raise RecipeError(f"{data.root}: patience counts validations, but there is no val split; leave out patience")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     run = build(recipe, data, folder, pretrained=fresh and processes.first())  # the others' weights come by `resume`
     if fresh:
-        validation = validation_seconds(run, device) if recipe.steps is None else 0.0
+        validation = 0.0
+        if recipe.steps is None:
+            validation = validation_seconds(run.evaluated, run.card, data.splits.get("val", []), device)
         recipe = settle(
             recipe,
             run.objective,
@@ -99,7 +117,7 @@ def train(
         run.objective.freeze(None)
         run.optimizer = make_optimizer(recipe, run.objective.model)
         run.card = make_card(recipe, data)
-        save(run)  # the initial weights, so that a resumed run needs no download and no random state
+        save_run(run)  # the initial weights, so that a resumed run needs no download and no random state
         if processes.first():
             recipe.save(saved)
     assert recipe.precision is not None
@@ -115,7 +133,8 @@ def train(
                   f"{', channels_last' if recipe.channels_last else ''}{', fused' if recipe.fused else ''}"
                   f"{', compiled' if recipe.compile is True else ''}, on {device}"
                   f"{f', in {processes.size()} processes' if processes.size() > 1 else ''}")  # fmt: skip
-    if norms := norm_advice(run, device):
+    run.objective.freeze(frozen_at(recipe, run.step))
+    if norms := norm_advice(run.objective, recipe.batch, recipe.accumulate, device):
         console.print(f"[yellow]{norms}[/]", highlight=False)
     log = Loggers([])
     if processes.first():
@@ -128,13 +147,13 @@ def train(
         finally:
             log.close()
     if run.bad:
-        console.print(f"[yellow]{len(run.bad)} pictures could not be read, others stood in: {', '.join(run.bad)}[/]")
+        console.print(f"[yellow]{len(run.bad)} pictures could not be read and were replaced: {', '.join(run.bad)}[/]")
     return processes.from_first(lambda: finish(run, bundle))
 
 
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """Kernels that give the same bits each time, a warning where torch has none; after it, what was chosen before."""
+    """Use kernels that give the same bits each time; torch warns where it has none. Restores the old choice after."""
     before, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
@@ -144,7 +163,7 @@ def deterministic() -> Iterator[None]:
 
 
 def finish(run: Run, bundle: Path) -> Path:
-    """Write the bundle: the best weights with the card."""
+    """Write the best weights, with their card, as the run's bundle."""
     best = load_weights(run.folder / "checkpoints" / "best.safetensors", run)
     save_bundle(bundle, best, run.card)
     return bundle
@@ -159,7 +178,7 @@ def loop(
     log: Logger,
     transform: Transform | None = None,
 ) -> None:
-    """All steps that are left, with a validation every `validate_every` steps and after the last."""
+    """Take all steps that are left, with a validation every `validate_every` steps and after the last."""
     recipe, steps, every = run.recipe, known(run.recipe.steps), known(run.recipe.validate_every)
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
     lay_out(run.objective.model, layout, fabric)
@@ -176,10 +195,10 @@ def loop(
         while not run.finished:
             due = run.step > 0 and (run.step % every == 0 or run.step in (*recipe.ends, steps))
             if due and run.validated < run.step:
-                validate(run, fabric.device, stop, log, began)
+                judge_and_keep(run, fabric.device, stop, log, began)
                 module.train()
                 lay_out(run.objective.model, layout, fabric)
-                save(run)
+                save_run(run)
                 saved = time.perf_counter()
                 speed.go_on()
                 continue
@@ -207,46 +226,60 @@ def loop(
                 console.print(f"[yellow]{advice(speed.waiting_in_all, workers, pairs)}[/]", highlight=False)
             due = run.step % every == 0 or run.step in (*recipe.ends, steps)
             told = processes.everyones((stop.asked, time.perf_counter() - saved > SAVE_EVERY))
-            asked = stop.hear(asked for asked, _ in told)  # what comes later waits for the next step: all must agree
+            asked = stop.hear(asked for asked, _ in told)  # a later signal waits for the next step: all must agree
             if due or asked or told[0][1]:
-                save(run)
+                save_run(run)
                 saved = time.perf_counter()
             if asked:
                 raise stop.interrupted(
                     f"stopped after step {run.step} of {steps}, saved in {run.folder}; the same command resumes"
                 )
         if run.step < steps:
-            console.print(f"stopped early after step {run.step}: {run.stale} validations in a row without a better one")
+            console.print(f"stopped early after step {run.step}: {run.stale} validations in a row were not better")
+
+
+def judge_and_keep(run: Run, device: torch.device, stop: Stop, log: Logger, began: float) -> None:
+    """Validate the weights that would be kept, and keep them if they are the best so far."""
+    if "val" not in run.data.splits:
+        keep_best(run, None)
+        return
+    found = validate(run.evaluated, run.card, run.data.splits["val"], run.recipe.loss, device=device, stop=stop)
+    if found is None:
+        raise stop.interrupted(f"stopped after step {run.step}, saved in {run.folder}; the same command resumes")
+    keep_best(run, found.result)
+    run.seconds = time.perf_counter() - began
+    if processes.first():
+        write_image(run.folder / "overlays" / f"step-{run.step:08d}.jpg", beside(found.columns, OVERLAY_WIDTH))
+    log.write(step=run.step, val_miou=found.result.miou, val_loss=found.loss, seconds=round(run.seconds, 2))
 
 
 def note_bad(run: Run, replaced: Sequence[Replaced], log: Logger, console: Console) -> None:
-    """Log pictures that could not be read any more; DataError when they are more than one in a hundred."""
+    """Log pictures that cannot be read any more; raise DataError if they are more than one in a hundred."""
     for name, instead, why in replaced:
         if name in run.bad:
             continue
         run.bad.append(name)
         log.write(step=run.step + 1, bad_picture=name, instead=instead, why=why)
-        console.print(f"[yellow]{name} could not be read any more, {instead} stands in: {why}[/]", highlight=False)
+        console.print(f"[yellow]{name} cannot be read any more, {instead} replaces it: {why}[/]", highlight=False)
     count = len(run.data.splits["train"])
     if len(run.bad) > max(1, BAD * count):
         raise DataError(
-            f"{run.data.root}: {len(run.bad)} of {count} training pictures could not be read any more, more than one "
-            f"in a hundred: {', '.join(run.bad[:4])}, ...; put them back and give the same command again"
+            f"{run.data.root}: {len(run.bad)} of {count} training pictures cannot be read any more, which is more than "
+            f"one in a hundred: {', '.join(run.bad[:4])}, ...; put them back and give the same command again"
         )
 
 
 def lengthen(run: Run, more: int, bundle: Path) -> Recipe:
-    """Give a finished run so many steps more, unless that is what it is at; its recipe is written anew.
+    """Give a finished run `more` steps, and write its recipe anew. An extension that is under way goes on.
 
-    From where the run had ended it follows the schedule of as many steps as it has then (`optimise.rate_at`).
+    From where the run had ended, it follows the learning rate of a run of the new length (`optimizer.rate_at`).
     """
     recipe, steps = run.recipe, known(run.recipe.steps)
     if not (run.finished and is_of(bundle, recipe)):
         if recipe.ends and steps - recipe.ends[-1] == more:
             return recipe
         raise RecipeError(
-            f"{run.folder}: is at step {run.step} of {steps}; let it finish by the command it was started with, then "
-            "extend it"
+            f"{run.folder}: is at step {run.step} of {steps}; finish it by the command that started it, then extend it"
         )
     longer = {"steps": run.step + more, "extended": (*recipe.extended, (run.step, steps))}
     run.recipe = recipe.model_copy(update=longer)
@@ -257,7 +290,7 @@ def lengthen(run: Run, more: int, bundle: Path) -> Recipe:
 
 
 def is_of(bundle: Path, recipe: Recipe) -> bool:
-    """Whether the bundle is the whole run's: not missing, and not from before an extension."""
+    """Whether the bundle is that of the whole run, not of one before an extension."""
 
     def steps() -> object:
         try:
@@ -267,75 +300,3 @@ def is_of(bundle: Path, recipe: Recipe) -> bool:
             return None
 
     return processes.from_first(steps) == recipe.steps
-
-
-def learning_norms(run: Run) -> int:
-    """How many batch norms take their statistics from the batch."""
-    run.objective.freeze(frozen_at(run.recipe, run.step))
-    return sum(isinstance(layer, _BatchNorm) and layer.training for layer in run.objective.model.modules())
-
-
-def norm_advice(run: Run, device: torch.device) -> str:
-    """What to know of batch norms that see few pictures, and what to do about one at a time; '' if nothing."""
-    recipe, many = run.recipe, processes.size()
-    if (many > 1 and device.type == "cuda") or not (norms := learning_norms(run)):
-        return ""  # on GPUs they see the pictures of all processes
-    if (seen := recipe.batch // many // recipe.accumulate) > 1:
-        return f"{norms} batch norms see {seen} pictures at a time, of one process each" if many > 1 else ""
-    way = "a smaller accumulate" if recipe.accumulate > 1 else "--batch 2 or more"
-    return (
-        f"{norms} batch norms see one picture at a time, and learn each one's own statistics, which prediction does "
-        f"not use: take {way}, or with pretrained weights --set frozen_norms=true"
-    )
-
-
-class Speed:
-    """Images per second and the share of the time in which the network waits for them, smoothed; and that share over
-    all steps but the first."""
-
-    def __init__(self) -> None:
-        self.rate = self.waiting = 0.0
-        self.steps = 0
-        self._waited = self._seconds = self._now = 0.0
-        self.go_on()
-
-    def __str__(self) -> str:
-        return f"{self.rate:.1f} img/s, waiting {self.waiting:.0%}"
-
-    def go_on(self) -> None:
-        """What has passed until now does not count."""
-        self._last = time.perf_counter()
-
-    def wait_for(self, stream: Iterator[T]) -> T:
-        """The stream's next item."""
-        start = time.perf_counter()
-        item = next(stream)
-        self._now = time.perf_counter() - start
-        return item
-
-    def count(self, images: int) -> None:
-        """A step with so many images is done."""
-        now = time.perf_counter()
-        seconds = max(now - self._last, 1e-9)
-        rate, waiting = images / seconds, self._now / seconds
-        self.rate = 0.9 * self.rate + 0.1 * rate if self.steps else rate
-        self.waiting = 0.9 * self.waiting + 0.1 * waiting if self.steps else waiting
-        if self.steps:  # the first step waits for the workers to start
-            self._waited, self._seconds = self._waited + self._now, self._seconds + seconds
-        self._last, self.steps = now, self.steps + 1
-
-    @property
-    def waiting_in_all(self) -> float:
-        """Seconds of waiting in every second of the steps so far."""
-        return self._waited / max(self._seconds, 1e-9)
-
-
-def advice(waiting: float, workers: int, pairs: Pairs) -> str:
-    """What to do about a network that waits for its pictures."""
-    remedies = []
-    if (held := pairs.held) < 1:
-        remedies.append(f"--cache 4GB keeps more of them decoded (now {held:.0%})")
-    if workers < (cores := os.cpu_count() or 1):
-        remedies.append(f"--workers {min(max(2, 2 * workers), cores)} loads them beside it")
-    remedies.append("smaller picture files or fewer options of augmentation take less")
-    return f"the network waits {waiting:.0%} of the time for pictures: {'; '.join(remedies[:2])}"

@@ -11,7 +11,7 @@ from atrous.errors import RecipeError
 from atrous.layers.norm import InstanceNorm
 
 Frozen = Literal["encoder", "norms", "all_norms"] | None
-"""What does not train: the encoder; its norms (statistics, scales and shifts); those of the whole network; nothing."""
+"""What does not train: the encoder; only its norms (statistics, scales, shifts); all norms; None: everything trains."""
 NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, InstanceNorm)
 
 
@@ -31,14 +31,20 @@ class Normalise(nn.Module):
 
 
 class Objective(nn.Module):
-    """Normalise, run the network, weigh the losses of its outputs.
+    """Normalise a batch, run the network, and add up the weighted losses of its outputs.
 
-    image: raw (N, C, H, W); labels: (N, H, W) class indices, or (N, K, H, W) masks of classes that overlap. Auxiliary
-    outputs count `aux_weight` each, or where it has several values one each in their order. A model with `pairs`
-    (pointrend) says itself which logits are compared with which labels.
-    frozen_norms: the encoder's batch norms keep the statistics of its weights while they train. Batches of few or
-    unlike pictures have statistics far from the running ones that prediction uses.
-    teacher: (raw image, main logits, labels) -> what is added to the loss, where one teaches (`train.distillation`).
+    Called with a raw image (N, C, H, W) and labels: (N, H, W) class indices, or (N, K, H, W) masks
+    of classes that overlap. Returns the loss, a scalar. A model with `pairs` (pointrend) says itself
+    which logits are compared with which labels.
+
+    Args:
+        model: normalised image -> logits; with auxiliary heads also `outputs(image)`, main first.
+        loss: (logits, labels) -> scalar.
+        normalise: raw image -> normalised image.
+        aux_weight: the weight of each auxiliary output, or one weight for each, in their order.
+        frozen_norms: the encoder's batch norms keep the running statistics of its weights. Batches
+            of few or similar pictures have statistics far from those, which prediction uses.
+        teacher: (raw image, main logits, labels) -> a term to add (`train.distillation`).
     """
 
     def __init__(
@@ -58,7 +64,7 @@ class Objective(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> "Objective":
-        """As of every module, but what is frozen stays as it is."""
+        """Switch between training and evaluating; what is frozen stays in eval mode."""
         super().train(mode)
         encoder = getattr(self.model, "encoder", None)
         if self.frozen_norms and encoder is not None:
@@ -70,9 +76,10 @@ class Objective(nn.Module):
         return self
 
     def freeze(self, what: Frozen) -> None:
-        """Train all parameters but those named, which get no gradient and whose layers are in eval mode.
+        """Freeze a part of the network: no gradient, and its layers in eval mode. Everything else trains.
 
-        Raises RecipeError for a network without an encoder, unless all norms are meant.
+        Raises:
+            RecipeError: the network has no encoder, and its encoder or that one's norms are meant.
         """
         if what == self.frozen:
             return
@@ -89,7 +96,7 @@ class Objective(nn.Module):
             return []
         place = self.model if what == "all_norms" else getattr(self.model, "encoder", None)
         if place is None:
-            raise RecipeError(f'{type(self.model).__name__} has no encoder to freeze; freeze = "all_norms" would do')
+            raise RecipeError(f'{type(self.model).__name__} has no encoder to freeze; only freeze = "all_norms" works')
         return [place] if what == "encoder" else [layer for layer in place.modules() if isinstance(layer, NORMS)]
 
     def forward(self, image: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -107,8 +114,8 @@ class Objective(nn.Module):
             return [self.aux_weight] * outputs
         if len(self.aux_weight) != outputs:
             raise RecipeError(
-                f"aux_weight holds {len(self.aux_weight)} values and {type(self.model).__name__} gives {outputs} "
-                "auxiliary outputs; give one value for all of them, or one each"
+                f"aux_weight has {len(self.aux_weight)} values, but the network has {outputs} "
+                "auxiliary outputs; give one value for all of them, or one for each"
             )
         return self.aux_weight
 

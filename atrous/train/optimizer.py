@@ -1,6 +1,6 @@
-"""How the weights move: groups of parameters, the learning rate of a step, what is frozen at it, gradients in parts.
+"""How weights move: groups of parameters, rates, what is frozen, gradients in parts.
 
-All of it is a function of the recipe and the step, so that there is nothing to keep for a run that goes on.
+All of it is a function of the recipe and the step, so that a checkpoint need not hold any of it.
 """
 
 import re
@@ -20,14 +20,18 @@ from atrous.train.recipe import Recipe
 ENCODER = ("encoder.", "base.encoder.")
 LAYER = re.compile(r"(.*?\.\d+(?:\.\d+)*)\.")
 RISE_FROM, FALL_TO = 1 / 25, 1 / 25e4
-"""Of one cycle: the first and the last rate as shares of the highest, those of torch's OneCycleLR."""
+"""First and last rate of one cycle, as shares of the highest; the same as in torch's OneCycleLR."""
 
 
 def make_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
-    """AdamW or SGD, fused or not; no weight decay on biases and norms, `encoder_lr` times the rate for the encoder.
+    """The optimiser of a recipe: AdamW, or SGD with Nesterov momentum 0.9; fused or not.
 
-    With `layer_decay` d below 1 the encoder's layer i of n has d^(n - i) times that, i from 0 on (`encoder_layers`).
-    A refiner behind the network has `refine_lr` times the rate and no decay, which would pull it to no refinement.
+    Biases and norms have no weight decay. The encoder has `encoder_lr` times the rate; with
+    `layer_decay` d below 1 its layer i of n has d^(n - i) times that, where i counts from 0
+    (`encoder_layers`). A CRF behind the network has `refine_lr` times the rate, and no decay: decay
+    would weaken the refinement until there is none.
+
+    Each group of parameters keeps its factor of the rate in `factor`.
     """
     page, layer = page_of(model), model.layer if isinstance(model, Refined) else nn.Identity()
     layers = encoder_layers([name for name, _ in page.named_parameters() if name.startswith(ENCODER)])
@@ -48,10 +52,14 @@ def make_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def encoder_layers(names: Sequence[str]) -> dict[str, int]:
-    """The layer of each of an encoder's parameters, which stand in the order of depth: 0 for the first.
+    """The layer of each parameter of an encoder, 0 for the first.
 
-    A layer is what shares its name up to the first run of numbers (`layer1.0`, `blocks.3.1`, `stages_2.blocks.4`);
-    what has no number (a stem, a norm between) belongs to the layer before it.
+    Parameters of one layer share their name up to the first run of numbers (`layer1.0`,
+    `blocks.3.1`, `stages_2.blocks.4`). A parameter without a number (of a stem, or of a norm
+    between layers) belongs to the layer before it.
+
+    Args:
+        names: of the parameters, in the order of their depth.
     """
     layers: dict[str, int] = {}
     known: dict[str, int] = {}
@@ -64,12 +72,19 @@ def encoder_layers(names: Sequence[str]) -> dict[str, int]:
 
 
 def rate_at(recipe: Recipe, step: int) -> float:
-    """The learning rate of a step from 0 on, T the steps of the schedule, t the share of them after the warm-up.
+    """The learning rate of a step; t runs from 0 to 1 over the steps after the warm-up.
 
-    poly: a linear warm-up, then lr (1 - t)^power (Chen et al. 2017). cosine: the same, then lr (1 + cos(pi t)) / 2
-    (Loshchilov & Hutter 2017, without restarts). one_cycle: from lr / 25 up by half a cosine within the warm-up, down
-    to lr / 250000 by another (Smith & Topin 2019, as torch's OneCycleLR has it; the momentum stays).
-    A run that was extended follows, from where it had ended, the schedule of as many steps as it has now.
+    - poly: a linear warm-up, then lr (1 - t)^power (Chen et al. 2017).
+    - cosine: a linear warm-up, then lr (1 + cos(pi t)) / 2 (Loshchilov & Hutter 2017, without
+      restarts).
+    - one_cycle: half a cosine from lr / 25 up within the warm-up, then another down to lr / 250000
+      (Smith & Topin 2019, as torch's OneCycleLR; the momentum does not change).
+
+    A run that was extended follows the longer schedule from the step at which it had ended.
+
+    Args:
+        recipe: with its `steps`.
+        step: counted from 0.
     """
     total = next((length for end, length in recipe.extended if step < end), recipe.steps)
     assert total is not None
@@ -90,16 +105,24 @@ def _cosine(first: float, last: float, share: float) -> float:
 
 
 def frozen_at(recipe: Recipe, step: int) -> Frozen:
-    """What does not train at a step from 0 on."""
+    """What is not trained at a step, counted from 0."""
     return recipe.freeze if recipe.freeze_steps is None or step < recipe.freeze_steps else None
 
 
 def backward(
     fabric: Fabric, module: Any, images: torch.Tensor, labels: torch.Tensor, shares: Sequence[float] = (1.0,)
 ) -> float:
-    """Gradients of a batch that passes in as many parts as there are shares; returns the loss.
+    """Add up the gradients of a batch that passes through the network in parts.
 
-    shares: what the loss of each part counts, together 1 (`shares_of`).
+    Args:
+        fabric: that `module` was set up with.
+        module: the objective, (images, labels) -> loss.
+        images: raw, (N, C, H, W).
+        labels: (N, H, W), or (N, K, H, W) of 0 and 1.
+        shares: weight of each part's loss (`shares_of`); there are as many parts as shares.
+
+    Returns:
+        The loss of the batch.
     """
     total, last = 0.0, len(shares) - 1
     parts = zip(images.tensor_split(len(shares)), labels.tensor_split(len(shares)), shares, strict=True)
@@ -112,11 +135,18 @@ def backward(
 
 
 def shares_of(labels: torch.Tensor, parts: int, ignore: int, weight: torch.Tensor | None) -> list[float]:
-    """What each part of a batch counts: its share of the labels that are not ignored, each with its class's weight.
+    """The weight of each part of a batch: its share of the labels, with their classes' weights.
 
-    labels: (N, H, W) indices, or (N, K, H, W) of 0 and 1. So the cross-entropy of the parts is that of the whole, and
-    of losses that are no mean over pixels (Dice, Lovasz, ...) it is a mean of the parts' values. Of several processes
-    all parts of all count, together as much as there are processes: the gradient is the mean over them.
+    With these weights the cross-entropy of the parts is that of the whole batch. Losses that are no
+    mean over pixels (Dice, Lovasz, ...) become a mean of the parts' values. With several processes
+    the weights of all parts in all of them add up to the number of processes, since the gradient is
+    the mean over the processes.
+
+    Args:
+        labels: (N, H, W) class indices, or (N, K, H, W) of 0 and 1.
+        parts: how many.
+        ignore: the index that does not count.
+        weight: of each class, (K,); None: all weigh the same.
     """
     if parts == 1 and processes.size() == 1:
         return [1.0]

@@ -1,8 +1,9 @@
-"""Several processes that train as one: started by torchrun or Slurm's srun, joined by Fabric; alone, rank 0 of 1.
+"""Several processes that train together: started by torchrun or Slurm's srun, joined by Fabric. One alone is rank 0.
 
-All go through the same lines, each with its share of the pictures. Files, words and what depends on a clock are the
-first one's; what all must know goes through `everyones`, `from_first` and `summed`, at the same lines of all. One that
-fails ends; the others notice when they next wait for it and end too: whoever failed first says why, nobody hangs.
+All run the same lines, each with its share of the pictures. The first one writes files, prints, and
+decides what depends on a clock. What all must know goes through `everyones`, `from_first` and `summed`,
+which all call at the same line. A process that fails ends; the others notice it when they next wait
+for it, and end too. The one that failed first says why, and none hangs.
 """
 
 import logging
@@ -29,23 +30,23 @@ from atrous.train.signals import Interrupted
 T = TypeVar("T")
 SequenceT = TypeVar("SequenceT", bound=Sequence[Any])
 Strategy = Literal["ddp", "fsdp"]
-"""Whether every process keeps the whole network (ddp), or a share of weights, gradients, averages, moments (fsdp)."""
+"""ddp: every process holds the whole network. fsdp: each holds a share of weights, gradients, average and moments."""
 PATIENCE = timedelta(hours=1)
-"""How long one that is alive is waited for."""
+"""How long a process waits for another one that is alive."""
 LAUNCHERS = {
     "TORCHELASTIC_RUN_ID": ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"),
     "SLURM_STEP_ID": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"),
 }
-"""What tells that a launcher started this process, and where it put rank, size and size on this machine.
+"""A variable that only this launcher sets -> where it puts rank, size, and size on this machine.
 
-A Slurm script has the second's variables too; but only what srun starts has the number of a step.
+A Slurm script sees SLURM_PROCID too; only what srun starts has the number of a step.
 """
 GONE = ("gloo", "nccl", "tcpstore", "connection closed", "connection reset", "broken pipe")
-"""Words in the RuntimeError of somebody who waits for a process that is gone."""
+"""Words in the RuntimeError of a process that waits for one that has ended."""
 
 PARAMETERS = signature(DistributedDataParallel).parameters
 OWN_BUFFERS = "forward_sync_buffers" if "forward_sync_buffers" in PARAMETERS else "broadcast_buffers"
-"""What to turn off (from torch 2.14 on by the first name) lest the first one's statistics replace everybody's."""
+"""DDP's option, named anew in torch 2.14, that replaces all statistics by the first process's. It is turned off."""
 
 
 class Place(NamedTuple):
@@ -57,7 +58,7 @@ class Place(NamedTuple):
 
 
 def place() -> Place:
-    """As the launcher's environment says; alone without one, and in an interactive job of Slurm, as Fabric has it."""
+    """Read from the launcher's variables. Without a launcher, and in an interactive job of Slurm, it is one process."""
     names = next((names for sign, names in LAUNCHERS.items() if sign in os.environ), None)
     if names is None or (names[0] == "SLURM_PROCID" and os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")):
         return Place()
@@ -73,12 +74,12 @@ def size() -> int:
 
 
 def rank() -> int:
-    """Which of them this is, from 0 on."""
+    """The number of this process, from 0 on."""
     return place().rank
 
 
 def first() -> bool:
-    """Whether this one writes and speaks."""
+    """Whether this is the first process, which writes and prints."""
     return rank() == 0
 
 
@@ -88,32 +89,33 @@ def voice(console: Console) -> Console:
 
 
 def mine(items: SequenceT) -> SequenceT:
-    """This process's share: all shares in the order of ranks are all items, each once."""
+    """This process's share of the items. The shares in the order of ranks are all items, each once."""
     here, many = rank(), size()
     return items[len(items) * here // many : len(items) * (here + 1) // many]  # type: ignore[return-value]
 
 
 def check_batch(batch: int, parts: int) -> None:
-    """RecipeError where a step's pictures cannot be dealt out evenly, or no process's share be cut into parts."""
+    """Raise RecipeError where a batch cannot be divided evenly, or a process's share of it not cut into `parts`."""
     many = size()
     if batch % many:
         near = " or ".join(f"--batch {many * times}" for times in (batch // many, batch // many + 1) if times)
-        raise RecipeError(f"batch={batch} pictures cannot be dealt out evenly to {many} processes; take {near}")
+        raise RecipeError(f"batch={batch} pictures cannot be divided evenly among {many} processes; take {near}")
     if parts > batch // many:
         raise RecipeError(
-            f"batch={batch} gives each of {many} processes {batch // many} pictures, of which accumulate={parts} parts "
-            "cannot be made; take a smaller accumulate"
+            f"batch={batch} gives each of {many} processes {batch // many} pictures, too few for accumulate={parts} "
+            "parts; take a smaller accumulate"
         )
 
 
 def fabric(device: torch.device, precision: Any, *, strategy: str = "ddp", thaws: bool = False) -> Fabric:
-    """The engine: one device alone, else this process's one of many.
+    """Fabric for this process: one device, or this process's device of several.
 
-    thaws: some parameters have no gradient for a while.
+    Args:
+        thaws: some parameters have no gradient at first (`freeze_steps`), which DDP must know.
     """
     here = place()
     if strategy not in ("ddp", "fsdp"):
-        raise RecipeError(f"unknown strategy {strategy!r}; ddp or fsdp")
+        raise RecipeError(f"unknown strategy {strategy!r}; expected ddp or fsdp")
     if here.size == 1:
         return Fabric(accelerator=device.type, devices=1, precision=precision)
     spread: Any
@@ -131,7 +133,7 @@ def fabric(device: torch.device, precision: Any, *, strategy: str = "ddp", thaws
 
 
 def _devices(kind: str, local: int) -> list[torch.device]:
-    """One for each process on this machine; srun may show every process its own GPU alone."""
+    """One device for each process on this machine. Under srun each process may see only its own GPU."""
     if kind == "cpu":
         return [torch.device("cpu")] * local
     seen = torch.cuda.device_count()
@@ -141,14 +143,14 @@ def _devices(kind: str, local: int) -> list[torch.device]:
 
 
 def _shard(module: nn.Module, mesh: Any) -> nn.Module:
-    """What `fsdp` does to the module that is trained: one unit, whole while a step runs and in shares between."""
+    """Shard the module that is trained as one unit: whole while a step runs, in shares between steps."""
     fully_shard(module, mesh=mesh["data_parallel"])
     return module
 
 
 @contextmanager
 def joined() -> Iterator[None]:
-    """Meet the others first; an error is then raised in all, as itself where it was first and as Elsewhere after."""
+    """Join the other processes. An error in one is raised in all: itself in the first, Elsewhere in the others."""
     if size() > 1 and not dist.is_initialized():
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces every process
         fabric(torch.device("cuda" if torch.cuda.is_available() else "cpu"), "32-true")
@@ -161,28 +163,28 @@ def joined() -> Iterator[None]:
         speaks = first() if isinstance(error, Interrupted) else _speaks()
         if isinstance(error, RuntimeError) and any(word in str(error).lower() for word in GONE):
             error = AtrousError(
-                "another process of this run is gone; the same command goes on from the last checkpoint"
+                "another process of this run has ended; the same command resumes from the last checkpoint"
             )
         raise (error if speaks else Elsewhere(error)) from error.__cause__
 
 
 @cache
 def _speaks() -> bool:
-    """Whether this process was the first to ask."""
+    """Whether this process is the first to call this, so that only one says what failed."""
     try:
         return dist.distributed_c10d._get_default_store().add("failed", 1) == 1
-    except RuntimeError:  # the store was the first process's, which is gone
+    except RuntimeError:  # the store is in the first process, which has ended
         return False
 
 
 @cache
 def _wire() -> Any:
-    """The connection for words and small numbers, beside that for gradients."""
+    """The connection for objects and single numbers, apart from that for gradients."""
     return dist.new_group(backend="gloo", timeout=PATIENCE)
 
 
 def everyones(value: T) -> list[T]:
-    """The values that all processes have at this line, in the order of ranks."""
+    """The values of all processes at this line, in the order of ranks."""
     if size() == 1:
         return [value]
     found: list[Any] = [None] * size()

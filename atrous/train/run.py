@@ -2,7 +2,7 @@
 
 RUN/recipe.toml          everything that decides the run, complete before step 1
 RUN/log.jsonl, log.csv   one line per ten steps and per validation
-RUN/overlays/            a few validation pictures, their truth above and the prediction below, at every validation
+RUN/overlays/            a few validation pictures at every validation: the truth above, the prediction below
 RUN/checkpoints/         the newest two checkpoints, and best.safetensors: the weights with the best validation so far
 RUN/model.safetensors    the bundle, written when the run is finished
 """
@@ -26,14 +26,14 @@ from atrous.evaluate.evaluation import Evaluation
 from atrous.losses import make_loss
 from atrous.models import create_model
 from atrous.models.refined import Refined, page_of, refined
-from atrous.predict.ensemble import digest, load_network
+from atrous.predict.loading import digest, load_network
 from atrous.train import processes
 from atrous.train.checkpoint import load_checkpoint, pack_optimizer, save_checkpoint, unpack_optimizer
 from atrous.train.distillation import Teacher, check_teacher
 from atrous.train.objective import Normalise, Objective
 from atrous.train.optimizer import make_optimizer
 from atrous.train.recipe import Recipe
-from atrous.train.sharding import in_shares, share, whole
+from atrous.train.sharding import gathered, in_shares, own_share
 from atrous.zoo.fetch import located
 
 T = TypeVar("T")
@@ -43,8 +43,14 @@ T = TypeVar("T")
 class Run:
     """What the loop works on: the parts of one run, and where it stands.
 
-    validated: the last step that was judged. stale: validations since the best. skipped: steps that could not be taken.
-    bad: pictures that could not be read.
+    Attributes:
+        step: how many steps are done.
+        validated: the last step that was judged.
+        best: the best mIoU so far, -1 before the first validation.
+        seconds: how long the run has trained, over all its starts.
+        stale: validations in a row without a better mIoU.
+        skipped: steps without a finite loss or gradient.
+        bad: the names of pictures that could not be read.
     """
 
     folder: Path
@@ -64,18 +70,22 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """All steps are done, or `patience` is at its end, and the last step is validated."""
+        """Whether all steps are done, or `patience` has run out, and the last step is validated."""
         stopped = self.recipe.patience is not None and self.stale >= self.recipe.patience
         return self.validated == self.step and (self.step == self.recipe.steps or stopped)
 
     @property
     def evaluated(self) -> nn.Module:
-        """The network that is judged and kept: the moving average where there is one."""
+        """The network that is judged and kept: the moving average if there is one."""
         return self.average.module if self.average is not None else self.objective.model
 
 
 def build(recipe: Recipe, data: DataSet, folder: Path, *, pretrained: bool) -> Run:
-    """The parts of a run at step 0; `pretrained` fetches the encoder's weights, which a checkpoint holds already."""
+    """The parts of a run at step 0.
+
+    Args:
+        pretrained: load the encoder's weights, or those of `recipe.init`; a checkpoint holds them already.
+    """
     torch.manual_seed(recipe.seed)
     weights = recipe.weights if pretrained else "random"
     source: bool | str = {"random": False, "pretrained": True}.get(weights, weights)
@@ -100,26 +110,31 @@ def build(recipe: Recipe, data: DataSet, folder: Path, *, pretrained: bool) -> R
 
 
 def start_from(model: nn.Module, bundle: Path) -> None:
-    """Copy every tensor of a bundle that fits into the model: of their pages, and of refiners where both have one."""
+    """Copy the bundle's tensors that fit into the model: of the networks, and of the refiners if both have one."""
     net, _ = load_bundle(located(bundle))
     pairs = [(page_of(net), page_of(model))]
     if isinstance(net, Refined) and isinstance(model, Refined):
         pairs.append((net.layer, model.layer))
     for theirs, ours in pairs:
-        ours.load_state_dict(fitting(theirs, ours), strict=False)
+        ours.load_state_dict(fitting_tensors(theirs, ours), strict=False)
 
 
-def fitting(net: nn.Module, model: nn.Module) -> dict[str, torch.Tensor]:
+def fitting_tensors(net: nn.Module, model: nn.Module) -> dict[str, torch.Tensor]:
     """The tensors of `net` that `model` has by name and shape."""
     own = {name: tensor.shape for name, tensor in model.state_dict().items()}
     return {name: tensor for name, tensor in net.state_dict().items() if own.get(name) == tensor.shape}
 
 
 def teacher_of(recipe: Recipe, data: DataSet, model: nn.Module) -> Teacher:
-    """The network that a recipe distils from; an error where it has changed or does not fit."""
+    """The network that a recipe distils from.
+
+    Raises:
+        RecipeError: it has changed since the run began, or has other classes or images.
+        ModelError: the student trains on points.
+    """
     path = str(recipe.distil)
     if hasattr(model, "pairs"):
-        raise ModelError(f"{recipe.model} trains on points, a teacher speaks of all pixels; distil into another model")
+        raise ModelError(f"{recipe.model} trains on single points, a teacher on all pixels; distil into another model")
     if recipe.distil_digest != digest(Path(path)):
         raise RecipeError(f"{path}: is not the teacher that the run began with; put that one back, or use another -o")
     net, card = load_network(path)
@@ -128,12 +143,15 @@ def teacher_of(recipe: Recipe, data: DataSet, model: nn.Module) -> Teacher:
 
 
 def moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
-    """Exponential moving average for `AveragedModel`, its decay growing as (1 + n) / (10 + n) at the start."""
+    """Exponential moving average for `AveragedModel`.
+
+    Its decay starts as (1 + n) / (10 + n) after n steps, so that the first weights are soon forgotten.
+    """
 
     @torch.no_grad()
     def update(averages: list[torch.Tensor], currents: list[torch.Tensor], count: torch.Tensor | int) -> None:
         n = int(count)
-        averages, currents = [share(tensor) for tensor in averages], [share(tensor) for tensor in currents]
+        averages, currents = [own_share(tensor) for tensor in averages], [own_share(tensor) for tensor in currents]
         weight = 1 - min(decay, (1 + n) / (10 + n))
         if averages[0].is_floating_point():
             torch._foreach_lerp_(averages, currents, weight)
@@ -144,13 +162,13 @@ def moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
 
 
 def check_same(recipe: Recipe, draft: Recipe, folder: Path) -> None:
-    """Refuse to resume a run with a command that asks for another one."""
+    """Raise RecipeError where a command asks for another recipe than that of the run in `folder`."""
     for key, asked in draft.model_dump().items():
         held = getattr(recipe, key)
         if key == "steps" and asked in [length for _, length in recipe.extended]:
             continue  # the command of before the extension
         if key == "compile" and asked and held:
-            continue  # it was asked for then too
+            continue  # the run holds what came of the same wish
         if asked is not None and asked != held and key not in ("atrous", "data", "extended"):
             if key in ("fingerprint", "train_images", "val_images"):
                 raise RecipeError(
@@ -162,7 +180,7 @@ def check_same(recipe: Recipe, draft: Recipe, folder: Path) -> None:
 
 
 def resume(run: Run, console: Console) -> None:
-    """Load the newest whole checkpoint into the run and say so."""
+    """Load the newest checkpoint that is whole, and say so."""
     found = processes.from_first(lambda: load_checkpoint(run.folder / "checkpoints"))
     if found is None:
         raise RecipeError(f"{run.folder}: holds a recipe but no readable checkpoint; start again with another -o")
@@ -183,7 +201,7 @@ def resume(run: Run, console: Console) -> None:
 
 
 def load_weights(path: Path, run: Run) -> nn.Module:
-    """The best weights so far, in the network that is kept; their scores go into the card."""
+    """Load the best weights so far into the network that is kept, and their scores into the run's card."""
     with safe_open(path, framework="pt") as file:
         run.card.metrics.update(json.loads(file.metadata()["metrics"]))
         network = run.card.build() if in_shares(run.evaluated) else run.evaluated
@@ -191,8 +209,8 @@ def load_weights(path: Path, run: Run) -> nn.Module:
     return network
 
 
-def save(run: Run) -> None:
-    """Write a checkpoint of the run as it stands; the first process does, all must call it."""
+def save_run(run: Run) -> None:
+    """Write a checkpoint. All processes must call this; the first one writes."""
     tensors = {f"model.{name}": tensor for name, tensor in run.objective.model.state_dict().items()}
     averaged = 0
     if run.average is not None:
@@ -208,13 +226,13 @@ def save(run: Run) -> None:
         "skipped": run.skipped,
         "bad": run.bad,
     }
-    tensors = {name: whole(tensor) for name, tensor in (tensors | pack_optimizer(run.optimizer)).items()}
+    tensors = {name: gathered(tensor) for name, tensor in (tensors | pack_optimizer(run.optimizer)).items()}
     if processes.first():
         save_checkpoint(run.folder / "checkpoints", tensors, state)
 
 
 def keep_best(run: Run, result: Evaluation | None) -> None:
-    """Mark this step as validated; keep its weights when they are the best so far, or nothing can judge them."""
+    """Mark this step as validated. Keep its weights if they are the best so far, or if there is no val split."""
     run.validated = run.step
     miou = (result.miou if result else None) or 0.0
     better = miou > run.best or not result
@@ -223,7 +241,7 @@ def keep_best(run: Run, result: Evaluation | None) -> None:
         run.best = miou
         metrics = {"val": {**result.summary(), "step": run.step}} if result else {}
         path = run.folder / "checkpoints" / "best.safetensors"
-        tensors = {name: whole(tensor) for name, tensor in run.evaluated.state_dict().items()}
+        tensors = {name: gathered(tensor) for name, tensor in run.evaluated.state_dict().items()}
         if processes.first():
             save_tensors(path, tensors, {"metrics": json.dumps(metrics)})
 
@@ -249,7 +267,7 @@ def _under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Ten
 
 
 def known(value: T | None) -> T:
-    """A value that a complete recipe or data set has."""
+    """The value, which a complete recipe or data set has; RecipeError for None."""
     if value is None:
         raise RecipeError(
             "the recipe or the data are not complete: steps, validate_every and masks are fixed before step 1"

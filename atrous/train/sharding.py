@@ -1,4 +1,4 @@
-"""The network over several processes: set up for Fabric, its statistics kept alike, its shares gathered whole."""
+"""The network over several processes: wrapped by Fabric, its statistics kept equal, its shares gathered."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,12 +21,12 @@ from atrous.train.objective import Objective
 def set_up(
     fabric: Fabric, objective: Objective, optimizer: torch.optim.Optimizer, average: AveragedModel | None
 ) -> tuple[Any, Any]:
-    """The objective and its optimiser as Fabric wraps them; the moving average beside the network."""
+    """Wrap the objective and its optimiser by Fabric, and put the moving average on the same device."""
     if processes.size() > 1 and fabric.device.type == "cuda":
         objective.model = synchronised(objective.model)
     if isinstance(fabric.strategy, ModelParallelStrategy):
         names = {id(parameter): name for name, parameter in objective.named_parameters()}
-        module = fabric.setup_module(objective)  # its parameters are others from here on, shares of what they were
+        module = fabric.setup_module(objective)  # from here on its parameters are new objects, shares of the old ones
         _share(optimizer, names, dict(objective.named_parameters()))
         follow(optimizer)
         if average is not None:
@@ -40,9 +40,10 @@ def set_up(
 
 
 def follow(optimizer: torch.optim.Optimizer) -> None:
-    """Bring what a checkpoint knows of the parameters to where they are now, and into their memory layout.
+    """Move the optimiser's state to its parameters' device and memory format.
 
-    Fused kernels walk through parameter, gradient and moments in the order of their memory, whatever the strides say.
+    Fused kernels go through parameter, gradient and moments in the order of memory and ignore strides, so
+    all of them must lie alike.
     """
     for group in optimizer.param_groups:
         for parameter in group["params"]:
@@ -55,7 +56,7 @@ def follow(optimizer: torch.optim.Optimizer) -> None:
 
 
 def _share(optimizer: torch.optim.Optimizer, names: dict[int, str], shares: dict[str, nn.Parameter]) -> None:
-    """Give an optimiser this process's shares of its parameters and of what it knows of them."""
+    """Give an optimiser this process's shares of its parameters and of their state."""
     states = {names[id(parameter)]: state for parameter, state in optimizer.state.items()}
     for group in optimizer.param_groups:
         group["params"] = [shares[names[id(parameter)]] for parameter in group["params"]]
@@ -72,15 +73,15 @@ def _share(optimizer: torch.optim.Optimizer, names: dict[int, str], shares: dict
 
 
 def lay_out(model: nn.Module, layout: torch.memory_format, fabric: Fabric) -> None:
-    """Put the weights into a memory layout; those in shares stay contiguous, torch knows no other."""
+    """Put the weights into a memory layout. Sharded ones stay contiguous, as torch has no other for them."""
     if not isinstance(fabric.strategy, ModelParallelStrategy):
         model.to(memory_format=layout)
 
 
 def synchronised(model: nn.Module) -> nn.Module:
-    """The model with batch norms, timm's fused ones too, whose statistics are of the pictures of all processes.
+    """Make batch norms, timm's fused ones too, take their statistics over the pictures of all processes.
 
-    Parameters, buffers and their names stay. Training needs GPUs, torch has no other SyncBatchNorm.
+    Parameters, buffers and their names stay. It needs GPUs: torch's SyncBatchNorm has no CPU version.
     """
     return safe_norms(convert_sync_batchnorm(model))
 
@@ -101,25 +102,25 @@ def alike(buffers: Sequence[torch.Tensor], before: Sequence[torch.Tensor]) -> No
             now.copy_(old + move.view_as(old))
 
 
-def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor of which every process may hold a share, in one piece; all must ask at the same line."""
+def gathered(tensor: torch.Tensor) -> torch.Tensor:
+    """The whole tensor, where each process may hold a share of it. All must call this at the same line."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def share(tensor: torch.Tensor) -> torch.Tensor:
-    """What this process holds of a tensor."""
+def own_share(tensor: torch.Tensor) -> torch.Tensor:
+    """This process's share of a tensor."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def in_shares(model: nn.Module) -> bool:
-    """Whether every process holds but a share of the model's parameters."""
+    """Whether each process holds only a share of the model's parameters."""
     return any(isinstance(parameter, DTensor) for parameter in model.parameters())
 
 
 def in_one_piece(model: nn.Module, build: Callable[[], nn.Module]) -> nn.Module:
-    """The model itself; of one in shares a copy, made by `build`, with the whole tensors."""
+    """The model itself, or, if it is sharded, a copy made by `build` with the whole tensors."""
     if not in_shares(model):
         return model
     copy = build()
-    copy.load_state_dict({name: whole(tensor) for name, tensor in model.state_dict().items()})
+    copy.load_state_dict({name: gathered(tensor) for name, tensor in model.state_dict().items()})
     return copy

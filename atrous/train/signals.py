@@ -1,4 +1,4 @@
-"""How a run is asked to stop: Ctrl-C by a person, SIGTERM or SIGUSR1 by a scheduler that takes the machine away."""
+"""How a run is asked to stop: a person presses Ctrl-C, a scheduler sends SIGTERM or SIGUSR1."""
 
 import signal
 import threading
@@ -9,13 +9,13 @@ from typing import Any
 from atrous.errors import AtrousError
 
 PRE_EMPTING = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
-"""What schedulers send (Slurm, Kubernetes, ...) some time before they kill; Windows has no SIGUSR1."""
+"""What schedulers (Slurm, Kubernetes, ...) send some time before they kill. Windows has no SIGUSR1."""
 
 STOPPING = [signal.SIGINT, *PRE_EMPTING]
 
 
 class Interrupted(AtrousError):
-    """Training was asked to stop; everything is saved. code: what the process exits with."""
+    """A training was asked to stop, and everything is saved. code: the process's exit code."""
 
     def __init__(self, message: str, code: int = 130) -> None:
         super().__init__(message)
@@ -23,10 +23,13 @@ class Interrupted(AtrousError):
 
 
 class Stop:
-    """Ctrl-C, SIGTERM and SIGUSR1 ask for a stop at the next step or picture; a second Ctrl-C stops at once.
+    """Ctrl-C, SIGTERM and SIGUSR1 ask for a stop at the next step or picture. A second Ctrl-C stops at once.
 
-    In another thread than the main one there are no signals, and nothing is asked. echoed: torchrun passes a Ctrl-C on
-    to processes that have had it from the terminal already; the second is then the first's echo.
+    Only the main thread gets signals; in another one this does nothing.
+
+    Args:
+        echoed: torchrun passes a Ctrl-C on to processes that had it from the terminal already, so that
+            the second one they get is an echo of the first.
     """
 
     def __init__(self, echoed: bool = False) -> None:
@@ -45,13 +48,13 @@ class Stop:
             signal.signal(number, handler)
 
     def hear(self, asked: Iterable[int]) -> int:
-        """Take over what the processes of the run were asked, each a signal's number or 0; all hear the same."""
+        """Take over what the run's processes were asked, a signal's number or 0 each. Returns the largest."""
         if heard := max(asked):  # 0 is not put back: a signal may have come meanwhile
             self.asked = heard
         return heard
 
     def interrupted(self, message: str) -> Interrupted:
-        """What to raise: exit code 130 for Ctrl-C, 0 for a scheduler, to which a saved run is no failure."""
+        """The error to raise. Its exit code is 130 for Ctrl-C, and 0 for a scheduler: a saved run has not failed."""
         return Interrupted(message, 130 if self.asked == signal.SIGINT else 0)
 
     def _ask(self, number: int, _: FrameType | None) -> None:

@@ -1,43 +1,55 @@
-"""Judging a run on the validation split while it trains: mIoU, loss, early stop, pictures to watch."""
+"""Judging a run on the validation split while it trains: mIoU, loss, overlays to watch."""
 
 import copy
 import statistics
 import time
 from collections.abc import Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils.data import Dataset, Subset
 
+from atrous.bundle import Card
 from atrous.datasets import Pairs
-from atrous.evaluate.evaluation import evaluate, pooled
-from atrous.io import write_image
+from atrous.evaluate.evaluation import Evaluation, evaluate, pooled
 from atrous.losses import make_loss
 from atrous.predict import Predictor
 from atrous.sample import Sample
 from atrous.train import processes
-from atrous.train.loggers import Logger
-from atrous.train.run import Run, keep_best, known
+from atrous.train.run import known
 from atrous.train.sharding import in_one_piece
 from atrous.train.signals import Stop
-from atrous.visual import beside, overlay
+from atrous.visual import overlay
 
-WATCHED, WIDTH = 4, 256
-"""Validation pictures that every validation draws, and the width of each in pixels."""
+WATCHED = 4
+"""How many validation pictures are drawn each time."""
 
 
-def validate(run: Run, device: torch.device, stop: Stop, log: Logger, began: float) -> None:
-    """Judge the weights that would be kept on the validation split, keep them when they are the best so far.
+class Validation(NamedTuple):
+    """What a validation found: the evaluation, the mean loss, and pairs of overlays, truth above prediction."""
 
-    Of several processes each judges a share of the pictures; what they counted is then put together in all.
+    result: Evaluation
+    loss: float
+    columns: list[list[np.ndarray]]
+
+
+def validate(
+    network: nn.Module, card: Card, pairs: Pairs, loss: str, *, device: torch.device, stop: Stop
+) -> Validation | None:
+    """Judge a network on the validation split; None where a stop was asked for meanwhile.
+
+    Each of several processes judges a share of the pictures; then all put their counts together.
+
+    Args:
+        network: the weights that would be kept.
+        card: what the bundle would say about them.
+        pairs: the validation split.
+        loss: the loss to report, as `atrous.losses.make_loss` takes it; without class weights.
     """
-    if "val" not in run.data.splits:
-        keep_best(run, None)
-        return
-    pairs = run.data.splits["val"]
-    predictor = Predictor(in_one_piece(run.evaluated, run.card.build), run.card, device=str(device))
-    loss = make_loss(run.recipe.loss, run.data.labels.ignore_index)
+    predictor = Predictor(in_one_piece(network, card.build), card, device=str(device))
+    measure = make_loss(loss, card.labels.ignore_index)
     losses: list[tuple[float, int]] = []
     shown, columns, share = watched(len(pairs)), [], processes.mine(range(len(pairs)))
 
@@ -47,43 +59,39 @@ def validate(run: Run, device: torch.device, stop: Stop, log: Logger, began: flo
         prediction = predictor(sample.image)
         scores, truth = torch.from_numpy(prediction.probabilities), torch.tensor(known(sample.mask))
         if share[len(losses)] in shown:
-            columns.append([overlay(sample.image, known(sample.mask), run.data.labels), prediction.overlay_array()])
-        counted = int((truth != run.data.labels.ignore_index).sum())
-        losses.append((float(loss(scores.clamp_min(1e-12).log()[None], truth[None])), counted))
+            columns.append([overlay(sample.image, known(sample.mask), card.labels), prediction.overlay_array()])
+        counted = int((truth != card.labels.ignore_index).sum())
+        losses.append((float(measure(scores.clamp_min(1e-12).log()[None], truth[None])), counted))
         return prediction.labels
 
     try:
-        judged = evaluate(labels_of, cast(Pairs, Subset(cast(Dataset, pairs), share)), run.data.labels, "val")
+        judged = evaluate(labels_of, cast(Pairs, Subset(cast(Dataset, pairs), share)), card.labels, "val")
     except _Asked:
         judged = None
     parts = processes.everyones((judged, losses, columns, stop.asked))
     stop.hear(asked for *_, asked in parts)
     if any(judged is None for judged, *_ in parts):
-        raise stop.interrupted(f"stopped after step {run.step}, saved in {run.folder}; the same command resumes")
-    result = pooled([known(judged) for judged, *_ in parts])
-    keep_best(run, result)
-    run.seconds = time.perf_counter() - began
+        return None
     values, weights = zip(*(one for _, losses, *_ in parts for one in losses), strict=True)
-    if processes.first():
-        pictures = [column for _, _, columns, _ in parts for column in columns]
-        write_image(run.folder / "overlays" / f"step-{run.step:08d}.jpg", beside(pictures, WIDTH))
-    log.write(step=run.step, val_miou=result.miou, val_loss=float(np.average(values, weights=weights)),
-              seconds=round(run.seconds, 2))  # fmt: skip
+    return Validation(
+        pooled([known(judged) for judged, *_ in parts]),
+        float(np.average(values, weights=weights)),
+        [column for _, _, columns, _ in parts for column in columns],
+    )
 
 
 class _Asked(Exception):
-    """A stop was asked for amid a validation."""
+    """A stop was asked for during a validation."""
 
 
 def watched(count: int) -> set[int]:
-    """Which of so many validation pictures are drawn: `WATCHED` of them, evenly spread, always the same."""
+    """The indices of the validation pictures that are drawn: `WATCHED` of `count`, evenly spread, always the same."""
     return {place * count // min(WATCHED, count) for place in range(min(WATCHED, count))}
 
 
-def validation_seconds(run: Run, device: torch.device) -> float:
-    """What one validation will take, from three pictures; of several processes each has its share of all."""
-    pairs: Sequence[Sample] = run.data.splits.get("val", [])
-    predictor, times = Predictor(copy.deepcopy(run.evaluated), run.card, device=str(device)), []
+def validation_seconds(network: nn.Module, card: Card, pairs: Sequence[Sample], device: torch.device) -> float:
+    """How long one validation will take: the median time of three pictures, times each process's share of them."""
+    predictor, times = Predictor(copy.deepcopy(network), card, device=str(device)), []
     for index in range(min(4, len(pairs))):
         start = time.perf_counter()
         _ = predictor(pairs[index].image).probabilities

@@ -1,4 +1,4 @@
-"""Several samples in one crop: CutMix (Yun et al., ICCV 2019; for segmentation French et al., BMVC 2020) and mosaic."""
+"""Several samples in one crop: CutMix and mosaic."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Box(NamedTuple):
-    """A part of the crop, in pixels."""
+    """A rectangle of the crop, in pixels."""
 
     top: int
     left: int
@@ -15,12 +15,34 @@ class Box(NamedTuple):
 
 
 def boxes(crop: tuple[int, int], rng: np.random.Generator, *, cutmix: float = 0.0, mosaic: float = 0.0) -> list[Box]:
-    """What a crop (height, width) is made of: its own sample fills the first box, other samples those that follow, the
-    later ones on top.
+    """Which rectangles a crop is composed of; each is filled from another sample.
 
-    cutmix: chance of one rectangle of the crop's shape with a share of its area drawn from 0 .. 1 (Yun's equation 2
-    with alpha 1, but never cut off), anywhere inside. mosaic: chance of four parts that meet in a point of the middle
-    half. At most one of the two happens; together their chances are at most 1.
+    The crop's own sample fills the first box, other samples fill the following ones. A later box
+    lies on top of the earlier ones.
+
+    Args:
+        crop: (height, width) in pixels.
+        rng: Four numbers are drawn from it, whatever happens.
+        cutmix: Chance of two boxes: the whole crop, and on top of it a rectangle of the same shape
+            anywhere inside. The rectangle's share of the area is uniform in 0..1. (Yun's equation 2
+            with alpha 1; but the rectangle is never cut off at the border.)
+        mosaic: Chance of four boxes that meet in a point of the crop's middle half. At most one of
+            the two happens, so cutmix + mosaic must be at most 1.
+
+    Returns:
+        One, two or four boxes that cover the crop.
+
+    Source:
+        Yun et al., "CutMix", ICCV 2019; for segmentation French et al., BMVC 2020. Mosaic: YOLOv4,
+        Bochkovskiy et al. 2020.
+
+    Example:
+        >>> import numpy as np
+        >>> boxes((100, 200), np.random.default_rng(0))
+        [Box(top=0, left=0, height=100, width=200)]
+        >>> parts = boxes((100, 200), np.random.default_rng(0), mosaic=1.0)
+        >>> [(part.height, part.width) for part in parts]
+        [(27, 52), (27, 148), (73, 52), (73, 148)]
     """
     height, width = crop
     kind, share, y, x = rng.random(4)

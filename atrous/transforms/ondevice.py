@@ -1,4 +1,4 @@
-"""`Augment` for a batch of whole images on any device: the same numbers are drawn, torch does the work."""
+"""`Augment` for a batch of whole images on any device: the same random numbers, but torch."""
 
 from collections.abc import Sequence
 from math import ceil
@@ -9,21 +9,43 @@ from torch.nn import functional
 
 from atrous.errors import DataError, ModelError
 from atrous.transforms.augment import Augment
-from atrous.transforms.look import Look, grain
+from atrous.transforms.look import CropLook, grain
+from atrous.transforms.sampling import read_linear, read_nearest
 from atrous.transforms.warp import Move
 
 
 def augment_batch(
     augment: Augment, images: torch.Tensor, labels: torch.Tensor, generators: Sequence[np.random.Generator]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(N, C, H, W), (N, H, W) -> the same types at the crop's size, as `augment` gives with the same generators but for
-    rounding: uint8 values differ by one or two, by more at edges where the crop zooms out to less than half.
+    """Augment a batch on its device, as `augment` does image by image.
 
-    images: uint8, or floating point in their own units. Beyond the images the labels are 255. Raises ModelError for
-    JPEG, which has no form on a device, and DataError for shapes that do not belong together.
+    With the same generators both give the same crops, except for rounding: uint8 values differ by
+    one or two, and by more at edges where a crop zooms out to less than half.
+
+    Args:
+        augment: The options; `jpeg` must be 100.
+        images: (N, C, H, W), uint8 in 0..255 or floating point in their own units, on any device.
+        labels: (N, H, W) integers on the same device.
+        generators: A generator for each image; see `atrous.transforms.generator`.
+
+    Returns:
+        Images (N, C, h, w) and labels (N, h, w) of the same types, at the crop's size. Beyond the
+        images, the labels are 255.
+
+    Raises:
+        ModelError: `augment.jpeg` is below 100; a device cannot pack JPEG.
+        DataError: The shapes do not belong together.
+
+    Example:
+        >>> from atrous.transforms import Augment, generator
+        >>> images, labels = torch.zeros(2, 3, 90, 120).byte(), torch.zeros(2, 90, 120).byte()
+        >>> rngs = [generator(seed=0, epoch=0, index=k) for k in range(2)]
+        >>> images, labels = augment_batch(Augment((64, 64)), images, labels, rngs)
+        >>> images.shape, images.dtype, labels.shape
+        (torch.Size([2, 3, 64, 64]), torch.uint8, torch.Size([2, 64, 64]))
     """
     if augment.jpeg < 100:
-        raise ModelError(f"jpeg={augment.jpeg}: packing happens on the processor alone; leave it at 100 here")
+        raise ModelError(f"jpeg={augment.jpeg}: JPEG is packed on the processor only; leave jpeg at 100 here")
     if images.ndim != 4 or labels.shape != (len(images), *images.shape[2:]) or len(generators) != len(images):
         raise DataError(
             f"images {tuple(images.shape)}, labels {tuple(labels.shape)}, {len(generators)} generators; "
@@ -32,13 +54,17 @@ def augment_batch(
     drawn = [augment.draw((images.shape[2], images.shape[3]), rng) for rng in generators]
     moves, looks = [move for move, _ in drawn], [look for _, look in drawn]
     taps = max(1, *(ceil(0.5 / move.zoom) for move in moves))
-    pixels = _read(images.float(), _places(moves, taps, images.device), taps)
+    pixels = read_linear(images.float(), _places(moves, taps, images.device))
+    pixels = functional.avg_pool2d(pixels, taps) if taps > 1 else pixels
     pixels = _relook(_rounded(pixels, images.dtype), looks, generators, images.dtype)
-    return pixels.to(images.dtype), _nearest(labels, _places(moves, 1, images.device))
+    return pixels.to(images.dtype), read_nearest(labels, _places(moves, 1, images.device))
 
 
 def _places(moves: Sequence[Move], taps: int, device: torch.device) -> torch.Tensor:
-    """(N, taps * h, taps * w, 2): x and y in the image, in pixel indices, of taps x taps points in each pixel."""
+    """(N, taps * h, taps * w, 2): x and y in the image, as pixel indices.
+
+    taps: points along each side of a pixel of the crop, for averaging where a crop zooms out.
+    """
     height, width = moves[0].crop
     y, x = (((torch.arange(n * taps, device=device, dtype=torch.float32) + 0.5) / taps - 0.5) for n in (height, width))
     grid = torch.stack([x.expand(len(y), -1), y[:, None].expand(-1, len(x))], dim=-1).expand(len(moves), -1, -1, -1)
@@ -49,27 +75,10 @@ def _places(moves: Sequence[Move], taps: int, device: torch.device) -> torch.Ten
     return grid @ matrix[:, None, :, :2].transpose(2, 3) + matrix[:, None, None, :, 2]
 
 
-def _read(images: torch.Tensor, places: torch.Tensor, taps: int) -> torch.Tensor:
-    """Bilinear, reflected about the outer pixels; the mean over each pixel's points."""
-    last = torch.tensor([max(images.shape[3] - 1, 1), max(images.shape[2] - 1, 1)], device=images.device)
-    grid = 2 * places / last - 1
-    read = functional.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=True)
-    return functional.avg_pool2d(read, taps) if taps > 1 else read
-
-
-def _nearest(labels: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    x, y = (places + 0.5).floor().long().unbind(-1)
-    height, width = labels.shape[1:]
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    batch = torch.arange(len(labels), device=labels.device)[:, None, None]
-    found = labels[batch, y.clamp(0, height - 1), x.clamp(0, width - 1)]
-    return torch.where(inside, found, torch.tensor(255, dtype=labels.dtype, device=labels.device))
-
-
 def _relook(
-    pixels: torch.Tensor, looks: Sequence[Look], generators: Sequence[np.random.Generator], dtype: torch.dtype
+    pixels: torch.Tensor, looks: Sequence[CropLook], generators: Sequence[np.random.Generator], dtype: torch.dtype
 ) -> torch.Tensor:
-    """`look.change_look` on (N, C, h, w) floats that stand for values of `dtype`."""
+    """`look.change_look` for floats (N, C, h, w) that stand for values of `dtype`."""
 
     def each(values: Sequence[float]) -> torch.Tensor:
         return torch.tensor(values, dtype=torch.float32, device=pixels.device).view(-1, 1, 1, 1)
@@ -101,7 +110,7 @@ def _rounded(pixels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def _blurred(pixels: torch.Tensor, deviations: Sequence[float]) -> torch.Tensor:
-    """A Gaussian of its own for each image, out to three standard deviations of the widest or to the image's side."""
+    """Blur each image by its own Gaussian, as far as 3 deviations of the widest, or the side."""
     images, channels = pixels.shape[:2]
     for axis in (2, 3):
         reach = min(ceil(3 * max(deviations)), pixels.shape[axis] - 1)

@@ -1,32 +1,54 @@
-"""Augmentation of volumes: one resampling on any device, in millimetres, then colour."""
+"""Augmentation of volumes: one resampling in millimetres, then grey values; on any device."""
 
 from dataclasses import dataclass
-from math import log, radians
+from math import radians
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from atrous.errors import DataError, ModelError
 from atrous.ops.resize import resize
+from atrous.transforms.sampling import read_linear, read_nearest
+from atrous.transforms.warp import check_crop, draw_zoom
 
-DRAWS = 20
+VOLUME_DRAWS = 20
+"""Random numbers that every crop draws, whatever its options are."""
 
 
 @dataclass(frozen=True)
 class VolumeAugment:
-    """(C, D, H, W) and its labels (D, H, W) -> float32 and labels of exactly `crop` (depth, height, width) voxels.
+    """Draws a random crop of a volume and changes its shape and its grey values, on any device.
 
-    scale: from, to; zooming out and in by the same factor are equally likely. rotate: at most so many degrees either
-    way about the axes D, H and W, in this order; on slices far apart leave all but the first at zero. flip: chance of a
-    mirror image along D, H, W. elastic: standard deviation, in mm, of the vectors on a 3 x 3 x 3 grid over the crop,
-    linear in between. Rotation, scale and deformation are those of the body, not of the grid of voxels: `spacing` says
-    how far voxels are apart. brightness, contrast: a factor within 1 - x .. 1 + x, contrast about each channel's mean;
-    gamma: an exponent between 1 / (1 + x) and 1 + x from the crop's least value to its greatest; noise: Gaussian, its
-    standard deviation drawn from 0 .. x of each channel's own.
+    Rotation, scale and deformation are those of the body, not of the grid of voxels: `spacing` says
+    how far the voxels are apart. The image is read trilinearly and continues by reflection beyond
+    the volume. Labels are read by nearest neighbour and are ignored there. Nothing is averaged when
+    a crop zooms out, so keep `scale` above 1/2.
 
-    The image is read trilinearly and continues by reflection, labels by nearest neighbour; beyond the volume they are
-    ignored. Nothing is averaged when the crop zooms out: keep the scale above 1/2.
+    Args:
+        crop: (depth, height, width) of the result in voxels.
+        scale: Zoom, (from, to). To zoom out and to zoom in by the same factor are equally likely.
+        rotate: At most this many degrees either way about the axes D, H and W. If the slices are
+            far apart, leave all but the first at 0.
+        flip: Chance of a mirror image along D, H and W, 0..1.
+        elastic: Standard deviation in mm of the displacements on a 3 x 3 x 3 grid over the crop,
+            which are linear in between.
+        brightness: x: the image is multiplied by a factor in 1 - x .. 1 + x; x in 0..1.
+        contrast: x: so is the difference of each channel from its own mean.
+        gamma: x: an exponent between 1 / (1 + x) and 1 + x; it applies to values from the crop's
+            least to its greatest.
+        noise: x: Gaussian noise with a standard deviation drawn from 0..x, as a share of each
+            channel's own.
+
+    Raises:
+        ModelError: An option is out of its range.
+
+    Example:
+        >>> from atrous.transforms import generator
+        >>> augment = VolumeAugment(crop=(16, 32, 32))
+        >>> scan, labels = torch.zeros(1, 20, 64, 64), torch.zeros(20, 64, 64).byte()
+        >>> image, mask = augment(scan, labels, generator(0, 0, 0), spacing=(3.0, 0.8, 0.8))
+        >>> image.shape, mask.shape
+        (torch.Size([1, 16, 32, 32]), torch.Size([16, 32, 32]))
     """
 
     crop: tuple[int, int, int]
@@ -40,14 +62,14 @@ class VolumeAugment:
     noise: float = 0.0
 
     def __post_init__(self) -> None:
-        if min(self.crop) < 1:
-            raise ModelError(f"crop {self.crop} is empty; expected depth, height and width of at least 1 voxel")
-        if not 0 < self.scale[0] <= self.scale[1]:
-            raise ModelError(f"scale {self.scale} is no range; expected two positive factors, the smaller one first")
+        check_crop(self.crop, self.scale)
         if not all(0 <= chance <= 1 for chance in (*self.flip, self.brightness, self.contrast)):
             raise ModelError(f"flip={self.flip}, brightness={self.brightness}, contrast={self.contrast}: expected 0..1")
         if min(*self.rotate, self.elastic, self.gamma, self.noise) < 0:
-            raise ModelError("rotate, elastic, gamma and noise are sizes; expected 0 or more")
+            raise ModelError(
+                f"rotate={self.rotate}, elastic={self.elastic}, gamma={self.gamma}, noise={self.noise}: "
+                "expected 0 or more"
+            )
 
     def __call__(
         self,
@@ -59,20 +81,32 @@ class VolumeAugment:
         centre: tuple[float, float, float] | None = None,
         ignore: int = 255,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """spacing: mm between voxels along D, H, W. centre: the voxel in the crop's middle, as one of a rare class;
-        without it the crop lies anywhere inside where it fits. ignore: the label of what lies beyond the volume.
+        """A changed crop of a volume and its labels; the same result for the same `rng`.
 
-        Equal `rng`, equal result. DataError for other shapes or labels that are no whole numbers.
+        Args:
+            image: (C, D, H, W) of any type.
+            labels: (D, H, W) integers on the same device, or None.
+            rng: Where all random numbers are drawn from.
+            spacing: mm between voxels along D, H and W.
+            centre: The voxel in the middle of the crop, such as one of a rare class. Without it the
+                crop lies anywhere inside the volume, along each axis where it fits.
+            ignore: The label of what lies beyond the volume.
+
+        Returns:
+            float32 (C, d, h, w), and labels (d, h, w) of their own type, or None.
+
+        Raises:
+            DataError: The shapes do not belong together, or the labels are not integers.
         """
         if image.ndim != 4 or (labels is not None and labels.shape != image.shape[1:]):
             shape = "none" if labels is None else tuple(labels.shape)
             raise DataError(f"image {tuple(image.shape)}, labels {shape}; expected (C, D, H, W) and (D, H, W)")
         if labels is not None and (labels.is_floating_point() or labels.is_complex()):
             raise DataError(f"labels of type {labels.dtype}; expected whole numbers")
-        u = rng.random(DRAWS)
+        u = rng.random(VOLUME_DRAWS)
         places = self._places(image, u, rng, np.asarray(spacing, float), centre)
-        changed = self._recolour(_read(image.float(), places), u, rng)
-        return changed, None if labels is None else _nearest(labels, places, ignore)
+        changed = self._recolour(read_linear(image.float()[None], places)[0], u, rng)
+        return changed, None if labels is None else read_nearest(labels[None], places, ignore)[0]
 
     def _places(
         self,
@@ -82,16 +116,16 @@ class VolumeAugment:
         spacing: np.ndarray,
         centre: tuple[float, float, float] | None,
     ) -> torch.Tensor:
-        """(d, h, w, 3) float32: the index along D, H, W that each voxel of the crop comes from."""
+        """(1, d, h, w, 3) float32: where each voxel of the crop comes from, along W, H, D."""
         either, crop, size = 2 * u - 1, np.array(self.crop), np.array(image.shape[1:])
-        zoom = float(np.exp(log(self.scale[0]) + u[0] * (log(self.scale[1]) - log(self.scale[0]))))
+        zoom = draw_zoom(self.scale, u[0])
         half = crop / zoom / 2
         middle = np.where(size > 2 * half, half + u[7:10] * (size - 2 * half), size / 2) - 0.5
         if centre is not None:
             middle = np.asarray(centre, float)
         turn = _rotation(*(radians(most * draw) for most, draw in zip(self.rotate, either[1:4], strict=True)))
         mirror = np.where(u[4:7] < self.flip, -1.0, 1.0)
-        linear = np.diag(1 / spacing) @ turn @ np.diag(mirror * spacing) / zoom  # from voxels to voxels by way of mm
+        linear = np.diag(1 / spacing) @ turn @ np.diag(mirror * spacing) / zoom  # it turns in mm
         device = image.device
         axes = [torch.arange(n, dtype=torch.float32, device=device) - (n - 1) / 2 for n in self.crop]
         offsets = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
@@ -99,7 +133,7 @@ class VolumeAugment:
             vectors = torch.from_numpy(rng.normal(0, self.elastic, (1, 3, 3, 3, 3)) / spacing[:, None, None, None])
             smooth = resize(vectors.float().to(device), self.crop)[0]
             offsets = offsets + smooth.permute(1, 2, 3, 0)
-        return offsets @ _tensor(linear.T, device) + _tensor(middle, device)
+        return (offsets @ _tensor(linear.T, device) + _tensor(middle, device)).flip(-1)[None]
 
     def _recolour(self, image: torch.Tensor, u: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
         either = 2 * u - 1
@@ -120,7 +154,7 @@ class VolumeAugment:
 
 
 def _rotation(about_d: float, about_h: float, about_w: float) -> np.ndarray:
-    """3 x 3 in the order D, H, W; radians."""
+    """3 x 3 in the order D, H, W; angles in radians."""
     turns = []
     for axis, angle in enumerate((about_d, about_h, about_w)):
         first, second = [other for other in range(3) if other != axis]
@@ -133,19 +167,3 @@ def _rotation(about_d: float, about_h: float, about_w: float) -> np.ndarray:
 
 def _tensor(values: np.ndarray, device: torch.device) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(values)).to(device, torch.float32)
-
-
-def _read(image: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """(C, D, H, W) at (d, h, w, 3) indices, reflected about the outer voxels -> (C, d, h, w)."""
-    last = torch.tensor([max(n - 1, 1) for n in image.shape[1:]], dtype=torch.float32, device=image.device)
-    grid = (2 * places / last - 1).flip(-1)[None]  # torch wants W, H, D; corners at the middles of the outer voxels
-    return functional.grid_sample(image[None], grid, mode="bilinear", padding_mode="reflection", align_corners=True)[0]
-
-
-def _nearest(labels: torch.Tensor, places: torch.Tensor, ignore: int) -> torch.Tensor:
-    """(D, H, W) -> (d, h, w) of the same type."""
-    size = torch.tensor(labels.shape, device=labels.device)
-    index = (places + 0.5).floor().long()
-    inside = ((index >= 0) & (index < size)).all(-1)
-    d, h, w = torch.minimum(index.clamp_min(0), size - 1).unbind(-1)
-    return torch.where(inside, labels[d, h, w], torch.tensor(ignore, dtype=labels.dtype, device=labels.device))

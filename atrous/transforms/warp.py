@@ -1,53 +1,70 @@
-"""Where a crop's pixels come from: zoom, place, mirror, rotation, shear and elastic deformation as one resampling.
+"""Where a crop's pixels come from: zoom, place, mirror, rotation, shear, elastic deformation.
 
-Pixel i of a picture has its centre at i + 1/2. A crop that is neither rotated nor sheared nor deformed is a resize of
-a part of the picture, three times as fast as a warp of the same pixels and equal to it but for the last bit.
+Pixel i of an image has its centre at i + 1/2. A crop that is neither rotated nor sheared nor
+deformed is a resized part of the image. That is three times as fast as a warp of the same pixels,
+and equal to it except for the last bit.
 """
 
-from collections.abc import Callable
-from math import ceil, cos, floor, sin, tan
+from collections.abc import Callable, Sequence
+from math import ceil, cos, floor, log, sin, tan
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from atrous.errors import ModelError
 from atrous.transforms.elastic import pixel_grid
 
 
-class Span(NamedTuple):
-    """Where a crop lies along one axis: the centre of its pixel i is at start + (i + shift + 1/2) / zoom.
+def check_crop(crop: Sequence[int], scale: tuple[float, float]) -> None:
+    """Raise ModelError for a crop without pixels, or a `scale` that is not (from, to) above 0."""
+    if min(crop) < 1:
+        raise ModelError(f"crop {crop} is empty; expected at least 1 along each side")
+    if not 0 < scale[0] <= scale[1]:
+        raise ModelError(f"scale {scale} is not a range; expected two positive factors, the smaller one first")
 
-    start: the first pixel of the picture that is read. shift: pixels between it and the crop, after enlargement; below
-    zero the crop begins before the picture.
+
+def draw_zoom(scale: tuple[float, float], draw: float) -> float:
+    """A zoom in `scale` (from, to), uniform in its logarithm; draw: 0..1."""
+    low, top = log(scale[0]), log(scale[1])
+    return float(np.exp(low + draw * (top - low)))
+
+
+class Span(NamedTuple):
+    """A crop's place along one axis: its pixel i is centred at start + (i + shift + 1/2) / zoom.
+
+    start: the first pixel of the image that is read. shift: pixels of the crop from there to the
+    crop's first pixel; if it is negative, the crop begins before the image.
     """
 
     start: int
     shift: int
 
     def at(self, place: float, zoom: float) -> float:
-        """Where a place in the crop, 0 at its left edge, lies in the picture; both in pixels."""
+        """The place in the image of a place in the crop; both in pixels, 0 at the left edge."""
         return self.start + (place + self.shift) / zoom
 
 
 def draw_span(size: int, crop: int, zoom: float, draw: float) -> Span:
-    """A place for the crop in a picture of `size` pixels: inside where it fits, else around it; draw: 0..1.
+    """A place for a crop along an axis of `size` pixels: inside where it fits, else around it.
 
-    Places are whole pixels of the picture apart, and at zoom 1 begin at whole pixels: there pixels are copied, not
-    interpolated.
+    draw: 0..1. The possible places are whole pixels of the image apart. So at zoom 1 pixels are
+    copied, not interpolated.
     """
     room = size * zoom - crop
     if room < 0:
         return Span(0, -int(draw * (int(-room) + 1)))
-    margin = ceil(zoom)  # what lies before the crop is read too, to interpolate with
+    margin = ceil(zoom)  # the pixel before the crop is read too, for interpolation at its edge
     choice = int(draw * (2 + max(-1, floor(size - (margin + crop) / zoom))))
     return Span(0, 0) if choice == 0 else Span(choice - 1, margin)
 
 
 class Move(NamedTuple):
-    """A crop's place and shape.
+    """What was drawn for the place and the shape of one crop.
 
-    crop: (height, width). mirror: up-down, left-right. straight: nothing but zoom, place and mirror. matrix: 2 x 3,
-    from (x, y) of the crop to (x, y) of the picture, in pixel indices. moved: (height, width, 2) displacements or None.
+    crop: (height, width). mirror: (up-down, left-right). straight: there is only zoom, place and
+    mirror. matrix: 2 x 3, from (x, y) of the crop to (x, y) of the image, in pixel indices. moved:
+    displacements (height, width, 2), or None.
     """
 
     crop: tuple[int, int]
@@ -61,7 +78,7 @@ class Move(NamedTuple):
 
     @property
     def reduction(self) -> int:
-        """1, 2, 4 or 8: the picture at this fraction of its size still has all the detail that the crop shows."""
+        """1, 2, 4 or 8: an image of 1 / this size has all the detail that the crop shows."""
         return next(factor for factor in (8, 4, 2, 1) if factor == 1 or self.zoom * factor <= 1)
 
 
@@ -73,7 +90,10 @@ def crop_matrix(
     turn: float,
     lean: tuple[float, float],
 ) -> np.ndarray:
-    """`Move.matrix`; spans: of rows and columns; turn, lean (of verticals, of horizontals): in radians."""
+    """The `matrix` of a `Move`.
+
+    spans: (rows, columns). turn: in radians. lean: of verticals and of horizontals, in radians.
+    """
     middle = np.array([crop[1] / 2, crop[0] / 2])
     centre = np.array([spans[1].at(middle[0], zoom), spans[0].at(middle[1], zoom)])
     rotation = np.array([[cos(turn), sin(turn)], [-sin(turn), cos(turn)]])
@@ -83,9 +103,10 @@ def crop_matrix(
 
 
 def move_image(image: np.ndarray, move: Move, shrunk: int = 1) -> np.ndarray:
-    """(H, W, C) -> (h, w, C), bilinear, by reflection beyond the border; shrunk: the image has 1 / shrunk of its size.
+    """Image (H, W, C) -> crop (h, w, C): bilinear, by reflection beyond the border.
 
-    A picture that becomes smaller than half is averaged, since bilinear would skip pixels.
+    shrunk: the image was read at 1 / shrunk of its size. An image that becomes smaller than half is
+    averaged, since bilinear interpolation would skip pixels.
     """
     if move.straight and shrunk == 1 and min(image.shape[:2]) * move.zoom >= 1:
         return by_fours(image, lambda part: _stretch(part, move))
@@ -101,7 +122,7 @@ def move_image(image: np.ndarray, move: Move, shrunk: int = 1) -> np.ndarray:
 
 
 def move_mask(mask: np.ndarray, move: Move) -> np.ndarray:
-    """(H, W) -> (h, w) of the same type by nearest neighbour; beyond the border the type's greatest value."""
+    """Mask (H, W) -> (h, w): nearest neighbour; the type's greatest value beyond the border."""
     ignored = int(np.iinfo(mask.dtype).max)
     if not move.straight:
         return _warp(mask, move.matrix, move, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT, ignored)
@@ -124,24 +145,26 @@ def move_mask(mask: np.ndarray, move: Move) -> np.ndarray:
 
 
 def by_fours(image: np.ndarray, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Apply a change to (H, W, C) four channels at a time, the most that OpenCV warps; keeps the third axis."""
+    """Change an image (H, W, C) four channels at a time, OpenCV's most, and keep its third axis."""
     parts = [change(np.ascontiguousarray(image[..., start : start + 4])) for start in range(0, image.shape[2], 4)]
     parts = [part[..., None] if part.ndim == 2 else part for part in parts]
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
 
 
 def _stretch(pixels: np.ndarray, move: Move) -> np.ndarray:
-    """A straight move: the part that is needed, resized, cut out, continued and mirrored."""
+    """A straight move: take the part that is needed, resize it, cut, continue and mirror it."""
     (top, bottom), (left, right) = (
         (span.start, min(size, span.start + ceil((span.shift + side) / move.zoom) + 1))
         for span, side, size in zip((move.rows, move.columns), move.crop, pixels.shape, strict=False)
     )
     part = pixels[top:bottom, left:right]
     if move.zoom != 1:
-        if all(round(side * move.zoom) == side for side in part.shape[:2]):  # OpenCV would copy it, whatever the zoom
+        # OpenCV would copy a part that keeps its size, whatever the zoom
+        if all(round(side * move.zoom) == side for side in part.shape[:2]):
             return _warp(pixels, move.matrix, move, cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101, 0)
         method = cv2.INTER_AREA if move.zoom < 0.5 else cv2.INTER_LINEAR
-        part = cv2.resize(part, None, fx=move.zoom, fy=move.zoom, interpolation=method)  # exactly this zoom
+        # by the factors, not by a size: the zoom must be exact
+        part = cv2.resize(part, None, fx=move.zoom, fy=move.zoom, interpolation=method)
     (above, upper), (before, first) = ((max(-span.shift, 0), max(span.shift, 0)) for span in (move.rows, move.columns))
     part = part[upper : upper + move.crop[0] - above, first : first + move.crop[1] - before]
     below, behind = move.crop[0] - above - part.shape[0], move.crop[1] - before - part.shape[1]
@@ -151,7 +174,7 @@ def _stretch(pixels: np.ndarray, move: Move) -> np.ndarray:
 
 
 def _sources(span: Span, side: int, size: int, zoom: float) -> tuple[int, np.ndarray]:
-    """The crop's first pixel inside the picture, and of it and those that follow the picture's pixels."""
+    """The crop's first pixel inside the image, and the image's pixel for it and each later one."""
     first = max(-span.shift, 0)
     places = span.start + ((np.arange(first, side) + (span.shift + 0.5)) / zoom).astype(np.intp)
     return first, places[: np.searchsorted(places, size)]
@@ -164,9 +187,9 @@ def _mirror(pixels: np.ndarray, mirror: tuple[bool, bool]) -> np.ndarray:
 
 
 def _seen_from(matrix: np.ndarray, shrink: np.ndarray) -> np.ndarray:
-    """The matrix into the same picture resized by `shrink` (x, y): index i has its centre at i + 1/2."""
+    """The matrix into the same image, resized by `shrink` (x, y)."""
     matrix = matrix * shrink[:, None]
-    matrix[:, 2] += (shrink - 1) / 2
+    matrix[:, 2] += (shrink - 1) / 2  # index i has its centre at i + 1/2
     return matrix
 
 
@@ -175,5 +198,5 @@ def _warp(pixels: np.ndarray, matrix: np.ndarray, move: Move, method: int, borde
     if move.moved is None:
         flags = method | cv2.WARP_INVERSE_MAP
         return cv2.warpAffine(pixels, matrix, move.crop[::-1], flags=flags, borderMode=border, borderValue=values)
-    x, y = cv2.split(cv2.transform(pixel_grid(move.crop) + move.moved, matrix))  # in the picture, of every pixel
+    x, y = cv2.split(cv2.transform(pixel_grid(move.crop) + move.moved, matrix))  # into the image
     return cv2.remap(pixels, x, y, method, borderMode=border, borderValue=values)

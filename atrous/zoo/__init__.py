@@ -1,1 +1,1 @@
-"""Weights that others trained: cards, and tables that rename their tensors to ours."""
+"""Weights: those trained here, those that others published, and the import into our networks."""

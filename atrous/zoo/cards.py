@@ -1,9 +1,10 @@
-"""Weights by name: what `atrous predict --model NAME` and `atrous.load(NAME)` fetch, and what is known of them.
+"""Published weights by name, for `atrous predict --model NAME` and `atrous.load(NAME)`: the facts.
 
-Addresses, sizes, scores and the first digits of a checksum of torchvision's are those of its own metadata. Of weights
-at Hugging Face no checksum is known here: what protects them is https, pickles read with weights_only=True, and that
-every tensor must be there, be expected and have its shape. A score is given where its source was read; the others stand
-in the same paper's tables.
+torchvision's addresses, sizes, scores and first digits of the checksums come from its own metadata.
+For files at Hugging Face no checksum is known here. Three things protect them: they must have the
+checksum that Hugging Face announces, pickles are read with weights_only=True, and every tensor
+must be there, be expected and have its shape. A score is given only where its source was read; the
+tables of the same papers hold the others.
 """
 
 from dataclasses import dataclass, field
@@ -20,11 +21,21 @@ OPENMMLAB = "MIT at openmmlab, from whose weights smp's authors made them; smp-h
 
 @dataclass(frozen=True)
 class Weights:
-    """Published weights: how they are imported, where they are, and what their makers say of them.
+    """Published weights: how to import them, where they are, and what their makers say about them.
 
-    family: the name in `atrous models` of the network. source, model, encoder: as for `atrous import`. urls: tried in
-    this order. sha256: all its digits, or the first ones, or "" where it is unknown. megabytes: 2**20 bytes each, 0
-    where unknown. metrics: published ones, per data set. The mean and standard deviation are ImageNet's.
+    The mean and the standard deviation of their images are ImageNet's.
+
+    Attributes:
+        family: The network's name in `atrous models`.
+        source: The toolkit, as `--from` of `atrous import`.
+        model: The network, as `--model` of `atrous import`.
+        encoder: The encoder, as `--encoder` of `atrous import`; None where `model` says it.
+        labels: The classes.
+        urls: Addresses of the file, tried in this order.
+        licence: Shown before the download, and kept in the bundle.
+        sha256: The first digits of the file's checksum, or all of them; "" if unknown.
+        megabytes: The size of the file in 2**20 bytes; 0 if unknown.
+        metrics: Published scores with their source, for each data set.
     """
 
     family: str
@@ -40,7 +51,7 @@ class Weights:
 
 
 def _torchvision(model: str, encoder: str, file: str, megabytes: float, miou: float, accuracy: float) -> Weights:
-    """One of torchvision's six; the end of a file's name is the beginning of its checksum."""
+    """One of torchvision's six; the file's name ends with the first digits of its checksum."""
     digits = file.rsplit("-", 1)[1].removesuffix(".pth")
     published = {"miou": miou, "pixel_accuracy": accuracy, "source": "torchvision's metadata, images resized to 520"}
     return Weights(
@@ -50,7 +61,7 @@ def _torchvision(model: str, encoder: str, file: str, megabytes: float, miou: fl
 
 
 def _segformer(size: int, data: str, crop: str, scores: dict[str, Any]) -> Weights:
-    """NVIDIA's SegFormer at Hugging Face; some of its repositories have no .safetensors file."""
+    """NVIDIA's SegFormer at Hugging Face; some of its repositories hold a pickle alone."""
     base = f"https://huggingface.co/nvidia/segformer-b{size}-finetuned-{data}-{crop}/resolve/main/"
     urls = (f"{base}model.safetensors", f"{base}pytorch_model.bin")
     labels = ADE150 if data == "ade" else CITYSCAPES19
@@ -58,7 +69,7 @@ def _segformer(size: int, data: str, crop: str, scores: dict[str, Any]) -> Weigh
 
 
 def _smp(family: str, model: str, encoder: str, repository: str, labels: LabelSet, licence: str) -> Weights:
-    """One of smp's hub."""
+    """Weights of smp's own page at Hugging Face, smp-hub."""
     url = f"https://huggingface.co/smp-hub/{repository}/resolve/main/model.safetensors"
     return Weights(family, "smp", model, encoder, labels, (url,), licence)
 
@@ -124,26 +135,39 @@ CARDS: dict[str, Weights] = {
 """Name -> weights."""
 
 
-def describe_weights() -> list[str]:
-    """A line for each of the weights trained here and of CARDS: name, classes, what they score, licence."""
+def describe_weights(family: str | None = None) -> list[str]:
+    """One line for each name, weights trained here first: name, classes, scores, licence.
+
+    Args:
+        family: list only the weights of this network.
+    """
     lines = []
     for name, path in shipped().items():
         own = load_card(path)
-        lines.append(f"{name:<37} {len(own.labels):>3} classes  {score(own)}; {own.licence}")
+        if family not in (None, own.model):
+            continue
+        lines.append(f"{name:<37} {len(own.labels):>3} classes  {_score(own)}; {own.licence}")
     for name, card in CARDS.items():
+        if family not in (None, card.family):
+            continue
         scores = "; ".join(f"mIoU {score['miou']} on {data}" for data, score in card.metrics.items())
         lines.append(f"{name:<37} {len(card.labels):>3} classes  {scores}{'; ' if scores else ''}{card.licence}")
     return lines
 
 
-def weights_of(family: str) -> list[str]:
-    """The names of the weights of a network of `atrous models`."""
+def weights_for_network(family: str) -> list[str]:
+    """The names of the weights there are for a network of `atrous models`.
+
+    Example:
+        >>> weights_for_network("lraspp")
+        ['lraspp-mobilenetv3-voc']
+    """
     own = [name for name, path in shipped().items() if load_card(path).model == family]
     return own + [name for name, card in CARDS.items() if card.family == family]
 
 
-def score(card: Card) -> str:
-    """'mIoU 0.652 (0.631 to 0.670) on test of CamVid, ...' of weights trained here."""
+def _score(card: Card) -> str:
+    """For weights trained here: 'mIoU 0.652 (0.631 to 0.670) on test of CamVid, ...'."""
     found = card.metrics["test"]
     low, high = found["interval"]
     return f"mIoU {found['miou']:.3f} ({low:.3f} to {high:.3f}) on test of {card.data}"

@@ -1,4 +1,4 @@
-"""A file of another toolkit's weights -> one of our bundles, strictly: every tensor is used, none is made up."""
+"""Turn another toolkit's weights into a bundle: every tensor is used, and none is invented."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,22 +19,31 @@ from atrous.models import create_model
 from atrous.zoo.convert import hf, mmseg, smp, torchvision
 
 SOURCES: dict[str, ModuleType] = {"hf": hf, "mmseg": mmseg, "smp": smp, "torchvision": torchvision}
-"""What `--from` takes; each has `name_of(model, encoder)`, `OURS[name]` and `convert(state, name)`.
+"""The toolkits that `--from` takes.
 
-Some have AUX, how the names of an auxiliary head begin; NOTE, what is said of every import; `options_of(state, name)`,
-options that the weights tell; `spare(key, name)`, whether a tensor is stored for nothing.
+Each module has `name_of(model, encoder)`, `OURS[name]` and `convert(state, name)`. It may also have
+AUX: the prefix of an auxiliary head's tensors
+NOTE: a remark that goes into the card of every import
+options_of(state, name): options of our network that only the weights tell
+spare(key, name): whether the file stores a tensor that the network never uses
 """
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-"""ImageNet's, of RGB images in 0..255: what the networks of all these toolkits were given."""
+"""ImageNet's, for RGB images in 0..255; all these toolkits train their networks with them."""
 
 SHOWN = 3
-"""How many tensors of a kind a message names."""
+"""At most so many tensors of one kind are named in a message."""
 
 
 @dataclass
 class Misfit:
-    """What keeps weights from loading: names of ours without a tensor, their tensors without a place, wrong shapes."""
+    """Why weights cannot be loaded.
+
+    Attributes:
+        missing: Tensors of our network that the file does not give, by our names.
+        unexpected: Tensors of the file that our network has no place for, by their names.
+        shapes: Tensors of another shape, by their names, with both shapes.
+    """
 
     missing: list[str]
     unexpected: list[str]
@@ -56,17 +65,34 @@ def import_weights(
     labels: LabelSet | None = None,
     **told: Any,
 ) -> Card:
-    """Turn a file of `source`'s weights into the bundle `out`, whose logits are the source's; returns its card.
+    """Turn a file of another toolkit's weights into a bundle that gives the same logits.
 
-    path: .safetensors, or .pth, .pt, .bin with tensors only. model: our name or the source's; encoder: the source's,
-    None where the model's name holds it. The card's options are those by which the logits agree, its mean and std are
-    ImageNet's, its classes `labels`, else VOC's for torchvision's 21, else class_0, class_1, ...; told: other fields.
-    Raises ModelError on an unknown source, model or encoder, WeightsError on a file that cannot be read or does not
-    fit; then nothing is written.
+    The card holds the options with which the logits agree, and ImageNet's mean and deviation.
+
+    Args:
+        path: A .safetensors file, or .pth, .pt or .bin with tensors only.
+        source: The toolkit, a key of SOURCES.
+        model: The network, by our name or the toolkit's.
+        encoder: The toolkit's name of the encoder; None if `model` says it.
+        classes: How many classes the network has, at least 1.
+        out: Where the bundle is written, a .safetensors file.
+        labels: The classes; default VOC's for 21 classes of torchvision, else class_0, class_1, ...
+        told: Further fields of the card, such as `data`, `licence` and `metrics`.
+
+    Returns:
+        The card of the bundle.
+
+    Raises:
+        ModelError: The source, model or encoder is unknown.
+        WeightsError: The file cannot be read or does not fit; nothing is written then.
+
+    Example:
+        >>> import_weights("fcn.pth", "torchvision", "fcn", "resnet50", 21, "fcn.safetensors").model
+        'fcn'
     """
     toolkit, path, out = _toolkit(source), Path(path), Path(out)
     if classes < 1:
-        raise ModelError(f"--classes {classes}: give the number of classes of the network, from 1 on")
+        raise ModelError(f"--classes {classes}: give the number of classes of the network, at least 1")
     if out.suffix != ".safetensors":
         raise WeightsError(f"{out}: a bundle is a .safetensors file; give such a name with -o")
     name = toolkit.name_of(model, encoder)
@@ -93,16 +119,18 @@ def import_weights(
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """The named tensors of a .safetensors, .pth, .pt or .bin file, on the CPU; pickles with weights_only=True.
+    """Read the named tensors of a .safetensors, .pth, .pt or .bin file, onto the CPU.
 
-    A dictionary in it called `state_dict` or `model` is taken instead of the whole; `module.` ahead of all is dropped.
+    Pickles are read with weights_only=True. If the file holds a dictionary called `state_dict` or
+    `model`, that one is taken. The prefix `module.` is dropped where every name has it.
+    Raises WeightsError if the file cannot be read or holds anything else.
     """
     try:
         state = load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error}); give a file of weights") from error
     except SafetensorError as error:
-        raise WeightsError(f"{path}: not a readable .safetensors file ({error}); get it anew") from error
+        raise WeightsError(f"{path}: not a readable .safetensors file ({error}); get it again") from error
     if isinstance(state, Mapping):
         state = next((state[key] for key in ("state_dict", "model") if isinstance(state.get(key), Mapping)), state)
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
@@ -114,9 +142,19 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
 def load_strictly(
     network: nn.Module, state: Mapping[str, torch.Tensor], toolkit: ModuleType, name: str
 ) -> Misfit | None:
-    """Load `toolkit`'s weights of `name` into our network, or say what does not fit and leave it as it is.
+    """Load a toolkit's weights into our network; if they do not fit, leave it as it is and say why.
 
-    Only a batch norm's count of batches may be missing: it does not enter the logits, and old files lack it.
+    Only a batch norm's `num_batches_tracked` may be missing: the logits do not depend on it, and
+    old files lack it.
+
+    Args:
+        network: Our network for `name`, with the right number of classes.
+        state: The tensors, by the toolkit's names.
+        toolkit: A module of SOURCES.
+        name: The toolkit's name of the network, as its `name_of` returns it.
+
+    Returns:
+        None if the weights were loaded, else what does not fit.
     """
     own, given, strange = network.state_dict(), {}, []
     theirs: dict[str, str] = {}
@@ -160,7 +198,7 @@ def _unpickle(path: Path) -> object:
     except Exception as error:  # a damaged pickle can raise anything
         raise WeightsError(
             f"{path}: refused, because it is damaged or holds more than tensors, which could run code; "
-            "save model.state_dict() alone, best as .safetensors"
+            "save model.state_dict() alone, preferably as .safetensors"
         ) from error
 
 

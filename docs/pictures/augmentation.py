@@ -9,7 +9,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from atrous.datasets import landcover, open_dataset
+from atrous.datasets import open_dataset
+from atrous.demo import landcover
 from atrous.io import write_image
 from atrous.train.batches import TrainingSet
 from atrous.transforms import Augment

@@ -26,13 +26,13 @@ def test_options_of_the_page_are_trained_kept_and_resumed(tmp_path: Path, capsys
 
     world, folder = make_world(tmp_path / "world"), tmp_path / "run"
     command = ["train", world, "-o", folder, *SMALL]
-    assert run(*command, "--option", "skips=false", "--option", "stride=16") == 0
-    assert "skips = false" in (folder / "recipe.toml").read_text().replace('"', "")
+    assert run(*command, "--option", "joined=false", "--option", "stride=16") == 0
+    assert "joined = false" in (folder / "recipe.toml").read_text().replace('"', "")
     model = atrous.load(folder).model
-    assert (model.joined, model.encoder.strides[-1]) == (False, 16)
+    assert (model.head.joined, model.encoder.strides[-1]) == (False, 16)
     assert run(*command) == 0  # the run's own options
     assert "is finished" in capsys.readouterr().out
-    assert run(*command, "--option", "skips=true") == 2
+    assert run(*command, "--option", "joined=true") == 2
     assert "options" in capsys.readouterr().err
 
 
@@ -236,7 +236,7 @@ MISTAKES = {
     lambda world: ["train", world, "--classes", world / "no.toml"]: ["no.toml"],
     lambda world: ["eval", world / "nothing", world]: ["nothing"],
     lambda world: ["eval", world, world]: ["label maps"],
-    lambda world: ["report", world]: ["is no trained run", "--data DATA"],
+    lambda world: ["report", world]: ["is not a trained run", "--data DATA"],
     lambda world: ["report", world / "nothing"]: ["nothing", "no such run"],
     lambda world: ["report", world, "--data", world, "-o", world]: ["-o", ".html"],
     lambda world: ["predict", world / "test" / "images", "--model", world / "run"]: ["run", "atrous train"],

@@ -8,7 +8,7 @@ import pytest
 from make_pairs import make_pairs
 from PIL import Image
 
-from atrous.datasets import open_dataset, open_source
+from atrous.datasets import open_dataset, read_folder
 from atrous.datasets.classes import count_values
 from atrous.errors import DataError
 from atrous.labels import LabelSet
@@ -67,10 +67,10 @@ def test_gap_free_values_are_the_classes(tmp_path: Path, masks: list, values: tu
     [
         (
             [[0, 1, 1], [0, 7, 7], [7, 7, 1]],
-            r"p01.png: value 7 in 2 pixels, 1 more masks have it is out of range.*0\.\.1.*7",
+            r"p01.png: value 7 in 2 pixels \(also in 1 more mask\) is out of range.*0\.\.1.*7",
         ),
         ([[0, 1]] * 9 + [[0, 2, 2, 2]], r"p09.png: value 2 in 3 pixels is out of range.*--ignore 2"),
-        ([[1, 2], [1, 2]], r"p00.png: value 1 in 1 pixels, .* recur are none, since no mask holds 0"),
+        ([[1, 2], [1, 2]], r"p00.png: value 1 in 1 pixels .* expected 0, 1, ..., but no mask holds 0"),
         ([[0, 0], [0, 255, 255]][:1] * 2, r"1 class; expected at least 2.*classes.toml"),
     ],
 )
@@ -84,7 +84,7 @@ def test_ignored_values_stop_being_classes(tmp_path: Path) -> None:
     labels = labels_of(root, ignore=[7, 0])
     assert (labels.values, labels.ignore) == ((1, 2), (255, 7, 0))
     assert labels.names == ("class 1", "class 2")
-    with pytest.raises(DataError, match="0 class; expected at least 2"):
+    with pytest.raises(DataError, match="0 classes; expected at least 2"):
         open_dataset(root, ignore=[0, 1, 2, 7])
 
 
@@ -131,7 +131,7 @@ def test_colour_and_jpeg_masks_are_told_from_index_masks(tmp_path: Path) -> None
 def test_counts_and_progress(tmp_path: Path) -> None:
     root = data_set(tmp_path, [[0, 1, 1], [0, 0, 300]])
     seen = []
-    source = open_source(root)
-    counts = count_values(source.pairs, source.read_mask, lambda done, total: seen.append((done, total)))
+    folder = read_folder(root)
+    counts = count_values(folder.pairs, folder.read_mask, lambda done, total: seen.append((done, total)))
     assert counts == [{0: 1, 1: 2}, {0: 2, 300: 1}]
     assert seen == [(1, 2), (2, 2)]

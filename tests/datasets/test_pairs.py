@@ -9,7 +9,7 @@ from make_pairs import make_pair, make_pairs
 from PIL import Image
 
 from atrous.datasets import DataSet, Pair, channel_statistics, open_dataset
-from atrous.datasets import tree as module
+from atrous.datasets import folder as module
 from atrous.datasets.pairs import hold_out
 from atrous.errors import DataError
 from atrous.labels import LabelSet

@@ -43,8 +43,8 @@ def test_a_text_by_hand() -> None:
         ([3, 2], "the RLE has 5 pixels, its image 2 x 3 = 6"),
         ([], "the RLE has 0 pixels, its image 2 x 3 = 6"),
         ([8, -2], "the RLE has negative runs"),
-        ("33\x7f", "cut short or holds a character that is none of it"),
-        ("3p", "cut short or holds a character that is none of it"),
+        ("33\x7f", "cut short or holds a character that cannot be in it"),
+        ("3p", "cut short or holds a character that cannot be in it"),
         ("3X", "cut short"),
         ("", "cut short"),
         ("o" * 13 + "0", "more than 60 bits"),
@@ -123,10 +123,10 @@ def test_one_outline_is_even_odd_and_several_are_united() -> None:
 @pytest.mark.parametrize(
     "numbers, message",
     [
-        ([1, 2, 3, 4, 5], "an outline of 5 numbers; expected x, y pairs"),
+        ([1, 2, 3, 4, 5], "an outline of 5 numbers; expected an even number, x, y pairs"),
         ([1, 2, 3, 4], r"an outline of shape \(2, 2\); expected at least 3 points"),
         ([1, 2, 3, 4, 5, float("nan")], "NaN"),
-        (["a", 2, 3, 4, 5, 6], "something else than numbers"),
+        (["a", 2, 3, 4, 5, 6], "something other than numbers"),
         ([[1, 2, 3]] * 4, r"shape \(4, 3\)"),
     ],
 )

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from make_layouts import SIZE, Masks, decathlon, nnunet_volumes, write_nifti
 
-from atrous.datasets import open_dataset, open_source
-from atrous.datasets.convert import convert
+from atrous.datasets import open_dataset, read_folder
+from atrous.datasets.convert import write_pairs
 from atrous.errors import DataError, MissingExtra
 from atrous.io.volumes import read_labels, read_volume, volume_size
 from atrous.labels import LabelSet
@@ -29,14 +29,14 @@ BOTH = pytest.mark.parametrize(
 @needs_simpleitk
 def test_volumes_are_read_slices_first_channels_last(tmp_path: Path, layout: str, make: object, names: tuple) -> None:
     expected: Masks = make(tmp_path)
-    source = open_source(tmp_path)
-    assert (source.layout, source.dimensions, source.labels) == (layout, 3, LabelSet(names))
-    assert (list(source.splits), source.faults) == (["all"], [])
-    assert {pair.image.stem for pair in source.pairs} == set(expected)
-    for number, pair in enumerate(source.pairs):
-        np.testing.assert_array_equal(source.read_mask(pair), expected[pair.image.stem])
-        image = source.read_image(pair)
-        assert image.shape == source.image_size(pair) == (4, *SIZE, 2)
+    folder = read_folder(tmp_path)
+    assert (folder.layout, folder.dimensions, folder.labels) == (layout, 3, LabelSet(names))
+    assert (list(folder.splits), folder.faults) == (["all"], [])
+    assert {pair.image.stem for pair in folder.pairs} == set(expected)
+    for number, pair in enumerate(folder.pairs):
+        np.testing.assert_array_equal(folder.read_mask(pair), expected[pair.image.stem])
+        image = folder.read_image(pair)
+        assert image.shape == folder.image_size(pair) == (4, *SIZE, 2)
         if layout == "decathlon":
             made = np.random.default_rng(number).integers(-900, 900, (2, 4, *SIZE))
         else:
@@ -49,10 +49,12 @@ def test_training_and_conversion_say_what_is_not_there_yet(
     tmp_path: Path, layout: str, make: object, names: tuple
 ) -> None:
     make(tmp_path / "data")
-    with pytest.raises(DataError, match=r"data: volumes \(dataset.json .*\); training takes two-dimensional images"):
+    with pytest.raises(DataError, match=r"data: volumes \(dataset.json .*\); expected two-dimensional images"):
         open_dataset(tmp_path / "data")
-    with pytest.raises(DataError, match=r"data: volumes \(dataset.json .*\); plain pairs hold two-dimensional images"):
-        convert(open_source(tmp_path / "data"), tmp_path / "out")
+    with pytest.raises(
+        DataError, match=r"data: volumes \(dataset.json .*\); plain pairs hold only two-dimensional images"
+    ):
+        write_pairs(read_folder(tmp_path / "data"), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
@@ -62,19 +64,19 @@ def test_without_simpleitk_the_command_is_said(
 ) -> None:
     make(tmp_path)
     monkeypatch.setitem(sys.modules, "SimpleITK", None)
-    source = open_source(tmp_path)
-    for read in (source.read_mask, source.read_image, source.image_size):
+    folder = read_folder(tmp_path)
+    for read in (folder.read_mask, folder.read_image, folder.image_size):
         with pytest.raises(MissingExtra, match=r"needs SimpleITK; run `pip install 'atrous\[medical\]'`"):
-            read(source.pairs[0])
+            read(folder.pairs[0])
 
 
 def test_a_decathlon_file_that_is_listed_and_missing(tmp_path: Path) -> None:
     decathlon(tmp_path)
     missing = tmp_path / "labelsTr" / "prostate_00.nii.gz"
     missing.unlink()
-    source = open_source(tmp_path)
-    assert source.faults == [(missing, "no such file, but dataset.json names it; add it or strike it out")]
-    assert len(source.pairs) == 1
+    folder = read_folder(tmp_path)
+    assert folder.faults == [(missing, "no such file, but dataset.json names it; add the file or delete the entry")]
+    assert len(folder.pairs) == 1
 
 
 @needs_simpleitk

@@ -11,7 +11,16 @@ from PIL import Image
 
 from atrous.datasets import open_dataset
 from atrous.demo import landcover
-from atrous.demo.landcover import LABELS, MERGED, cut, look_up_table, place_name, resample, split_of, write_tiles
+from atrous.demo.landcover import (
+    LABELS,
+    MERGED,
+    block_split,
+    cut_world,
+    look_up_table,
+    place_name,
+    resample,
+    write_tiles,
+)
 from atrous.errors import DataError, MissingExtra
 from atrous.sample import Sample
 
@@ -37,12 +46,12 @@ def make_wheel(path: Path, igbp: np.ndarray) -> bytes:
 
 
 def test_blocks_go_to_splits_by_the_rule() -> None:
-    found = Counter(split_of(i, j) for i in range(18) for j in range(36))
+    found = Counter(block_split(i, j) for i in range(18) for j in range(36))
     assert sum(found.values()) == 18 * 36
     assert found["test"] == sum((i + 2 * j) % 5 == 0 for i in range(18) for j in range(36))
     assert found["val"] == sum((i + 2 * j) % 5 == 1 for i in range(18) for j in range(36))
-    assert [split_of(0, j) for j in range(5)] == ["test", "train", "train", "val", "train"]
-    assert [split_of(i, 0) for i in range(5)] == ["test", "val", "train", "train", "train"]
+    assert [block_split(0, j) for j in range(5)] == ["test", "train", "train", "val", "train"]
+    assert [block_split(i, 0) for i in range(5)] == ["test", "val", "train", "train", "train"]
 
 
 def numbers_of(tile: landcover.Tile) -> np.ndarray:
@@ -54,14 +63,14 @@ def numbers_of(tile: landcover.Tile) -> np.ndarray:
 def test_every_pixel_below_78_degrees_is_labelled_in_its_own_split_alone(context: int) -> None:
     image, labels = small_world()
     seen: dict[str, list[np.ndarray]] = {"train": [], "val": [], "test": []}
-    for tile in cut(image, labels, context):
+    for tile in cut_world(image, labels, context):
         number, shown = numbers_of(tile), tile.labels != 255
         np.testing.assert_array_equal(tile.labels[shown], labels.ravel()[number[shown]])
         seen[tile.split].append(number[shown])
     latitude = 90 - (np.arange(18 * SIDE) + 0.5) * 180 / (18 * SIDE)
     for split, found in seen.items():
         rows, columns = np.indices(labels.shape)
-        splits = np.array([[split_of(i, j) for j in range(36)] for i in range(18)])
+        splits = np.array([[block_split(i, j) for j in range(36)] for i in range(18)])
         wanted = (np.abs(latitude) < 78)[:, None] & (splits[rows // SIDE, columns // SIDE] == split)
         pixels = np.concatenate(found)
         expected = np.arange(labels.size).reshape(labels.shape)[wanted]
@@ -72,7 +81,7 @@ def test_every_pixel_below_78_degrees_is_labelled_in_its_own_split_alone(context
 
 def test_a_tile_shows_the_image_around_its_block_across_the_date_line() -> None:
     image, labels = small_world()
-    tiles = {tile.name: tile for tile in cut(image, labels, 2)}
+    tiles = {tile.name: tile for tile in cut_world(image, labels, 2)}
     around = np.arange(labels.size).reshape(labels.shape)[8 * SIDE - 2 : 9 * SIDE + 2]
     wrapped = np.concatenate([around[:, -2:], around[:, : SIDE + 2]], axis=1)
     np.testing.assert_array_equal(numbers_of(tiles["n00_w180"]), wrapped)
@@ -83,7 +92,7 @@ def test_a_tile_shows_the_image_around_its_block_across_the_date_line() -> None:
 
 def test_tiles_are_named_by_their_south_west_corner() -> None:
     image, labels = small_world()
-    tiles = {tile.name: tile for tile in cut(image, labels, 0)}
+    tiles = {tile.name: tile for tile in cut_world(image, labels, 0)}
     assert len(tiles) == 16 * 36
     np.testing.assert_array_equal(tiles["n00_e000"].labels, labels[8 * SIDE : 9 * SIDE, 18 * SIDE : 19 * SIDE])
     np.testing.assert_array_equal(tiles["s10_w010"].labels, labels[9 * SIDE : 10 * SIDE, 17 * SIDE : 18 * SIDE])
@@ -149,7 +158,7 @@ def test_the_tiles_are_a_data_set(tmp_path: Path) -> None:
     write_tiles(tmp_path / "w", image, labels)
     data = open_dataset(tmp_path / "w")
     assert data.labels == LABELS
-    tiles = {(tile.split, tile.name): tile for tile in cut(image, labels)}
+    tiles = {(tile.split, tile.name): tile for tile in cut_world(image, labels)}
     assert {(split, name) for split, pairs in data.splits.items() for name in pairs.names} == set(tiles)
     sample = data.splits["val"][3]
     tile = tiles["val", data.splits["val"].names[3]]

@@ -13,7 +13,7 @@ from faults import images, masks, no_mask, painted, shifted, sound_set, truncate
 from make_layouts import Masks, cityscapes, voc
 
 from atrous.cli import main
-from atrous.doctor import KINDS, examine, write_page
+from atrous.doctor import KINDS, examine_dataset, write_page
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -75,7 +75,7 @@ def test_the_page_stands_alone_and_shows_every_finding(tmp_path: Path) -> None:
     root = sound_set(tmp_path / "<data>")
     shifted(root)
     (lone,) = no_mask(root)
-    write_page(tmp_path / "page.html", found := examine(root))
+    write_page(tmp_path / "page.html", found := examine_dataset(root))
     page = (tmp_path / "page.html").read_text()
     assert {finding.kind for finding in found.findings} == {"suspicious", "missing_mask"}
     assert lone.name in page
@@ -89,7 +89,8 @@ def test_the_page_stands_alone_and_shows_every_finding(tmp_path: Path) -> None:
 def test_check_needs_no_torch(tmp_path: Path) -> None:
     root = sound_set(tmp_path / "data", 2, 1)
     code = (
-        f"import sys, atrous.doctor as d; d.write_page({str(tmp_path / 'page.html')!r}, d.examine({str(root)!r}))\n"
+        "import sys, atrous.doctor as d\n"
+        f"d.write_page({str(tmp_path / 'page.html')!r}, d.examine_dataset({str(root)!r}))\n"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -104,8 +105,8 @@ def test_every_kind_is_on_the_page_of_the_manual() -> None:
 @pytest.mark.parametrize("make", [voc, cityscapes])
 def test_published_layouts_have_no_error_and_lack_classes_alone(tmp_path: Path, make: Callable[[Path], Masks]) -> None:
     make(tmp_path / "data")
-    found = examine(tmp_path / "data")
-    assert found.source.layout == make.__name__
+    found = examine_dataset(tmp_path / "data")
+    assert found.folder.layout == make.__name__
     assert [(finding.severity, finding.kind) for finding in found.findings] == [("warning", "absent_class")]
 
 
@@ -125,6 +126,6 @@ def test_sound_sets_have_no_error_and_only_what_is_listed(name: str, allowed: se
     root = cache if name.startswith("landcover") else SHARED / name
     if not root.is_dir():
         pytest.skip(f"{root} is not there: research data that the project does not carry, or the demo was not run")
-    found = examine(root)
+    found = examine_dataset(root)
     assert found.errors == []
     assert {(finding.kind, finding.file.stem) for finding in found.findings} == allowed

@@ -5,18 +5,18 @@ from pathlib import Path
 import pytest
 from faults import FAULTS, SOUND, Fault, sound_set
 
-from atrous.doctor import KINDS, examine
+from atrous.doctor import KINDS, examine_dataset
 
 
 def test_the_sound_set_has_no_finding(tmp_path: Path) -> None:
-    assert examine(sound_set(tmp_path / "data")).findings == []
+    assert examine_dataset(sound_set(tmp_path / "data")).findings == []
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_planted_fault_is_named_with_file_and_remedy(tmp_path: Path, fault: Fault) -> None:
     root = sound_set(tmp_path / "data")
     files = fault.plant(root)
-    found = examine(root)
+    found = examine_dataset(root)
     named = [one for one in found.findings if one.kind == fault.kind and one.severity == fault.severity]
     missing = set(files) - {file for one in named for file in one.files}
     assert not missing, f"{missing} not named; found: {[one.summary() for one in found.findings]}"
@@ -29,7 +29,7 @@ def test_a_planted_fault_is_named_with_file_and_remedy(tmp_path: Path, fault: Fa
 def test_oddities_that_are_sound_are_no_errors(tmp_path: Path, plant) -> None:  # type: ignore[no-untyped-def]
     root = sound_set(tmp_path / "data")
     plant(root)
-    assert [one.summary() for one in examine(root).findings if one.severity != "note"] == []
+    assert [one.summary() for one in examine_dataset(root).findings if one.severity != "note"] == []
 
 
 def test_there_are_forty_faults_and_more_and_every_kind_is_planted() -> None:

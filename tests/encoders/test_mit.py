@@ -1,4 +1,4 @@
-"""Mix Transformer: the paper's sizes, attention against loops, and Hugging Face's own features by a rename."""
+"""Mix Transformer: the paper's sizes, attention in loops, Hugging Face's features by a rename."""
 
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def test_later_blocks_are_dropped_more_often() -> None:
 
 
 def published(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Our tensors under the names of the published files of nvidia/mit-b0, with a classifier that stays behind."""
+    """Our tensors by the names of nvidia/mit-b0's files, with a classifier to leave out."""
     names = {"query": "self.query", "key": "self.key", "value": "self.value", "reduce": "self.sr",
              "reduce_norm": "self.layer_norm", "project": "output.dense"}  # fmt: skip
     feed = {"expand": "mlp.dense1", "depthwise": "mlp.dwconv.dwconv", "project": "mlp.dense2"}
@@ -93,7 +93,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     save_file(state, tmp_path / "cut.safetensors")
     with pytest.raises(WeightsError, match=r"'stages.3.norm.bias' needs shape \(256,\) and got nothing; .* Hugging"):
         encoder("mit_b0", pretrained=tmp_path / "cut.safetensors")
-    with pytest.raises(WeightsError, match="no download of pretrained weights for encoder 'mit_b0'"):
+    with pytest.raises(WeightsError, match="encoder 'mit_b0' cannot be downloaded"):
         encoder("mit_b0", pretrained=True)
     with pytest.raises(ModelError, match=r"'mit_b0' has features at strides \(4, 8, 16, 32\) .* stride 16"):
         encoder("mit_b0", stride=16)

@@ -1,4 +1,4 @@
-"""A plain transformer under every decoder: ViTDet's levels from its last map, patches of 14 or 16, any size."""
+"""A plain transformer under every decoder: ViTDet's levels, patches of 14 or 16, any size."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from atrous.encoders import PYRAMID, Encoder, encoder, restrided
 from atrous.encoders.pyramid import SimplePyramid
 from atrous.errors import ModelError
 from atrous.models import create_model
-from atrous.models.deeplab import DeepLabV3Plus
+from atrous.models.deeplab import PlusHead
 
 SIZES = [(1, 1), (33, 65), (64, 96)]
 
@@ -29,7 +29,7 @@ def last_map(net: nn.Module, image: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def test_levels_are_those_of_the_paper() -> None:
-    """ViTDet, section 3: deconvolutions upwards, pooling downwards, each from the last map alone."""
+    """ViTDet, section 3: deconvolutions for finer, pooling for coarser levels."""
     torch.manual_seed(0)
     net = encoder("test_vit", strides=PYRAMID).eval()
     pyramid, image = net.net, torch.randn(2, 3, 64, 96)
@@ -80,7 +80,7 @@ def test_a_page_without_a_pyramid_says_what_it_lacks() -> None:
     with pytest.raises(ModelError, match=r"'test_vit' has features at strides \(16, 16, 16\), the model needs some at"):
         plain.levels()
     with pytest.raises(ModelError, match="needs some at 4"):
-        DeepLabV3Plus(plain, 2, (1,), dropout=0)
+        PlusHead(plain, 2, (1,), dropout=0)
     with pytest.raises(ModelError, match=r"the pyramid of encoder 'test_vit' was built for strides \(4, 16\)"):
         restrided(grown, 8)
 
@@ -105,7 +105,7 @@ def test_any_patch_and_size_give_features_as_promised(patch: int) -> None:
 
 @torch.no_grad()
 def test_a_patch_of_14_covers_16_pixels() -> None:
-    """Cells of 16 pixels, each of one value: every patch that the transformer sees has that value within."""
+    """If cells of 16 pixels have one value each, so has every patch that the transformer sees."""
     net, seen = patched(14), []
     net.net.net.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     cells = torch.randn(1, 3, 4, 6)

@@ -53,11 +53,13 @@ def test_all_pixels_of_the_split_give_the_scores_that_eval_gives(run: tuple[Path
     folder, world = run
     found = calibrate(folder)  # 12 pictures of 48 x 64: all pixels are kept
     assert found["pixels"] == 12 * 48 * 64
-    assert found["scores"]["iou"]["before"] == pytest.approx(judge(folder, world, "val").summary()["miou"], abs=1e-5)
-    decided = judge(folder, world, "val", decode="iou").summary()["miou"]
+    assert found["scores"]["iou"]["before"] == pytest.approx(
+        judge(folder, world, "val").result.summary()["miou"], abs=1e-5
+    )
+    decided = judge(folder, world, "val", decode="iou").result.summary()["miou"]
     assert decided == pytest.approx(found["scores"]["iou"]["fitted"], abs=1e-4)
     plain, scaled = (
-        judge(folder, world, "val", full=True, calibration=name).summary()["calibration"]["nll"]
+        judge(folder, world, "val", full=True, calibration=name).result.summary()["calibration"]["nll"]
         for name in ("none", "temperature")
     )
     assert scaled <= plain + 1e-6
@@ -108,9 +110,9 @@ def main_ok(arguments: list[str]) -> None:
 
 def test_what_cannot_be(run: tuple[Path, Path], tmp_path: Path) -> None:
     folder, _ = run
-    with pytest.raises(AtrousError, match="has seen the pictures of `train`"):
+    with pytest.raises(AtrousError, match="was trained on the pictures of `train`"):
         calibrate(folder, split="train")
-    with pytest.raises(AtrousError, match="--recall 90: expected a share between 0 and 1"):
+    with pytest.raises(AtrousError, match="--recall 90: must be between 0 and 1"):
         calibrate(folder, recalls=(90,))
     with pytest.raises(DataError, match="nowhere: "):
         calibrate(folder, tmp_path / "nowhere")

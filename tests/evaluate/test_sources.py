@@ -9,7 +9,8 @@ from PIL import Image
 from worlds import make_world
 
 from atrous.errors import AtrousError, DataError
-from atrous.evaluate.sources import check_alike, compare_all, judge
+from atrous.evaluate.compare import check_alike, compare_all
+from atrous.evaluate.sources import judge
 from atrous.labels import LabelSet
 from atrous.report.terminal import verdict
 
@@ -30,7 +31,7 @@ def world(tmp_path: Path) -> Path:
 
 def test_full_judgement_of_label_maps(world: Path, tmp_path: Path) -> None:
     maps = shifted(world, tmp_path / "maps", 3, 12)
-    result = judge(maps, world, full=True, as_tool="smp").summary()
+    result = judge(maps, world, full=True, as_tool="smp").result.summary()
     errors = result["errors"]
     assert result["miou"] + sum(errors["loss"].values()) == pytest.approx(1, abs=1e-5)
     assert 0 < result["boundary_iou"]["mean_boundary_iou"] < result["miou"]
@@ -46,16 +47,16 @@ def test_full_judgement_of_label_maps(world: Path, tmp_path: Path) -> None:
 
 def test_few_groups_are_warned_of(world: Path, tmp_path: Path) -> None:
     maps = shifted(world, tmp_path / "maps", 3, 12)
-    clustered = judge(maps, world, cluster=r"test(\d)").summary()
+    clustered = judge(maps, world, cluster=r"test(\d)").result.summary()
     assert "10 clusters" in clustered["interval_method"]
     assert clustered["warnings"] == []
-    few = judge(maps, world, cluster=r"test[1]?").summary()
+    few = judge(maps, world, cluster=r"test[1]?").result.summary()
     assert few["warnings"] == ["the interval rests on 2 independent groups; under 10 it is too narrow"]
-    blocks = judge(maps, world, block=4).summary()
+    blocks = judge(maps, world, block=4).result.summary()
     assert "runs of 4 neighbouring images" in blocks["interval_method"]
     assert blocks["warnings"]
-    assert judge(maps, world, cluster="t").summary()["interval"] is None
-    assert judge(maps, world, cluster=r"(test)\d+").summary()["interval"] is None, "the group names the cluster"
+    assert judge(maps, world, cluster="t").result.summary()["interval"] is None
+    assert judge(maps, world, cluster=r"(test)\d+").result.summary()["interval"] is None, "the group names the cluster"
 
 
 def test_comparisons(world: Path, tmp_path: Path) -> None:
@@ -91,13 +92,13 @@ def test_what_cannot_be_judged_is_said(world: Path, tmp_path: Path) -> None:
         judge(maps, world, cluster="t", block=2)
     with pytest.raises(AtrousError, match=r"--cluster \(: not a regular expression"):
         judge(maps, world, cluster="(")
-    with pytest.raises(AtrousError, match=r"--cluster x\+: finds nothing in the image name 'test0\.png'"):
+    with pytest.raises(AtrousError, match=r"--cluster x\+: does not match the image name 'test0\.png'"):
         judge(maps, world, cluster="x+")
     with pytest.raises(AtrousError, match="no such run folder"):
         judge(tmp_path / "nowhere", world)
     with pytest.raises(AtrousError, match="nothing to compare"):
         compare_all([str(maps)], world)
-    with pytest.raises(AtrousError, match="is no trained run, so that --data DATA is needed"):
+    with pytest.raises(AtrousError, match="is not a trained run; say what to judge it on with --data DATA"):
         compare_all([str(maps), str(maps)])
     (maps / "test3.png").unlink()
     with pytest.raises(DataError, match=r"no prediction for test3\.png"):
@@ -105,9 +106,9 @@ def test_what_cannot_be_judged_is_said(world: Path, tmp_path: Path) -> None:
 
 
 def test_runs_on_other_images_or_classes_are_not_compared(world: Path, tmp_path: Path) -> None:
-    one = judge(shifted(world, tmp_path / "maps", 1, 12), world)
+    one = judge(shifted(world, tmp_path / "maps", 1, 12), world).result
     check_alike([tmp_path / "a", tmp_path / "b"], [one, one])
     others = replace(one, names=one.names[::-1]), replace(one, labels=LabelSet(("x", "y", "z")))
     for other in others:
-        with pytest.raises(DataError, match="b: was not judged on the same images and classes as"):
+        with pytest.raises(DataError, match="b: was judged on other images or classes than"):
             check_alike([tmp_path / "a", tmp_path / "b"], [one, other])

@@ -13,13 +13,25 @@ from worlds import make_world, picture
 from atrous.bundle import load_bundle
 from atrous.errors import AtrousError, DataError
 from atrous.evaluate import tune_crf
-from atrous.evaluate.tune_crf import candidates, search
+from atrous.evaluate.tune_crf import crf_candidates, search
 from atrous.labels import LabelSet
 from atrous.metrics import ConfusionMatrix
 from atrous.sample import Sample
 
 LABELS = LabelSet(("ground", "disc", "bar"), ignore=(255,))
 FEW = [("pydensecrf", {}), ("guided_filter", {"radius": 3}), ("graph_cut", {"smoothness": 0.5})]
+
+
+def known(card: Any, predict: Any) -> Any:
+    """What a search asks of a predictor: its card, and a prediction of an image."""
+
+    class Known:
+        def __call__(self, image: np.ndarray) -> Any:
+            return predict(image)
+
+    found = Known()
+    found.card = card  # type: ignore[attr-defined]
+    return found
 
 
 def pairs(count: int, seed: int = 0) -> list[Sample]:
@@ -32,7 +44,7 @@ def pairs(count: int, seed: int = 0) -> list[Sample]:
     return samples
 
 
-def segmenter(right: float, blobs: bool = False) -> Any:
+def predictor(right: float, blobs: bool = False) -> Any:
     """Names the true class of a pixel so often; of blobs, wrongly over whole patches that no colour contradicts."""
     rng = np.random.default_rng(1)
 
@@ -45,11 +57,11 @@ def segmenter(right: float, blobs: bool = False) -> Any:
         return SimpleNamespace(image=image, labels=labels, probabilities=probabilities)
 
     card = SimpleNamespace(labels=LABELS, dtype="uint8", mean=(0.0,) * 3, std=(1.0,) * 3)
-    return SimpleNamespace(card=card, predictor=predict)
+    return known(card, predict)
 
 
 def test_what_helps_is_used() -> None:
-    found = search(segmenter(0.6), pairs(12), FEW)
+    found = search(predictor(0.6), pairs(12), FEW)
     assert found["use"]
     assert found["difference"] > 0.1
     assert found["held_out"] == pytest.approx(found["before"] + found["difference"], abs=1e-5)
@@ -59,7 +71,7 @@ def test_what_helps_is_used() -> None:
 
 
 def test_what_does_not_help_is_left_off() -> None:
-    found = search(segmenter(1.0), pairs(12), [("pydensecrf", {"iterations": 10}), ("graph_cut", {"smoothness": 8.0})])
+    found = search(predictor(1.0), pairs(12), [("pydensecrf", {"iterations": 10}), ("graph_cut", {"smoothness": 8.0})])
     assert not found["use"]
     assert found["difference"] <= 0
     assert found["held_out"] <= found["before"]
@@ -90,7 +102,7 @@ def test_a_fold_is_judged_by_what_was_chosen_without_it(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(tune_crf, "Refinement", Half)
     monkeypatch.setattr(tune_crf, "FOLDS", 2)
-    found = search(SimpleNamespace(card=card, predictor=predict), samples, [("early", {}), ("late", {})])
+    found = search(known(card, predict), samples, [("early", {}), ("late", {})])
     assert not found["use"]
     assert found["held_out"] == 0.0
     assert found["difference"] < -0.2
@@ -98,37 +110,37 @@ def test_a_fold_is_judged_by_what_was_chosen_without_it(monkeypatch: pytest.Monk
 
 def test_a_video_is_judged_whole_and_few_videos_never_say_yes() -> None:
     samples = pairs(12)
-    one = search(segmenter(0.6), samples, FEW)
+    one = search(predictor(0.6), samples, FEW)
     assert one["use"]
     assert one["videos"] is None
-    few = search(segmenter(0.6), samples, FEW, videos=["a"] * 6 + ["b"] * 6)
+    few = search(predictor(0.6), samples, FEW, videos=["a"] * 6 + ["b"] * 6)
     assert (few["use"], few["videos"], few["difference"]) == (False, 2, one["difference"])
-    many = search(segmenter(0.6), samples, FEW, videos=[f"film {k // 2}" for k in range(12)])
+    many = search(predictor(0.6), samples, FEW, videos=[f"film {k // 2}" for k in range(12)])
     assert (many["use"], many["videos"], many["folds"]) == (True, 6, 6)
     assert many["interval"] != one["interval"]
 
 
 def test_counts_are_those_of_the_labels() -> None:
     samples = pairs(5)
-    found = search(segmenter(1.0), samples, [("graph_cut", {"smoothness": 1e-6})])
+    found = search(predictor(1.0), samples, [("graph_cut", {"smoothness": 1e-6})])
     matrix = ConfusionMatrix(3, ignore=255)
     for sample in samples:
-        matrix.update(segmenter(1.0).predictor(sample.image).labels, sample.mask)
+        matrix.update(predictor(1.0)(sample.image).labels, sample.mask)
     assert found["before"] == pytest.approx(float(matrix.compute()["miou"]), abs=1e-6)
     assert found["candidates"][0]["miou"] == found["before"]
 
 
 def test_few_pictures_are_refused_and_candidates_are_known() -> None:
     with pytest.raises(DataError, match="3 pictures cannot be cut into folds"):
-        search(segmenter(1.0), pairs(3), FEW)
-    names = {name for name, _ in candidates()}
+        search(predictor(1.0), pairs(3), FEW)
+    names = {name for name, _ in crf_candidates()}
     assert {"deeplab_v2", "pydensecrf", "crf", "graph_cut"} <= names
 
 
 def test_from_the_command_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tune_crf, "candidates", lambda: FEW)
+    monkeypatch.setattr(tune_crf, "crf_candidates", lambda: FEW)
     world, folder = make_world(tmp_path / "world", val=4), tmp_path / "run"
     assert run("train", world, "-o", folder, *SMALL) == 0
     capsys.readouterr()
@@ -151,5 +163,5 @@ def test_from_the_command_line(
     picture_of = next((world / "test" / "images").iterdir())
     assert run("predict", picture_of, "--model", folder, "-o", tmp_path / "out", *plain) == 0
     assert (tmp_path / "out" / picture_of.name).exists()
-    with pytest.raises(AtrousError, match="has seen the pictures"):
+    with pytest.raises(AtrousError, match="was trained on the pictures"):
         tune_crf.tune_crf(folder, world, "train")

@@ -15,8 +15,8 @@ from atrous.export.int8 import by_nncf, by_onnxruntime, quantised
 from atrous.ops import Tail
 from atrous.ops.resize import resize
 from atrous.predict import Predictor
-from atrous.predict.backends import open_exported
 from atrous.predict.backends.graph import Graph, by_tracing
+from atrous.predict.loading import open_exported
 from atrous.segmenter import load
 
 pytest.importorskip("onnxruntime", reason="needs the [export] extra")
@@ -91,7 +91,7 @@ def test_too_large_a_drop_writes_nothing(
 
 def test_what_has_no_eight_bits(world: tuple[Path, Card], tmp_path: Path) -> None:
     for wishes in ({"to": "torch-export"}, {"tail": "inside"}):
-        with pytest.raises(ModelError, match="int8 is for onnx and openvino with the tail beside"):
+        with pytest.raises(ModelError, match="--int8 needs --to onnx or openvino, and --tail beside"):
             quantised(Nearest().eval(), world[1], tmp_path / "x", world[0], max_drop=1, **wishes)  # type: ignore[arg-type]
 
 

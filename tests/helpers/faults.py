@@ -79,6 +79,20 @@ def put(path: Path, array: np.ndarray, **options: object) -> Path:
     return path
 
 
+def paint(path: Path, where: object, value: int) -> Path:
+    """Give pixels of a mask a value; where: an index of the array, or a mask of bools."""
+    mask = values(path).copy()
+    mask[where] = value
+    return put(path, mask)
+
+
+def turn(path: Path, orientation: int) -> Path:
+    """Give a picture an EXIF orientation; its pixels stay."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return put(path, values(path), exif=exif)
+
+
 def as_kind(path: Path, suffix: str, array: np.ndarray, **options: object) -> Path:
     """Replace a file by one of another kind and suffix."""
     path.unlink()
@@ -158,18 +172,12 @@ def half_size(root: Path) -> list[Path]:
 
 
 def turned_by_exif(root: Path) -> list[Path]:
-    path = images(root)[2]
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    put(path, values(path), exif=exif)
+    turn(images(root)[2], 6)
     return [masks(root)[2]]
 
 
 def upside_down_by_exif(root: Path) -> list[Path]:
-    path = images(root)[6]
-    exif = Image.Exif()
-    exif[0x0112] = 3
-    put(path, values(path), exif=exif)
+    turn(images(root)[6], 3)
     return [masks(root)[6]]
 
 
@@ -196,25 +204,16 @@ def sixteen_bits_among_eight(root: Path) -> list[Path]:
 
 # value_out_of_range
 def stray_nineteen(root: Path) -> list[Path]:
-    path = masks(root)[0]
-    mask = values(path).copy()
-    mask[10:14, 10:20] = 19
-    return [put(path, mask)]
+    return [paint(masks(root)[0], np.s_[10:14, 10:20], 19)]
 
 
 def stray_pixels(root: Path) -> list[Path]:
-    path = masks(root, "val")[1]
-    mask = values(path).copy()
-    mask[5, 5:8] = 200
-    return [put(path, mask)]
+    return [paint(masks(root, "val")[1], np.s_[5, 5:8], 200)]
 
 
 def void_that_is_not_ignored(root: Path) -> list[Path]:
     name_classes(root, [0, 1, 2, 3], "[]")
-    path = masks(root)[1]
-    mask = values(path).copy()
-    mask[:4] = 255
-    return [put(path, mask)]
+    return [paint(masks(root)[1], np.s_[:4], 255)]
 
 
 def negative_number(root: Path) -> list[Path]:
@@ -255,10 +254,7 @@ def painted_as_camvid(root: Path) -> list[Path]:
 
 
 def one_painted(root: Path) -> list[Path]:
-    for path in all_masks(root):
-        picture = Image.fromarray(values(path))
-        picture.putpalette(PAINT.tobytes())
-        picture.save(path)
+    palette_masks(root)
     return [put(masks(root)[3], PAINT[values(masks(root)[3])])]
 
 
@@ -404,9 +400,7 @@ def one_video(root: Path) -> list[Path]:
 # balance
 def not_in_train(root: Path) -> list[Path]:
     for path in masks(root):
-        mask = values(path).copy()
-        mask[mask == 3] = 0
-        put(path, mask)
+        paint(path, values(path) == 3, 0)
     return [root / "train" / "masks"]
 
 
@@ -418,9 +412,7 @@ def in_no_mask(root: Path) -> list[Path]:
 def few_pixels(root: Path) -> list[Path]:
     name_classes(root, [0, 1, 2, 3, 4])
     for path in (masks(root)[0], masks(root, "val")[0]):
-        mask = values(path).copy()
-        mask[1:5, 1:6] = 4
-        put(path, mask)
+        paint(path, np.s_[1:5, 1:6], 4)
     return [masks(root)[0]]
 
 
@@ -461,64 +453,48 @@ class Fault:
         return self.plant.__name__
 
 
+PLANTS: dict[tuple[str, str], list[Callable[[Path], list[Path]]]] = {
+    ("unreadable", "error"): [
+        truncated_jpeg, flipped_bit, empty_file, truncated_mask, web_page_as_mask, not_a_number, other_kind_of_file,
+        bomb,
+    ],
+    ("size_mismatch", "error"): [
+        half_size, turned_by_exif, one_pixel_short, lying_on_its_side, grey_among_colour, sixteen_bits_among_eight,
+    ],
+    ("size_mismatch", "warning"): [upside_down_by_exif],
+    ("value_out_of_range", "error"): [
+        stray_nineteen, stray_pixels, void_that_is_not_ignored, negative_number, fractions, instance_numbers,
+        grey_levels, jpeg_of_indices,
+    ],
+    ("colour_mask", "error"): [
+        painted, painted_as_camvid, one_painted, painted_jpeg, painted_with_alpha, photo_as_mask, one_hot,
+    ],
+    ("binary_0_255", "error"): [white_for_one, one_white, white_jpeg, sixteen_bit_white],
+    ("off_by_one", "error"): [
+        counted_from_one, one_counted_from_one, one_class_too_few, one_to_four_for_zero_to_three,
+    ],
+    ("missing_mask", "error"): [no_mask, misspelt_mask, dangling_link],
+    ("missing_image", "error"): [no_image],
+    ("near_duplicate", "error"): [two_masks],
+    ("empty_mask", "warning"): [forgotten, all_ignored],
+    ("near_duplicate", "note"): [copied_pair, saved_again],
+    ("leak", "warning"): [same_in_val, mirrored_in_val, one_video],
+    ("absent_class", "warning"): [not_in_train, in_no_mask],
+    ("rare_class", "note"): [few_pixels],
+    ("suspicious", "warning"): [shifted, of_another_image, classes_exchanged, mask_copied],
+}  # fmt: skip
+"""(kind, severity) of the finding -> the faults that must give it."""
+
+MENDED = {
+    half_size, turned_by_exif, upside_down_by_exif, grey_among_colour, stray_nineteen, stray_pixels,
+    void_that_is_not_ignored, grey_levels, painted, painted_as_camvid, one_painted, painted_jpeg, painted_with_alpha,
+    one_hot, white_for_one, one_white, white_jpeg, sixteen_bit_white, counted_from_one, one_counted_from_one,
+    one_to_four_for_zero_to_three,
+}  # fmt: skip
+"""The faults that `--write` mends: their masks and images are in the copy."""
+
 FAULTS = [
-    Fault("unreadable", "error", truncated_jpeg),
-    Fault("unreadable", "error", flipped_bit),
-    Fault("unreadable", "error", empty_file),
-    Fault("unreadable", "error", truncated_mask),
-    Fault("unreadable", "error", web_page_as_mask),
-    Fault("unreadable", "error", not_a_number),
-    Fault("unreadable", "error", other_kind_of_file),
-    Fault("unreadable", "error", bomb),
-    Fault("size_mismatch", "error", half_size, mended=True),
-    Fault("size_mismatch", "error", turned_by_exif, mended=True),
-    Fault("size_mismatch", "warning", upside_down_by_exif, mended=True),
-    Fault("size_mismatch", "error", one_pixel_short),
-    Fault("size_mismatch", "error", lying_on_its_side),
-    Fault("size_mismatch", "error", grey_among_colour, mended=True),
-    Fault("size_mismatch", "error", sixteen_bits_among_eight),
-    Fault("value_out_of_range", "error", stray_nineteen, mended=True),
-    Fault("value_out_of_range", "error", stray_pixels, mended=True),
-    Fault("value_out_of_range", "error", void_that_is_not_ignored, mended=True),
-    Fault("value_out_of_range", "error", negative_number),
-    Fault("value_out_of_range", "error", fractions),
-    Fault("value_out_of_range", "error", instance_numbers),
-    Fault("value_out_of_range", "error", grey_levels, mended=True),
-    Fault("value_out_of_range", "error", jpeg_of_indices),
-    Fault("colour_mask", "error", painted, mended=True),
-    Fault("colour_mask", "error", painted_as_camvid, mended=True),
-    Fault("colour_mask", "error", one_painted, mended=True),
-    Fault("colour_mask", "error", painted_jpeg, mended=True),
-    Fault("colour_mask", "error", painted_with_alpha, mended=True),
-    Fault("colour_mask", "error", photo_as_mask),
-    Fault("colour_mask", "error", one_hot, mended=True),
-    Fault("binary_0_255", "error", white_for_one, mended=True),
-    Fault("binary_0_255", "error", one_white, mended=True),
-    Fault("binary_0_255", "error", white_jpeg, mended=True),
-    Fault("binary_0_255", "error", sixteen_bit_white, mended=True),
-    Fault("off_by_one", "error", counted_from_one, mended=True),
-    Fault("off_by_one", "error", one_counted_from_one, mended=True),
-    Fault("off_by_one", "error", one_class_too_few),
-    Fault("off_by_one", "error", one_to_four_for_zero_to_three, mended=True),
-    Fault("missing_mask", "error", no_mask),
-    Fault("missing_mask", "error", misspelt_mask),
-    Fault("missing_mask", "error", dangling_link),
-    Fault("missing_image", "error", no_image),
-    Fault("near_duplicate", "error", two_masks),
-    Fault("empty_mask", "warning", forgotten),
-    Fault("empty_mask", "warning", all_ignored),
-    Fault("near_duplicate", "note", copied_pair),
-    Fault("near_duplicate", "note", saved_again),
-    Fault("leak", "warning", same_in_val),
-    Fault("leak", "warning", mirrored_in_val),
-    Fault("leak", "warning", one_video),
-    Fault("absent_class", "warning", not_in_train),
-    Fault("absent_class", "warning", in_no_mask),
-    Fault("rare_class", "note", few_pixels),
-    Fault("suspicious", "warning", shifted),
-    Fault("suspicious", "warning", of_another_image),
-    Fault("suspicious", "warning", classes_exchanged),
-    Fault("suspicious", "warning", mask_copied),
+    Fault(kind, severity, plant, plant in MENDED) for (kind, severity), plants in PLANTS.items() for plant in plants
 ]
 
 
@@ -568,17 +544,13 @@ def grey_masks_as_rgb(root: Path) -> None:
 
 def some_ignored(root: Path) -> None:
     for path in all_masks(root):
-        mask = values(path).copy()
-        mask[:2] = 255
-        put(path, mask)
+        paint(path, np.s_[:2], 255)
 
 
 def turned_alike(root: Path) -> None:
     """Image and mask with one EXIF orientation stay aligned."""
-    exif = Image.Exif()
-    exif[0x0112] = 6
     for path in (images(root)[4], masks(root)[4]):
-        put(path, values(path), exif=exif)
+        turn(path, 6)
 
 
 SOUND = [palette_masks, sixteen_bit_masks, sixteen_bit_images, cmyk_photo, odd_names, symbolic_links, grey_masks_as_rgb,

@@ -1,6 +1,6 @@
 """Tiny trees of every layout: seeded, made in milliseconds with numpy and Pillow.
 
-Each maker fills a folder and returns what `read_mask` must give: image stem -> (H, W) values, as `Source.labels` names
+Each maker fills a folder and returns what `read_mask` must give: image stem -> (H, W) values, as `Folder.labels` names
 them, or, where the layout names no classes, as they are in the masks.
 """
 

@@ -1,4 +1,7 @@
-"""Theory and measurement, which share no code but the stages, tell the same field of every stage of every page."""
+"""Theory and measurement give the same field of every stage of every page.
+
+They share no code except for the stages.
+"""
 
 import pytest
 import torch
@@ -7,7 +10,7 @@ from torch import nn
 
 from atrous.inspect.inspection import widest
 from atrous.inspect.measured import OUTPUT, Measured
-from atrous.inspect.seams import axes_of, barred, settle, span
+from atrous.inspect.seams import barred, image_axes, settled_walk, span
 from atrous.inspect.walk import walk
 from atrous.models import MODELS, create_model
 
@@ -16,7 +19,7 @@ LENGTH = {
     "fcn32s": 512, "fcn8s": 512, "refinenet": 2176, "segnet": 448, "unet": 320, "unet3d": 128, "unetpp": 320,
     "vnet": 576,
 }  # fmt: skip
-"""Pixels in which the field of the logits has room, where it has a size; others are cut by the border, alike."""
+"""Pixels in which the field of the logits has room, if it has a size."""
 
 SLOW = {"deconvnet", "enet", "refinenet", "unet3d", "vnet"}
 """Seconds each."""
@@ -25,7 +28,7 @@ NARROW = {"fcn16s", "fcn32s", "fcn8s", "deeplabv1"}
 
 
 def small(name: str) -> nn.Module:
-    """The page as the contract test builds it, narrower still where its border of 100 pixels costs much."""
+    """The page as the contract test builds it, but narrower where its padding of 100 costs much."""
     model = build(name, {"width": 2} if name in NARROW else {})
     return model.eval()
 
@@ -35,7 +38,7 @@ def small(name: str) -> nn.Module:
 )
 def test_theory_and_measurement_agree(name: str) -> None:
     model, length = small(name), LENGTH.get(name, 256)
-    axes = axes_of(model)
+    axes = image_axes(model)
     first = min(length, 128) if axes == 3 and name not in LENGTH else length
     shape = (1, 3, first, *(32 if axes == 2 else 16,) * (axes - 1))
     walked, measured = walk(model, shape), Measured(model, shape)
@@ -56,7 +59,7 @@ def test_theory_and_measurement_agree(name: str) -> None:
     if name in LENGTH:  # nothing was cut: this is the field itself
         (first, last), *_ = measured.place(OUTPUT, walked.output.places(), widest(walked.output, 0))
         assert 0 < first <= last < length - 1
-        settled = settle(model)
+        settled = settled_walk(model)
         assert not barred(settled.output, settled)
         assert last - first + 1 == span(settled.output, 0)[1]
 
@@ -65,7 +68,7 @@ def fields(name: str, **options: object) -> dict[str, tuple[int, int]]:
     """Smallest and largest window of every stage, and of the logits."""
     with torch.device("meta"):
         model = create_model(name, **options)
-    settled = settle(model)
+    settled = settled_walk(model)
     return {stage.name: span(stage.extra["field"], 0) for stage in settled.stages} | {"": span(settled.output, 0)}
 
 
@@ -84,7 +87,8 @@ def test_the_unet_of_2015_sees_188_or_204_by_phase_and_140_at_the_bottom() -> No
 def test_vnet_sees_what_its_paper_tells_on_the_way_down() -> None:
     found = fields("vnet")
     assert [found[f"left.{level}"][1] for level in range(5)] == [5, 22, 72, 172, 372]
-    # the paper counts a 2x2x2 deconvolution as one finer step more (476, 528, 546, 551); a voxel reads one cell of it
+    # the paper has 476, 528, 546, 551: it counts a 2x2x2 deconvolution as one step more, but a voxel
+    # reads a single cell of it
     assert [found[f"right.{level}"][1] for level in range(4)] == [468, 516, 532, 548]
 
 
@@ -94,4 +98,4 @@ def test_unet3d_sees_92_or_100_voxels() -> None:
 
 @pytest.mark.parametrize("fc6, pixels", [("largefov", 419), ("7x7", 419), ("4x4", 323)])
 def test_deeplab_v1_sees_419_pixels_at_fc6_and_16_more_by_its_average_pool(fc6: str, pixels: int) -> None:
-    assert fields("deeplabv1", fc6=fc6)["field"] == (pixels + 16, pixels + 16)
+    assert fields("deeplabv1", fc6=fc6)["head.field"] == (pixels + 16, pixels + 16)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from atrous.inspect.field import bins, linear, nearest, spread, windows
+from atrous.inspect.field import bin_taps, linear_taps, nearest_taps, transposed_taps, window_taps
 from atrous.inspect.measured import extent
 from atrous.inspect.walk import walk
 from atrous.ops.unpool import max_unpool
@@ -25,33 +25,35 @@ class Net(nn.Module):
         return self.function(image)
 
 
+def read_from(taps: np.ndarray) -> list[list[int]]:
+    """What each new element reads, each source once, in their order."""
+    return [sorted({tap for tap in column if tap >= 0}) for column in taps.T.tolist()]
+
+
 def test_taps_of_windows_by_hand() -> None:
-    assert windows(5, 3, 3, stride=2, padding=1).T.tolist() == [[-1, 0, 1], [1, 2, 3], [3, 4, -1]]
-    assert windows(7, 3, 2, dilation=3).T.tolist() == [[0, 3], [1, 4], [2, 5]]
+    assert window_taps(5, 3, 3, stride=2, padding=1).T.tolist() == [[-1, 0, 1], [1, 2, 3], [3, 4, -1]]
+    assert window_taps(7, 3, 2, dilation=3).T.tolist() == [[0, 3], [1, 4], [2, 5]]
 
 
 def test_taps_of_transposed_convolutions_by_hand() -> None:
-    reads = [sorted({tap for tap in column if tap >= 0}) for column in spread(2, 6, 4, stride=2).T.tolist()]
+    reads = read_from(transposed_taps(2, 6, 4, stride=2))
     assert reads == [[0], [0], [0, 1], [0, 1], [1], [1]]
 
 
 def test_taps_of_interpolation_by_hand() -> None:
-    twice = [sorted({tap for tap in column if tap >= 0}) for column in linear(3, Fraction(1, 2), 6, False).T.tolist()]
+    twice = read_from(linear_taps(3, Fraction(1, 2), 6, False))
     assert twice == [[0], [0, 1], [0, 1], [1, 2], [1, 2], [2]]
-    thrice = [sorted({tap for tap in column if tap >= 0}) for column in linear(2, Fraction(1, 3), 6, False).T.tolist()]
+    thrice = read_from(linear_taps(2, Fraction(1, 3), 6, False))
     assert thrice == [[0], [0], [0, 1], [0, 1], [1], [1]]  # pixels 1 and 4 are at the sources' own centres
-    corners = [sorted({tap for tap in column if tap >= 0}) for column in linear(2, Fraction(1, 2), 3, True).T.tolist()]
+    corners = read_from(linear_taps(2, Fraction(1, 2), 3, True))
     assert corners == [[0], [0, 1], [1]]
-    assert nearest(2, Fraction(2, 3), 3, exact=True).tolist() == [[0, 1, 1]]
-    assert nearest(2, Fraction(2, 3), 3, exact=False).tolist() == [[0, 0, 1]]
+    assert nearest_taps(2, Fraction(2, 3), 3, exact=True).tolist() == [[0, 1, 1]]
+    assert nearest_taps(2, Fraction(2, 3), 3, exact=False).tolist() == [[0, 0, 1]]
 
 
 def test_taps_of_adaptive_pooling_by_hand() -> None:
-    assert [[tap for tap in column if tap >= 0] for column in bins(7, 3).T.tolist()] == [
-        [0, 1, 2],
-        [2, 3, 4],
-        [4, 5, 6],
-    ]
+    reads = [[tap for tap in column if tap >= 0] for column in bin_taps(7, 3).T.tolist()]
+    assert reads == [[0, 1, 2], [2, 3, 4], [4, 5, 6]]
 
 
 KERNEL = torch.full((1, 1, 3, 3), 0.1, dtype=torch.float64)

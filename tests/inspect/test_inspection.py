@@ -15,7 +15,7 @@ from atrous.cli import main
 from atrous.errors import ModelError
 from atrous.inspect import inspect_model
 from atrous.inspect.drawing import architecture
-from atrous.inspect.picture import scene, within
+from atrous.inspect.picture import box_holding, scene
 from atrous.inspect.text import amount, sides_text
 from atrous.labels import LabelSet
 from atrous.models import create_model
@@ -36,11 +36,11 @@ def test_the_table_tells_what_the_network_is(capsys: pytest.CaptureFixture[str])
     for part in (
         "encoder.net.layer4",
         "21 x 64 x 96",
-        "295 x 295 pixels, 263 x 263 at the least by phase",
+        "295 x 295 pixels at most, 263 x 263 at least, by its phase within the strides",
         "12 of 12 fields agree",
-        "output stride    32 at the coarsest, 2 before the last resize",
-        "any from 1 on",
-        "holds with a halo of 160 pixels before and 128 after, tiles at multiples of 32, the image's sides multiples",
+        "output stride    32 at the coarsest map, 2 before the last resize",
+        "any from 1 pixel on",
+        "holds with a halo of 160 pixels before and 128 after, if tiles start at multiples of 32; the image's",
     ):
         assert part in text
 
@@ -53,7 +53,7 @@ def test_one_json_document(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["size"] == [64, 96]
     assert found["classes"] == 5
     assert found["halo"]["exists"] is False
-    assert found["halo"]["layer"] == "aspp.branches.4"
+    assert found["halo"]["layer"] == "head.aspp.branches.4"
     assert found["stages"][0]["reach"]["largest"] == [11, 11]
     assert found["stages"][0]["checked"] is None
     assert found["refused"] == {}
@@ -72,13 +72,13 @@ def test_a_bundle_holds_its_own_network(tmp_path: Path, capsys: pytest.CaptureFi
         assert (found["classes"], found["channels"]) == (2, 4)
         assert found["reach"]["largest"] == [191, 191]
     assert run("inspect", tmp_path, "--classes", "3") == 2
-    assert "holds its own network; leave out --classes" in capsys.readouterr().err
+    assert "is a trained network; leave out --classes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments, words", [
     (["unett"], "unknown model 'unett'; did you mean 'unet'?"),
     (["unet", "--encoder", "resnet5o"], "unknown encoder"),
-    (["unet2015", "--size", "64", "0"], "size 64 x 0 is no size of an image"),
+    (["unet2015", "--size", "64", "0"], "size 64 x 0 is not a size of an image"),
     (["unet2015", "--depth", "3"], "unet2015 takes images"),
     (["nowhere.safetensors"], "no such bundle or run folder"),
 ])  # fmt: skip
@@ -88,6 +88,15 @@ def test_mistakes_are_one_sentence(arguments: list[str], words: str, capsys: pyt
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert words in error
+
+
+def test_strides_are_right_where_fields_fill_the_image() -> None:
+    found = inspect_model(build("unet", {"encoder": "test_resnet"}), (64, 96), measure=False)
+    assert [row.stride for row in found.stages] == [(s, s) for s in (2, 4, 4, 8, 16, 32, 16, 8, 4, 2, 2)]
+    whole = inspect_model(build("pspnet", {}), (64, 96), measure=False)  # reads the whole image at any size
+    rows = [row for row in whole.stages if len(row.shape) == 4 and row.shape[2] >= 8]
+    assert len(rows) > 3
+    assert [row.stride for row in rows] == [(64 / row.shape[2], 96 / row.shape[3]) for row in rows]
 
 
 def test_volumes_have_three_sides(capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,10 +148,11 @@ def test_every_skip_is_an_arrow() -> None:
     names = {-1: "image", len(found.stages): "logits"} | {k: row.name for k, row in enumerate(found.stages)}
     edges = {(names[a], names[b]) for a, b in found.edges}
     skips = {
-        (f"encoder.net.{a}", f"decoder.{b}") for a, b in (("layer3", 0), ("layer2", 1), ("layer1", 2), ("conv1", 3))
+        (f"encoder.net.{a}", f"head.decoder.{b}")
+        for a, b in (("layer3", 0), ("layer2", 1), ("layer1", 2), ("conv1", 3))
     }
     assert skips <= edges
-    assert {("image", "encoder.net.conv1"), ("head", "logits")} <= edges
+    assert {("image", "encoder.net.conv1"), ("head.score", "logits")} <= edges
     assert len(edges) == len(found.stages) + 1 + len(skips)  # the chain and the skips, nothing else
     svg = architecture(found, "<unet>")
     assert svg.count("<path") == len(edges) + 1  # and the arrow's tip
@@ -159,8 +169,8 @@ def test_the_scene_has_any_size_and_is_always_the_same() -> None:
 def test_where_half_of_the_heat_is() -> None:
     heat = torch.zeros(21, 31)
     heat[10, 15], heat[8, 15], heat[10, 25] = 2.0, 2.0, 3.0
-    assert within(heat, (10, 15), 0.5) == ((8, 12), (13, 17))
-    assert within(heat, (10, 15), 1.0) == ((0, 20), (5, 25))
+    assert box_holding(heat, (10, 15), 0.5) == ((8, 12), (13, 17))
+    assert box_holding(heat, (10, 15), 1.0) == ((0, 20), (5, 25))
 
 
 def test_amounts_and_sides() -> None:

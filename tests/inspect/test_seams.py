@@ -1,4 +1,4 @@
-"""Tiles with the halo equal the whole to rounding, tiles with one step less do not, and why others have none."""
+"""Tiles with the halo equal the whole image, with a step less they do not; why some have none."""
 
 import dataclasses
 from itertools import pairwise
@@ -39,7 +39,7 @@ def pixels(found: Halo, side: int) -> torch.Tensor:
 
 @torch.no_grad()
 def seam(model: torch.nn.Module, found: Halo, side: int) -> float:
-    """Largest difference between logits from tiles along the first axis and those of the whole image."""
+    """Largest difference between logits of tiles along the first axis and of the whole image."""
     image, align, worst = pixels(found, side), found.align[0], 0.0
     whole = model(image)
     cuts = sorted({0, align, found.before[0] + align, side // 2 // align * align, side // align * align, side})
@@ -52,7 +52,7 @@ def seam(model: torch.nn.Module, found: Halo, side: int) -> float:
 
 @torch.no_grad()
 def far(model: torch.nn.Module, found: Halo, side: int) -> float:
-    """The same of one tile in the middle, where all that the tile leaves out is enormous: if it counts, it shows."""
+    """The same for one tile in the middle; what it leaves out is enormous, so it would show."""
     image, align = pixels(found, side), found.align[0]
     start = side // 2 // align * align
     first, end = found.tile(start, start + align, side)
@@ -105,20 +105,20 @@ def test_where_the_halo_ends_and_starts() -> None:
     assert found.tile(64, 96, 128, axis=1) == (32, 128)
     with pytest.raises(ModelError, match="multiples of 16"):
         found.tile(100, 320, 1000)
-    with pytest.raises(ModelError, match="no multiple of 32"):
+    with pytest.raises(ModelError, match="not a multiple of 32"):
         found.tile(0, 32, 100, axis=1)
 
 
 WITHOUT = {
     "bisenetv2": ("mean over all places", "context"),
-    "danet": ("softmax over all places", "position.1"),
-    "deeplabv3": ("mean over all places", "aspp.branches.4"),
-    "deeplabv3plus": ("mean over all places", "aspp.branches.4"),
-    "fpn": ("group norm", "rise.0.convs.0.1"),
-    "lraspp": ("mean over all places", ""),
+    "danet": ("softmax over all places", "head.position.1"),
+    "deeplabv3": ("mean over all places", "head.aspp.branches.4"),
+    "deeplabv3plus": ("mean over all places", "head.aspp.branches.4"),
+    "fpn": ("group norm", "head.rise.0.convs.0.1"),
+    "lraspp": ("mean over all places", "head"),
     "nnunet2d": ("instance norm", "down.0.0.1"),
     "nnunet3d": ("instance norm", "down.0.0.1"),
-    "pspnet": ("mean over all places", "pool"),
+    "pspnet": ("mean over all places", "head.pool"),
     "reseg": ("recurrent layer", "sweeps.0.vertical"),
     "segformer": ("softmax over all places", "encoder.net.stages.0.blocks.0.attention"),
 }

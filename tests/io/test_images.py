@@ -1,4 +1,7 @@
-"""Reading pictures: every kind, every trap (palette, CMYK, EXIF, 16 bits, alpha), and damage that must never pass."""
+"""Reading pictures: every kind and every trap (palette, CMYK, EXIF, 16 bits, alpha).
+
+Damage must end in an error, never in pixels.
+"""
 
 import io
 from pathlib import Path

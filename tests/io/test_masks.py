@@ -126,7 +126,7 @@ def test_values_above_255_are_written_with_16_bits(tmp_path: Path) -> None:
 
 
 def test_only_png_masks_are_written(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"m.jpg: cannot write .* its file a .png"):
+    with pytest.raises(DataError, match=r"m.jpg: cannot write .* a file ending in .png"):
         write_mask(tmp_path / "m.jpg", VALUES, LabelSet(("a", "b", "c", "d")))
 
 

@@ -1,4 +1,4 @@
-"""Which files are meant."""
+"""Which files the inputs name."""
 
 from pathlib import Path
 

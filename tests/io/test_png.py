@@ -29,7 +29,8 @@ def filtered(pixels: np.ndarray, kinds: list[int]) -> bytes:
             left = int(pixels[y, x - 1]) if x else 0
             over = int(pixels[y - 1, x]) if y else 0
             corner = int(pixels[y - 1, x - 1]) if x and y else 0
-            nearest = min((left, over, corner), key=lambda v: abs(left + over - corner - v))  # ties: the first
+            # of equally near ones the first
+            nearest = min((left, over, corner), key=lambda v: abs(left + over - corner - v))
             guess = (0, left, over, (left + over) // 2, nearest)[kind]
             row.append((int(pixels[y, x]) - guess) % 256)
         rows.append(bytes(row))
@@ -82,7 +83,7 @@ def test_other_pngs_are_left_to_others(mode: str) -> None:
 
 
 def test_more_rows_than_a_band() -> None:
-    """Rows across the borders of the bands that are unpacked one at a time, to the last, shorter one."""
+    """Bands are unpacked one at a time: rows go on across borders, the last band is shorter."""
     rng = np.random.default_rng(1)
     for height in (64, 65, 1500):
         pixels = (rng.integers(0, 256, (height, 5)) // 60).astype(np.uint8)
@@ -123,7 +124,7 @@ def test_an_orientation_is_found_wherever_it_is(tmp_path: Path) -> None:
             expected = np.asarray(ImageOps.exif_transpose(Image.open(BytesIO(data))))
             np.testing.assert_array_equal(read_mask(tmp_path / "m.png"), expected)
             assert (expected[0, 0] == 11) == turned
-    assert not tells_orientation(BytesIO(plain + part(b"eXIf", exif.tobytes()))), "what follows the end counts nowhere"
+    assert not tells_orientation(BytesIO(plain + part(b"eXIf", exif.tobytes()))), "what follows the end does not count"
 
 
 def test_a_size_is_told_without_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,12 +143,12 @@ def test_damage_is_one_sentence(tmp_path: Path) -> None:
     for data, told in (
         (png(pixels, lines[:-9]), "the PNG's pixels end in row 5 of 6"),
         (png(pixels, b"\5" + lines[1:]), "row 0 of the PNG has an unknown filter"),
-        (png(pixels, lines, head=b"\x79\x9c"), "not packed as zlib does"),
-        (png(pixels, lines, head=b"\x77\x09"), "not packed as zlib does"),
-        (png(pixels, lines, head=b"\x78\x9d"), "not packed as zlib does"),
-        (png(pixels, lines, head=b"\x78\xbb"), "not packed as zlib does"),
-        (png(pixels, lines, head=b"\x88\x1c"), "not packed as zlib does"),
-        (good[:60] + bytes([good[60] ^ 1]) + good[61:], "wrong checksum in the PNG part b'IDAT'"),
+        (png(pixels, lines, head=b"\x79\x9c"), "no valid zlib header"),
+        (png(pixels, lines, head=b"\x77\x09"), "no valid zlib header"),
+        (png(pixels, lines, head=b"\x78\x9d"), "no valid zlib header"),
+        (png(pixels, lines, head=b"\x78\xbb"), "no valid zlib header"),
+        (png(pixels, lines, head=b"\x88\x1c"), "no valid zlib header"),
+        (good[:60] + bytes([good[60] ^ 1]) + good[61:], "wrong checksum in the PNG chunk b'IDAT'"),
         (good[:-12], "the end of the PNG is missing"),
     ):
         (tmp_path / "m.png").write_bytes(data)
@@ -157,12 +158,12 @@ def test_damage_is_one_sentence(tmp_path: Path) -> None:
 
 def test_a_picture_without_pixels() -> None:
     pixels = np.zeros((2, 3), np.uint8)
-    with pytest.raises(ValueError, match="not packed as zlib does"):
+    with pytest.raises(ValueError, match="no valid zlib header"):
         decode_bytes(png(pixels, bytes(8))[:33] + part(b"IEND", b""))
 
 
 def test_a_bomb_is_not_blown_up() -> None:
-    """A small picture whose pixel data unpack to 20 MB: no more than the picture's bytes are unpacked."""
+    """Pixel data that would unpack to 20 MB: no more than the picture's own bytes are unpacked."""
     pixels = np.zeros((4, 4), np.uint8)
     data = png(pixels, filtered(pixels, [0] * 4) + bytes(20_000_000))
     np.testing.assert_array_equal(decode_bytes(data), pixels)

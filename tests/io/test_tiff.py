@@ -1,4 +1,4 @@
-"""Several channels in a TIFF: against OpenCV's writer (LZW, predictor) and against a small writer of our own."""
+"""TIFF files of several channels, made by OpenCV (LZW, predictor) and by a small writer here."""
 
 import struct
 import zlib
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from atrous.errors import DataError
-from atrous.io import decode_image, open_source, sources
+from atrous.io import decode_image, open_picture, pictures
 
 RNG = np.random.default_rng(0)
 
@@ -18,7 +18,10 @@ def tiff(
     pixels: np.ndarray, *, order: str = "<", planar: bool = False, rows: int = 3, squeeze: bool = False, tile: int = 0,
     extra: int | None = None, rgb: bool = False, predictor: int = 1, white: bool = False,
 ) -> bytes:  # fmt: skip
-    """(H, W, C) as a TIFF, in strips of `rows` or square tiles; with one ExtraSamples entry if given."""
+    """Make a TIFF of (H, W, C), in strips of `rows` rows or in square tiles.
+
+    extra: the value of an ExtraSamples entry.
+    """
     height, width, channels = pixels.shape
     planes = [pixels[..., [c]] for c in range(channels)] if planar else [pixels]
     pieces = []
@@ -119,10 +122,10 @@ def test_where_zero_is_white_numbers_turn(
     data = tiff(pixels, white=True, **layout)
     np.testing.assert_array_equal(decode_image(data), turned)
     (tmp_path / "a.tif").write_bytes(data)
-    monkeypatch.setattr(sources, "HELD_PIXELS", 0)
-    source = open_source(tmp_path / "a.tif")
-    assert not source.held
-    np.testing.assert_array_equal(source.rows(3, 11), turned[3:11])
+    monkeypatch.setattr(pictures, "HELD_PIXELS", 0)
+    picture = open_picture(tmp_path / "a.tif")
+    assert not picture.held
+    np.testing.assert_array_equal(picture.rows(3, 11), turned[3:11])
 
 
 @pytest.mark.parametrize("layout", [{}, {"squeeze": True}, {"tile": 16}], ids=str)
@@ -143,5 +146,7 @@ def test_pixels_that_are_missing_are_an_error(layout: dict) -> None:
 
 def test_a_floating_point_predictor_is_named() -> None:
     data = tiff(np.ones((4, 5, 2), np.float32), predictor=3)
-    with pytest.raises(DataError, match=r"sat.tif: a TIFF predictor 3 .* expected none, write it without or as .npy"):
+    with pytest.raises(
+        DataError, match=r"sat.tif: a TIFF predictor 3 with float32 samples, .* save it without one, or as .npy"
+    ):
         decode_image(data, "sat.tif")

@@ -1,7 +1,8 @@
-"""Mutated files and bombs end in a picture or a DataError: no crash, no hang, no other exception, no memory.
+"""Mutated files and bombs end in a picture or a DataError.
 
-They are read in processes of their own (tests/helpers/torture.py). The last full result is docs/torture.json:
-`ATROUS_TORTURE=docs/torture.json pytest -m torture tests/io/test_torture.py` writes it.
+No crash, no hang, no other exception, no large memory. They are read in processes of their own
+(tests/helpers/torture.py). docs/records/torture.json has the last full result;
+`ATROUS_TORTURE=docs/records/torture.json pytest -m torture tests/io/test_torture.py` writes it.
 """
 
 import json
@@ -19,7 +20,7 @@ from torture import KINDS, MUTATIONS, SLOW
 
 SCRIPT, DOCS = Path(__file__).parents[1] / "helpers" / "torture.py", Path(__file__).parents[2] / "docs"
 PATIENCE = 30
-"""Seconds of silence after which a process is taken for one that hangs, on a machine that others use too."""
+"""Seconds of silence after which a process counts as hanging; the machine may be busy."""
 
 
 def read_mutants(count: int, seed: int = 0) -> dict[str, Any]:
@@ -37,9 +38,9 @@ def read_mutants(count: int, seed: int = 0) -> dict[str, Any]:
 
 
 def read_some(seed: int, first: int, end: int) -> tuple[Counter[str], float, float, list[str]]:
-    """What came of mutants first..end - 1: outcomes, the slowest in seconds, the most memory in MB, what was wrong.
+    """Read the mutants first..end - 1; return outcomes, slowest second, peak memory in MB, faults.
 
-    A process that dies or falls silent is replaced by one that goes on behind it.
+    A process that dies or hangs is replaced by one that goes on with the next mutant.
     """
     tally, wrong, slowest, peak = Counter[str](), list[str](), 0.0, 0.0
     while first < end:
@@ -62,7 +63,7 @@ def read_some(seed: int, first: int, end: int) -> tuple[Counter[str], float, flo
                     peak = max(peak, told["peak_mb"])
             if run.poll() is None:
                 run.kill()
-        if first < end:  # it died, or hung, on the one after the last that ended
+        if first < end:  # the process died or hung on the mutant after the last that ended
             kind = "hang" if run.returncode == -9 else "crash"
             tally[kind] += 1
             wrong.append(f"{kind}: {current}")
@@ -71,7 +72,7 @@ def read_some(seed: int, first: int, end: int) -> tuple[Counter[str], float, flo
 
 
 def lines(run: subprocess.Popen[str]) -> Any:
-    """What a process prints, until it ends or says nothing for long."""
+    """Yield the lines that a process prints, until it ends or is silent for PATIENCE seconds."""
     assert run.stdout
     while select.select([run.stdout], [], [], PATIENCE)[0]:
         if not (line := run.stdout.readline()):
@@ -91,7 +92,8 @@ def test_mutants_are_pictures_or_data_errors(count: int) -> None:
     found = read_mutants(count)
     assert (found["crashes"], found["hangs"], found["wrong_errors"]) == (0, 0, 0), found["examples"]
     assert found["pictures"] + found["refused"] == count
-    assert min(found["pictures"], found["refused"]) > count / 20  # both happen: the mutants are neither sound nor junk
+    # both happen: the mutants are neither all sound nor all junk
+    assert min(found["pictures"], found["refused"]) > count / 20
     assert found["peak_mb"] < 2000
     keep("mutants", found, count)
 
@@ -112,7 +114,7 @@ def test_bombs_are_refused_at_once(whole: bool) -> None:
 
 
 def keep(key: str, found: Any, count: int) -> None:
-    """Into the file of the last full result, where one is asked for."""
+    """Write into the file of the last full result, if ATROUS_TORTURE names one."""
     target = os.environ.get("ATROUS_TORTURE")
     if target and count >= 20_000:
         path = Path(target)
@@ -121,7 +123,7 @@ def keep(key: str, found: Any, count: int) -> None:
 
 
 def test_the_last_full_result_is_kept_and_clean() -> None:
-    last = json.loads((DOCS / "torture.json").read_text())
+    last = json.loads((DOCS / "records" / "torture.json").read_text())
     mutants, page = last["mutants"], (DOCS / "check.md").read_text()
     assert mutants["mutants"] >= 20_000
     assert (mutants["crashes"], mutants["hangs"], mutants["wrong_errors"]) == (0, 0, 0)

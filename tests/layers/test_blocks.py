@@ -10,7 +10,7 @@ from atrous.layers.channels import per_channel
 
 
 def reach(module: nn.Module, channels: int, side: int = 61) -> int:
-    """Columns of the input that the centre of the output sees, batch norm in eval and no ReLU in the way."""
+    """Columns of the input that the centre of the output sees, with batch norm in eval mode."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.constant_(layer.weight, 1.0)

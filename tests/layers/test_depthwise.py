@@ -60,7 +60,7 @@ def test_only_layers_that_fit_are_changed() -> None:
         nn.Conv2d(6, 6, 3, padding=2, dilation=2, groups=6, stride=2),
         nn.Conv2d(6, 6, 3, padding=1, dilation=2, groups=6),
         nn.Conv2d(6, 12, 3, padding=2, dilation=2, groups=6),
-        nn.Conv2d(6, 6, 3, padding=6, dilation=6, groups=6),
+        nn.Conv2d(6, 6, 3, padding=5, dilation=5, groups=6),
         nn.Conv2d(6, 6, 3, padding=2, dilation=2, groups=6, padding_mode="reflect"),
     ]
     net = quick_depthwise(nn.Sequential(*others))

@@ -53,7 +53,10 @@ def test_what_does_not_fit_is_named_and_nothing_is_loaded() -> None:
     state, vgg = small_vgg().state_dict(), SwitchedVGG16(width=2)
     before = vgg.convs["conv1_1"][0].weight.clone()
     del state["features.41.running_mean"]
-    with pytest.raises(WeightsError, match=r"conv5_3\.1\.running_mean .* nothing as features\.41\.running_mean"):
+    with pytest.raises(
+        WeightsError,
+        match=r"conv5_3\.1\.running_mean .* the weights have no features\.41\.running_mean; use timm's vgg16_bn",
+    ):
         vgg.load_imagenet(state)
     assert torch.equal(vgg.convs["conv1_1"][0].weight, before)
     with pytest.raises(ModelError, match="width 0"):

@@ -1,4 +1,4 @@
-"""Overlap-tile: tiles at multiples of the grid are the whole image, others are not; volumes are mirrored as images."""
+"""Overlap-tile: tiles at multiples of the grid equal the whole image; volumes are mirrored too."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from atrous.models.unet import unet2015
 @torch.no_grad()
 def test_unet2015_in_tiles_is_the_whole(variant: str) -> None:
     torch.manual_seed(0)
-    model, image = unet2015(2, 1, width=2, variant=variant).eval(), torch.randn(1, 1, 40, 801)  # type: ignore[arg-type]
+    model, image = unet2015(2, in_channels=1, width=2, variant=variant).eval(), torch.randn(1, 1, 40, 801)  # type: ignore[arg-type]
     whole, origins = model(image), []
     valid = model.valid
     model.valid = lambda x: origins.append(tuple(x.shape[2:])) or valid(x)  # type: ignore[method-assign,func-returns-value]
@@ -25,7 +25,7 @@ def test_unet2015_in_tiles_is_the_whole(variant: str) -> None:
 @pytest.mark.parametrize("side, tiles", [(20, 1), (21, 4), (36, 4)])
 @torch.no_grad()
 def test_no_tile_is_run_for_what_is_there_already(side: int, tiles: int) -> None:
-    model, calls = unet2015(2, 1, width=1).eval(), []
+    model, calls = unet2015(2, in_channels=1, width=1).eval(), []
     valid = model.valid
     model.valid = lambda x: calls.append(x) or valid(x)  # type: ignore[method-assign,func-returns-value]
     model.overlap_tile(torch.zeros(1, 1, side, side), tile=204)
@@ -34,9 +34,9 @@ def test_no_tile_is_run_for_what_is_there_already(side: int, tiles: int) -> None
 
 @torch.no_grad()
 def test_tiles_side_by_side_are_not_the_whole() -> None:
-    """388 pixels apart, as the figure shows them, the pools of a tile see other pixels than those of the image."""
+    """Tiles 388 pixels apart, as in the figure, pool other pixels than the whole image does."""
     torch.manual_seed(0)
-    model, x = unet2015(2, 1, width=2).eval().double(), torch.randn(1, 1, 188, 588, dtype=torch.float64)
+    model, x = unet2015(2, in_channels=1, width=2).eval().double(), torch.randn(1, 1, 188, 588, dtype=torch.float64)
     whole = model.valid(x)
     for start, same in ((384, True), (388, False)):
         tile = model.valid(x[..., start : start + 188])
@@ -48,7 +48,7 @@ def test_tiles_side_by_side_are_not_the_whole() -> None:
 @torch.no_grad()
 def test_small_images_and_small_tiles(size: tuple[int, int], tile: int) -> None:
     torch.manual_seed(0)
-    model, image = unet2015(2, 1, width=1).eval(), torch.randn(1, 1, *size)
+    model, image = unet2015(2, in_channels=1, width=1).eval(), torch.randn(1, 1, *size)
     if tile == 188:
         with pytest.raises(ModelError, match="tiles of 188 pixels leave 4 of output; use 204 or more"):
             model.overlap_tile(image, tile=tile)

@@ -11,7 +11,7 @@ from atrous.layers.vgg import THEIRS
 
 
 def centre(padding: str, index: int, cell: int, side: int = 160) -> float:
-    """The image row that cell `cell` of feature `index` looks at, by its gradient, pools averaging."""
+    """The image row that cell `cell` of feature `index` sees, by its gradient; pools average."""
     vgg = VGG16(1, padding=padding, width=1, dropout=0.0).double()  # type: ignore[arg-type]
     vgg.pool = nn.AvgPool2d(2, ceil_mode=True)
     for parameter in vgg.parameters():
@@ -77,7 +77,9 @@ def test_imagenet_weights_are_transplanted(channels: int) -> None:
     expected = {1: first.sum(1, keepdim=True), 3: first, 5: torch.cat([first, first[:, :2]], 1) * 3 / 5}[channels]
     torch.testing.assert_close(vgg.convs["conv1_1"].weight, expected)
     state.pop("pre_logits.fc1.weight")
-    with pytest.raises(WeightsError, match=r"fc6\.weight .* nothing as pre_logits\.fc1"):
+    with pytest.raises(
+        WeightsError, match=r"fc6\.weight .* the weights have no pre_logits\.fc1\.weight; use timm's vgg16\.tv_in1k"
+    ):
         vgg.load_imagenet(state)
 
 

@@ -1,4 +1,4 @@
-"""VGG16 with holes: sizes, places and reach of its cells as DeepLab v1 has them, and fc6 cut from VGG's."""
+"""VGG16 with holes: sizes, places and reach of its cells as in DeepLab v1; fc6 cut from VGG's."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from atrous.ops.resize import resize
 
 
 def seen(vgg: DilatedVGG16, then: nn.Module, side: int, cell: int) -> torch.Tensor:
-    """Weight of every row of the image in a cell, all filters ones and maxima means: all of it adds up."""
+    """The weight of every image row in a cell, with filters of ones and average pools."""
     vgg.shrink, vgg.keep = nn.AvgPool2d(3, 2, 1, ceil_mode=True), nn.AvgPool2d(3, 1, 1)
     for layer in [*vgg.modules(), *then.modules()]:
         if isinstance(layer, nn.Conv2d):
@@ -116,14 +116,18 @@ def test_convolutions_are_transplanted(channels: int) -> None:
         assert torch.equal(layer.bias, state[f"{name}.bias"])
 
 
-def test_what_does_not_fit_is_one_sentence() -> None:
-    state = imagenet()
-    with pytest.raises(WeightsError, match=r"cut from features\.0, .*vgg16\.tv_in1k and width=64"):
+def test_what_does_not_fit_is_one_sentence_and_nothing_is_loaded() -> None:
+    state, field = imagenet(), FieldOfView(16, 32)
+    with pytest.raises(
+        WeightsError, match=r"conv1_1\.weight has shape \(3, .* gives \(2, .*vgg16\.tv_in1k and width=64"
+    ):
         DilatedVGG16(width=3).load_imagenet(state)
-    with pytest.raises(WeightsError, match=r"cannot be cut from pre_logits\.fc1"):
+    with pytest.raises(WeightsError, match=r"shape \(32, 8, 3, 3\) and pre_logits\.fc1\.weight gives \(32, 16, 3, 3\)"):
         FieldOfView(8, 32).load_imagenet(state)
+    before = field[0].weight.clone()
     state.pop("pre_logits.fc2.bias")
-    with pytest.raises(WeightsError, match=r"the weights hold no 'pre_logits\.fc2\.bias'"):
-        FieldOfView(16, 32).load_imagenet(state)
+    with pytest.raises(WeightsError, match=r"the weights have no pre_logits\.fc2\.bias"):
+        field.load_imagenet(state)
+    assert torch.equal(field[0].weight, before)
     with pytest.raises(ModelError, match="width 0"):
         DilatedVGG16(width=0)

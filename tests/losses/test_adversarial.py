@@ -1,4 +1,4 @@
-"""The adversarial objective: its two losses, each side's gradients, its eye, nothing under ignore, a tiny duel."""
+"""The adversarial objective: both losses and their gradients, nothing under ignore, a tiny duel."""
 
 import pytest
 import torch
@@ -36,9 +36,11 @@ def test_a_decision_sees_34_pixels() -> None:
     assert rows.max() - rows.min() + 1 == columns.max() - columns.min() + 1 == 34
 
 
-def test_the_papers_widths() -> None:
+def test_the_papers_numbers() -> None:
     convolutions = [layer for layer in Discriminator(21).modules() if isinstance(layer, nn.Conv2d)]
     assert [layer.out_channels for layer in convolutions] == [96, 128, 128, 256, 256, 512, 1]
+    whole = Adversarial(21)
+    assert (whole.discriminator.layers[0].in_channels, whole.tau, whole.weight) == (21 * 3, 0.9, 1)
     assert Discriminator(3, 6)(torch.zeros(1, 3, 1, 1)).shape == (1, 1, 1, 1)
     assert Discriminator(3, 6)(torch.zeros(1, 3, 9, 12)).shape == (1, 1, 3, 3)
 
@@ -104,7 +106,7 @@ def test_both_steps_reduce_their_losses() -> None:
     other = torch.optim.Adam(net.parameters(), 0.01)
 
     def step(optimizer: torch.optim.Optimizer, segmenter: bool) -> list[float]:
-        """One step of a side; the losses of the segmenter (both terms, the second) and of the discriminator before."""
+        """A step of a side; before it the segmenter's loss, its second term, the other's loss."""
         logits = model(image)
         fooled, judged = net.segmenter_loss(image, logits, labels), net.discriminator_loss(image, logits, labels)
         whole = cross_entropy(logits, labels) + fooled

@@ -34,7 +34,7 @@ def test_against_every_pair_of_pixels(shape: tuple[int, ...]) -> None:
 
 
 def test_the_loss_by_hand() -> None:
-    """Two images of four pixels; the second is of class 0 alone and counts nowhere, nor does class 2."""
+    """Two images of four pixels; class 2 is absent and the second image has only class 0."""
     labels = torch.tensor([[[0, 0, 1, 1]], [[0, 0, 0, 0]]])
     p = torch.tensor([[[0.7, 0.5, 0.4, 0.2]], [[0.2, 0.4, 0.4, 0.6]], [[0.1, 0.1, 0.2, 0.2]]])
     expected = (-0.7 + 0 + 0.4 + 0.4) + (0.4 + 0.4 + 0 - 0.6)

@@ -1,4 +1,4 @@
-"""clDice: skeletons of simple shapes, the loss by hand, and a cut that costs more than as many pixels at the rim."""
+"""clDice: skeletons of simple shapes, the loss by hand, a cut that costs more than a ragged rim."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What holds for every loss that a recipe can name, on points, images and volumes, exclusive and multilabel."""
+"""What holds for every loss in recipes: points, images, volumes; exclusive and multilabel."""
 
 import pytest
 import torch
@@ -140,7 +140,7 @@ def test_the_truth_is_cheapest(text: str, mode: str) -> None:
 
 @pytest.mark.parametrize("text", [text for text in EVERY if not text.startswith("active_contour")])
 def test_absent_classes_do_not_dilute(text: str) -> None:
-    """Classes without a pixel, predicted nowhere, change nothing (active contours divide by their number)."""
+    """Absent classes that are never predicted change nothing; active contours divide by K."""
     logits, labels = sample("exclusive", (9, 11), ignored=0.05)
     absent = torch.full((2, 20, 9, 11), -200.0, dtype=torch.float64)
     loss = make_loss(text)

@@ -40,5 +40,5 @@ def test_certainty_has_a_finite_slope() -> None:
 
 
 def test_alpha_is_no_class_weight() -> None:
-    with pytest.raises(RecipeError, match="class weights do its work"):
+    with pytest.raises(RecipeError, match="use class weights"):
         Focal(alpha=0.25)(torch.zeros(1, 2, 3), torch.zeros(1, 3, dtype=torch.long))

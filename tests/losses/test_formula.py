@@ -31,28 +31,28 @@ def test_what_is_read(text: str, terms: list[tuple[float, str, dict[str, object]
     ("", "unknown loss ''; known: active_contour, border_ce"),
     ("ce +", "unknown loss ''"),
     ("ce dice", "unknown loss 'ce dice'"),
-    ("x * ce", "'x' is no factor above 0; write '0.5 * ce'"),
-    ("-1 * ce", "'-1' is no factor above 0"),
-    ("nan * ce", "'nan' is no factor above 0"),
-    ("inf * ce", "'inf' is no factor above 0"),
+    ("x * ce", "'x' is not a factor above 0; write '0.5 * ce'"),
+    ("-1 * ce", "'-1' is not a factor above 0"),
+    ("nan * ce", "'nan' is not a factor above 0"),
+    ("inf * ce", "'inf' is not a factor above 0"),
     ("tversky(alfa=0.3)", "tversky has no parameter 'alfa'; did you mean 'alpha'?"),
     ("tversky(ignore=3)", "tversky has no parameter 'ignore'; known: alpha, beta, gamma, region"),
     ("focal_tversky(gamma=2)", "focal_tversky has no parameter 'gamma'"),
     ("dice(form=jaccard)", "dice has no parameter 'form'"),
-    ("ce(smoothing=0.1)", "ce has no parameter 'smoothing'; it has none at all"),
+    ("ce(smoothing=0.1)", "ce has no parameter 'smoothing'; it takes none"),
     ("dice(region=smple)", "dice(region=smple): unknown value 'smple'; did you mean 'sample'?"),
     ("dice(squared=1)", "unknown value '1'; known: false, true"),
-    ("tversky(alpha)", "tversky(alpha=): '' is no number"),
-    ("tversky(alpha=nan)", "'nan' is no number"),
-    ("cldice(iterations=1.5)", "'1.5' is no whole number"),
+    ("tversky(alpha)", "tversky(alpha=): '' is not a number"),
+    ("tversky(alpha=nan)", "'nan' is not a number"),
+    ("cldice(iterations=1.5)", "'1.5' is not a whole number"),
     ("dice(", "'dice(' cannot be read; write '0.5 * tversky(alpha=0.3, beta=0.7)'"),
     ("ce + dice)", "dice)' cannot be read"),
     ("dice(region=(sample))", "cannot be read"),
     ("2 * 3 * ce", "cannot be read"),
     ("focal(gamma=-1)", "gamma -1.0"),
-    ("tversky(alpha=0, beta=0)", "weights >= 0 that are not both 0"),
-    ("dice(smooth=-1)", "0 or more pixels"),
-    ("ohem(least=2)", "both are shares"),
+    ("tversky(alpha=0, beta=0)", "alpha and beta >= 0 and not both 0"),
+    ("dice(smooth=-1)", "smooth >= 0"),
+    ("ohem(least=2)", "both must be in [0, 1]"),
     ("rmi(stride=0)", "stride 0"),
     ("cldice(iterations=-1)", "iterations -1"),
     ("border_ce(sigma=0)", "sigma 0"),
@@ -78,6 +78,30 @@ def test_each_name_becomes_its_loss() -> None:
     assert isinstance(make_loss("2 * ce"), Total)
     assert isinstance(made := make_loss("cldice(iterations=7)"), ClDice)
     assert made.iterations == 7
+
+
+def test_defaults_are_those_of_the_papers_and_the_guide() -> None:
+    mean = {"region": "batch"}
+    overlap = {**mean, "squared": False, "background": True, "smooth": 0.0}
+    expected = {
+        "active_contour": {"region": 1.0, "eps": 1e-8},
+        "border_ce": {"border": 10.0, "sigma": 5.0, "balance": True},
+        "boundary": {},
+        "ce": {},
+        "cldice": {"iterations": 3, "smooth": 1.0},
+        "dice": overlap,
+        "focal": {"gamma": 2.0, "alpha": None},
+        "focal_tversky": {"alpha": 0.3, "beta": 0.7, **mean},
+        "generalised_dice": mean,
+        "jaccard": overlap,
+        "lovasz": {"form": "softmax", **mean},
+        "ohem": {"threshold": 0.7, "least": 1 / 16},
+        "rmi": {"side": 3, "stride": 4, "eps": 5e-4},
+        "tversky": {"alpha": 0.3, "beta": 0.7, "gamma": 1.0, **mean},
+    }
+    assert {
+        name: {key: option.default for key, option in own_options(loss).items()} for name, loss in LOSSES.items()
+    } == expected
 
 
 def test_the_guide_has_every_loss_and_parameter(pytestconfig: pytest.Config) -> None:

@@ -1,4 +1,4 @@
-"""The losses of monai and segmentation_models_pytorch, where installed: equal where they mean the same."""
+"""The losses of monai and segmentation_models_pytorch, if installed: equal where they should be."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Region mutual information: the formula in numpy's loops, and what it says of related and unrelated predictions."""
+"""Region mutual information: the formula in loops; related and unrelated predictions."""
 
 from itertools import product
 
@@ -10,7 +10,7 @@ from atrous.losses import RMI
 
 
 def by_loops(p: np.ndarray, y: np.ndarray, counted: np.ndarray, side: int, stride: int, eps: float) -> float:
-    """One class of one image or volume: log det of the covariance of y's windows given p's, over 2 d."""
+    """One class of an image or volume: log det of y's windows' covariance given p's, over 2 d."""
     cells = [size // stride for size in p.shape]
 
     def windows(x: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ def blobs(seed: int, classes: int = 3, size: tuple[int, int] = (14, 17), ignored
 
 
 def band_by_hand(mask: np.ndarray, width: int) -> np.ndarray:
-    """Pixels of the mask with a pixel outside it, or outside the image, at most `width` rows and columns away."""
+    """Pixels of the mask with one outside mask or image at most `width` rows and columns away."""
     height, wide = mask.shape
     band = np.zeros_like(mask)
     for y, x in np.argwhere(mask):
@@ -112,7 +112,7 @@ def test_boundary_f_averages_and_cases() -> None:
 
 
 def test_one_to_one_is_stricter_than_distance() -> None:
-    """Many predicted boundaries near one true one: each is near something, but only one has a partner."""
+    """Many predicted boundaries near a true one: all are near it, but only one has a partner."""
     target = np.zeros((20, 20), np.uint8)
     target[:, 10:] = 1
     stripes = target.copy()

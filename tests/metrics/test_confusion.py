@@ -20,7 +20,7 @@ def test_golden_table() -> None:
 
 
 def test_absent_class_policies() -> None:
-    """21 classes declared, two present with IoU 2/3 and 1/2: the mean is 0.583, not the 0.960 of counting 0/0 as 1."""
+    """Two of 21 classes are there, IoU 2/3 and 1/2: the mean is 0.583, or 0.960 with 0/0 as 1."""
     matrix = np.zeros((21, 21), np.int64)
     matrix[:2, :2] = [[4, 1], [1, 1]]
     matrix[0, 0], matrix[0, 1], matrix[1, 0], matrix[1, 1] = 4, 1, 1, 2

@@ -6,7 +6,8 @@ from atrous.metrics.errors import BOUNDARY, CONFUSION, IGNORED, INVENTED, MISSED
 
 
 def scene() -> tuple[np.ndarray, np.ndarray]:
-    """(prediction, target) 40 x 60: a disc found with a shifted edge, a box missed, a box invented, a half mixed up."""
+    """(prediction, target) 40 x 60: a square whose edge is shifted, one missed, one invented, and a
+    rectangle of which half is given to another class."""
     target = np.zeros((40, 60), np.uint8)
     target[5:15, 5:15] = 1
     target[25:35, 5:15] = 1

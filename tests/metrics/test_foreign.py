@@ -1,4 +1,4 @@
-"""What other tools print: against the tools themselves where they are installed (the [bench] extra)."""
+"""What other tools print, against the tools themselves if they are installed (extra [bench])."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ K, IGNORE = 6, 255
 
 
 def case(name: str) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(prediction, target) pairs: plain; with two absent classes; with ignored pixels and one class only predicted."""
+    """(prediction, target). absent: two classes are nowhere. ignored: one is only predicted."""
     rng = np.random.default_rng({"plain": 0, "absent": 1, "ignored": 2}[name])
     top = {"plain": 6, "absent": 4, "ignored": 5}[name]
     pairs = []
@@ -72,7 +72,7 @@ def test_monai(name: str) -> None:
 
 @CASES
 def test_nnunet(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its per-case function on arrays, then its means by its own rule (its folder form wants medical files)."""
+    """Its function for one case on arrays, then the means by its rule."""
     try:
         from nnunetv2.evaluation.evaluate_predictions import compute_tp_fp_fn_tn
     except ImportError:
@@ -90,7 +90,10 @@ def test_nnunet(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @CASES
 def test_mmseg_by_its_formula(name: str) -> None:
-    """IoUMetric.intersect_and_union and total_area_to_metrics of 1.2.2, re-stated (the package cannot be installed)."""
+    """IoUMetric.intersect_and_union and total_area_to_metrics of 1.2.2, restated.
+
+    The package itself cannot be installed.
+    """
     totals = torch.zeros(3, K)
     for guess, target in case(name):
         keep = torch.tensor(target != IGNORE)
@@ -102,7 +105,7 @@ def test_mmseg_by_its_formula(name: str) -> None:
 
 
 def test_float32_histograms_saturate_and_ours_does_not() -> None:
-    """V1, V2: a 6000 x 6000 picture whose class 0 is predicted on all but 1 % scores 1.0 for 0.98990 in smp."""
+    """A 6000 x 6000 image with class 0 predicted on all but 1 %: smp says 1.0, right is 0.98990."""
     torch.set_num_threads(1)
     assert float(torch.histc(torch.zeros(25_000_000), bins=2, min=0, max=1)[0]) == SATURATION
     target = np.zeros((6000, 6000), np.uint8)
@@ -119,7 +122,7 @@ def test_float32_histograms_saturate_and_ours_does_not() -> None:
 
 
 def test_smp_saturates() -> None:
-    """V1 in the package itself, on the smallest square that shows it; one thread, as ours tells it."""
+    """The same in the package itself, on the smallest square that shows it, on one thread."""
     metrics = pytest.importorskip("segmentation_models_pytorch.metrics")
     torch.set_num_threads(1)
     target = np.zeros((4200, 4200), np.uint8)

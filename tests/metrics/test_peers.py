@@ -1,6 +1,7 @@
-"""Against the packages that define a score in the same way; where they define it otherwise, docs/evaluation.md says so.
+"""Against packages that define a score in the same way; docs/evaluation.md says where they differ.
 
-skimage is there for the tests; the others are, or come with, the [bench] extra, and are skipped where they are not.
+skimage is there for the tests. The others are in the [bench] extra, or come with it; tests without
+them are skipped.
 """
 
 import numpy as np
@@ -13,7 +14,7 @@ K, IGNORE = 5, 255
 
 
 def maps(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(prediction, target) with ignored pixels, a class that is only predicted and one that is nowhere."""
+    """(prediction, target): ignored pixels, a class that is only predicted, one that is nowhere."""
     rng = np.random.default_rng(seed)
     target = rng.integers(0, 3, (6, 7)).repeat(5, 0).repeat(5, 1).astype(np.uint8)
     prediction = np.where(rng.random(target.shape) < 0.3, rng.integers(0, 4, target.shape), target).astype(np.uint8)
@@ -68,7 +69,7 @@ def test_torchmetrics(seed: int) -> None:
 
 @pytest.mark.parametrize("bins", [10, 15])
 def test_torchmetrics_calibration(bins: int) -> None:
-    """Its bins are closed on the left, ours on the right as in Guo et al.: equal off their borders."""
+    """Its bins are closed on the left, ours on the right as in Guo et al.: equal elsewhere."""
     tm = pytest.importorskip("torchmetrics.classification")
     rng = np.random.default_rng(bins)
     probabilities = rng.dirichlet([0.5, 1, 0.2], (20, 30)).transpose(2, 0, 1).astype(np.float32)
@@ -116,7 +117,7 @@ def test_monai_surfaces(seed: int, rank: int, spacing: float) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # the package's own
 def test_a_total_miss_in_monai() -> None:
-    """V5: its HD95 is nan, and dropped from a mean, where its Hausdorff distance is inf; ours is inf in both."""
+    """Where its Hausdorff distance is inf, its HD95 is nan, which means drop; ours are both inf."""
     metrics = pytest.importorskip("monai.metrics")
     truth = torch.zeros(1, 1, 16, 16)
     truth[..., 4:9, 4:9] = 1
@@ -133,7 +134,7 @@ def test_a_total_miss_in_monai() -> None:
 @pytest.mark.filterwarnings("ignore")  # the package's own
 @pytest.mark.parametrize("seed", range(4))
 def test_surface_distance(seed: int) -> None:
-    """Its surface lies between the pixels and is weighted by area, ours is the border pixels: near, not equal."""
+    """Its surface lies between pixels and has areas, ours is the border pixels: near, not equal."""
     package = pytest.importorskip("surface_distance")
     prediction, target = bodies(seed, 3)
     prediction, target = (np.pad(mask, 2) for mask in (prediction, target))
@@ -147,8 +148,10 @@ def test_surface_distance(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_skimage_partitions(seed: int) -> None:
-    """Near, since skimage counts no pair of a pixel with itself, where no cell's pixel is predicted as membrane, which
-    it takes for one more region. What it (0.26) calls precision is divided by the pairs of the truth, against its page.
+    """Near, not equal: skimage does not count the pair of a pixel with itself.
+
+    No pixel of a cell is predicted as membrane here, which skimage takes for one more region. What
+    it (0.26) calls precision is divided by the pairs of the truth, unlike on its page.
     """
     metrics = pytest.importorskip("skimage.metrics")
     rng = np.random.default_rng(seed)

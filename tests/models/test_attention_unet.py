@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from atrous.errors import ModelError
-from atrous.models.attention_unet import Gate, attention_unet
+from atrous.models.attention_unet import Gate, attention, attention_unet
 from atrous.ops.resize import resize
 
 
@@ -47,41 +47,41 @@ def test_an_odd_side_repeats_its_last_pixel() -> None:
 @torch.no_grad()
 def test_closed_gates_let_the_finest_skip_through_only() -> None:
     torch.manual_seed(0)
-    model, image = attention_unet(4, "test_resnet", channels=(16, 12, 8, 8)).eval(), torch.randn(1, 3, 64, 96)
-    assert [alpha.shape for alpha in model.attention(image)] == [(1, 1, 4, 6), (1, 1, 8, 12), (1, 1, 16, 24)]
-    for gate in model.gates:
+    model, image = attention_unet(4, encoder="test_resnet", channels=(16, 12, 8, 8)).eval(), torch.randn(1, 3, 64, 96)
+    assert [alpha.shape for alpha in attention(model, image)] == [(1, 1, 4, 6), (1, 1, 8, 12), (1, 1, 16, 24)]
+    for gate in model.head.gates:
         gate.psi.bias.fill_(-100)
     before = model(image)
-    widths = [model.encoder.channels[index] for index in model.skips]
-    for block, width in zip(model.decoder[:-1], widths, strict=False):
+    widths = [model.encoder.channels[index] for index in model.head.skips]
+    for block, width in zip(model.head.decoder[:-1], widths, strict=False):
         block[0][0].weight[:, :width] = torch.randn_like(block[0][0].weight[:, :width])  # what the skip would meet
     assert torch.equal(model(image), before)
-    model.decoder[-1][0][0].weight[:, : widths[-1]] += 1
+    model.head.decoder[-1][0][0].weight[:, : widths[-1]] += 1
     assert not torch.allclose(model(image), before, atol=1e-3)
 
 
 @torch.no_grad()
 def test_open_gates_make_a_unet() -> None:
     torch.manual_seed(0)
-    model, image = attention_unet(4, "test_resnet", channels=(16, 12, 8, 8)).eval(), torch.randn(1, 3, 64, 96)
-    for gate in model.gates:
+    model, image = attention_unet(4, encoder="test_resnet", channels=(16, 12, 8, 8)).eval(), torch.randn(1, 3, 64, 96)
+    for gate in model.head.gates:
         gate.psi.bias.fill_(100)
     features = model.encoder(image)
     x = features[-1]
-    for index, block in zip(model.skips, model.decoder, strict=True):
+    for index, block in zip(model.head.skips, model.head.decoder, strict=True):
         x = block(torch.cat([features[index], resize(x, tuple(features[index].shape[2:]))], 1))
-    torch.testing.assert_close(model(image), resize(model.heads[-1](x), (64, 96)))
+    torch.testing.assert_close(model(image), resize(model.head.heads[-1](x), (64, 96)))
 
 
 def test_gates_add_what_the_formula_says() -> None:
-    model = attention_unet(21, "test_resnet", channels=(16, 12, 8, 8))
+    model = attention_unet(21, encoder="test_resnet", channels=(16, 12, 8, 8))
     channels = model.encoder.channels
-    sizes = [sum(p.numel() for p in gate.parameters()) for gate in model.gates]
+    sizes = [sum(p.numel() for p in gate.parameters()) for gate in model.head.gates]
     gating = [channels[4], 16, 12]
     assert sizes == [4 * own**2 + g * own + own + own + 1 for own, g in zip(channels[3:0:-1], gating, strict=True)]
-    assert isinstance(model.gating, nn.Sequential)
+    assert isinstance(model.head.gating, nn.Sequential)
 
 
 def test_too_few_widths_are_named() -> None:
     with pytest.raises(ModelError, match="4 skips and the decoder 1 widths"):
-        attention_unet(2, "test_resnet", channels=(8,))
+        attention_unet(2, encoder="test_resnet", channels=(8,))

@@ -46,6 +46,6 @@ def test_the_page_passes_as_often_as_told() -> None:
     for recurrence in (1, 2, 3):
         model = create_model("ccnet", classes=2, encoder="test_resnet", channels=8, recurrence=recurrence).eval()
         calls: list[torch.Tensor] = []
-        model.attention.register_forward_hook(lambda module, inputs, output, calls=calls: calls.append(output))
+        model.head.attention.register_forward_hook(lambda module, inputs, output, calls=calls: calls.append(output))
         model(torch.randn(1, 3, 32, 32))
         assert len(calls) == recurrence

@@ -23,7 +23,7 @@ from atrous.losses import OHEM, RMI, BorderCrossEntropy, ClDice, Focal, Overlap,
 from atrous.models import MODELS, create_model
 from atrous.models.foreign import FOREIGN
 from atrous.plan.facts import Facts
-from atrous.plan.rules import choose
+from atrous.plan.rules import choices_for_images
 from atrous.train.objective import Objective
 from atrous.train.optimizer import make_optimizer, rate_at
 from atrous.train.recipe import Recipe
@@ -385,7 +385,7 @@ def default(thing: Any, name: str) -> Callable[[], Any]:
 def chosen() -> dict[str, Any]:
     """What a plan chooses for photos on a machine without a GPU."""
     facts = Facts(9, 3, "uint8", ((400, 100),), np.array([8_000_000, 8_000_000, 500_000]), equal=False, up=None)
-    return {key: choice.value for key, choice in choose(facts).items()}
+    return {key: choice.value for key, choice in choices_for_images(facts).items()}
 
 
 def group_of(kind: str, key: str) -> Callable[[], Any]:

@@ -44,8 +44,8 @@ def test_outputs_are_the_sum_and_the_two_branches() -> None:
     model = create_model("danet", classes=3, encoder="test_resnet", channels=8, aux=True).eval()
     image = torch.randn(1, 3, 40, 48)
     deep = model.encoder(image)[-1]
-    position, channel = model.position(deep), model.channel(deep)
+    position, channel = model.head.position(deep), model.head.channel(deep)
     for got, head, x in zip(
-        model.outputs(image), (model.head, *model.aux), (position + channel, position, channel), strict=True
+        model.outputs(image), (model.head.score, *model.head.aux), (position + channel, position, channel), strict=True
     ):
         torch.testing.assert_close(got, model.logits_at_stride(image)[1].apply(head(x)))

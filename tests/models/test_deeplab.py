@@ -37,8 +37,8 @@ def with_statistics(model: nn.Module) -> nn.Module:
 def test_v1_scores_every_eighth_pixel() -> None:
     with torch.device("meta"):
         model, image = deeplabv1(), torch.zeros(1, 3, 321, 321)
-        assert model.score(model.field(model.encoder(image)[-1])).shape == (1, 21, 41, 41)
-        assert rates(deeplabv1(fc6="4x4_rate8").field) == [8]
+        assert model.head(model.encoder(image)).shape == (1, 21, 41, 41)
+        assert rates(deeplabv1(fc6="4x4_rate8").head.field) == [8]
         assert rates(model) == [2, 2, 2, 12]
 
 
@@ -46,7 +46,7 @@ def test_v1_scores_every_eighth_pixel() -> None:
 def test_v1_is_the_zoom_of_its_scores() -> None:
     torch.manual_seed(0)
     model, image = deeplabv1(3, width=2).eval(), torch.randn(1, 3, 33, 57)
-    scores = model.score(model.field(model.encoder(image)[-1]))
+    scores = model.head(model.encoder(image))
     assert scores.shape == (1, 3, 5, 8)
     torch.testing.assert_close(model(image), interpolate(scores, (33, 57), mode="bilinear", align_corners=True))
 
@@ -55,19 +55,19 @@ def test_v1_is_the_zoom_of_its_scores() -> None:
 @torch.no_grad()
 def test_v2_sums_the_scores_of_its_rates(encoder: str) -> None:
     torch.manual_seed(0)
-    model, image = deeplabv2(3, encoder, width=2, rates=ASPP_S).eval(), torch.randn(1, 3, 65, 97)
+    model, image = deeplabv2(3, encoder=encoder, width=2, rates=ASPP_S).eval(), torch.randn(1, 3, 65, 97)
     x = model.encoder(image)[-1]
     together = sum(branch(x) for branch in model.branches)
     torch.testing.assert_close(model(image), interpolate(together, (65, 97), mode="bilinear", align_corners=True))
     assert [rates(branch) for branch in model.branches] == [[2], [4], [8], [12]]
-    assert [rates(branch) for branch in deeplabv2(3, encoder, width=2).branches] == [[rate] for rate in ASPP_L]
+    assert [rates(branch) for branch in deeplabv2(3, encoder=encoder, width=2).branches] == [[rate] for rate in ASPP_L]
 
 
 @pytest.mark.parametrize("encoder", ["vgg16", "test_resnet"])
 @torch.no_grad()
 def test_v2_takes_the_larger_score_of_three_scales(encoder: str) -> None:
     torch.manual_seed(0)
-    model, image = deeplabv2(3, encoder, width=2, scales=SCALES).eval(), torch.randn(1, 3, 65, 129)
+    model, image = deeplabv2(3, encoder=encoder, width=2, scales=SCALES).eval(), torch.randn(1, 3, 65, 129)
 
     def resized(x: torch.Tensor, *size: int) -> torch.Tensor:
         return interpolate(x, size, mode="bilinear", align_corners=True)
@@ -111,7 +111,7 @@ def test_vggs_weights_come_in(
     torch.save(state, tmp_path / "vgg.pth")
     model = create_model(name, classes=3, width=2, pretrained=tmp_path / "vgg.pth", **options)
     assert torch.equal(model.encoder.convs["conv4_2"].weight, state["features.19.weight"])
-    fields = model.branches if name == "deeplabv2" else [model.field]
+    fields = model.branches if name == "deeplabv2" else [model.head.field]
     for index, field in enumerate(fields):
         assert torch.equal(field[0].bias, state["pre_logits.fc1.bias"][index::4])
         assert torch.equal(field[3].bias, state["pre_logits.fc2.bias"][index::4])
@@ -123,10 +123,10 @@ def test_v3s_rates_are_the_papers() -> None:
         cascade = deeplabv3(cascade=True, grid=(1, 2, 1), dilate_first=True)
         dense = deeplabv3(cascade=True, stride=8)
     assert rates(best.encoder) == [2, 4, 8]
-    assert rates(best.aspp) == [6, 12, 18]
+    assert rates(best.head.aspp) == [6, 12, 18]
     assert rates(cascade.encoder) == [2, 4, 2]
-    assert rates(cascade.blocks) == [4, 8, 4, 8, 16, 8, 16, 32, 16]
-    assert rates(dense.blocks) == [8, 16, 8, 16, 32, 16, 32, 64, 32]
+    assert rates(cascade.head.blocks) == [4, 8, 4, 8, 16, 8, 16, 32, 16]
+    assert rates(dense.head.blocks) == [8, 16, 8, 16, 32, 16, 32, 64, 32]
     assert [p.shape for p in cascade.parameters()] == [p.shape for p in dense.parameters()]
 
 
@@ -156,23 +156,23 @@ def test_a_trained_net_runs_at_another_stride(name: str, options: dict[str, obje
 
 
 def test_a_stride_that_cannot_be_changes_nothing() -> None:
-    model = deeplabv3(3, "test_resnet", stride=8, rates=(12, 9))
+    model = deeplabv3(3, encoder="test_resnet", stride=8, rates=(12, 9))
     with pytest.raises(ModelError, match="a rate of 9 at stride 8 is no whole number at stride 16"):
         set_stride(model, 16)
     with pytest.raises(ModelError, match="stride 4 is not one"):
         set_stride(model, 4)
-    assert rates(model.aspp) == [12, 9]
+    assert rates(model.head.aspp) == [12, 9]
     assert model.encoder.strides[-1] == 8
-    mobile = deeplabv3(3, "mobilenet_v3_large")
+    mobile = deeplabv3(3, encoder="mobilenet_v3_large")
     with pytest.raises(ModelError, match="cannot be built with stride 8"):
         set_stride(mobile, 8)
-    assert rates(mobile.aspp) == [6, 12, 18]
+    assert rates(mobile.head.aspp) == [6, 12, 18]
 
 
 def test_v3plus_takes_xceptions_256_channels_of_stride_4() -> None:
     with torch.device("meta"):
         model = deeplabv3plus(encoder="xception65")
-        assert model.low[0].weight.shape == (48, 256, 1, 1)
+        assert model.head.low[0].weight.shape == (48, 256, 1, 1)
         logits, _ = model.logits_at_stride(torch.zeros(1, 3, 513, 513))
     assert logits.shape == (1, 21, 129, 129)
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from atrous.errors import ModelError
 from atrous.models import create_model
-from atrous.models.fcn import FCN, VGGFCN, Bilinear, fcn8s, fcn16s, fcn32s, warm_start
+from atrous.models.fcn import VGGFCN, Bilinear, fcn8s, fcn16s, fcn32s, warm_start
 
 BUILDERS = pytest.mark.parametrize("build", [fcn32s, fcn16s, fcn8s])
 
@@ -49,8 +49,8 @@ def test_learned_kernels_start_as_the_fixed_ones_and_warm_start_carries_them() -
 
 @pytest.mark.parametrize("learned", ["all", 2, None])
 def test_other_wishes_are_refused(learned: object) -> None:
-    with pytest.raises(ModelError, match="learned"):
-        fcn16s(2, width=1, learned=learned)  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match=r"learned of fcn16s is .*; give True, False or 'skips'"):
+        create_model("fcn16s", 2, width=1, learned=learned)
 
 
 @torch.no_grad()
@@ -60,19 +60,18 @@ def test_skips_of_any_encoder_are_scored_and_added_to_the_upsampled_scores() -> 
         create_model("fcn", 3, encoder="test_resnet", stride=32, skips=[8, 16]).eval(),
         torch.randn(1, 3, 75, 130),
     )
-    assert isinstance(model, FCN)
     plain = create_model("fcn", 3, encoder="test_resnet", stride=32).eval()
     plain.load_state_dict(model.state_dict(), strict=False)
     features = dict(zip(model.encoder.strides, model.encoder(image), strict=True))
-    coarse = model.head(features[32])
+    coarse = model.head.score(features[32])
     start, _ = model.logits_at_stride(image)
     torch.testing.assert_close(start, _up(_up(coarse, features[16]), features[8]))  # skips score zero at the start
-    for score in model.scores:
+    for score in model.head.scores:
         nn.init.normal_(score.weight)
         nn.init.normal_(score.bias)
-    middle = _up(coarse, features[16]) + model.scores[0](features[16])
+    middle = _up(coarse, features[16]) + model.head.scores[0](features[16])
     fine, _ = model.logits_at_stride(image)
-    torch.testing.assert_close(fine, _up(middle, features[8]) + model.scores[1](features[8]))
+    torch.testing.assert_close(fine, _up(middle, features[8]) + model.head.scores[1](features[8]))
     torch.testing.assert_close(model(image), nn.functional.interpolate(fine, (75, 130), mode="bilinear"))
 
 
@@ -81,7 +80,12 @@ def _up(scores: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    "skips, words", [((4, 6), "no skip at stride 6"), ((32,), "no skip at stride 32"), (16, "list of strides")]
+    "skips, words",
+    [
+        ((4, 6), "no skip at stride 6"),
+        ((32,), "no skip at stride 32"),
+        (16, "skips of fcn is 16"),
+    ],
 )
 def test_skips_that_are_not_there(skips: object, words: str) -> None:
     with pytest.raises(ModelError, match=words):

@@ -46,12 +46,12 @@ def test_a_level_rises_through_the_sizes_between(steps: int) -> None:
 def test_levels_are_summed_at_stride_4() -> None:
     torch.manual_seed(0)
     model, raised = create_model("fpn", classes=3, encoder="test_resnet").eval(), []
-    for rise in model.rise:
+    for rise in model.head.rise:
         rise.register_forward_hook(lambda module, inputs, output: raised.append(output))
     logits, _ = model.logits_at_stride(torch.randn(1, 3, 64, 96))
-    assert [len(rise.convs) for rise in model.rise] == [1, 1, 2, 3]
+    assert [len(rise.convs) for rise in model.head.rise] == [1, 1, 2, 3]
     assert [tuple(x.shape) for x in raised] == [(1, 128, 16, 24)] * 4
-    torch.testing.assert_close(logits, model.head[1](torch.stack(raised).sum(0)))
+    torch.testing.assert_close(logits, model.head.score[1](torch.stack(raised).sum(0)))
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])

@@ -35,10 +35,10 @@ def test_object_context_is_the_equations() -> None:
 def test_the_maps_from_stride_4_on_stand_in_for_the_branches(encoder: str) -> None:
     with torch.device("meta"):
         net = create_model("hrnet_ocr", classes=2, encoder=encoder, head="hrnet")
-        seen = net.together(net.encoder(torch.zeros(1, 3, 64, 96)))
-    assert seen.shape == (1, net.together.channels, 16, 24)
+        seen = net.head.together(net.encoder(torch.zeros(1, 3, 64, 96)))
+    assert seen.shape == (1, net.head.together.channels, 16, 24)
     pairs = zip(net.encoder.channels, net.encoder.strides, strict=True)
-    assert net.together.channels == sum(channels for channels, stride in pairs if stride >= 4)
+    assert net.head.together.channels == sum(channels for channels, stride in pairs if stride >= 4)
 
 
 def test_the_coarse_logits_are_supervised_without_asking() -> None:
@@ -49,5 +49,5 @@ def test_the_coarse_logits_are_supervised_without_asking() -> None:
     assert torch.equal(main, net(image))
     assert coarse.shape == main.shape
     assert not torch.equal(coarse, main)
-    assert not hasattr(create_model("hrnet_ocr", classes=2, encoder="test_resnet", head="hrnet"), "outputs")
-    assert isinstance(net.head, nn.Conv2d)
+    assert len(create_model("hrnet_ocr", classes=2, encoder="test_resnet", head="hrnet").outputs(image)) == 1
+    assert isinstance(net.head.score, nn.Conv2d)

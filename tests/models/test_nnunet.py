@@ -36,7 +36,7 @@ def count(model: nn.Module) -> int:
 @pytest.mark.parametrize("build, classes, options, parameters", COUNTS)
 def test_parameters(build: object, classes: int, options: dict[str, object], parameters: int) -> None:
     with torch.device("meta"):
-        ours = count(build(classes, 1, aux=True, **options))  # type: ignore[operator]
+        ours = count(build(classes, in_channels=1, aux=True, **options))  # type: ignore[operator]
     assert ours == parameters
     told = label(build.__name__, {"classes": classes, "in_channels": 1, "aux": True, **options})  # type: ignore[attr-defined]
     note(told, "published count", counts=(ours, parameters))
@@ -47,7 +47,7 @@ def test_a_plan_of_thick_slices() -> None:
     assert kernels == [(1, 3, 3), *[(3, 3, 3)] * 5]
     assert strides == [(1, 1, 1), (1, 2, 2), (2, 2, 2), (2, 2, 2), (2, 2, 2), (1, 2, 2)]
     with torch.device("meta"):
-        assert count(nnunet3d(14, 1, kernels=kernels, strides=strides, aux=True)) == 30_713_158
+        assert count(nnunet3d(14, in_channels=1, kernels=kernels, strides=strides, aux=True)) == 30_713_158
 
 
 def test_topology_is_nnunets() -> None:
@@ -116,7 +116,7 @@ def test_weights_of_the_real_one_give_its_logits(axes: int, residual: bool) -> N
 
 def test_weights_start_as_the_real_ones() -> None:
     torch.manual_seed(0)
-    model = nnunet2d(2, 3, features=(32, 64), residual=True)
+    model = nnunet2d(2, in_channels=3, features=(32, 64), residual=True)
     spread = float(model.down[1][0].first[0].weight.detach().std())
     assert spread == pytest.approx((2 / (1.0001 * 32 * 9)) ** 0.5, rel=0.03)
     blocks = [block for stage in model.down for block in stage]
@@ -127,7 +127,7 @@ def test_weights_start_as_the_real_ones() -> None:
 @torch.no_grad()
 def test_an_odd_map_is_rounded_up_and_its_end_goes_on() -> None:
     torch.manual_seed(0)
-    model = nnunet2d(2, 1, features=(4, 6), residual=True).eval()
+    model = nnunet2d(2, in_channels=1, features=(4, 6), residual=True).eval()
     seen: list[tuple[int, ...]] = []
     for stage in model.down:
         stage.register_forward_hook(lambda module, inputs, output: seen.append(tuple(output.shape[2:])))
@@ -147,12 +147,12 @@ def test_an_odd_map_is_rounded_up_and_its_end_goes_on() -> None:
 ])  # fmt: skip
 def test_impossible_plans_are_one_sentence(build: object, options: dict[str, object], words: str) -> None:
     with pytest.raises(ModelError, match=words):
-        build(2, 1, **options)  # type: ignore[operator]
+        build(2, in_channels=1, **options)  # type: ignore[operator]
 
 
 def test_images_and_volumes_are_told_apart() -> None:
     with pytest.raises(ModelError, match=r"takes volumes \(N, C, D, H, W\)"):
-        nnunet3d(2, 1, features=(2, 2))(torch.zeros(1, 1, 8, 8))
+        nnunet3d(2, in_channels=1, features=(2, 2))(torch.zeros(1, 1, 8, 8))
     with pytest.raises(ModelError, match=r"takes images \(N, C, H, W\)"):
-        nnunet2d(2, 1, features=(2, 2))(torch.zeros(1, 1, 8, 8, 8))
-    assert isinstance(nnunet2d(2, 1, features=(2, 2)), NNUNet)
+        nnunet2d(2, in_channels=1, features=(2, 2))(torch.zeros(1, 1, 8, 8, 8))
+    assert isinstance(nnunet2d(2, in_channels=1, features=(2, 2)), NNUNet)

@@ -131,7 +131,7 @@ def test_fcn_sizes_are_those_of_the_released_nets(build: object, sizes: list[int
 @pytest.mark.parametrize("build", [fcn32s, fcn16s, fcn8s])
 def test_fcn_never_lacks_a_pixel(build: object, padding: str) -> None:
     with torch.device("meta"):
-        model = build(1, 1, width=1, padding=padding)  # type: ignore[operator]
+        model = build(1, in_channels=1, width=1, padding=padding)  # type: ignore[operator]
         for side in range(1, 261, 7):
             assert model(torch.zeros(1, 1, side, 261 - side)).shape[2:] == (side, 261 - side)
 
@@ -141,7 +141,7 @@ def test_fcn_never_lacks_a_pixel(build: object, padding: str) -> None:
 @torch.no_grad()
 def test_fcn_puts_every_score_where_its_cell_looks(build: object, padding: str, shift: int, score: float) -> None:
     """Cell i of pool k looks at 2^k i + (2^k - 1) / 2 - shift, one of fc7 at 32 i + score (layers/test_vgg.py)."""
-    model = build(1, 1, width=1, padding=padding).double()  # type: ignore[operator]
+    model = build(1, in_channels=1, width=1, padding=padding).double()  # type: ignore[operator]
     image = torch.zeros(1, 1, 288, 288, dtype=torch.float64)
     for name in ("score_pool3", "score_pool4", "score_fr"):
         if hasattr(model, name):
@@ -234,7 +234,7 @@ def test_warm_start_refuses_another_make() -> None:
 def test_unet2015_turns_572_into_388() -> None:
     seen: list[int] = []
     with torch.device("meta"):
-        model = unet2015(2, 1)
+        model = unet2015(2, in_channels=1)
         for block in (*model.down, *model.up, *model.merge):
             block.register_forward_hook(lambda module, inputs, output: seen.append(output.shape[2]))
         assert model.valid(torch.zeros(1, 1, 572, 572)).shape == (1, 2, 388, 388)
@@ -249,7 +249,7 @@ def test_unet2015_turns_572_into_388() -> None:
 @torch.no_grad()
 def test_unet2015_mirrors_the_border(variant: str, height: int, width: int) -> None:
     torch.manual_seed(0)
-    model, image = unet2015(2, 1, variant=variant, width=2).eval(), torch.randn(1, 1, height, width)  # type: ignore[arg-type]
+    model, image = unet2015(2, in_channels=1, variant=variant, width=2).eval(), torch.randn(1, 1, height, width)  # type: ignore[arg-type]
     around = ((0, 0), (0, 0), (92, 92 + (4 - height) % 16), (92, 92 + (4 - width) % 16))
     mirrored = torch.from_numpy(np.pad(image.numpy(), around, mode="reflect"))
     assert torch.equal(model(image), model.valid(mirrored)[:, :, :height, :width])
@@ -258,7 +258,7 @@ def test_unet2015_mirrors_the_border(variant: str, height: int, width: int) -> N
 @torch.no_grad()
 def test_unet2015_starts_with_variance_two_over_n() -> None:
     torch.manual_seed(0)
-    model = unet2015(2, 1, width=32)
+    model = unet2015(2, in_channels=1, width=32)
     for layer, inputs in (
         (model.down[2][2], 9 * 128),
         (model.up[0], 512),
@@ -273,7 +273,7 @@ def test_unet2015_starts_with_variance_two_over_n() -> None:
 
 def test_unet2015_drops_out_the_skip_of_the_released_net_only() -> None:
     for variant, carried in (("paper", False), ("phseg_v5", True)):
-        model, skips = unet2015(2, 1, variant=variant, width=2), []  # type: ignore[arg-type]
+        model, skips = unet2015(2, in_channels=1, variant=variant, width=2), []  # type: ignore[arg-type]
         model.merge[0].register_forward_hook(lambda module, inputs, output, skips=skips: skips.append(inputs[0]))
         model.dropout.p = 1.0
         model.train().valid(torch.randn(1, 1, 188, 188))

@@ -31,7 +31,7 @@ class Stub(nn.Module):
 
 def small(base: str = "deeplabv3plus", **options: object) -> pointrend.PointRend:
     torch.manual_seed(0)
-    net = create_model("pointrend", 3, base=base, width=8, **options)  # type: ignore[arg-type]
+    net = create_model("pointrend", 3, base=base, channels=8, **options)  # type: ignore[arg-type]
     assert isinstance(net, pointrend.PointRend)
     return net.eval()
 

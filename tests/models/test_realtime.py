@@ -79,7 +79,7 @@ def test_enets_slopes_are_one_to_a_bottleneck_or_one_to_a_map_and_the_decoder_ha
     assert len({value.data_ptr() for value in state}) == len(state)  # nothing is kept twice
 
 
-@pytest.mark.parametrize("build, grid", [(enet, 8), (lambda k: icnet(k, "test_resnet", channels=8), 32)])
+@pytest.mark.parametrize("build, grid", [(enet, 8), (lambda k: icnet(k, encoder="test_resnet", channels=8), 32)])
 @pytest.mark.parametrize("size", [(3, 5), (41, 70)])
 @torch.no_grad()
 def test_borders_are_mirrored_and_cropped(build: object, grid: int, size: tuple[int, int]) -> None:
@@ -107,7 +107,7 @@ def test_bisenets_parts_and_maps() -> None:
 def test_bisenets_aggregation_gates_both_ways() -> None:
     """With the gates shut by a bias of the semantic branch nothing of the detail branch comes through."""
     torch.manual_seed(0)
-    aggregate = bisenetv2(2, head=4).aggregate.eval()
+    aggregate = bisenetv2(2, channels=4).aggregate.eval()
     semantic = torch.randn(1, 128, 2, 3)
     one, other = (aggregate(torch.randn(1, 128, 8, 12), semantic) for _ in range(2))
     assert not torch.allclose(one, other, atol=1e-3)
@@ -136,7 +136,7 @@ def test_icnet_sees_three_resolutions() -> None:
 @torch.no_grad()
 def test_icnet_halves_the_map_between_the_second_stage_and_the_third() -> None:
     torch.manual_seed(0)
-    net = icnet(2, "test_resnet", channels=8).eval()
+    net = icnet(2, encoder="test_resnet", channels=8).eval()
     image, body = torch.randn(1, 3, 64, 96), net.encoder.net
     x = body["maxpool"](body["act1"](body["bn1"](body["conv1"](image))))
     half = body["layer2"](body["layer1"](x))

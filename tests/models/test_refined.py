@@ -21,7 +21,7 @@ from atrous.models import create_model
 from atrous.models.refined import LAYERS, Refined, refined
 from atrous.plan import draft
 from atrous.refine import CRFRNN, ConvCRF
-from atrous.report.run import train_command
+from atrous.report.build import train_command
 from atrous.train.loggers import read_log
 from atrous.train.loop import train
 from atrous.train.objective import Normalise, Objective

@@ -60,7 +60,7 @@ def test_pools_are_chained_and_all_are_added() -> None:
 @torch.no_grad()
 def test_the_cascade_goes_from_deep_to_fine() -> None:
     model, seen = create_model("refinenet", classes=3, encoder="test_resnet", channels=(16, 8, 6, 8)).eval(), []
-    for block in model.blocks:
+    for block in model.head.blocks:
         block.register_forward_hook(lambda module, inputs, output: seen.append(tuple(output.shape[1:])))
     logits, _ = model.logits_at_stride(torch.randn(1, 3, 64, 96))
     assert seen == [(16, 2, 3), (8, 4, 6), (6, 8, 12), (6, 16, 24)]  # never wider again than the map from above

@@ -40,6 +40,6 @@ def test_vgg_ends_at_conv3_3() -> None:
 @torch.no_grad()
 def test_the_border_is_mirrored_and_cropped() -> None:
     torch.manual_seed(0)
-    net, image = reseg(3, "test_resnet", units=(4,), width=3).eval(), torch.randn(1, 3, 9, 14)
+    net, image = reseg(3, encoder="test_resnet", units=(4,), channels=3).eval(), torch.randn(1, 3, 9, 14)
     mirrored = torch.from_numpy(np.pad(image.numpy(), ((0, 0), (0, 0), (0, 3), (0, 2)), mode="reflect"))
     assert torch.equal(net(image), net(mirrored)[:, :, :9, :14])

@@ -8,8 +8,8 @@ from atrous.models import create_model
 
 
 def test_the_heads_width_is_256_or_as_told() -> None:
-    assert create_model("segformer", encoder="test_resnet").head[1].in_channels == 256
-    assert create_model("segformer", encoder="test_vit", channels=24).head[1].in_channels == 24
+    assert create_model("segformer", encoder="test_resnet").head.score[1].in_channels == 256
+    assert create_model("segformer", encoder="test_vit", channels=24).head.score[1].in_channels == 24
 
 
 @torch.no_grad()
@@ -18,11 +18,11 @@ def test_maps_are_fused_at_stride_4_the_deepest_first() -> None:
     model = create_model("segformer", classes=3, encoder="test_resnet", channels=8).eval()
     image = torch.randn(1, 3, 64, 96)
     parts = []
-    for linear, index in zip(model.project, model.levels, strict=True):
+    for linear, index in zip(model.head.project, model.head.levels, strict=True):
         x = functional.conv2d(model.encoder(image)[index], linear.weight[:, :, None, None], linear.bias)
         parts.insert(0, functional.interpolate(x, (16, 24), mode="bilinear"))
     assert len(parts) == 4
-    torch.testing.assert_close(model.logits_at_stride(image)[0], model.head(model.fuse(torch.cat(parts, 1))))
+    torch.testing.assert_close(model.logits_at_stride(image)[0], model.head.score(model.head.fuse(torch.cat(parts, 1))))
 
 
 @pytest.mark.parametrize("name", ["mit_b0"])

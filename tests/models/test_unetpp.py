@@ -36,7 +36,7 @@ def lively(model: nn.Module) -> nn.Module:
 ])  # fmt: skip
 def test_parameters(encoder: str, classes: int, channels: int, aux: bool, parameters: int) -> None:
     with torch.device("meta"):
-        ours = count(unetpp(classes, encoder, channels, aux=aux))
+        ours = count(unetpp(classes, encoder=encoder, in_channels=channels, aux=aux))
     assert ours == parameters
     told = label("unetpp", {"encoder": encoder, "classes": classes, "in_channels": channels, "aux": aux})
     note(told, "published count", counts=(ours, parameters))
@@ -45,7 +45,7 @@ def test_parameters(encoder: str, classes: int, channels: int, aux: bool, parame
 @torch.no_grad()
 def test_nodes_are_nested_sums_of_the_row_and_what_is_below() -> None:
     torch.manual_seed(0)
-    model, image = unetpp(3, "plain", 2, width=2, aux=True).eval(), torch.randn(1, 2, 48, 80)
+    model, image = unetpp(3, encoder="plain", in_channels=2, width=2, aux=True).eval(), torch.randn(1, 2, 48, 80)
     a, b, c, _, _ = model.encoder(image)
 
     def node(i: int, j: int, below: torch.Tensor, *row: torch.Tensor) -> torch.Tensor:
@@ -62,7 +62,7 @@ def test_nodes_are_nested_sums_of_the_row_and_what_is_below() -> None:
 @torch.no_grad()
 def test_pruned_nets_give_the_logits_of_their_level(encoder: str, shrinks: bool) -> None:
     torch.manual_seed(0)
-    model, image = unetpp(4, encoder, channels=(8, 8, 8, 8, 8), width=2, aux=True), torch.randn(1, 3, 45, 70)
+    model, image = unetpp(4, encoder=encoder, channels=(8, 8, 8, 8, 8), width=2, aux=True), torch.randn(1, 3, 45, 70)
     outputs, before, whole = lively(model).outputs(image), count(model), count(model.encoder)
     for level in range(1, model.depth + 1):
         small = model.prune(level)
@@ -79,7 +79,7 @@ def test_pruned_nets_give_the_logits_of_their_level(encoder: str, shrinks: bool)
 
 def test_pruned_to_a_level_the_papers_net_is_one_of_that_depth() -> None:
     with torch.device("meta"):
-        model = unetpp(1, "plain", 1, aux=True)
+        model = unetpp(1, encoder="plain", in_channels=1, aux=True)
         for level, parameters in enumerate((100_961, 511_105, 2_204_961, 9_041_601), start=1):
             encoder = Plain(1, 32, levels=level + 1)
             built = UNetPlusPlus(encoder, 1, encoder.channels[-2::-1])
@@ -91,13 +91,11 @@ def test_pruned_to_a_level_the_papers_net_is_one_of_that_depth() -> None:
 
 def test_impossible_wishes() -> None:
     with pytest.raises(ModelError, match="level 1 has no head, only 4; build with aux=True to prune to it"):
-        unetpp(2, "test_resnet", channels=(4, 4, 4, 4)).prune(1)
+        unetpp(2, encoder="test_resnet", channels=(4, 4, 4, 4)).prune(1)
     with pytest.raises(ModelError, match="4 levels above its deepest and the decoder 2 widths"):
-        unetpp(2, "test_resnet", channels=(4, 4))
-    with pytest.raises(ModelError, match="width 0"):
-        unetpp(2, "plain", width=0)
+        unetpp(2, encoder="test_resnet", channels=(4, 4))
     with pytest.raises(WeightsError, match="plain encoder"):
-        unetpp(2, "plain", pretrained=True)
+        unetpp(2, encoder="plain", pretrained=True)
 
 
 def from_smp(key: str) -> str:
@@ -113,7 +111,7 @@ def test_smps_weights_give_smps_logits() -> None:
     smp = pytest.importorskip("segmentation_models_pytorch")
     torch.manual_seed(0)
     theirs = lively(smp.UnetPlusPlus("resnet18", encoder_weights=None, classes=5))
-    ours = unetpp(5, "resnet18").eval()
+    ours = unetpp(5, encoder="resnet18").eval()
     ours.load_state_dict({from_smp(key): value for key, value in theirs.state_dict().items()})
     for size in ((64, 96), (32, 32)):
         image = torch.randn(2, 3, *size)
@@ -123,7 +121,7 @@ def test_smps_weights_give_smps_logits() -> None:
 @torch.no_grad()
 def test_on_an_encoder_the_deepest_output_goes_on_to_the_image() -> None:
     torch.manual_seed(0)
-    model, image = lively(unetpp(4, "test_resnet", channels=(8, 8, 8, 8, 6))), torch.randn(1, 3, 33, 50)
+    model, image = lively(unetpp(4, encoder="test_resnet", channels=(8, 8, 8, 8, 6))), torch.randn(1, 3, 33, 50)
     assert model.logits_at_stride(image) is None
     node = model._column(image)[-1]
     assert node.shape == (1, 8, 17, 25)

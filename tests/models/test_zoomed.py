@@ -64,7 +64,7 @@ def test_no_zoom_is_the_page_itself() -> None:
 
 @pytest.mark.parametrize("zoom", [0, -1, 9, True, "2", float("nan"), None])
 def test_what_is_no_factor(zoom: Any) -> None:
-    with pytest.raises(ModelError, match=r"zoom is .*expected a factor from 0\.25 to 8"):
+    with pytest.raises(ModelError, match=r"zoom of fcn is .*; give a factor from 0\.25 to 8"):
         create_model("fcn", 4, zoom=zoom, **PLAIN)
 
 

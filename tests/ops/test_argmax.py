@@ -6,7 +6,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from atrous.ops import Tail, argmax, upsample_argmax, upsample_confidence, upsample_threshold
+from atrous.ops import Tail, argmax, openmp, upsample_argmax, upsample_confidence, upsample_threshold
 from atrous.ops.argmax import _by_classes
 
 
@@ -22,7 +22,7 @@ def disagreement(logits: torch.Tensor, labels: torch.Tensor, tail: Tail) -> floa
 def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Torch's own threads where OpenMP is there, as here; else threads of our own."""
     if request.param == "threads":
-        monkeypatch.setattr(argmax, "OPENMP", False)
+        monkeypatch.setattr(openmp, "OPENMP", False)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

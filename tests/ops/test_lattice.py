@@ -8,6 +8,7 @@ import torch
 from atrous.errors import DataError
 from atrous.ops import lattice_torch
 from atrous.ops.lattice import build_lattice, exact_lattice
+from atrous.ops.lattice_build import simplices
 from atrous.ops.vectors import has_half
 
 
@@ -140,6 +141,20 @@ def test_features_too_wide_for_digits() -> None:
     far, near = build_lattice(features), build_lattice(features[:200])
     given = np.ones((201, 1))
     np.testing.assert_allclose(far.filter(given)[:200], near.filter(given[:200]), atol=1e-5)
+
+
+@pytest.mark.parametrize("d", [1, 2, 5, 8])
+@pytest.mark.parametrize("size", [1e7, 1e9, 2.0**39])
+def test_features_too_large_for_float32_stay_within_the_tables(d: int, size: float) -> None:
+    """The kernel in plain Python, which tells an index out of range: rounding leaves sums far from zero."""
+    features = (size * np.random.default_rng(d).uniform(-1, 1, (50, d))).astype(np.float32)
+    steps = np.append(np.arange(1, d + 1), -np.arange(1, d + 1).sum())
+    keys, weights, own = np.empty((50, d + 1), np.int64), np.empty((50, d + 1), np.float32), np.empty(50, np.float32)
+    with np.errstate(over="ignore"):
+        simplices.py_func(features, steps, keys, weights, own, 0, 50)
+    found = build_lattice(features)
+    assert found.vertices.max() == len(found.rows) - 1
+    assert np.isfinite(found.filter(np.ones((50, 1)))).all()
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from atrous.plan.cases import Case, Intensities, case_of, intensities
 from atrous.plan.facts import facts_of
 from atrous.plan.medical import coarse_stage, feature_maps, network, normalisation, plan_volumes, target_spacing
 from atrous.plan.memory import COPIES, ROOM, Needs, fit
+from atrous.plan.rules import _network_reasons
 from atrous.train.recipe import Recipe
 
 CLASSES = 'ignore = [254]\n[[class]]\nname = "ground"\nvalue = 0\n[[class]]\nname = "thing"\nvalue = {}\n'
@@ -145,6 +146,19 @@ def test_what_somebody_asks_for_stays(tmp_path: Path) -> None:
     found = plan(satellite(tmp_path), **QUIET, crop=(32, 32), vflip=0.0, loss="ce")
     assert [found.recipe[key] for key in ("crop", "vflip", "loss")] == [[32, 32], 0.0, "ce"]
     assert found.reasons["vflip"] == "as asked"
+
+
+def test_reasons_name_where_weights_and_normalisation_come_from(tmp_path: Path) -> None:
+    data = open_dataset(photos(tmp_path))
+    recipe, facts = draft(data, pretrained=False, steps=5), facts_of(data)
+    for known, told in (
+        ({}, "since the weights are random"),
+        ({"weights": "pretrained"}, "belong to the encoder's weights"),
+        ({"init": "other.safetensors"}, "belong to the bundle of `init`"),
+    ):
+        assert told in _network_reasons(recipe.model_copy(update=known), facts)["mean"]
+    assert "costs" not in _network_reasons(recipe.model_copy(update={"init": "x"}), facts)["weights"]
+    assert "cost accuracy" in _network_reasons(recipe, facts)["weights"]
 
 
 def test_a_run_that_goes_on_keeps_its_crop(tmp_path: Path) -> None:

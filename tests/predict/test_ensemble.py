@@ -17,7 +17,7 @@ from atrous.evaluate.evaluation import evaluate, pooled
 from atrous.evaluate.sources import held_out, judge
 from atrous.labels import LabelSet
 from atrous.predict import Predictor
-from atrous.predict.ensemble import digest, load_network
+from atrous.predict.loading import digest, load_network
 from atrous.train.recipe import Recipe
 
 SMALL = {
@@ -83,10 +83,10 @@ def test_folds_train_predict_together_and_are_judged_only_on_what_none_has_seen(
     with pytest.raises(SystemExit):
         main(["predict", str(picture), "--model", str(run), "-o", str(tmp_path / "out"), "--backend", "torch"])
     assert (tmp_path / "out" / "test0.png").exists()
-    assert judge(run, world).split == "test"
+    assert judge(run, world).result.split == "test"
     with pytest.raises(DataError, match="has no split 'val'; it has test"):
         judge(run, world, "val")
-    names = [judge(run / f"fold-{fold}", world, "val").names for fold in (1, 2)]
+    names = [judge(run / f"fold-{fold}", world, "val").result.names for fold in (1, 2)]
     assert sorted(names[0] + names[1]) == sorted(
         f"{split}{i}.png" for split, n in (("train", 6), ("val", 2)) for i in range(n)
     )
@@ -118,5 +118,5 @@ def test_without_pictures_of_its_own_an_ensemble_has_no_score(tmp_path: Path) ->
         recipe = {"fold": (fold, 2), "data": str(world)}
         card = Card("unet", options, open_dataset(world).labels, *NORMS[0], recipe=recipe, data=str(world))
         save_bundle(tmp_path / "run" / f"fold-{fold}" / "model.safetensors", card.build(), card)
-    with pytest.raises(DataError, match=r"every picture was seen by some of the 2 networks; .* metrics.json"):
+    with pytest.raises(DataError, match=r"some of the 2 networks saw every picture; .* metrics.json"):
         atrous.load(tmp_path / "run").score(world)

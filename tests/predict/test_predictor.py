@@ -49,10 +49,10 @@ def test_channels() -> None:
     np.testing.assert_array_equal(predictor()(grey).labels, (grey > 127.5).astype(np.uint8))
     assert predictor(channels=1)(photo()).labels.shape == (30, 41)
     assert predictor()(np.zeros((5, 6, 4), np.uint8)).labels.shape == (5, 6)
-    with pytest.raises(DataError, match="12 channels, the model was trained on 3"):
+    with pytest.raises(DataError, match="12 channels, but the model was trained on 3"):
         predictor()(np.zeros((5, 6, 12), np.uint8))
     for wrong in (np.zeros((0, 4, 3)), np.zeros(5), np.array("x")):
-        with pytest.raises(DataError, match="is no picture"):
+        with pytest.raises(DataError, match="is not a picture"):
             predictor()(wrong)
 
 

@@ -10,7 +10,7 @@ from brightness import photo, predictor
 from PIL import Image
 
 from atrous.errors import DataError, ModelError
-from atrous.io import read_mask, sources, write_image
+from atrous.io import pictures, read_mask, write_image
 from atrous.predict import stream
 from atrous.predict.stream import predict_files
 from atrous.predict.video import STILL, Flicker, label_video
@@ -73,7 +73,7 @@ def test_every_kind_of_picture_is_right_or_one_sentence(tmp_path: Path) -> None:
 
 def large(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str = "large.tif") -> np.ndarray:
     """A TIFF that counts as too large to be held."""
-    monkeypatch.setattr(sources, "HELD_PIXELS", 1000)
+    monkeypatch.setattr(pictures, "HELD_PIXELS", 1000)
     image = photo(150, 83)
     tifffile.imwrite(folder / name, image, photometric="rgb", compression="zlib", rowsperstrip=16)
     return image
@@ -118,7 +118,7 @@ def test_a_large_picture_that_breaks_in_the_middle_leaves_nothing_and_the_rest_i
 
 def test_units_are_judged_over_all_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dark part of a float picture is no picture in 0..1; one that is dark all over is."""
-    monkeypatch.setattr(sources, "HELD_PIXELS", 1000)
+    monkeypatch.setattr(pictures, "HELD_PIXELS", 1000)
     image = photo(150, 83).astype(np.float32)
     image[:100] = 0.5
     np.save(tmp_path / "a.npy", image)
@@ -144,14 +144,14 @@ def test_reading_and_writing_go_on_beside_the_network_in_order(tmp_path: Path, m
         write_image(path, np.full((4, 5, 3), 60 * place, np.uint8))
     read = [threading.Event() for _ in paths]
     written: list[str] = []
-    opened = stream.open_source
+    opened = stream.open_picture
 
     def open_and_tell(path: Path) -> object:
         found = opened(path)
         read[int(path.stem)].set()
         return found
 
-    monkeypatch.setattr(stream, "open_source", open_and_tell)
+    monkeypatch.setattr(stream, "open_picture", open_and_tell)
     thing = predictor()
     run = thing._logits
 
@@ -240,7 +240,7 @@ def test_smoothing_lessens_flicker(tmp_path: Path) -> None:
     plain = label_video(predictor(), tmp_path / "a.mkv", tmp_path / "one")
     smooth = label_video(predictor(), tmp_path / "a.mkv", tmp_path / "two", 0.8)
     assert 0 < smooth.changed < 0.7 * plain.changed
-    with pytest.raises(ModelError, match="expected a share"):
+    with pytest.raises(ModelError, match=r"must be in \[0, 1\)"):
         label_video(predictor(), tmp_path / "a.mkv", tmp_path / "two", 1.0)
     with pytest.raises(ModelError, match="through the network whole"):
         label_video(predictor(window=16), tmp_path / "a.mkv", tmp_path / "two", 0.5)

@@ -11,8 +11,8 @@ from atrous.errors import ModelError
 from atrous.inspect import Halo, halo
 from atrous.labels import LabelSet
 from atrous.predict import Predictor
-from atrous.predict.memory import Needs, bytes_of
-from atrous.predict.windows import Cutting, choose
+from atrous.predict.memory import PredictionNeeds, bytes_of
+from atrous.predict.windows import Cutting, choose_cut
 
 SEAMLESS = [
     ("fcn", {}),
@@ -62,9 +62,9 @@ def test_exact_tiles_have_the_labels_of_the_whole(name: str, options: dict[str, 
 
 
 def _source(image: np.ndarray) -> object:
-    from atrous.io import ArraySource
+    from atrous.io import ArrayPicture
 
-    return ArraySource(image)
+    return ArrayPicture(image)
 
 
 @pytest.mark.parametrize("name, reason", [("deeplabv3plus", "mean over all places"), ("nnunet2d", "instance norm")])
@@ -75,10 +75,10 @@ def test_exact_refuses_with_the_reason_and_names_the_approximation(name: str, re
 
 def test_exact_refuses_windows_that_hold_no_halo_and_sides_that_do_not_fit() -> None:
     around = Halo((32, 32), (32, 32), (16, 16), (16, 16), (60, 60))
-    with pytest.raises(ModelError, match="at least 96x96 pixels, --window 64 is less"):
-        choose(Cutting(window=64, exact=True), (800, 800, 3), around, None)
-    with pytest.raises(ModelError, match="multiples of 16, the image is 801x800; pad it"):
-        choose(Cutting(exact=True), (801, 800, 3), around, None)
+    with pytest.raises(ModelError, match="at least 96x96 pixels, --window 64 is too small"):
+        choose_cut(Cutting(window=64, exact=True), (800, 800, 3), around, None)
+    with pytest.raises(ModelError, match="multiples of 16, but the image is 801x800; pad it"):
+        choose_cut(Cutting(exact=True), (801, 800, 3), around, None)
     with pytest.raises(ModelError, match="one pass of the network"):
         Cutting(exact=True, flip=True)
 
@@ -112,31 +112,31 @@ def test_uniform_windows_are_plain_means() -> None:
 
 
 def test_memory_chooses_the_largest_windows_that_fit_and_refuses_less() -> None:
-    needs = Needs(predictor().model, 2, 3, 1)
+    needs = PredictionNeeds(predictor().model, 2, 3, 1)
     shape = (20_000, 30_000, 3)
     sizes = [needs.of((side, side), shape[1], blended=True) for side in (1024, 512, 128)]
     assert sizes[0] > sizes[1] > sizes[2] > needs.before
     for limit, side in ((sizes[0] + 1, 1024), (sizes[1] + 1, 512), (sizes[2] + 1, 128)):
-        assert choose(Cutting(max_ram=int(limit)), shape, None, needs).window == (side, side)
+        assert choose_cut(Cutting(max_ram=int(limit)), shape, None, needs).window == (side, side)
     with pytest.raises(ModelError, match=r"20000x30000 pixels takes .* even in windows of 128x128.*--max-ram"):
-        choose(Cutting(max_ram=int(sizes[2]) - 1), shape, None, needs)
+        choose_cut(Cutting(max_ram=int(sizes[2]) - 1), shape, None, needs)
     with pytest.raises(ModelError, match="even whole, as was asked for"):
-        choose(Cutting(window=0, max_ram=10**9), shape, None, needs)
-    assert choose(Cutting(max_ram=10**12), (100, 100, 3), None, needs).kind == "whole"
+        choose_cut(Cutting(window=0, max_ram=10**9), shape, None, needs)
+    assert choose_cut(Cutting(max_ram=10**12), (100, 100, 3), None, needs).kind == "whole"
 
 
 def test_amounts_of_memory() -> None:
     assert bytes_of("2GB") == 2 * 10**9
     assert bytes_of("1.5 GiB") == 3 * 2**29
     assert bytes_of("500mb") == 5 * 10**8
-    with pytest.raises(ModelError, match="no amount of memory"):
+    with pytest.raises(ModelError, match="not an amount of memory"):
         bytes_of("plenty")
 
 
 @pytest.mark.parametrize(
     "wish, said",
     [
-        ({"overlap": 1.0}, "expected a share"),
+        ({"overlap": 1.0}, r"must be in \[0, 1\)"),
         ({"weights": "gausian"}, "did you mean 'gaussian'"),
         ({"scales": (0.0,)}, "expected one or more factors"),
     ],

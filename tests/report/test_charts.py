@@ -51,7 +51,7 @@ def test_the_trimap_curve_leaves_out_widths_without_pixels() -> None:
     assert made is not None
     assert len(made.lines[0].dots) == 2
     assert made.summary == (
-        "mIoU near boundaries over pixels from a true boundary, at most; run: from 0.5 at 2 to 0.7 at 4"
+        "mIoU near boundaries over largest distance from a true boundary, in pixels; run: from 0.5 at 2 to 0.7 at 4"
     )
     assert trimap_chart({}) is None
 

@@ -12,10 +12,10 @@ import pytest
 from atrous.errors import DataError
 from atrous.labels import LabelSet
 from atrous.metrics import BoundaryF, BoundaryIoU, Calibration, ErrorKinds, TrimapCurve, scores
-from atrous.report import Case, Report, Run, write_report
-from atrous.report.findings import Finding
-from atrous.report.page import MOST_CASES, PICTURE_BYTES, grouped, number, percent
+from atrous.report import ImageCase, Report, ReportedRun, write_report
+from atrous.report.page import MOST_CASES, PICTURE_BYTES, grouped_text, number_text, percent_text
 from atrous.report.pictures import CASE_BYTES
+from atrous.report.remarks import Remark
 
 LABELS = LabelSet(("sky", "<script>alert(1)</script>", 'a "quoted" & rare'), ((10, 120, 240), (90, 20, 60), (255,) * 3))
 MATRIX = np.array([[812345, 2040, 0], [1033, 4711, 0], [0, 0, 0]], np.int64)
@@ -78,7 +78,7 @@ def full_report() -> Report:
         title="Streets <b>",
         labels=LABELS,
         runs=[
-            Run(
+            ReportedRun(
                 "the run",
                 MATRIX,
                 interval=(0.4, 0.6),
@@ -92,11 +92,11 @@ def full_report() -> Report:
             )
         ],
         split="test",
-        worst=[Case('"><img src=x>.png', image.astype(np.uint16) * 90, truth, [outside], [float("nan")])],
-        random=[Case("a.png", image, truth, [truth], [0.987])],
+        worst=[ImageCase('"><img src=x>.png', image.astype(np.uint16) * 90, truth, [outside], [float("nan")])],
+        random=[ImageCase("a.png", image, truth, [truth], [0.987])],
         baseline=("majority", BASELINE),
         picture=("Everything", rng.integers(0, 256, (300, 2000, 3), np.uint8)),
-        findings=[Finding("warning", "Nothing but <sky>"), Finding("note", "Images: 3")],
+        remarks=[Remark("warning", "Nothing but <sky>"), Remark("note", "Images: 3")],
         commands=["atrous train 'a & b'"],
         next_commands=["atrous eval x y", "atrous predict <z>"],
         images=1234,
@@ -104,11 +104,11 @@ def full_report() -> Report:
 
 
 def compared() -> Report:
-    """Two runs, the second with the rows of the first one's matrix exchanged and without probabilities."""
+    """Two runs; the second has the first one's columns exchanged, and no probabilities."""
     one = full_report()
     other = {key: value for key, value in extras(1).items() if key != "calibration"}
-    second = Run("the other", MATRIX[:, [1, 0, 2]], interval=(0.0, 0.1), log=one.runs[0].log, extras=other)
-    case = Case("b.png", np.zeros((30, 40, 3), np.uint8), np.zeros((30, 40), np.uint8),
+    second = ReportedRun("the other", MATRIX[:, [1, 0, 2]], interval=(0.0, 0.1), log=one.runs[0].log, extras=other)
+    case = ImageCase("b.png", np.zeros((30, 40, 3), np.uint8), np.zeros((30, 40), np.uint8),
                 [np.zeros((30, 40), np.uint8), np.ones((30, 40), np.uint8)], [1.0, 0.0])  # fmt: skip
     return dataclasses.replace(
         one, runs=[*one.runs, second], worst=[case], random=[], baseline=None, verdicts=["the run is <better>."]
@@ -187,7 +187,7 @@ def test_kinds_of_errors_boundaries_and_calibration_are_printed_as_measured(tmp_
     kinds = ("boundary", "missed", "invented", "confusion")
     sky = next(row for row in page.rows if row and row[0] == "sky" and len(row) == 7)
     assert sky[2:] == [f"{errors['iou'][0]:.3f}", *(f"{errors['share'][kind][0]:.3f}" for kind in kinds)]
-    mended = next(row for row in page.rows if row and row[0] == "mIoU with this kind mended")
+    mended = next(row for row in page.rows if row and row[0] == "mIoU with this kind corrected")
     assert mended[2:] == [f"{errors['oracle'][kind]:.3f}" for kind in kinds]
     stack = re.search(r'<div class="stack".*?</div>', text)
     assert stack is not None
@@ -195,7 +195,7 @@ def test_kinds_of_errors_boundaries_and_calibration_are_printed_as_measured(tmp_
     assert ["mean", f"{found['boundary_iou']['mean_boundary_iou']:.3f}",
             f"{found['boundary_f']['mean_boundary_f']:.3f}", "", ""] in page.rows  # fmt: skip
     assert ["expected calibration error (ECE)", f"{calibration['ece']:.4f}"] in page.rows
-    assert ["sure on average", "80.0\u202f%"] in page.rows
+    assert ["mean confidence", "80.0\u202f%"] in page.rows
 
 
 def test_few_groups_are_warned_of_beside_the_interval(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_the_page_can_be_read_aloud_and_used_by_keyboard(tmp_path: Path, report)
 
 
 def test_a_page_without_the_optional_parts(tmp_path: Path) -> None:
-    text, page = written(tmp_path, Report("Bare", LABELS, [Run("r", np.zeros((3, 3), np.int64))], "val"))
+    text, page = written(tmp_path, Report("Bare", LABELS, [ReportedRun("r", np.zeros((3, 3), np.int64))], "val"))
     assert not page.all("img")
     assert not page.all("svg")
     assert not page.all("input")
@@ -281,7 +281,7 @@ def test_a_page_without_the_optional_parts(tmp_path: Path) -> None:
 def test_as_many_cases_are_shown_as_the_page_has_room_for(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (60, 50, 3), np.uint8)
     truth = noise[..., 0] // 100
-    cases = [Case(f"{k}.png", noise, truth, [truth[::-1]], [0.3]) for k in range(20)]
+    cases = [ImageCase(f"{k}.png", noise, truth, [truth[::-1]], [0.3]) for k in range(20)]
     path = tmp_path / "r.html"
     write_report(path, dataclasses.replace(full_report(), random=cases, worst=cases))
     assert path.read_text().count('<figure class="case">') == 2 * MOST_CASES == 24
@@ -293,13 +293,17 @@ def test_as_many_cases_are_shown_as_the_page_has_room_for(tmp_path: Path) -> Non
 def test_a_matrix_of_other_classes_is_refused(tmp_path: Path, shape: tuple[int, int]) -> None:
     wrong = np.ones(shape, np.int64)
     with pytest.raises(DataError, match=r"r\.html: the matrix .* expected \(3, 3\) for 3 classes"):
-        write_report(tmp_path / "r.html", Report("x", LABELS, [Run("r", MATRIX), Run("s", wrong)], "val"))
+        write_report(
+            tmp_path / "r.html", Report("x", LABELS, [ReportedRun("r", MATRIX), ReportedRun("s", wrong)], "val")
+        )
     with pytest.raises(DataError, match=r"r\.html: majority of the report"):
-        write_report(tmp_path / "r.html", Report("x", LABELS, [Run("r", MATRIX)], "val", baseline=("majority", wrong)))
+        write_report(
+            tmp_path / "r.html", Report("x", LABELS, [ReportedRun("r", MATRIX)], "val", baseline=("majority", wrong))
+        )
     assert not (tmp_path / "r.html").exists()
 
 
 def test_numbers_as_people_read_them() -> None:
-    assert (number(0.61251), number(float("nan"))) == ("0.613", "–")
-    assert (percent(0.1234), percent(float("nan"))) == ("12.3\u202f%", "–")
-    assert (grouped(1234567), grouped(12)) == ("1\u202f234\u202f567", "12")
+    assert (number_text(0.61251), number_text(float("nan"))) == ("0.613", "–")
+    assert (percent_text(0.1234), percent_text(float("nan"))) == ("12.3\u202f%", "–")
+    assert (grouped_text(1234567), grouped_text(12)) == ("1\u202f234\u202f567", "12")

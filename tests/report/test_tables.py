@@ -3,7 +3,7 @@ import pytest
 
 from atrous.labels import LabelSet
 from atrous.metrics import scores
-from atrous.report.tables import Pair, class_rows, confused_pairs, confusion, rows
+from atrous.report.tables import ConfusedPair, class_rows, confused_pairs, confusion, rows
 
 NAMES = ("sky", "road", "car")
 MATRIX = np.array([[80, 20, 0], [5, 95, 0], [0, 0, 0]])
@@ -39,10 +39,10 @@ def test_many_classes_are_folded_and_rows_still_sum_to_one() -> None:
 
 
 def test_pairs_come_most_pixels_first_and_never_from_the_diagonal() -> None:
-    assert confused_pairs(MATRIX, NAMES) == [Pair("sky", "road", 20, 0.2), Pair("road", "sky", 5, 0.05)]
-    assert confused_pairs(MATRIX, NAMES, most=1) == [Pair("sky", "road", 20, 0.2)]
+    assert confused_pairs(MATRIX, NAMES) == [ConfusedPair("sky", "road", 20, 0.2), ConfusedPair("road", "sky", 5, 0.05)]
+    assert confused_pairs(MATRIX, NAMES, most=1) == [ConfusedPair("sky", "road", 20, 0.2)]
     outside = np.column_stack([MATRIX, [0, 0, 9]])
-    assert confused_pairs(outside, NAMES)[1] == Pair("car", "no class", 9, 1.0)
+    assert confused_pairs(outside, NAMES)[1] == ConfusedPair("car", "no class", 9, 1.0)
     assert confused_pairs(np.diag([3, 4, 5]), NAMES) == []
     assert MATRIX[0, 0] == 80, "the caller's matrix stays as it was"
 

@@ -38,7 +38,7 @@ def test_label_maps_have_a_full_page(world: Path, maps: Path) -> None:
     page = report_all([maps], world)
     assert page == maps / "report.html"
     text = page.read_text()
-    expected = judge(maps, world, full=True).summary()
+    expected = judge(maps, world, full=True).result.summary()
     assert f"<dd>{expected['miou']:.3f}</dd>" in text
     assert f"<td>{expected['errors']['oracle']['boundary']:.3f}</td>" in text
     assert f"<td>{expected['boundary_iou']['mean_boundary_iou']:.3f}</td>" in text
@@ -90,7 +90,7 @@ def test_a_bundle_has_calibration_and_a_page_beside_it(world: Path, tmp_path: Pa
 
 def test_what_knows_other_classes_is_not_compared(world: Path, maps: Path, tmp_path: Path) -> None:
     other = bundle(tmp_path / "net.safetensors", ("one", "two", "three"))
-    with pytest.raises(DataError, match=r"net\.safetensors: was not judged on the same images and classes as"):
+    with pytest.raises(DataError, match=r"net\.safetensors: was judged on other images or classes than"):
         report_all([maps, other], world, out=tmp_path / "c.html")
     assert not (tmp_path / "c.html").exists()
 
@@ -106,7 +106,7 @@ def test_what_cannot_be_reported_is_said_before_anything_is_judged(world: Path, 
     for out in (tmp_path, tmp_path / "page.pdf", tmp_path / "model.safetensors"):
         with pytest.raises(AtrousError, match=r"the page is one HTML file; give a name that ends in \.html"):
             report_all([maps], world, out=out)
-    with pytest.raises(AtrousError, match="is no trained run, so that --data DATA is needed"):
+    with pytest.raises(AtrousError, match="is not a trained run; say what to judge it on with --data DATA"):
         report_all([maps])
     with pytest.raises(AtrousError, match=r"nowhere: no such run folder"):
         report_all([tmp_path / "nowhere"])

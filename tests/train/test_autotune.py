@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from platformdirs import user_cache_path
 from rich.console import Console
 from runs import same_tensors
 from safetensors.torch import load_file
@@ -17,6 +18,7 @@ from worlds import make_world
 
 from atrous.datasets import DataSet, open_dataset
 from atrous.errors import RecipeError
+from atrous.ops import timing
 from atrous.plan import draft
 from atrous.train import autotune
 from atrous.train.autotune import optimizer_seconds, options_of, settle
@@ -47,17 +49,18 @@ def settled(world: DataSet, folder: Path, said: list[str] | None = None, **wishe
 
 def clock(monkeypatch: pytest.MonkeyPatch, steps: dict[tuple[str, bool], float], optimisers: dict[bool, float]) -> list:
     """Steps and optimisers that take so many seconds; the choices whose steps were asked for."""
-    asked: list[tuple[str, bool]] = []
+    asked, now = list[tuple[str, bool]](), [0.0]
 
     class Timed:
         def __init__(self, recipe: Recipe, objective: nn.Module, choice: tuple[str, bool], fabric: object) -> None:
             self.choice = choice
 
-        def step(self, images: torch.Tensor, labels: torch.Tensor) -> float:
+        def step(self, images: torch.Tensor, labels: torch.Tensor) -> None:
             asked.append(self.choice)
-            return steps[self.choice]
+            now[0] += steps[self.choice]
 
     monkeypatch.setattr(autotune, "Trial", Timed)
+    monkeypatch.setattr(timing, "perf_counter", lambda: now[0])
     monkeypatch.setattr(autotune, "candidates", lambda device: list(steps))
     monkeypatch.setattr(autotune, "optimizer_seconds", lambda *arguments: optimisers)
     return asked
@@ -78,7 +81,7 @@ def test_the_fastest_is_chosen_said_and_remembered(
     assert said == [line, line]
     other = settled(world, tmp_path, batch=3)  # another shape is another question
     assert (other.precision, other.channels_last, other.fused) == ("fp32", False, False)
-    (file,) = [path for path in (Path(autotune.user_cache_path("atrous")) / "choices").iterdir()
+    (file,) = [path for path in (Path(user_cache_path("atrous")) / "choices").iterdir()
                if json.loads(path.read_text())["precision"] == "bf16"]  # fmt: skip
     file.write_text('{"precision": "bf16", "channels_last": true}')  # as it was kept before
     assert settled(world, tmp_path).fused is False

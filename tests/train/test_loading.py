@@ -16,9 +16,10 @@ from worlds import make_world, picture
 from atrous.datasets import Pairs, open_dataset
 from atrous.errors import ModelError, RecipeError
 from atrous.plan import draft
-from atrous.train.batches import TrainingSet, augmentation, batches, name_of
+from atrous.train.advice import Speed, advice
+from atrous.train.batches import TrainingSet, augmentation, batches, transform_name
 from atrous.train.loggers import read_log
-from atrous.train.loop import Speed, advice, train
+from atrous.train.loop import train
 from atrous.train.recipe import Recipe
 from atrous.transforms import Augment, generator
 
@@ -127,7 +128,7 @@ WRONG = [v2.Resize((16, 16)), v2.ToDtype(torch.float32, scale=True), lambda imag
 
 @pytest.mark.parametrize("transform", WRONG)
 def test_a_transform_that_changes_size_or_type_is_refused(photos: Path, transform: object) -> None:
-    with pytest.raises(ModelError, match=r"the transform made .* of \(3, 32, 32\) torch.uint8 and \(32, 32\)"):
+    with pytest.raises(ModelError, match=r"the transform turned \(3, 32, 32\) torch.uint8 and \(32, 32\) .* into "):
         TrainingSet(pairs_of(photos), Augment((32, 32)), 0, then=transform)[0, 0]
 
 
@@ -138,7 +139,7 @@ def test_a_run_with_a_transform_goes_on_with_the_same_one_only(tmp_path: Path) -
     flip = v2.RandomVerticalFlip(0.5)
     train(made, data, run, transform=flip)
     held = Recipe.load(run / "recipe.toml")
-    assert held.transform == name_of(flip) == "RandomVerticalFlip(p=0.5)"
+    assert held.transform == transform_name(flip) == "RandomVerticalFlip(p=0.5)"
     assert train(made, data, run, transform=v2.RandomVerticalFlip(0.5)) == run / "model.safetensors"
     with pytest.raises(RecipeError, match=r"trained with a transform given from Python, RandomVerticalFlip\(p=0.5\)"):
         train(made, data, run)

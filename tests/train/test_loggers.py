@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from atrous.errors import MissingExtra
-from atrous.train.loggers import Bar, CsvLines, JsonLines, Logger, Loggers, TensorBoard, read_log
+from atrous.progress import Bar
+from atrous.train.loggers import CsvLines, JsonLines, Logger, Loggers, TensorBoard, read_log
 
 
 def test_a_resumed_log_drops_what_came_after_the_checkpoint(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_early_stop_is_the_end_and_wants_a_validation(world: Path, tmp_path: Pat
     assert fit(world, tmp_path / "run", **FEATURES["patience"]).stat().st_mtime_ns == before
     data = open_dataset(world)
     del data.splits["val"]
-    with pytest.raises(RecipeError, match="no val split; leave patience away"):
+    with pytest.raises(RecipeError, match="no val split; leave out patience"):
         train(draft(data, patience=2, **SMALL), data, tmp_path / "other")
 
 
@@ -124,6 +124,12 @@ def test_parts_of_a_batch_end_in_the_weights_of_the_whole(world: Path, tmp_path:
     for parts in (2, 3):
         other = load_file(fit(world, tmp_path / f"in {parts}", accumulate=parts, batch=4, **options))
         assert max(float((one[name] - other[name]).abs().max()) for name in one) < 1e-5
+
+
+def test_without_class_weights_a_batch_may_pass_in_parts(world: Path, tmp_path: Path) -> None:
+    bare = fit(world, tmp_path / "bare", class_weights=(), accumulate=2, batch=2, steps=2)
+    alike = fit(world, tmp_path / "alike", class_weights=(1.0, 1.0, 1.0), accumulate=2, batch=2, steps=2)
+    assert same_tensors(bare, alike)
 
 
 @pytest.fixture
@@ -174,7 +180,7 @@ def test_a_finished_run_is_extended_and_that_resumes_too(
     recipe = Recipe.load(tmp_path / "whole" / "recipe.toml")
     assert (recipe.steps, recipe.extended) == (11, ((6, 6),))
     assert load_bundle(whole)[1].recipe["steps"] == 11
-    assert not torch.equal(load_file(whole)["head.weight"], short["head.weight"])
+    assert not torch.equal(load_file(whole)["head.score.weight"], short["head.score.weight"])
     assert same_tensors(killed(monkeypatch, lambda: fit(world, tmp_path / "killed", extend=5), (2,)), whole)
     before = whole.stat().st_mtime_ns
     assert fit(world, tmp_path / "whole", steps=6).stat().st_mtime_ns == before  # the command of before
@@ -192,7 +198,7 @@ def test_only_a_finished_run_is_extended_and_an_old_bundle_is_not_its_end(
         patch.setattr("atrous.train.loop.loop", die)
         with pytest.raises(Killed):
             fit(world, run, steps=4)
-    with pytest.raises(RecipeError, match="is at step 0 of 4; let it finish"):
+    with pytest.raises(RecipeError, match="is at step 0 of 4; finish it"):
         fit(world, run, extend=5)
     bundle = fit(world, run, steps=4)
     with monkeypatch.context() as patch:
@@ -309,7 +315,7 @@ def test_batches_of_one_picture_come_with_advice(world: Path, tmp_path: Path) ->
 def test_a_student_learns_from_a_teacher_that_stays_the_same(
     world: Path, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    teacher = fit(world, tmp_path / "teacher", options={"skips": False})
+    teacher = fit(world, tmp_path / "teacher", options={"joined": False})
     options = {"distil": str(tmp_path / "teacher"), "distil_weight": 2.0}
     whole = fit(world, tmp_path / "whole", **options)
     assert not same_tensors(whole, plain)

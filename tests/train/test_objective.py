@@ -47,7 +47,7 @@ def test_auxiliary_outputs_have_one_weight_or_one_each() -> None:
         (0, first),
     ]:
         torch.testing.assert_close(Objective(Outputs(), loss, normalise, aux_weight=weight)(image, labels), expected)
-    with pytest.raises(RecipeError, match="aux_weight holds 1 values and Outputs gives 2 auxiliary outputs"):
+    with pytest.raises(RecipeError, match="aux_weight has 1 values, but the network has 2 auxiliary outputs"):
         Objective(Outputs(), loss, normalise, aux_weight=[0.5])(image, labels)
 
 

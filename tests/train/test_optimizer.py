@@ -60,7 +60,7 @@ def test_layers_of_an_encoder_learn_the_slower_the_nearer_to_the_image() -> None
     groups = make_optimizer(recipe(layer_decay=0.5, encoder_lr=0.8), model).param_groups
     factor = {id(p): group["factor"] for group in groups for p in group["params"]}
     by_name = {name: factor[id(p)] for name, p in model.named_parameters()}
-    assert by_name["head.weight"] == 1.0
+    assert by_name["head.score.weight"] == 1.0
     assert by_name["encoder.net.layer4.0.conv1.weight"] == pytest.approx(0.8 * 0.5)
     assert by_name["encoder.net.layer3.0.conv1.weight"] == pytest.approx(0.8 * 0.25)
     assert by_name["encoder.net.conv1.0.weight"] < by_name["encoder.net.layer1.0.conv1.weight"]
@@ -93,7 +93,7 @@ def test_what_is_frozen_gets_no_gradient_and_keeps_its_statistics() -> None:
     assert all(name.startswith("encoder.") and dict(model.named_parameters())[name].ndim == 1 for name in lost)
     assert moving == {name for name in buffers if not name.startswith("encoder.")}
     graded, moving = moved("all_norms")
-    assert "decoder.0.0.0.weight" in graded
+    assert "head.decoder.0.0.0.weight" in graded
     assert not moving
     assert moved(None) == (every, buffers)
     assert frozen_at(recipe(freeze="encoder", freeze_steps=3), 2) == "encoder"

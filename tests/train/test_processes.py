@@ -27,7 +27,7 @@ from atrous.train import processes
 from atrous.train.batches import batches, keys_of_step
 from atrous.train.loggers import read_log
 from atrous.train.recipe import Recipe
-from atrous.train.sharding import synchronised, whole
+from atrous.train.sharding import gathered, synchronised
 from atrous.train.signals import Stop
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="gloo between processes, and signals of POSIX")
@@ -130,7 +130,7 @@ def test_one_process_begins_and_two_go_on(world: Path, plain: Path, tmp_path: Pa
 
 @pytest.mark.parametrize(("fault", "codes", "said"), [
     ("defect", [2, 70], "internal error: RuntimeError: a defect in one process"),
-    ("SIGKILL", [2, -9], "error: another process of this run is gone; the same command goes on"),
+    ("SIGKILL", [2, -9], "error: another process of this run has ended; the same command resumes"),
 ])  # fmt: skip
 def test_one_that_fails_ends_all_and_it_is_said_once(
     world: Path, tmp_path: Path, fault: str, codes: list[int], said: str
@@ -174,7 +174,7 @@ def watched(world: Path, run: Path, **options: Any) -> None:
 
     def told(run: Any, *arguments: Any) -> Any:
         found = original(run, *arguments)
-        tensors = {name: whole(tensor) for name, tensor in run.objective.model.state_dict().items()}
+        tensors = {name: gathered(tensor) for name, tensor in run.objective.model.state_dict().items()}
         print("tensors", *(f"{name}={float(tensor.double().sum()):.17g}" for name, tensor in tensors.items()))
         return found
 
@@ -190,7 +190,7 @@ def test_norms_and_what_thaws_stay_the_same_in_all(world: Path, tmp_path: Path, 
     assert here == there
     moved = [{pair.split("=")[0] for pair in set(new.split()) - set(old.split())} for old, new in pairwise(here)]
     for step, thawed in enumerate([False, True, True]):
-        assert "head.weight" in moved[step]
+        assert "head.score.weight" in moved[step]
         assert any(name.endswith("running_mean") for name in moved[step])
         assert any(name.startswith("encoder.") for name in moved[step]) == thawed
     assert "batch norms see 2 pictures at a time, of one process each" in ends[0].said
@@ -241,14 +241,14 @@ def test_who_is_who(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_batch_is_dealt_out(world: Path, plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs, recipe = open_dataset(world).splits["train"], Recipe.load(plain / "recipe.toml")
-    whole, shares = next(batches(pairs, recipe, 1, 2)), []
+    gathered, shares = next(batches(pairs, recipe, 1, 2)), []
     for rank in range(2):
         for name, value in environment("torchrun", rank, 2, 1).items():
             monkeypatch.setenv(name, value)
         shares.append(next(batches(pairs, recipe, 1, 2)))
     assert [len(share.images) for share in shares] == [2, 2]
-    assert torch.equal(torch.cat([share.images for share in shares]), whole.images)
-    assert torch.equal(torch.cat([share.labels for share in shares]), whole.labels)
+    assert torch.equal(torch.cat([share.images for share in shares]), gathered.images)
+    assert torch.equal(torch.cat([share.labels for share in shares]), gathered.labels)
 
 
 def test_a_ctrl_c_that_torchrun_echoes_is_one() -> None:
@@ -269,7 +269,7 @@ def test_a_batch_that_cannot_be_dealt_out(monkeypatch: pytest.MonkeyPatch) -> No
         processes.check_batch(6, 1)
     with pytest.raises(RecipeError, match=r"take --batch 4$"):
         processes.check_batch(2, 1)
-    with pytest.raises(RecipeError, match="2 pictures, of which accumulate=4 parts cannot be made"):
+    with pytest.raises(RecipeError, match="2 pictures, too few for accumulate=4 parts"):
         processes.check_batch(8, 4)
 
 

@@ -63,7 +63,7 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
     trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     world, whole = trained
-    name = {"step": "take_step", "save": "save", "validate": "validate"}[place]
+    name = {"step": "take_step", "save": "save_run", "validate": "validate"}[place]
     original = getattr(sys.modules["atrous.train.loop"], name)
     for count in (1, 3, 2):
         calls = iter(range(count))
@@ -122,7 +122,7 @@ def test_a_time_budget_becomes_steps_before_step_one(tmp_path: Path) -> None:
 
 def test_losses_that_are_not_finite_stop_with_advice(tmp_path: Path) -> None:
     world, run = make_world(tmp_path / "world"), tmp_path / "run"
-    with pytest.raises(AtrousError, match=r"20 steps had a loss or gradient .* with train\d.png.*lower --lr"):
+    with pytest.raises(AtrousError, match=r"20 steps were skipped.* with train\d.png.*lower --lr"):
         fit(world, run, lr=1e12, optimizer="sgd", clip=0.0, steps=60)
     skipped = [entry for entry in read_log(run / "log.jsonl") if "skipped" in entry]
     assert [entry["skipped"] for entry in skipped] == list(range(1, 21))
@@ -164,11 +164,11 @@ def test_ctrl_c_saves_and_the_same_command_resumes(tmp_path: Path) -> None:
 
 def test_a_run_starts_from_a_bundle_as_far_as_it_fits(tmp_path: Path) -> None:
     world, said = make_world(tmp_path / "world"), []
-    first = fit(world, tmp_path / "first", options={"skips": False})
+    first = fit(world, tmp_path / "first", options={"joined": False})
     data = open_dataset(world)
     wishes = {"pretrained": True, "batch": 2, "crop": (32, 32), "steps": 4, "lr": 1e-12, "ema": None}
     drawn = draft(data, init=str(tmp_path / "first"), say=said.append, **wishes)
-    assert (drawn.model, drawn.encoder, drawn.options) == ("unet", "test_resnet", {"skips": False})
+    assert (drawn.model, drawn.encoder, drawn.options) == ("unet", "test_resnet", {"joined": False})
     assert len(said) == 1
     assert re.search(r"starting from .*: (\d+) of \1 tensors$", said[0])
     second = train(drawn, data, tmp_path / "second")
@@ -192,15 +192,16 @@ def test_other_classes_start_with_a_new_head_and_a_refiner_starts_behind_its_pag
     drawn = draft(
         open_dataset(world), init=str(first), say=said.append, refine="convcrf", batch=2, crop=(32, 32), steps=1
     )
-    assert said[0].endswith("new: head.weight, head.bias")
+    assert said[0].endswith("new: head.score.weight, head.score.bias")
     model = build(drawn, open_dataset(world), tmp_path / "second", pretrained=True).objective.model
     state = model.state_dict()
-    assert state["model.head.weight"].shape[0] == 4
+    assert state["model.head.score.weight"].shape[0] == 4
     for name, tensor in old.items():
-        if not name.startswith("head"):
+        if not name.startswith("head.score"):
             assert torch.equal(state[f"model.{name}"], tensor)
     again = build(drawn, open_dataset(world), tmp_path / "second", pretrained=False).objective.model.state_dict()
-    assert not torch.equal(again["model.decoder.0.0.0.weight"], state["model.decoder.0.0.0.weight"])  # a checkpoint's
+    name = "model.head.decoder.0.0.0.weight"
+    assert not torch.equal(again[name], state[name])  # a checkpoint's
 
 
 def test_a_bundle_that_contradicts_is_refused(trained: tuple[Path, Path], tmp_path: Path) -> None:

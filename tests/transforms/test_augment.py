@@ -1,4 +1,4 @@
-"""Augmentation: sizes, alignment of image and mask, and randomness that depends on (seed, epoch, index) alone."""
+"""Augmentation: sizes, alignment of image and mask, randomness by (seed, epoch, index) alone."""
 
 import numpy as np
 import pytest
@@ -108,7 +108,7 @@ def _fixed(value: float) -> np.random.Generator:
 @pytest.mark.parametrize("scale", [(0.2, 0.45), (0.5, 2.0), (2.0, 8.0)])
 @pytest.mark.parametrize("rotate", [0.0, 40.0])
 def test_image_and_mask_stay_aligned(scale: tuple[float, float], rotate: float) -> None:
-    """An image that holds its own coordinates, under a mask that holds them too: they may differ by rounding alone."""
+    """Image and mask both hold their own coordinates: they may differ by rounding alone."""
     y, x = np.mgrid[:300, :400]
     augment = Augment((48, 64), **(STILL | {"scale": scale, "flip": 0.5}), vflip=0.5, rotate=rotate)
     differences = []

@@ -1,4 +1,4 @@
-"""Elastic deformation: smooth, of the size asked for, one warp for image and mask, equal for equal numbers."""
+"""Elastic deformation: smooth, of the right size, one warp for image and mask, reproducible."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def ramp(height: int, width: int) -> Sample:
 
 
 def test_displacements_are_keys_cubic_between_the_middles_of_the_cells() -> None:
-    """Equation 4 of Keys 1981 with a = -0.75, as OpenCV has it; nodes at (i + 1/2) / 3 of the image."""
+    """Equation 4 of Keys 1981, a = -0.75 as in OpenCV; nodes at (i + 1/2) / 3 of the image."""
     nodes = generator(0, 0, 0).normal(0, 10, (3, 3, 2))
 
     def kernel(x: np.ndarray, a: float = -0.75) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Each change of colour and each trace of a camera alone, against the formula that it stands for."""
+"""Each change of colour and each trace of a camera alone, against its formula."""
 
 import cv2
 import numpy as np
@@ -7,9 +7,9 @@ import pytest
 from atrous.errors import ModelError
 from atrous.sample import Sample
 from atrous.transforms import Augment, generator
-from atrous.transforms.look import Look, change_look, colour_matrix, grain
+from atrous.transforms.look import CropLook, change_look, colour_matrix, grain
 
-NOTHING = Look(brightness=1, contrast=1, colour=None, gamma=1, blur=0, noise=0, jpeg=100)
+NOTHING = CropLook(brightness=1, contrast=1, colour=None, gamma=1, blur=0, noise=0, jpeg=100)
 STILL = {"scale": (1.0, 1.0), "flip": 0.0, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
 TYPES = [("uint8", 1), ("uint8", 3), ("uint8", 5), ("uint16", 3), ("float32", 2)]
 

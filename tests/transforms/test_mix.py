@@ -16,7 +16,8 @@ from atrous.transforms import boxes, generator
 )
 def test_boxes_cover_the_crop_and_stay_inside(crop: tuple[int, int], chances: tuple[float, float], index: int) -> None:
     covered = np.zeros(crop, int)
-    parts = boxes(crop, generator(0, 0, index), cutmix=chances[0], mosaic=chances[1])
+    cutmix, mosaic = chances
+    parts = boxes(crop, generator(0, 0, index), cutmix=cutmix, mosaic=mosaic)
     for part, box in enumerate(parts, 1):
         assert min(box.top, box.left) >= 0
         assert min(box.height, box.width) >= 1
@@ -24,10 +25,13 @@ def test_boxes_cover_the_crop_and_stay_inside(crop: tuple[int, int], chances: tu
         assert box.left + box.width <= crop[1]
         covered[box.top : box.top + box.height, box.left : box.left + box.width] = part
     assert covered.all()
-    if chances == (0.0, 0.0):
-        assert len(parts) == 1
-    if len(parts) != 2 or chances[0] == 0:  # parts of a mosaic do not overlap
-        assert sum(box.height * box.width for box in parts) == crop[0] * crop[1] or len(parts) == 2
+    if parts[0] == (0, 0, *crop):  # one sample, or CutMix's rectangle on top of it
+        assert len(parts) <= 2
+    else:  # a mosaic, whose parts do not overlap, even where a crop is too narrow for four of them
+        assert sum(box.height * box.width for box in parts) == crop[0] * crop[1]
+    assert len(parts) == 1 or mosaic or cutmix
+    assert len(parts) == 2 or cutmix < 1
+    assert len(parts) == 4 or mosaic < 1 or min(crop) < 3
 
 
 def test_chances_and_sizes_are_those_asked_for() -> None:

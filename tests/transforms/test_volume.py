@@ -1,4 +1,4 @@
-"""Volumes: places against formulas in millimetres and scipy's interpolation, image and labels aligned."""
+"""Volumes: places against formulas in mm, values against scipy, image and labels aligned."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_a_flip_mirrors_one_axis(axis: int) -> None:
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_a_rotation_turns_the_body_and_not_the_grid(axis: int) -> None:
-    """In mm, points keep their distance to the middle and the axis; by how much they turn is what was drawn."""
+    """In mm, points keep their distance to the middle and to the axis, and turn as was drawn."""
     spacing = np.array([4.0, 1.0, 2.0])
     volume = VolumeAugment((9, 11, 13), **STILL | {"rotate": tuple(40.0 * (a == axis) for a in range(3))})
     places = augmented(volume, (64, 64, 64), spacing=tuple(spacing))[0].numpy()

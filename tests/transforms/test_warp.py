@@ -1,4 +1,4 @@
-"""Geometry: a straight crop is the warp that it replaces; shear leans; a picture read small gives the same crop."""
+"""A straight crop equals the warp it replaces; shear leans; an image read small gives the same."""
 
 from dataclasses import replace
 from math import radians, tan
@@ -33,7 +33,7 @@ def smooth(height: int, width: int, channels: int = 3) -> np.ndarray:
 def test_a_straight_crop_is_the_warp_that_it_replaces(
     size: tuple[int, int], crop: tuple[int, int], zoom: float, seed: int
 ) -> None:
-    """Away from the picture's border: there a resize repeats the outer pixels, where a warp reflects them."""
+    """Away from the border, where a resize repeats the outer pixels and a warp reflects them."""
     augment = Augment(crop, (zoom, zoom), vflip=0.5, **COLOURLESS)
     move, _ = augment.draw(size, generator(seed, 0, 0))
     assert move.straight
@@ -70,7 +70,7 @@ def test_places_reach_both_ends() -> None:
 
 
 def test_shear_makes_verticals_lean() -> None:
-    """A vertical line through the middle of the crop is 100 pixels high and leans by the angle drawn."""
+    """A vertical line through the crop's middle is 100 pixels high and leans by the drawn angle."""
     stripe = np.zeros((101, 101, 1), np.float32)
     stripe[:, 50] = 1
     augment = Augment((101, 101), (1, 1), flip=0.0, shear=20.0, **COLOURLESS)
@@ -90,7 +90,7 @@ def test_shear_makes_verticals_lean() -> None:
 @pytest.mark.parametrize("factor", [2, 4, 8])
 @pytest.mark.parametrize("more", [{}, {"rotate": 30.0, "shear": 10.0}, {"elastic": 3.0}])
 def test_a_picture_read_small_stays_aligned_with_its_mask(factor: int, more: dict[str, float]) -> None:
-    """The image holds its own coordinates and is averaged over blocks, as JPEG files are read; the mask is whole."""
+    """The image holds its coordinates, averaged as JPEG is read small; the mask is whole."""
     y, x = np.mgrid[:613, :811]
     zoom = 0.9 / factor
     augment = Augment((40, 60), (zoom, zoom), vflip=0.5, **COLOURLESS, **more)

@@ -1,12 +1,17 @@
-"""Weights by name: cards that hold together, a download that is whole or nothing, one sentence when it cannot be."""
+"""Weights by name: complete cards, a whole file or none, one sentence if it cannot be fetched."""
 
 import hashlib
 import json
 import re
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.error import HTTPError, URLError
+from threading import Thread
+from urllib.error import URLError
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -16,6 +21,7 @@ from published import hf_segformer, smp_segformer
 from rich.console import Console
 
 import atrous
+from atrous.bundle import load_card
 from atrous.cli import main
 from atrous.errors import WeightsError
 from atrous.labels import ADE150, CITYSCAPES19, VOC21
@@ -23,9 +29,12 @@ from atrous.models import create_model, list_models
 from atrous.zoo import fetch
 from atrous.zoo.cards import CARDS, NVIDIA, describe_weights
 from atrous.zoo.convert import hf
-from atrous.zoo.fetch import bundle_of, download, verify
+from atrous.zoo.fetch import bundle_of, verify_file
 from atrous.zoo.importer import SOURCES, load_strictly
 from atrous.zoo.shipped import shipped
+
+FILES = ("model.safetensors", "pytorch_model.bin")
+"""What a repository may hold, in the order in which it is asked for them."""
 
 SEGFORMERS = [
     pytest.param(size, data, marks=[pytest.mark.slow] if size else [])
@@ -56,8 +65,8 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     state = random_state(hf_segformer(0, 150))
     torch.save(state, folder / "pytorch_model.bin")
-    urls = tuple((folder / file).as_uri() for file in ("model.safetensors", "pytorch_model.bin"))
-    monkeypatch.setitem(CARDS, "segformer-b0-ade", replace(CARDS["segformer-b0-ade"], urls=urls[1:]))
+    urls = ((folder / "pytorch_model.bin").as_uri(),)
+    monkeypatch.setitem(CARDS, "segformer-b0-ade", replace(CARDS["segformer-b0-ade"], urls=urls))
     return folder / "pytorch_model.bin"
 
 
@@ -110,44 +119,181 @@ def test_a_file_put_there_by_hand_is_used_and_kept(published: Path) -> None:
     assert place.exists()
 
 
-def test_offline_is_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@dataclass
+class Hub:
+    """A server that answers as Hugging Face does, for the repository of segformer-b0-ade."""
+
+    folder: Path
+    address: str = ""
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    wrong: bool = False
+    short: int = 0
+    breaks_at: int = 0
+    silent: float = 0.0
+
+    REPOSITORY = "nvidia/segformer-b0-finetuned-ade-512-512"
+
+    def at(self, file: str) -> str:
+        return f"/{self.REPOSITORY}/resolve/main/{file}"
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        path = self.folder / request.path.rsplit("/", 1)[1]
+        known = request.path == self.at(path.name)  # huggingface_hub asks for other things too
+        if known:
+            self.asked.append((request.command, path.name))
+            time.sleep(self.silent)
+        if not known or not path.exists():
+            request.send_response(404)
+            request.send_header("X-Error-Code", "EntryNotFound")
+            request.send_header("Content-Length", "0")
+            request.end_headers()
+            return
+        content = path.read_bytes()
+        begin = int((request.headers["Range"] or "bytes=0-").removeprefix("bytes=").rstrip("-"))
+        body = content[begin : len(content) - self.short if request.command == "GET" else None]
+        if self.wrong:
+            body = body[:-1] + bytes([body[-1] ^ 1])
+        request.send_response(206 if begin else 200)
+        request.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+        request.send_header("X-Repo-Commit", "c" * 40)
+        request.send_header("Content-Length", str(len(body)))
+        if begin:
+            request.send_header("Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}")
+        request.end_headers()
+        if request.command == "GET":
+            request.wfile.write(body[: self.breaks_at or None])
+            request.close_connection = bool(self.breaks_at)
+            self.breaks_at = 0
+
+
+@pytest.fixture
+def hub(published: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """What HF_ENDPOINT names: a server with the published file alone, with a cache of its own."""
+    hub = Hub(published.parent)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            hub.answer(self)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    hub.address = f"http://127.0.0.1:{server.server_port}"
+    point_at(hub.address, published.parent / "cache", monkeypatch)
+    yield hub
+    server.shutdown()
+    server.server_close()
+
+
+def point_at(address: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do what HF_ENDPOINT and HF_HUB_CACHE do; they are read once, when the package is imported."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    constants = huggingface_hub.constants
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    template = address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    urls = tuple(f"https://huggingface.co/{Hub.REPOSITORY}/resolve/main/{file}" for file in FILES)
+    monkeypatch.setitem(CARDS, "segformer-b0-ade", replace(CARDS["segformer-b0-ade"], urls=urls))
+
+
+def kept() -> list[str]:
+    """What the user's cache of weights holds."""
+    return sorted(path.name for path in (Path(fetch.user_cache_path("atrous")) / "weights").iterdir())
+
+
+def test_the_next_file_is_asked_for_where_one_is_not_and_the_shared_cache_keeps_it(hub: Hub, published: Path) -> None:
+    bundle = bundle_of("segformer-b0-ade")
+    assert [file for _, file in hub.asked] == ["model.safetensors", *["pytorch_model.bin"] * (len(hub.asked) - 1)]
+    assert hub.asked[-1] == ("GET", "pytorch_model.bin")
+    assert load_card(bundle).data == f"https://huggingface.co{hub.at('pytorch_model.bin')}"
+    assert kept() == ["segformer-b0-ade.safetensors"]
+    cached = huggingface_hub.try_to_load_from_cache(hub.REPOSITORY, "pytorch_model.bin")
+    assert Path(str(cached)).read_bytes() == published.read_bytes()
+
+    hub.asked.clear()
+    bundle.unlink()
+    assert bundle_of("segformer-b0-ade") == bundle
+    assert bundle.exists()
+    assert hub.asked == []
+
+
+def test_a_file_by_hand_comes_before_the_network(hub: Hub, published: Path) -> None:
+    place = Path(fetch.user_cache_path("atrous")) / "weights" / "segformer-b0-ade" / "pytorch_model.bin"
+    place.parent.mkdir(parents=True)
+    published.rename(place)
+    assert bundle_of("segformer-b0-ade").exists()
+    assert place.exists()
+    assert hub.asked == []
+
+
+def test_a_line_that_breaks_goes_on_where_it_broke(hub: Hub) -> None:
+    hub.breaks_at = 1_000_000
+    assert bundle_of("segformer-b0-ade").exists()
+    assert [method for method, file in hub.asked if file == "pytorch_model.bin"][-2:] == ["GET", "GET"]
+
+
+@pytest.mark.parametrize("fault, message", [
+    ({"wrong": True}, "another sha256 than Hugging Face announced"),
+    ({"short": 1}, "file should be of size"),
+])  # fmt: skip
+def test_a_file_that_came_wrong_is_not_kept(hub: Hub, fault: dict[str, object], message: str) -> None:
+    for key, value in fault.items():
+        setattr(hub, key, value)
+    with pytest.raises(WeightsError, match=rf"{hub.address}/nvidia/.* cannot be fetched \(.*{message}.*; go online"):
+        bundle_of("segformer-b0-ade")
+    assert kept() == []
+    assert huggingface_hub.try_to_load_from_cache(hub.REPOSITORY, "pytorch_model.bin") is None
+    hub.wrong, hub.short = False, 0
+    assert bundle_of("segformer-b0-ade").exists()
+
+
+def test_a_hub_that_keeps_silent_is_asked_once(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_ETAG_TIMEOUT", 0.2)
+    hub.silent = 1.0
+    with pytest.raises(WeightsError, match=r"model.safetensors cannot be fetched \(.*timed out\)"):
+        bundle_of("segformer-b0-ade")
+    assert hub.asked == [("HEAD", "model.safetensors")]
+
+
+def test_without_a_network_it_is_one_sentence_at_once(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    point_at("http://127.0.0.1:9", published.parent / "cache", monkeypatch)
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    with pytest.raises(WeightsError) as caught:
+        bundle_of("segformer-b0-ade")
+    assert re.fullmatch(
+        r"weights 'segformer-b0-ade' are not in the cache and http://127.0.0.1:9/\S*/model.safetensors cannot be "
+        r"fetched \(.*refused.*\); go online, or put that file at \S*/weights/segformer-b0-ade/model.safetensors",
+        str(caught.value),
+    )
+    assert slept == []
+    assert kept() == []
+
+
+def test_offline_mode_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "photo.png")
-
-    def unreachable(request: object, timeout: float) -> None:
-        raise URLError("Name or service not known")
-
-    monkeypatch.setattr(fetch, "urlopen", unreachable)
+    assert huggingface_hub.constants.HF_HUB_OFFLINE
     assert run("predict", tmp_path / "photo.png", "--model", "segformer-b0-cityscapes") == 2
     message = capsys.readouterr().err.splitlines()[-1]
     place = Path(fetch.user_cache_path("atrous")) / "weights" / "segformer-b0-cityscapes" / "model.safetensors"
     assert message.endswith(
         "weights 'segformer-b0-cityscapes' are not in the cache and https://huggingface.co/nvidia/"
         "segformer-b0-finetuned-cityscapes-1024-1024/resolve/main/model.safetensors cannot be fetched "
-        f"(Name or service not known); go online, or put that file at {place}"
+        f"(HF_HUB_OFFLINE is set); go online, or put that file at {place}"
     )
-    assert not place.parent.exists()
-
-
-def test_where_one_file_is_not_the_next_address_is_tried(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, real = [], fetch.urlopen
-
-    def hub(request: object, timeout: float) -> object:
-        asked.append(request.full_url)  # type: ignore[attr-defined]
-        if len(asked) == 1:
-            raise HTTPError(asked[0], 404, "Not Found", None, None)  # type: ignore[arg-type]
-        return real(request, timeout=timeout)
-
-    monkeypatch.setattr(fetch, "urlopen", hub)
-    urls = ("https://hub.invalid/model.safetensors", published.as_uri())
-    monkeypatch.setitem(CARDS, "segformer-b0-ade", replace(CARDS["segformer-b0-ade"], urls=urls))
-    assert bundle_of("segformer-b0-ade").exists()
-    assert asked == list(urls)
+    assert kept() == []
 
 
 class Answer:
-    """What a server says, and where it says it from."""
+    """A response of a server, and the address it comes from."""
 
     def __init__(self, content: bytes, length: int, url: str) -> None:
         self.content, self.headers, self.url = content, {"Content-Length": str(length)}, url
@@ -165,41 +311,53 @@ class Answer:
         return part
 
 
-@pytest.mark.parametrize("length, url, message", [
-    (7, "https://a.invalid/x.pth", "ended after 5 of 7 bytes"),
-    (5, "http://b.invalid/x.pth", "leads to http://b.invalid/x.pth, which is not encrypted"),
+def unreachable() -> Answer:
+    raise URLError("Name or service not known")
+
+
+@pytest.mark.parametrize("answer, message", [
+    (unreachable, "Name or service not known"),
+    (lambda: Answer(b"12345", 7, "https://a.invalid/x"), "it ended after 5 of 7 bytes"),
+    (lambda: Answer(b"12345", 5, "http://b.invalid/x"), "it leads to http://b.invalid/x, which is not encrypted"),
 ])  # fmt: skip
 def test_half_a_file_or_an_open_line_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int, url: str, message: str
+    monkeypatch: pytest.MonkeyPatch, answer: Callable[[], Answer], message: str
 ) -> None:
-    monkeypatch.setattr(fetch, "urlopen", lambda request, timeout: Answer(b"12345", length, url))
-    with pytest.raises(OSError, match=message):
-        download("https://a.invalid/x.pth", tmp_path / "new" / "x.pth", "fetch", Console(quiet=True))
-    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(fetch, "urlopen", lambda request, timeout: answer())
+    with pytest.raises(WeightsError) as caught:
+        bundle_of("lraspp-mobilenetv3-voc")
+    file = "lraspp_mobilenet_v3_large-d234d4ea.pth"
+    place = Path(fetch.user_cache_path("atrous")) / "weights" / "lraspp-mobilenetv3-voc" / file
+    assert str(caught.value) == (
+        f"weights 'lraspp-mobilenetv3-voc' are not in the cache and https://download.pytorch.org/models/{file} "
+        f"cannot be fetched ({message}); go online, or put that file at {place}"
+    )
+    assert kept() == []
 
 
-def test_progress_is_shown(tmp_path: Path) -> None:
-    source, console = tmp_path / "x.bin", Console(record=True, width=80, force_terminal=True)
-    source.write_bytes(bytes(3 << 20))
-    download(source.as_uri(), tmp_path / "new" / "y.bin", "fetch x, MB", console)
-    assert (tmp_path / "new" / "y.bin").read_bytes() == source.read_bytes()
-    assert re.search(r"fetch x, MB .*3/3", console.export_text())
+def test_progress_is_shown(published: Path) -> None:
+    console = Console(record=True, width=80, force_terminal=True)
+    assert bundle_of("segformer-b0-ade", console=console).exists()
+    size = -(-published.stat().st_size // 2**20)
+    assert re.search(rf"fetch segformer-b0-ade, MB .*{size}/{size}", console.export_text())
 
 
 def test_another_file_is_refused_and_taken_away(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digits, size = hashlib.sha256(published.read_bytes()).hexdigest(), published.stat().st_size / 2**20
     card = CARDS["segformer-b0-ade"]
-    verify(published, replace(card, sha256=digits[:8], megabytes=round(size, 3)))
-    with pytest.raises(WeightsError, match=rf"sha256 begins with {digits[:8]}, the published file's 0badf00d; get it"):
-        verify(published, replace(card, sha256="0badf00d"))
+    verify_file(published, replace(card, sha256=digits[:8], megabytes=round(size, 3)))
+    with pytest.raises(
+        WeightsError, match=rf"sha256 begins with {digits[:8]}, the published file's 0badf00d; get it again"
+    ):
+        verify_file(published, replace(card, sha256="0badf00d"))
     monkeypatch.setitem(CARDS, "segformer-b0-ade", replace(card, megabytes=size + 0.01))
     with pytest.raises(WeightsError, match=rf"has {size:.3f} MB, the published file "):
         bundle_of("segformer-b0-ade")
-    assert not list((Path(fetch.user_cache_path("atrous")) / "weights").iterdir())
+    assert kept() == []
     monkeypatch.setitem(CARDS, "segformer-b0-ade", replace(card, labels=CITYSCAPES19))
     with pytest.raises(WeightsError, match=r"not the weights of hf's segformer-b0 with 19 classes: 2 of another shape"):
         bundle_of("segformer-b0-ade")
-    assert not list((Path(fetch.user_cache_path("atrous")) / "weights").iterdir())
+    assert kept() == []
 
 
 def test_unknown_names_are_named() -> None:
@@ -260,7 +418,8 @@ def test_models_lists_them(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     (line,) = [line for line in lines if line.startswith("segformer-b0-ade ")]
     assert "150 classes  mIoU 37.4 on ADE20K val; NVIDIA" in line
     row = {"name": "upernet", "parameters": 1, "encoder": None, "summary": "a network"}
-    monkeypatch.setattr("atrous.models.describe_models", lambda: [row])  # building all takes a quarter of a minute
+    # building all of them takes a quarter of a minute
+    monkeypatch.setattr("atrous.models.describe_models", lambda: [row])
     assert run("models") == 0
     assert line in capsys.readouterr().out
     assert run("models", "--json") == 0

@@ -138,11 +138,11 @@ def test_what_does_not_fit_is_counted_and_named(
     assert run("import", tmp_path / "odd.safetensors", *where, 21) == 2
     message = capsys.readouterr().err
     assert message.count("\n") == 1
-    assert "2 missing (features.0.weight, features.1.bias), 1 unexpected (decoder.weight)" in message
+    assert "2 missing (head.features.0.weight, head.features.1.bias), 1 unexpected (decoder.weight)" in message
     del state["decoder.weight"]
     save_file(state, tmp_path / "few.safetensors")
     assert run("import", tmp_path / "few.safetensors", *where, 21) == 2
-    assert "classes: 2 missing (features.0.weight, features.1.bias); check" in capsys.readouterr().err
+    assert "classes: 2 missing (head.features.0.weight, head.features.1.bias); check" in capsys.readouterr().err
     assert run("import", files / "lraspp.pth", *where, 5) == 2
     message = capsys.readouterr().err
     assert "4 of another shape (classifier.low_classifier.weight (21, 40, 1, 1) for (5, 40, 1, 1), " in message

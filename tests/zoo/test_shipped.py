@@ -21,11 +21,11 @@ from atrous.cli import main
 from atrous.errors import AtrousError, WeightsError
 from atrous.labels import CAMVID11
 from atrous.zoo import shipped as shipping
-from atrous.zoo.cards import describe_weights, weights_of
+from atrous.zoo.cards import describe_weights, weights_for_network
 from atrous.zoo.shipped import FOLDER, LARGEST, shipped
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "recipes"))
+sys.path.insert(0, str(ROOT / "scripts"))
 
 import publish  # noqa: E402
 
@@ -111,7 +111,7 @@ def test_the_name_is_known_to_every_command(
     assert run("compare", NAME, trained, "--data", world, "--json") == 0
     assert run("inspect", NAME, "--json", "--no-measure") == 0
     assert run("calibrate", NAME, "--data", world) == 2
-    assert f"{NAME}: weights with a name are not changed" in capsys.readouterr().err
+    assert f"{NAME}: published weights are not changed" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -136,7 +136,7 @@ def test_models_lists_what_is_there(named: Path, place: Path, capsys: pytest.Cap
     line = describe_weights()[0]
     assert line.startswith(f"{NAME:<37}   3 classes  mIoU {score['miou']:.3f} ({score['interval'][0]:.3f} to ")
     assert "non-commercial" in line
-    assert weights_of("unet")[0] == NAME
+    assert weights_for_network("unet")[0] == NAME
     named.unlink()
     assert shipped() == {}
     assert not any(NAME in line for line in describe_weights())
@@ -150,7 +150,7 @@ def test_without_the_files_a_name_is_one_sentence(
     assert run("predict", tmp_path / "photo.png", "--model", NAME) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {NAME}: no such bundle or run folder, nor the name of published weights;")
-    assert line.endswith(f"this installation came without the weights that belong into {place}")
+    assert line.endswith(f"this installation came without the weights that belong in {place}")
     with pytest.raises(WeightsError, match="came without the weights"):
         atrous.load(NAME)
 
@@ -242,8 +242,8 @@ def test_size_labels_and_time_are_checked(
             model, card = load_bundle(path)
             if path.parent == trained:
                 with torch.no_grad():
-                    model.head.weight.mul_(1e-9)
-                    model.head.bias.mul_(0)
+                    model.head.score.weight.mul_(1e-9)
+                    model.head.score.bias.mul_(0)
             return model, card
 
         patch.setattr(publish, "load_bundle", shrunken)
@@ -260,11 +260,11 @@ def test_flaws_are_found(named: Path, tmp_path: Path) -> None:
     told = replace(card, sources=(), licence="not stated", training={}, recipe={"init": "/home/x/model.safetensors"})
     path = tmp_path / "bad.safetensors"
     with torch.no_grad():
-        model.head.bias[0] = float("nan")
+        model.head.score.bias[0] = float("nan")
     save_bundle(path, model, told)
     found = "; ".join(publish.flaws(path))
-    for flaw in ("a licence", "sources", "its training time", "a seed", "a path, /home/x", "head.weight is float32",
-                 "head.bias has values that are no number"):  # fmt: skip
+    for flaw in ("a licence", "sources", "its training time", "a seed", "a path, /home/x",
+                 "head.score.weight is float32", "head.score.bias has values that are no number"):  # fmt: skip
         assert flaw in found
 
 

@@ -1,5 +1,8 @@
-"""Other toolkits' networks, where they are not ours in number: what `atrous import` builds, so that the papers' pages
-carry no exception of theirs. `create_model` knows them by these names; `list_models` does not list them."""
+"""Other toolkits' networks, where they differ from ours: what `atrous import` builds.
+
+So the pages of the papers stay free of the toolkits' exceptions. `create_model` knows them by these
+names; `list_models` does not list them.
+"""
 
 from collections.abc import Callable
 

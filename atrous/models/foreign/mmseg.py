@@ -1,22 +1,25 @@
 """mmsegmentation's networks: a backbone, a decode head, an FCN head on the stage before the last.
 
     head           what differs from our page of the name
-    FCN            two 3x3 of 512, joined with their input by a third
-    PSPNet         nothing but `align_corners`
-    DeepLabV3      512 channels, the image's mean first in the concatenation, which a 3x3 projects; no 3x3 after it
+    FCN            two 3x3 of 512, concatenated with their input, then a third
+    PSPNet         only `align_corners`
+    DeepLabV3      512 channels; the image's mean comes first in the concatenation, which a 3x3
+                   projects; no 3x3 after it
     DeepLabV3+     the same, separable, at stride 8; the decoder of our page, 512 wide
-    UPerNet        nothing but `align_corners`
-    SegFormer      256 channels on every size, batch norm and ReLU after each level's 1x1, the finest level first
+    UPerNet        only `align_corners`
+    SegFormer      256 channels for every size; batch norm and ReLU after each level's 1x1; the
+                   finest level first
 
-align_corners belongs to the configuration: True for the crops of 769, else False; it holds for every resize. The
-backbones are ResNetV1c, in timm resnet50c and resnet101c, dilated by timm's rule, and Mix Transformers whose layer
-norms have eps 1e-6. Parts have mmseg's names. Written from mmsegmentation's sources: the package cannot be installed
-beside this torch, so no logits were ever compared.
+`align_corners` belongs to the configuration, True for crops of 769, else False, and holds for every
+resize. Backbones are ResNetV1c, in timm resnet50c and resnet101c, dilated by timm's rule, and Mix
+Transformers whose layer norms have eps 1e-6. Parts have mmseg's names. This was written from
+mmsegmentation's sources: the package cannot be installed beside this torch, so logits were never
+compared.
 
 Axes: N images, C channels, H x W pixels, s the stride of the head's map, K classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -32,13 +35,13 @@ from atrous.layers.ppm import BINS
 from atrous.ops.resize import Tail, resize
 
 RATES = (12, 24, 36)
-"""Of ASPP at stride 8, beside a 1x1."""
+"""Of ASPP at stride 8, besides a 1x1."""
 
 Features = Sequence[torch.Tensor]
 
 
 class MMSeg(nn.Module):
-    """A head on the features of strides from 4 on, dropout and a 1x1. Any H, W >= 1."""
+    """A head on the features of strides >= 4, then dropout and a 1x1. Any H, W >= 1."""
 
     def __init__(
         self, encoder: encoders.Encoder, head: nn.Module, width: int, classes: int, *, align_corners: bool, aux: bool
@@ -46,8 +49,11 @@ class MMSeg(nn.Module):
         super().__init__()
         self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
         self.align_corners = align_corners
-        self.decode_head, self.dropout, self.conv_seg = head, nn.Dropout(0.1), nn.Conv2d(width, classes, 1)
-        self.auxiliary_head = fcn_head(encoder.channels[-2], classes) if aux else None
+        self.decode_head, self.dropout, self.conv_seg = head, nn.Dropout2d(0.1), nn.Conv2d(width, classes, 1)
+        self.auxiliary_head = None
+        if aux:
+            self.auxiliary_head = fcn_head(encoder.channels[-2], classes)
+            self.auxiliary_head[3] = nn.Dropout2d(0.1)
         safe_norms(self)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -59,7 +65,7 @@ class MMSeg(nn.Module):
         return self._decode(self.encoder(image)), self._tail(image)
 
     def outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The logits, then the auxiliary ones where asked for, all (N, K, H, W)."""
+        """The logits and, if built with `aux`, the auxiliary ones, all (N, K, H, W)."""
         features, tail = self.encoder(image), self._tail(image)
         aux = [self.auxiliary_head(features[-2])] if self.auxiliary_head is not None else []
         return tuple(tail.apply(one) for one in (self._decode(features), *aux))
@@ -73,7 +79,7 @@ class MMSeg(nn.Module):
 
 
 class FCNHead(nn.Module):
-    """The last features through two 3x3, joined with themselves by another."""
+    """The last features through two 3x3, concatenated with themselves, through another 3x3."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -86,7 +92,7 @@ class FCNHead(nn.Module):
 
 
 class PSPHead(nn.Module):
-    """The last features, their means over b x b bins through 1x1s, a 3x3."""
+    """The last features and, through 1x1s, their means over b x b bins; then a 3x3."""
 
     def __init__(self, channels: int, width: int, align_corners: bool) -> None:
         super().__init__()
@@ -102,7 +108,10 @@ class PSPHead(nn.Module):
 
 
 class ASPPHead(nn.Module):
-    """The image's mean and the rates, concatenated, through a 3x3; low: channels at stride 4 of a decoder, or 0."""
+    """The image's mean, a 1x1 and the rates, concatenated, then a 3x3; v3+ adds a decoder.
+
+    low: channels of the features at stride 4 for the decoder; 0: there is none.
+    """
 
     def __init__(self, channels: int, width: int, low: int, align_corners: bool) -> None:
         super().__init__()
@@ -128,7 +137,7 @@ class ASPPHead(nn.Module):
 
 
 class UPerHead(nn.Module):
-    """PSPNet's head on the last features, laterals added from above, a 3x3 per level, fusion at stride 4."""
+    """PSPNet's head on the last features, laterals summed top-down, 3x3s, fused at stride 4."""
 
     def __init__(self, channels: Sequence[int], width: int, align_corners: bool) -> None:
         super().__init__()
@@ -150,7 +159,7 @@ class UPerHead(nn.Module):
 
 
 class SegFormerHead(nn.Module):
-    """Each level through a 1x1 with batch norm and ReLU, resized to stride 4, concatenated fine first, fused."""
+    """Each level through a 1x1, batch norm and ReLU; resized to stride 4, fine first, fused."""
 
     def __init__(self, channels: Sequence[int], width: int, align_corners: bool) -> None:
         super().__init__()
@@ -164,84 +173,50 @@ class SegFormerHead(nn.Module):
         return self.fusion_conv(torch.cat(maps, 1))  # (N, width, H/4, W/4)
 
 
-def mmseg_fcn(
-    classes: int = 21,
-    encoder: str = "resnet50c",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    *,
-    channels: int = 512,
-    align_corners: bool = False,
-    aux: bool = False,
-) -> MMSeg:
-    """mmsegmentation's FCN at stride 8: 47,134,069 parameters on resnet50c with 21 classes."""
-    net = encoders.encoder(encoder, in_channels=in_channels, stride=8, pretrained=pretrained)
-    head = FCNHead(net.channels[-1], channels)
-    return MMSeg(net, head, channels, classes, align_corners=align_corners, aux=aux)
+Head = Callable[[encoders.Encoder, int, bool], nn.Module]
+"""(encoder, channels, align_corners) -> a decode head."""
 
 
-def mmseg_pspnet(
-    classes: int = 21,
-    encoder: str = "resnet50c",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    *,
-    channels: int = 512,
-    align_corners: bool = False,
-    aux: bool = False,
-) -> MMSeg:
-    """mmsegmentation's PSPNet at stride 8: 46,611,829 parameters on resnet50c with 21 classes."""
-    net = encoders.encoder(encoder, in_channels=in_channels, stride=8, pretrained=pretrained)
-    head = PSPHead(net.channels[-1], channels, align_corners)
-    return MMSeg(net, head, channels, classes, align_corners=align_corners, aux=aux)
+def _on_resnet(name: str, title: str, stride: int, parameters: int, head: Head) -> Callable[..., MMSeg]:
+    """The builder `name`: a head on an encoder of `stride`; parameters: with every default."""
+
+    def build(
+        classes: int = 21,
+        encoder: str = "resnet50c",
+        in_channels: int = 3,
+        pretrained: bool | str | Path = False,
+        *,
+        channels: int = 512,
+        align_corners: bool = False,
+        aux: bool = False,
+    ) -> MMSeg:
+        net = encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained)
+        decode_head = head(net, channels, align_corners)
+        return MMSeg(net, decode_head, channels, classes, align_corners=align_corners, aux=aux)
+
+    build.__name__ = build.__qualname__ = name
+    build.__doc__ = (
+        f"mmsegmentation's {title} at stride {stride}: {parameters:,} parameters on resnet50c with 21 classes."
+    )
+    return build
 
 
-def mmseg_deeplabv3(
-    classes: int = 21,
-    encoder: str = "resnet50c",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    *,
-    channels: int = 512,
-    align_corners: bool = False,
-    aux: bool = False,
-) -> MMSeg:
-    """mmsegmentation's DeepLab v3 at stride 8: 65,749,365 parameters on resnet50c with 21 classes."""
-    net = encoders.encoder(encoder, in_channels=in_channels, stride=8, pretrained=pretrained)
-    head = ASPPHead(net.channels[-1], channels, 0, align_corners)
-    return MMSeg(net, head, channels, classes, align_corners=align_corners, aux=aux)
-
-
-def mmseg_deeplabv3plus(
-    classes: int = 21,
-    encoder: str = "resnet50c",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    *,
-    channels: int = 512,
-    align_corners: bool = False,
-    aux: bool = False,
-) -> MMSeg:
-    """mmsegmentation's DeepLab v3+ at stride 8: 41,226,213 parameters on resnet50c with 21 classes."""
-    net = encoders.encoder(encoder, in_channels=in_channels, stride=8, pretrained=pretrained)
-    head = ASPPHead(net.channels[-1], channels, net.channels[net.levels()[0]], align_corners)
-    return MMSeg(net, head, channels, classes, align_corners=align_corners, aux=aux)
-
-
-def mmseg_upernet(
-    classes: int = 21,
-    encoder: str = "resnet50c",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    *,
-    channels: int = 512,
-    align_corners: bool = False,
-    aux: bool = False,
-) -> MMSeg:
-    """mmsegmentation's UPerNet at stride 32: 64,051,573 parameters on resnet50c with 21 classes."""
-    net = encoders.encoder(encoder, in_channels=in_channels, pretrained=pretrained)
-    head = UPerHead([net.channels[index] for index in net.levels()], channels, align_corners)
-    return MMSeg(net, head, channels, classes, align_corners=align_corners, aux=aux)
+mmseg_fcn = _on_resnet("mmseg_fcn", "FCN", 8, 47_134_069, lambda net, width, corners: FCNHead(net.channels[-1], width))
+mmseg_pspnet = _on_resnet(
+    "mmseg_pspnet", "PSPNet", 8, 46_611_829, lambda net, width, corners: PSPHead(net.channels[-1], width, corners)
+)
+mmseg_deeplabv3 = _on_resnet(
+    "mmseg_deeplabv3", "DeepLab v3", 8, 65_749_365,
+    lambda net, width, corners: ASPPHead(net.channels[-1], width, 0, corners),
+)  # fmt: skip
+mmseg_deeplabv3plus = _on_resnet(
+    "mmseg_deeplabv3plus", "DeepLab v3+", 8, 41_226_213,
+    lambda net, width, corners: ASPPHead(net.channels[-1], width, net.channels[net.levels()[0]], corners),
+)  # fmt: skip
+mmseg_upernet = _on_resnet(
+    "mmseg_upernet", "UPerNet", 32, 64_051_573,
+    lambda net, width, corners: UPerHead([net.channels[index] for index in net.levels()], width, corners),
+)  # fmt: skip
 
 
 def mmseg_segformer(
@@ -253,7 +228,7 @@ def mmseg_segformer(
     channels: int = 256,
     align_corners: bool = False,
 ) -> MMSeg:
-    """mmsegmentation's SegFormer on `mit_b0` to `mit_b5`, or its head on any encoder with features at stride 4."""
+    """mmsegmentation's SegFormer on `mit_b0` to `mit_b5`, or its head on another encoder."""
     net = encoders.encoder(encoder, in_channels=in_channels, pretrained=pretrained)
     if encoder in MIT:
         for layer in net.modules():

@@ -1,18 +1,20 @@
 """segmentation-models-pytorch's networks: an encoder, a decoder, a convolution.
 
     decoder        what differs from our page of the name
-    Unet           a fifth block, without a skip, at the image's own size; torch's old rounding of `nearest`
-    FPN            every bilinear resize with align_corners=True
-    PSPNet         the encoder ends at stride 8; a bias in place of batch norm on the mean of the whole image, a 1x1
-                   projection to 512 channels, a 3x3 that classifies, align_corners=True
-    DeepLabV3      the new rate in every convolution of a dilated stage, align_corners=True
-    DeepLabV3+     rates of stride 8 at stride 16, no norm within a separable convolution, one of them after ASPP and
-                   one in the decoder, align_corners=True
-    UPerNet        a layer norm on every feature, 256 channels, align_corners=True at the end
-    Segformer      all the encoder's levels, also that of stride 2; align_corners=True at the end
+    Unet           a fifth block, without a skip, at the image's own size; torch's old rounding of
+                   `nearest`
+    FPN            align_corners=True in every bilinear resize
+    PSPNet         the encoder ends at stride 8; the mean of the whole image has a bias in place of
+                   batch norm; a 1x1 projects to 512 channels, a 3x3 classifies; align_corners=True
+    DeepLabV3      the new rate in every convolution of a dilated stage; align_corners=True
+    DeepLabV3+     the rates of stride 8 at stride 16; separable convolutions have a norm only at
+                   their end, one follows ASPP and one is in the decoder; align_corners=True
+    UPerNet        a layer norm on every feature, 256 channels; align_corners=True at the end
+    Segformer      all levels of the encoder, stride 2 too; align_corners=True at the end
 
-U-Net++ is our page, number for number. Mix Transformers have eps 1e-6 in their blocks. Theirs upsample by two and
-refuse other sizes than multiples of their stride; these go to the finer map's size and take any.
+U-Net++ is our page, number for number. Mix Transformers have eps 1e-6 in their blocks. smp
+upsamples by two and refuses sizes that are not multiples of the stride; these networks resize to
+the finer map and take any size.
 
 Axes: N images, C channels, H x W pixels, s the stride of the decoder's map, K classes.
 """
@@ -38,16 +40,24 @@ RATES = (12, 24, 36)
 """Of ASPP, at either stride."""
 
 WIDTHS = (256, 128, 64, 32, 16)
-"""Of U-Net's blocks, deep first."""
+"""Of U-Net's blocks, deepest first."""
 
 Features = Sequence[torch.Tensor]
 Size = tuple[int, int]
 
 
 class SMP(nn.Module):
-    """Decoder and classifier on the encoder's features, then a resize with align_corners=True. Any H, W >= 1.
+    """A decoder and a classifier on the encoder's features, then a resize with align_corners=True.
 
-    whole: whether the decoder ends at the image's own size, so that nothing is left to resize.
+    Any H, W >= 1.
+
+    Args:
+        encoder: image -> features.
+        decoder: (features, size of the image) -> map.
+        width: channels of that map.
+        classes: K.
+        kernel: side of the classifier.
+        whole: whether the map has the image's own size, so that nothing is left to resize.
     """
 
     def __init__(
@@ -71,7 +81,7 @@ class SMP(nn.Module):
         return logits if self.whole else tail.apply(logits)  # (N, K, H, W)
 
     def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail] | None:
-        """Logits (N, K, H/s, W/s) and the resize to the image; None where they have its size already."""
+        """Logits (N, K, H/s, W/s) and the resize to the image; None if they have its size."""
         return None if self.whole else self._score(image)
 
     def _score(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
@@ -80,7 +90,7 @@ class SMP(nn.Module):
 
 
 class UnetDecoder(nn.Module):
-    """From the deepest features up to the image's size: per stride above, the skip where there is one, two 3x3."""
+    """From the deepest features up to the image's size: per stride a skip, if any, and two 3x3."""
 
     def __init__(self, encoder: encoders.Encoder) -> None:
         super().__init__()
@@ -106,7 +116,7 @@ class UnetDecoder(nn.Module):
 
 
 class Rise(nn.Module):
-    """(N, 256, h, w) -> (N, 128, at the last of `sizes`): a 3x3, group norm, ReLU and a resize per size."""
+    """(N, 256, h, w) -> (N, 128, last size): per size a 3x3, group norm, ReLU, a resize."""
 
     def __init__(self, steps: int) -> None:
         super().__init__()
@@ -124,7 +134,7 @@ class Rise(nn.Module):
 
 
 class FPNDecoder(nn.Module):
-    """A pyramid on the strides from 4 on, each level raised to 4, summed."""
+    """A pyramid on the strides from 4 on; each level is raised to stride 4 and summed."""
 
     def __init__(self, encoder: encoders.Encoder) -> None:
         super().__init__()
@@ -141,7 +151,7 @@ class FPNDecoder(nn.Module):
 
 
 class PSPDecoder(nn.Module):
-    """The means over b x b bins through 1x1s, then the map, projected to 512."""
+    """The means over b x b bins through 1x1s, concatenated with the map, projected to 512."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -170,7 +180,7 @@ class DeepLabV3Decoder(nn.Module):
 
 
 class DeepLabV3PlusDecoder(nn.Module):
-    """Separable ASPP and one separable 3x3, joined by 48 channels of stride 4, another separable 3x3."""
+    """Separable ASPP, a separable 3x3, 48 channels of stride 4 beside it, another separable 3x3."""
 
     def __init__(self, encoder: encoders.Encoder) -> None:
         super().__init__()
@@ -190,7 +200,7 @@ class DeepLabV3PlusDecoder(nn.Module):
 
 
 class UPerNetDecoder(nn.Module):
-    """Layer norms over the channels of the features from stride 4 on, then mmsegmentation's head."""
+    """A layer norm over the channels of each level from stride 4 on, then mmsegmentation's head."""
 
     def __init__(self, encoder: encoders.Encoder, width: int) -> None:
         super().__init__()
@@ -205,7 +215,7 @@ class UPerNetDecoder(nn.Module):
 
 
 class SegformerDecoder(nn.Module):
-    """Every level to one width, resized to stride 4, concatenated deep first, fused."""
+    """Every level, projected to one width and resized to stride 4, deepest first, fused."""
 
     def __init__(self, encoder: encoders.Encoder, width: int) -> None:
         super().__init__()
@@ -220,7 +230,7 @@ class SegformerDecoder(nn.Module):
 
 
 def separable_conv(channels: int, out: int, rate: int = 1) -> nn.Sequential:
-    """(N, channels, H, W) -> (N, out, H, W): depthwise 3x3 at a rate, 1x1, and only then batch norm and ReLU."""
+    """(N, channels, H, W) -> (N, out, H, W): a depthwise 3x3, a 1x1, then batch norm and ReLU."""
     depthwise = nn.Conv2d(channels, channels, 3, padding=rate, dilation=rate, groups=channels, bias=False)
     return nn.Sequential(depthwise, *conv_bn_relu(channels, out, 1))
 
@@ -245,7 +255,10 @@ def smp_fpn(
 def smp_pspnet(
     classes: int = 21, encoder: str = "resnet34", in_channels: int = 3, pretrained: bool | str | Path = False
 ) -> SMP:
-    """smp's PSPNet on an encoder cut off at stride 8; what theirs stores of deeper stages is not used, and not here."""
+    """smp's PSPNet on an encoder that ends at stride 8.
+
+    smp's files hold deeper stages too, but never use them.
+    """
     net = encoders.shallow(_encoder(encoder, in_channels, pretrained), 8)
     return SMP(net, PSPDecoder(net.channels[-1]), 512, classes, kernel=3)
 
@@ -253,7 +266,10 @@ def smp_pspnet(
 def smp_deeplabv3(
     classes: int = 21, encoder: str = "resnet34", in_channels: int = 3, pretrained: bool | str | Path = False
 ) -> SMP:
-    """smp's DeepLabV3 at stride 8: 39,638,869 parameters on resnet50 with 21 classes, as torchvision's."""
+    """smp's DeepLabV3 at stride 8: 39,638,869 parameters on resnet50 with 21 classes.
+
+    torchvision's has as many.
+    """
     net = _encoder(encoder, in_channels, pretrained, stride=8)
     return SMP(net, DeepLabV3Decoder(net.channels[-1]), 256, classes)
 
@@ -274,7 +290,7 @@ def smp_upernet(
     *,
     channels: int = 256,
 ) -> SMP:
-    """smp's UPerNet: 37,289,813 parameters on resnet50 with 21 classes. channels: of every level."""
+    """smp's UPerNet: 37,289,813 parameters on resnet50 with 21 classes; `channels` per level."""
     net = _encoder(encoder, in_channels, pretrained)
     return SMP(net, UPerNetDecoder(net, channels), channels, classes)
 
@@ -287,13 +303,13 @@ def smp_segformer(
     *,
     channels: int = 256,
 ) -> SMP:
-    """smp's Segformer: 3,752,694 parameters on mit_b0 with 150 classes. channels: of every level."""
+    """smp's Segformer: 3,752,694 parameters on mit_b0 with 150 classes; `channels` per level."""
     net = _encoder(encoder, in_channels, pretrained)
     return SMP(net, SegformerDecoder(net, channels), channels, classes)
 
 
 def _encoder(name: str, in_channels: int, pretrained: bool | str | Path, stride: int = 32) -> encoders.Encoder:
-    """The encoder, dilated by smp's rule: every convolution of a stage that lost its stride has the new rate."""
+    """The encoder by smp's rules: a dilated stage has its new rate throughout, eps as in smp."""
     net = encoders.encoder(
         name, in_channels=in_channels, stride=stride, pretrained=pretrained, dilate_first=stride < 32
     )

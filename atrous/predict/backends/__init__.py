@@ -1,12 +1,11 @@
-"""What runs the network: one way in and out, whatever computes inside.
+"""What runs a network: torch, ONNX Runtime or OpenVINO, all called in the same way.
 
-A backend takes raw pixels in the units of the training images and gives the logits before the network's last resize,
-with that resize: `Tail`, which the predictor does together with the argmax. ONNX Runtime and OpenVINO are imported when
-a backend of theirs is opened, and not before.
+A backend takes raw pixels in the units of the training images. It gives the logits before the network's
+last resize, and that resize (`Tail`), which the predictor fuses with the argmax. ONNX Runtime and
+OpenVINO are imported only when one of their backends is opened.
 """
 
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -18,13 +17,11 @@ from atrous.errors import ModelError, nearest
 from atrous.ops.resize import Tail
 
 BACKENDS = ("torch", "onnx", "openvino")
-EXPORTED = {".onnx": "onnx", ".xml": "openvino"}
-"""Suffix of an exported file -> the backend that runs it."""
 
 
 @runtime_checkable
 class Backend(Protocol):
-    """A network that is ready to run. name: of BACKENDS, with what is special about it, such as `torch bf16`."""
+    """A network that is ready to run. name: one of BACKENDS, and what is special about it, such as `torch bf16`."""
 
     name: str
 
@@ -33,9 +30,11 @@ class Backend(Protocol):
 
 
 def open_backend(name: str, model: nn.Module, card: Card, **options: Any) -> Backend:
-    """The backend of that name for a network and its card; `auto` is what this machine measured as fastest.
+    """Open a backend for a network.
 
-    options: of the backend's own `from_model`, such as device, precision, threads.
+    Args:
+        name: one of BACKENDS, or "auto" for the fastest one measured on this machine.
+        options: of the backend's `from_model`, such as device, precision, threads.
     """
     if name == "auto":
         from atrous.predict.backends.choice import fastest
@@ -44,9 +43,3 @@ def open_backend(name: str, model: nn.Module, card: Card, **options: Any) -> Bac
     if name not in BACKENDS:
         raise ModelError(f"unknown backend {name!r}; {nearest(name, ['auto', *BACKENDS])}")
     return import_module(f"atrous.predict.backends.{name}").from_model(model, card, **options)
-
-
-def open_exported(path: Path | str) -> tuple[Backend, Card]:
-    """A file of `atrous export` with the card in it; WeightsError where it cannot be read or carries none."""
-    name = EXPORTED[Path(path).suffix]
-    return import_module(f"atrous.predict.backends.{name}").from_file(Path(path))

@@ -1,13 +1,13 @@
-"""How fast a network runs here: backends by sizes, against what this machine can do at best.
+"""How fast a network runs on this machine: backends by image sizes, beside the machine's peak.
 
-Every backend is timed in turn, in one process, medians. The peak is measured too: a 3x3 convolution of 128 channels,
-which keeps the processor's multipliers as busy as convolutions can.
+All backends are timed in turn, in one process; medians count. The peak is measured too, by a 3x3
+convolution of 128 channels, which keeps the processor's multipliers as busy as a convolution can.
 """
 
-import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from torch import nn
 
 from atrous.bundle import Card
 from atrous.inspect import inspect_model
+from atrous.ops.timing import interleaved
 from atrous.predict.backends import open_backend
-from atrous.predict.backends.choice import agreement, as_pixels, candidates
+from atrous.predict.backends.choice import agreement, as_pixels, candidates, reason_of
 from atrous.predict.backends.graph import sample
 
 ROUNDS = 7
@@ -25,9 +26,18 @@ ROUNDS = 7
 
 @dataclass(frozen=True)
 class Row:
-    """One backend at one size. ms: median of the network, logits before the last resize. share: of the machine's peak,
-    0..1. memory: most bytes above those before the call, None where the system does not say. agreement, sure: share of
-    labels equal to float32 torch's, over all pixels and where its margin is over 0.1. note: why there are no numbers.
+    """One backend at one size.
+
+    Attributes:
+        backend: its name.
+        size: (height, width) of the image.
+        ms: median milliseconds of the network, without the last resize of the logits.
+        gflops: 10^9 multiplications and additions per second.
+        share: of the machine's peak, 0 to 1.
+        memory: most bytes during a call above those before it; None if the system does not say.
+        agreement: share of labels that equal those of torch in float32, 0 to 1.
+        sure: the same over the pixels where float32's best logit exceeds the second by 0.1.
+        note: why there are no numbers.
     """
 
     backend: str
@@ -41,6 +51,7 @@ class Row:
     note: str = ""
 
     def summary(self) -> dict[str, Any]:
+        """Plain data for JSON."""
         return asdict(self)
 
 
@@ -51,9 +62,18 @@ def bench(
     backends: Sequence[str] | None = None,
     rounds: int = ROUNDS,
 ) -> tuple[float, list[Row]]:
-    """(this machine's GFLOP/s in float32, a row for each size and backend).
+    """Time a network with each backend at each size.
 
-    backends: names of `choice.candidates`, all of them where not given.
+    Args:
+        model: the network, in eval mode.
+        card: its card.
+        sizes: (height, width) of images.
+        backends: names of `choice.candidates`; default all.
+        rounds: timed calls of each backend.
+
+    Returns:
+        This machine's peak in GFLOP/s, float32, and a row for each size and backend. A backend that
+        cannot be opened or fails has a row with a note.
     """
     ways = candidates()
     names = list(backends) if backends else list(ways)
@@ -61,32 +81,25 @@ def bench(
     for name in names:
         try:
             opened[name] = open_backend(name.split()[0], model, card, **ways.get(name, {}))
-        except Exception as error:  # missing extras, pages that cannot be exported, runtimes' own errors
-            failed[name] = str(error).splitlines()[0] if str(error) else type(error).__name__
+        except Exception as error:  # missing extras, models that cannot be exported, runtimes
+            failed[name] = reason_of(error)
     peak, rows = peak_rate(), []
     plain = open_backend("torch", model, card, fold=False)
     for size in sizes:
         pixels = as_pixels(sample(card, size))
         reference = plain(pixels)
         work = 2 * inspect_model(model, size, measure=False).multiply_adds / 1e9
-        found, memory, seconds = {}, {}, {}
+        found, memory = {}, {}
         for name, backend in opened.items():
             try:
                 before = _resident()
                 found[name] = agreement(reference, backend(pixels))
                 memory[name] = None if before is None else max(0, (_resident("VmHWM") or 0) - before)
-                seconds[name] = list[float]()
-            except Exception as error:  # a runtime's own errors share no base
-                rows.append(Row(name, size, note=str(error).splitlines()[0]))
-        for _ in range(rounds):
-            for name, taken in seconds.items():
-                start = time.perf_counter()
-                opened[name](pixels)
-                taken.append(time.perf_counter() - start)
-        for name, taken in seconds.items():
-            median = statistics.median(taken)
-            rate = work / median
-            same = found[name]
+            except Exception as error:  # each runtime has errors of its own
+                rows.append(Row(name, size, note=reason_of(error)))
+        seconds = interleaved({name: partial(opened[name], pixels) for name in found}, rounds)
+        for name, median in seconds.items():
+            rate, same = work / median, found[name]
             rows.append(Row(name, size, 1e3 * median, rate, rate / peak, memory[name], same.all, same.sure))
         rows += [Row(name, size, note=reason) for name, reason in failed.items()]
     return peak, rows
@@ -94,7 +107,7 @@ def bench(
 
 @torch.inference_mode()
 def peak_rate(seconds: float = 1.0) -> float:
-    """GFLOP/s of a 3x3 convolution of 128 channels on 128 x 128 cells in float32, the best of some tries."""
+    """GFLOP/s of a 3x3 convolution of 128 channels on 128 x 128 cells in float32, at best."""
     conv = nn.Conv2d(128, 128, 3, padding=1).to(memory_format=torch.channels_last)
     x = torch.randn(1, 128, 128, 128).to(memory_format=torch.channels_last)
     best, began = float("inf"), time.perf_counter()
@@ -106,7 +119,10 @@ def peak_rate(seconds: float = 1.0) -> float:
 
 
 def _resident(which: str = "VmRSS") -> int | None:
-    """Bytes that this process holds, as Linux tells it; asking for now forgets the peak so far."""
+    """Bytes of memory that this process holds, as Linux tells; None on other systems.
+
+    VmRSS: now; asking for it resets the peak. VmHWM: the peak since then.
+    """
     try:
         if which == "VmRSS":
             Path("/proc/self/clear_refs").write_text("5")

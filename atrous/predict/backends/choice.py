@@ -1,53 +1,57 @@
-"""`--backend auto`: which backend is fastest on this machine for this network, among those that pass the gate.
+"""`--backend auto`: the fastest backend for a network on this machine that passes the gate.
 
-Measured once, on a sample image, and kept in the user's cache per machine, network, weights and versions. A backend
-that labels pixels differently from float32 torch is never chosen, however fast.
+It is measured once, on a sample image, and kept in the user's cache for each machine, network,
+weights and versions. The gate compares labels with those of torch in float32; a backend that does
+not pass is never chosen, however fast it is.
 """
 
-import json
-import platform
-import statistics
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from platformdirs import user_cache_path
 from torch import nn
 
 from atrous.bundle import Card
-from atrous.errors import AtrousError
-from atrous.files import write_atomically
 from atrous.ops.resize import Tail
+from atrous.ops.timing import interleaved, remembered, this_machine
 from atrous.predict.backends import Backend, open_backend
-from atrous.predict.backends.graph import fingerprint, sample
+from atrous.predict.backends.graph import network_fingerprint, sample
 
 GATE, SURE_GATE, MARGIN = 0.995, 0.9999, 0.1
-"""Share of equal labels over all pixels, and over those where float32's best logit leads the second by MARGIN."""
+"""Least share of equal labels over all pixels, and over the sure ones.
+
+Sure are the pixels where the best logit of float32 exceeds the second by more than MARGIN.
+"""
 
 SIZE = (512, 512)
+"""Height and width of the sample image."""
 ROUNDS = 5
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far labels equal those of float32 torch: over all pixels, and where its margin is over MARGIN; 0..1."""
+    """Share of labels that equal those of torch in float32, over all and over the sure pixels."""
 
     all: float
     sure: float
 
     @property
     def passes(self) -> bool:
+        """Whether the backend may be chosen."""
         return self.all >= GATE and self.sure >= SURE_GATE
 
 
 def agreement(reference: tuple[torch.Tensor, Tail], other: tuple[torch.Tensor, Tail]) -> Agreement:
-    """Of two backends' answers for one image; logits that are not finite agree nowhere."""
+    """Compare the answers of two backends for one image.
+
+    Args:
+        reference: logits (1, K, h, w) and `Tail` of torch in float32.
+        other: those of another backend; if a logit is not finite, they agree nowhere.
+    """
     truth, found = (tail.apply(logits.float().cpu()) for logits, tail in (reference, other))
     if truth.shape != found.shape or not found.isfinite().all():
         return Agreement(0.0, 0.0)
@@ -60,7 +64,7 @@ def agreement(reference: tuple[torch.Tensor, Tail], other: tuple[torch.Tensor, T
 
 
 def candidates(device: str = "cpu") -> dict[str, dict[str, Any]]:
-    """What may be chosen: a backend with its options, by the name it gives itself; bf16 where it is native."""
+    """The backends to choose from: name -> options of `open_backend`; bf16 if the device has it."""
     if not device.startswith("cpu"):
         return {"torch": {}, "torch bf16": {"precision": "bf16"}}
     found: dict[str, dict[str, Any]] = {"torch": {}, "onnx": {}, "openvino": {}}
@@ -70,27 +74,34 @@ def candidates(device: str = "cpu") -> dict[str, dict[str, Any]]:
 
 
 def fastest(model: nn.Module, card: Card, *, device: str = "cpu") -> Backend:
-    """The fastest backend that passes the gate, from the cache or measured now; torch where nothing else does."""
-    ways = candidates(device)
-    what = [platform.node(), platform.processor(), device, str(torch.get_num_threads()), fingerprint(model, card)]
+    """Open the fastest backend that passes the gate, by the user's cache or measured now.
+
+    Args:
+        model: the network, in eval mode.
+        card: its card.
+        device: such as `cpu` or `cuda`.
+
+    Returns:
+        The backend, ready to run; torch if no other passes.
+    """
+    ways, opened = candidates(device), dict[str, Backend]()
+    what = [*this_machine(device), network_fingerprint(model, card)]
     what += [f"{package} {_version(package)}" for package in ("torch", "onnxruntime", "openvino")]
-    path = Path(user_cache_path("atrous")) / "backends" / f"{sha256('|'.join(what).encode()).hexdigest()[:16]}.json"
-    try:
-        chosen = json.loads(path.read_text())["backend"]
-        if chosen in ways:
-            return open_backend(chosen.split()[0], model, card, device=device, **ways[chosen])
-    except (OSError, ValueError, KeyError, TypeError, AtrousError):
-        pass
-    opened, refused = _open(ways, model, card, device)
-    pixels = as_pixels(sample(card, SIZE if getattr(model, "axes", 2) == 2 else (32, 64, 64)))
-    reference = open_backend("torch", model, card, device=device, fold=False)(pixels)
-    seconds = {}
-    for name, times in measure(opened, pixels, ROUNDS, reference, refused).items():
-        seconds[name] = statistics.median(times)
-    best = min(seconds, key=lambda name: seconds[name])
-    kept = {"backend": best, "seconds": seconds, "refused": refused, "what": what}
-    write_atomically(path, json.dumps(kept, indent=1).encode())
-    return opened[best]
+
+    def usable(kept: dict[str, Any]) -> bool:
+        name, options = kept["backend"], ways[kept["backend"]]
+        opened[name] = open_backend(name.split()[0], model, card, device=device, **options)
+        return True
+
+    def measure_all() -> dict[str, Any]:
+        backends, refused = _open(ways, model, card, device)
+        opened.update(backends)
+        pixels = as_pixels(sample(card, SIZE if getattr(model, "axes", 2) == 2 else (32, 64, 64)))
+        reference = open_backend("torch", model, card, device=device, fold=False)(pixels)
+        seconds = measure(backends, pixels, ROUNDS, reference, refused)
+        return {"backend": min(seconds, key=seconds.__getitem__), "seconds": seconds, "refused": refused}
+
+    return opened[remembered("backends", what, measure_all, usable)["backend"]]
 
 
 def measure(
@@ -99,35 +110,40 @@ def measure(
     rounds: int,
     reference: tuple[torch.Tensor, Tail],
     refused: dict[str, str],
-) -> dict[str, list[float]]:
-    """Seconds of each backend that passes the gate, in turn, after a first call that is not counted.
+) -> dict[str, float]:
+    """Time the backends that pass the gate.
 
-    The others are named in `refused` with the reason; a backend that raises is refused too. Torch stays in any case.
+    Args:
+        opened: backends by name; torch passes in any case.
+        pixels: of an image, (H, W, C).
+        rounds: how often each is timed, after a first call that checks its labels.
+        reference: the answer of torch in float32.
+        refused: gets the names of those that do not pass or raise, with the reason.
+
+    Returns:
+        Median seconds of each, by name.
     """
     passing = {}
     for name, backend in opened.items():
         try:
             found = agreement(reference, backend(pixels))
-        except Exception as error:  # a runtime's own errors share no base
-            refused[name] = str(error).splitlines()[0] if str(error) else type(error).__name__
+        except Exception as error:  # each runtime has errors of its own
+            refused[name] = reason_of(error)
             continue
         if found.passes or name == "torch":
             passing[name] = backend
         else:
             refused[name] = f"labels equal on {found.all:.3%} of the pixels, on {found.sure:.4%} of the sure ones"
-    seconds: dict[str, list[float]] = {name: [] for name in passing}
-    for _ in range(rounds):
-        for name, backend in passing.items():
-            start = time.perf_counter()
-            backend(pixels)
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
+    return interleaved({name: partial(backend, pixels) for name, backend in passing.items()}, rounds)
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of an error's message, or the name of its class if it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def as_pixels(image: torch.Tensor) -> np.ndarray:
-    """The first of (N, C, ...) as a backend takes it: (..., C) float32."""
+    """The first image of (N, C, ...) as a backend takes it: (..., C)."""
     return np.ascontiguousarray(image[0].movedim(0, -1).numpy())
 
 
@@ -139,10 +155,10 @@ def _open(
     for name, options in ways.items():
         try:
             opened[name] = open_backend(name.split()[0], model, card, device=device, **options)
-        except Exception as error:  # missing extras, pages that cannot be exported, a runtime that fails
+        except Exception as error:  # missing extras, models without an export
             if name == "torch":
                 raise
-            refused[name] = str(error).splitlines()[0] if str(error) else type(error).__name__
+            refused[name] = reason_of(error)
     return opened, refused
 
 

@@ -1,4 +1,4 @@
-"""What the backends of exported files share: the JSON that such a file carries, and labels given as logits."""
+"""What the backends of exported files share: reading the JSON in the file, and giving labels as logits."""
 
 import json
 from collections.abc import Callable
@@ -15,9 +15,9 @@ from atrous.predict.backends.tails import TailRule
 
 
 class Exported:
-    """A graph that some runtime holds, and what its file says: a backend.
+    """An exported file as a backend: a graph in some runtime, and what the file says about it.
 
-    run: (N, C, H, W) float32 raw pixels -> the graph's output. about: what `graph.describe` wrote.
+    run: (N, C, H, W) float32 raw pixels -> the graph's output. about: what `graph.describe_graph` wrote.
     """
 
     def __init__(self, name: str, run: Callable[[np.ndarray], np.ndarray], about: dict[str, Any]) -> None:
@@ -27,12 +27,12 @@ class Exported:
         self.smallest = int(about.get("smallest", 1))
 
     def __call__(self, pixels: np.ndarray) -> tuple[torch.Tensor, Tail]:
-        """Labels inside a graph come out as logits of 0 and 1."""
+        """See `Backend`. A graph that gives labels is answered by logits of 0 and 1."""
         size = pixels.shape[:-1]
         if min(size) < self.smallest:
             raise DataError(
-                f"an image of {'x'.join(map(str, size))} pixels; the exported network takes sides from {self.smallest} "
-                "on, use the bundle it was made from"
+                f"the image has {'x'.join(map(str, size))} pixels, but the exported network takes sides from "
+                f"{self.smallest} on; use the bundle it was made from"
             )
         found = self.run(np.ascontiguousarray(np.moveaxis(pixels, -1, 0)[None], np.float32))
         if self.inside:

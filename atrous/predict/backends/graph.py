@@ -1,7 +1,7 @@
 """A network and its normalisation as one graph of any size: what ONNX, OpenVINO and torch.export take.
 
 Raw pixels (N, C, H, W), float32 in the units of the training images, go in; logits before the last resize come out
-(tail beside), or labels (tail inside). What a user of the file must know stands in it as JSON (`describe`).
+(tail beside), or labels (tail inside). What a user of the file must know stands in it as JSON (`describe_graph`).
 """
 
 import json
@@ -29,11 +29,11 @@ from atrous.predict.backends.tails import TailRule
 from atrous.sample import FULL_SCALE
 
 KEY = "atrous"
-"""Under which the JSON stands in every exported file."""
+"""The key of the JSON in every exported file."""
 
 SIZES = ((64, 96), (65, 79), (97, 161), (191, 75), (256, 321))
 VOLUMES = ((16, 32, 32), (17, 33, 35), (20, 35, 27), (32, 48, 40), (19, 40, 33))
-"""Sizes that an exported network is compared at, odd ones too."""
+"""Sizes at which an exported network is compared, odd ones too."""
 
 
 SIDES = ("depth", "height", "width")
@@ -41,9 +41,10 @@ OPSET = 18
 
 
 class Graph(nn.Module):
-    """Raw pixels -> logits (N, K, h, w) of `logits_at_stride`, or with the tail inside labels (N, H, W), uint8.
+    """Raw pixels -> logits (N, K, h, w) of `logits_at_stride`, or, with the tail inside, labels (N, H, W).
 
-    Labels of more than 256 classes are int32. The logits of a page without a tail have the image's size.
+    Labels are uint8, or int32 for more than 256 classes. Without `logits_at_stride` the logits have the
+    image's size.
     """
 
     mean: torch.Tensor
@@ -66,11 +67,11 @@ class Graph(nn.Module):
         return self.low(x)[0]
 
     def exportable(self) -> "Exportable":
-        """The same, written so that exporters can follow it at any size."""
+        """The same graph, written so that exporters can follow it at any size."""
         return Exportable(self)
 
     def normalise(self, image: torch.Tensor) -> torch.Tensor:
-        """Raw pixels, float32 -> what the network takes."""
+        """Raw float32 pixels -> the network's normalised input."""
         return (image - self.mean) / self.std
 
     def low(self, x: torch.Tensor) -> tuple[torch.Tensor, Tail]:
@@ -87,9 +88,9 @@ class Graph(nn.Module):
 
 
 class Exportable(nn.Module):
-    """A graph whose pools into bins and nearest resizes are made of products and selections.
+    """A graph that writes adaptive pools as matrix products, and nearest resizes as index selections.
 
-    Exporters write these two for the size at hand only, or not at all.
+    Exporters write these two operators for the size at hand only, or not at all.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -138,9 +139,9 @@ def _nearest(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
 
 
 def sample(card: Card, size: Sequence[int], *, batch: int = 1, seed: int = 0) -> torch.Tensor:
-    """Raw pixels (N, C, ...) float32 such as the card's images hold: colours around its mean, in regions, with noise.
+    """An invented image, (N, C, ...) float32, in the card's units: regions of colours around its mean, with noise.
 
-    Whole numbers within 0 and full scale for uint8 and uint16.
+    For uint8 and uint16 it holds whole numbers from 0 to full scale.
     """
     rng = np.random.default_rng(seed)
     coarse = rng.normal(0, 1, (batch, len(card.mean), *(-(-side // 8) for side in size)))
@@ -155,7 +156,7 @@ def sample(card: Card, size: Sequence[int], *, batch: int = 1, seed: int = 0) ->
 
 @torch.inference_mode()
 def tail_rule(graph: Graph, card: Card) -> TailRule:
-    """The rule of the network's tails, seen at the sizes of the comparison."""
+    """The rule behind the network's tails, found from those at the sizes of the comparison."""
     seen = []
     for size in graph.sizes:
         logits, tail = graph.low(graph.normalise(sample(card, size)))
@@ -163,7 +164,7 @@ def tail_rule(graph: Graph, card: Card) -> TailRule:
     return TailRule.of(seen)
 
 
-def describe(graph: Graph, card: Card, rule: TailRule | None, **more: Any) -> str:
+def describe_graph(graph: Graph, card: Card, rule: TailRule | None, **more: Any) -> str:
     """The JSON that an exported file carries: input, output, tail, and the whole card."""
     low, high = (0, FULL_SCALE[card.dtype]) if card.dtype in FULL_SCALE else (None, None)
     return json.dumps({
@@ -188,7 +189,7 @@ def describe(graph: Graph, card: Card, rule: TailRule | None, **more: Any) -> st
 
 
 def to_program(graph: Graph, card: Card) -> ExportedProgram:
-    """The graph as torch.export sees it, batch and sides left open; ModelError with the reason where that fails."""
+    """The graph as a program of torch.export, batch and sides left open; ModelError with the reason if that fails."""
     image = _example(graph, card)
     open_dims = {axis: Dim.DYNAMIC for axis in range(image.ndim) if axis != 1}
     try:
@@ -209,8 +210,10 @@ def to_program(graph: Graph, card: Card) -> ExportedProgram:
 
 
 def by_tracing(graph: Graph, card: Card) -> bytes:
-    """The graph as ONNX by running it once and noting what it does: seconds. Sizes that a page turns into plain numbers
-    on the way are lost, so the result must be compared at other sizes.
+    """The graph as ONNX by tracing one run, which takes seconds.
+
+    Sizes that a model turns into plain numbers on the way become constants, so the result must be compared
+    at other sizes.
     """
     axes = {0: "batch", **dict(enumerate(SIDES[-graph.axes :], start=2))}
     file = BytesIO()
@@ -231,7 +234,7 @@ def by_tracing(graph: Graph, card: Card) -> bytes:
 
 
 def by_program(graph: Graph, card: Card) -> bytes:
-    """The graph as ONNX by `to_program`, which follows every size through the page: up to minutes."""
+    """The graph as ONNX by `to_program`, which follows every size through the model; it can take minutes."""
     import onnxscript  # noqa: F401
 
     program = to_program(graph, card)
@@ -250,8 +253,8 @@ def by_program(graph: Graph, card: Card) -> bytes:
     return proto.SerializeToString()
 
 
-def fingerprint(model: nn.Module, card: Card) -> str:
-    """A hash of the network's weights and of what in the card changes its answers."""
+def network_fingerprint(model: nn.Module, card: Card) -> str:
+    """A hash of the network's weights, and of what in its card changes the answers."""
     digest = sha256(repr((card.model, card.options, card.layer, card.mean, card.std, card.dtype)).encode())
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())
@@ -260,7 +263,7 @@ def fingerprint(model: nn.Module, card: Card) -> str:
 
 
 def with_metadata(onnx_file: bytes, text: str) -> bytes:
-    """An ONNX file with the JSON of `describe` in it."""
+    """An ONNX file with the JSON of `describe_graph` in it."""
     import onnx
 
     proto = onnx.load_model_from_string(onnx_file)
@@ -271,13 +274,14 @@ def with_metadata(onnx_file: bytes, text: str) -> bytes:
 
 
 def _example(graph: Graph, card: Card) -> torch.Tensor:
-    """Larger than the least size of any page, and odd."""
+    """An example input, odd and larger than the smallest size of any model."""
     return sample(card, (289, 353) if graph.axes == 2 else (36, 52, 68), batch=2)
 
 
 def _without_asserts(module: torch.fx.GraphModule) -> None:
-    """Drop what the exporter believed of the one picture that it followed, mostly that two strides differ, which no
-    kernel asks. Whether the graph holds at other sizes is what the comparison shows.
+    """Drop the assumptions that the exporter made from its one example, mostly that two strides differ.
+
+    No kernel needs them. The comparison shows whether the graph holds at other sizes.
     """
     for node in [node for node in module.graph.nodes if node.target is torch.ops.aten._assert_scalar.default]:
         module.graph.erase_node(node)
@@ -286,8 +290,9 @@ def _without_asserts(module: torch.fx.GraphModule) -> None:
 
 
 def _whole_ceilings(module: torch.fx.GraphModule) -> None:
-    """ceil(a / b) of sizes as (a + b - 1) // b: floating-point sizes can neither be saved nor converted, and ONNX
-    rounds the quotient of a negative number up.
+    """Write ceil(a / b) of sizes as (a + b - 1) // b.
+
+    Floating-point sizes can neither be saved nor converted, and ONNX rounds negative quotients up.
     """
     for node in list(module.graph.nodes):
         quotient = node.args[0] if node.target is math.ceil else None
@@ -312,7 +317,7 @@ def _call(graph: torch.fx.Graph, function: Callable[..., Any], *arguments: Any) 
 
 
 def short(error: Exception) -> str:
-    """The first line that says something."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # some colour their words
+    """The first line of an error's text that is not empty."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # some errors hold colour codes
     lines = [line.strip() for line in plain.splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:200]

@@ -1,4 +1,4 @@
-"""ONNX Runtime: a network is exported first, a file is run as it is."""
+"""ONNX Runtime: a network is exported first; an exported file is run as it is."""
 
 import json
 from hashlib import sha256
@@ -20,8 +20,8 @@ from atrous.predict.backends.graph import (
     Graph,
     by_program,
     by_tracing,
-    describe,
-    fingerprint,
+    describe_graph,
+    network_fingerprint,
     sample,
     short,
     tail_rule,
@@ -29,10 +29,10 @@ from atrous.predict.backends.graph import (
 
 
 def from_model(model: nn.Module, card: Card, *, device: str = "cpu", threads: int | None = None) -> Exported:
-    """Export the network in memory and open it; MissingExtra without the [export] extra."""
+    """Export the network in memory, and open it. Raises MissingExtra if the [export] extra is not installed."""
     load_runtime()
     graph = Graph(model, card)
-    about = json.loads(describe(graph, card, tail_rule(graph, card)))
+    about = json.loads(describe_graph(graph, card, tail_rule(graph, card)))
     return Exported("onnx", session(kept_onnx(graph, card), threads=threads, device=device), about)
 
 
@@ -44,8 +44,8 @@ def from_file(path: Path) -> tuple[Exported, Card]:
 
 
 def kept_onnx(graph: Graph, card: Card) -> bytes:
-    """`to_onnx`, made once and kept in the user's cache: it takes seconds to minutes."""
-    made_by = f"{__version__} {torch.__version__} {graph.inside} {fingerprint(graph.model, card)}"
+    """`to_onnx`, kept in the user's cache, as it takes seconds to minutes."""
+    made_by = f"{__version__} {torch.__version__} {graph.inside} {network_fingerprint(graph.model, card)}"
     path = Path(user_cache_path("atrous")) / "exported" / f"{sha256(made_by.encode()).hexdigest()[:24]}.onnx"
     if path.exists():
         return path.read_bytes()
@@ -55,8 +55,14 @@ def kept_onnx(graph: Graph, card: Card) -> bytes:
 
 
 def to_onnx(graph: Graph, card: Card) -> bytes:
-    """The graph as an ONNX file without metadata, of any batch and sides: the first way that gives the network's answer
-    at sizes it was not made with. ModelError with the reason where none does, MissingExtra without the [export] extra.
+    """The graph as an ONNX file without metadata, for any batch and sides.
+
+    Several exporters are tried. The first one counts whose file gives the network's answer at sizes that it
+    was not made with.
+
+    Raises:
+        ModelError: none does; with the reason.
+        MissingExtra: the [export] extra is not installed.
     """
     load_runtime()
     reason = ""
@@ -68,7 +74,7 @@ def to_onnx(graph: Graph, card: Card) -> bytes:
                 return made
             reason = "its answer at other sizes is another one"
         except ImportError:
-            raise MissingExtra("this page needs onnxscript; run `pip install 'atrous[export]'`") from None
+            raise MissingExtra("this network needs onnxscript; run `pip install 'atrous[export]'`") from None
         except Exception as error:  # exporters and runtimes raise whatever they meet
             reason = short(error)
     raise ModelError(f"{card.model} cannot be exported to ONNX for any size ({reason})")
@@ -76,7 +82,7 @@ def to_onnx(graph: Graph, card: Card) -> bytes:
 
 @torch.inference_mode()
 def _same(run: "Session", graph: Graph, image: torch.Tensor) -> bool:
-    """Whether an exported graph gives what the graph gives: logits to a thousandth of their spread, or the labels."""
+    """Whether an exported graph gives the same labels, or logits equal to a thousandth of their spread."""
     expected, found = graph(image), torch.from_numpy(np.array(run(image.numpy())))
     if found.shape != expected.shape:
         return False
@@ -97,7 +103,7 @@ class Session:
 
 
 def session(source: Path | bytes, *, threads: int | None = None, device: str = "cpu") -> Session:
-    """threads: as many as torch has where not given."""
+    """threads: default as many as torch has."""
     runtime = load_runtime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads or torch.get_num_threads()

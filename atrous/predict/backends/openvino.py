@@ -1,4 +1,4 @@
-"""OpenVINO: a network goes through ONNX, a file (.xml with its .bin) is run as it is."""
+"""OpenVINO: a network goes through ONNX; an exported file (.xml with its .bin) is run as it is."""
 
 import json
 from functools import lru_cache
@@ -12,23 +12,25 @@ from torch import nn
 from atrous.bundle import Card
 from atrous.errors import MissingExtra, WeightsError
 from atrous.predict.backends.exported import Exported, read_about
-from atrous.predict.backends.graph import KEY, Graph, describe, tail_rule
+from atrous.predict.backends.graph import KEY, Graph, describe_graph, tail_rule
 from atrous.predict.backends.onnx import kept_onnx
 
 KEPT = 4
-"""Sizes for which a network is kept compiled."""
+"""For how many sizes a compiled network is kept."""
 
 
 def from_model(
     model: nn.Module, card: Card, *, device: str = "cpu", threads: int | None = None, precision: str = "fp32"
 ) -> Exported:
-    """Export the network in memory and open it; MissingExtra without the [openvino] extra.
+    """Export the network in memory, and open it. Raises MissingExtra if the [openvino] extra is not installed.
 
-    device: OpenVINO runs on the processor whatever it says. precision: fp32 or bf16, which needs a processor for it.
+    Args:
+        device: ignored; OpenVINO runs on the CPU here.
+        precision: "fp32", or "bf16" on a CPU that has it.
     """
     runtime = load_openvino()
     graph = Graph(model, card)
-    about = json.loads(describe(graph, card, tail_rule(graph, card)))
+    about = json.loads(describe_graph(graph, card, tail_rule(graph, card)))
     network = runtime.Core().read_model(kept_onnx(graph, card))
     name = "openvino" if precision == "fp32" else f"openvino {precision}"
     return Exported(name, compiled(network, threads=threads, precision=precision), about)
@@ -54,10 +56,10 @@ def read(path: Path) -> Any:
 
 
 def compiled(network: Any, *, threads: int | None = None, precision: str = "fp32") -> Any:
-    """A function from (N, C, H, W) float32 pixels to the network's output; threads: torch's where not given.
+    """A function from (N, C, H, W) float32 pixels to the network's output. threads: default as many as torch has.
 
-    The network is compiled anew for each size it meets, as OpenVINO 2026.4 answers wrongly with open sides: U-Net++ at
-    191 x 75 by a quarter of the logits' deviation, a network in eight bits on 79 % of the pixels.
+    The network is compiled anew for each size. OpenVINO 2026.4 gives wrong answers with open sides: U-Net++
+    at 191 x 75 was off by a quarter of the logits' deviation, an 8-bit network on 79 % of the pixels.
     """
     runtime = load_openvino()
     settings = {
@@ -80,7 +82,7 @@ def compiled(network: Any, *, threads: int | None = None, precision: str = "fp32
 
 
 def load_openvino() -> Any:
-    """The module, or one sentence how to get it."""
+    """The module openvino; MissingExtra, with how to install it, if it is missing."""
     try:
         import openvino
     except ImportError:

@@ -1,4 +1,4 @@
-"""The last step of a network as a rule of sizes, which an exported file carries: JSON instead of code."""
+"""A network's last resize as a rule of sizes, which an exported file carries as JSON."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,10 +10,11 @@ from atrous.ops.resize import Tail
 
 @dataclass(frozen=True)
 class TailRule:
-    """From the sides of an image and of its logits to the `Tail` between them.
+    """The `Tail` between an image and its logits, from their sides.
 
-    scale, shift: each side n of the logits is resized to scale n + shift; None: to the image's own side.
-    crop: the first pixel (top, left) of the image in the resized logits, None where they are the image.
+    Attributes:
+        scale, shift: each side n of the logits is resized to scale * n + shift; None: to the image's side.
+        crop: where the image begins (top, left) in the resized logits; None if they have the image's size.
     """
 
     scale: int | None = None
@@ -22,13 +23,13 @@ class TailRule:
     align_corners: bool = False
 
     def tail(self, image: Sequence[int], logits: Sequence[int]) -> Tail:
-        """image, logits: their sides (H, W) and (h, w), of volumes three each."""
+        """The tail for an image of sides (H, W) and logits of sides (h, w); volumes have three of each."""
         sides = image if self.scale is None else [self.scale * side + self.shift for side in logits]
         crop = None if self.crop is None else (*self.crop, image[0], image[1])
         return Tail(tuple(sides), crop, self.align_corners)  # type: ignore[arg-type]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """The rule as plain values for JSON."""
         return asdict(self)
 
     @classmethod
@@ -39,7 +40,10 @@ class TailRule:
 
     @classmethod
     def of(cls, seen: Sequence[tuple[Sequence[int], Sequence[int], Tail]]) -> "TailRule":
-        """The rule behind (sides of the image, of its logits, the tail) at several sizes; ModelError where none is."""
+        """The rule that explains the tails seen at several sizes; ModelError if none does.
+
+        seen: (sides of the image, sides of its logits, the tail) for each size.
+        """
         (_, first, tail), (_, other, grown) = seen[0], max(seen, key=lambda one: abs(one[1][0] - seen[0][1][0]))
         start = tail.crop and (tail.crop[0], tail.crop[1])
         rules = [cls(None, 0, start, tail.align_corners)]

@@ -24,15 +24,19 @@ def from_model(
     fold: bool = True,
     compiled: bool = False,
 ) -> "TorchBackend":
-    """precision: fp32 or bf16 (autocast). compiled: through torch.compile, seconds to minutes at each new size.
+    """Open the network in torch.
 
-    threads: torch's own setting is left as it is.
+    Args:
+        precision: "fp32" or "bf16" (autocast).
+        fold: fold batch norms into the convolutions before them.
+        compiled: use torch.compile, which takes seconds to minutes at each new size.
+        threads: ignored; torch's own setting holds.
     """
     return TorchBackend(model, card, device=device, precision=precision, fold=fold, compiled=compiled)
 
 
 class TorchBackend:
-    """The network on a device. Where norms are folded it runs on a copy, the model given stays as it is."""
+    """A network on a device. If norms are folded, it runs a copy, and the given model stays as it is."""
 
     def __init__(
         self,
@@ -59,9 +63,9 @@ class TorchBackend:
     def __call__(self, pixels: np.ndarray) -> tuple[torch.Tensor, Tail]:
         """See `Backend`."""
         side = pixels.shape[-2]
-        pixels = np.require(pixels, requirements=["C", "W"])  # torch warns of what it could not write
+        pixels = np.require(pixels, requirements=["C", "W"])  # torch warns of read-only arrays
         rows = torch.from_numpy(pixels).to(self.device).flatten(-2).float()
-        x = (rows - self.mean.repeat(side)).div_(self.std.repeat(side))  # a row at a time: vectors longer than 3
+        x = (rows - self.mean.repeat(side)).div_(self.std.repeat(side))  # whole rows: faster than vectors of 3 channels
         x = x.unflatten(-1, (side, -1)).movedim(-1, 0)[None]  # (1, C, H, W), channels last by nature
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             logits, tail = self._network(x)
@@ -72,11 +76,11 @@ class TorchBackend:
 
 
 _BLIND = {"__get__", "dim", "numel", "size"}
-"""What torch does with a tensor without reading its values; __get__: of its shape, its type and the like."""
+"""What torch calls on a tensor without reading its values. __get__ reads attributes such as shape and dtype."""
 
 
 class _Readers(TorchFunctionMode):
-    """Counts how often each output of a convolution is read, and by which norm."""
+    """Counts how often each convolution's output is read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,10 +101,10 @@ class _Readers(TorchFunctionMode):
 
 @torch.no_grad()
 def folded(model: nn.Module, channels: int) -> nn.Module:
-    """A copy of an evaluating model without the batch norms that alone read what one convolution gives.
+    """A copy of a model in eval mode, with batch norms folded into convolutions where a norm is the only reader of one.
 
-    They are found by running an image of noise, so no page has to declare them; another image must then give the same
-    logits, within float32's rounding, or the model is returned as it is.
+    They are found by running an image of noise, so that no model has to declare them. Another image must
+    then give the same logits, within float32's rounding; else the model is returned as it is.
     """
     copied = copy.deepcopy(model)
     size = (64, 96) if getattr(model, "axes", 2) == 2 else (16, 24, 32)
@@ -122,7 +126,7 @@ def folded(model: nn.Module, channels: int) -> nn.Module:
 
 
 def _pairs(model: nn.Module, image: torch.Tensor) -> list[tuple[Any, _BatchNorm, nn.Module, str]]:
-    """Each convolution with the norm that alone reads it, and where that norm hangs; each runs exactly once."""
+    """Each convolution with the norm that alone reads it, that norm's parent and its name there; each runs once."""
     made: dict[int, nn.Module] = {}
     found: list[tuple[nn.Module, nn.Module, int]] = []
     ran: dict[nn.Module, int] = {}

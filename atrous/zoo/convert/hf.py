@@ -18,10 +18,10 @@ OURS: dict[str, tuple[str, dict[str, Any]]] = {
 """Hugging Face's name, without data set and crop -> our model and its options."""
 
 RENAMES = (
-    (r"decode_head\.(linear_c|linear_projections)\.(\d)\.proj\.", r"project.\2."),
-    (r"decode_head\.linear_fuse\.", "fuse.0."),
-    (r"decode_head\.batch_norm\.", "fuse.1."),
-    (r"decode_head\.classifier\.", "head.1."),
+    (r"decode_head\.(linear_c|linear_projections)\.(\d)\.proj\.", r"head.project.\2."),
+    (r"decode_head\.linear_fuse\.", "head.fuse.0."),
+    (r"decode_head\.batch_norm\.", "head.fuse.1."),
+    (r"decode_head\.classifier\.", "head.score.1."),
 )
 """(beginning of their name, beginning of ours) in the head; the encoder's are in `atrous.encoders.mit`."""
 

@@ -33,23 +33,23 @@ COMMON = ((r"backbone\.", "encoder.net."), (r"aux_classifier\.", "aux."))
 """(beginning of their name, beginning of ours)"""
 
 RENAMES = {
-    "fcn": (*COMMON, (r"classifier\.", "head.")),
+    "fcn": (*COMMON, (r"classifier\.", "head.score.")),
     "deeplabv3": (
         *COMMON,
-        (r"classifier\.0\.convs\.4\.1\.", "aspp.branches.4.conv.0."),
-        (r"classifier\.0\.convs\.4\.2\.", "aspp.branches.4.conv.1."),
-        (r"classifier\.0\.convs\.", "aspp.branches."),
-        (r"classifier\.0\.project\.", "aspp.project."),
-        (r"classifier\.1\.", "head.0."),
-        (r"classifier\.2\.", "head.1."),
-        (r"classifier\.4\.", "head.3."),
+        (r"classifier\.0\.convs\.4\.1\.", "head.aspp.branches.4.conv.0."),
+        (r"classifier\.0\.convs\.4\.2\.", "head.aspp.branches.4.conv.1."),
+        (r"classifier\.0\.convs\.", "head.aspp.branches."),
+        (r"classifier\.0\.project\.", "head.aspp.project."),
+        (r"classifier\.1\.", "head.score.0."),
+        (r"classifier\.2\.", "head.score.1."),
+        (r"classifier\.4\.", "head.score.3."),
     ),
     "lraspp": (
         *COMMON,
-        (r"classifier\.cbr\.", "features."),
-        (r"classifier\.scale\.1\.", "gate."),
-        (r"classifier\.low_classifier\.", "low_score."),
-        (r"classifier\.high_classifier\.", "high_score."),
+        (r"classifier\.cbr\.", "head.features."),
+        (r"classifier\.scale\.1\.", "head.gate."),
+        (r"classifier\.low_classifier\.", "head.low_score."),
+        (r"classifier\.high_classifier\.", "head.high_score."),
     ),
 }
 

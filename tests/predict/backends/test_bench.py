@@ -3,7 +3,9 @@ from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 from brightness import predictor
 from torch.utils.flop_counter import FlopCounterMode
@@ -11,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from atrous import cli
 from atrous.bundle import Card, save_bundle
 from atrous.models import create_model
+from atrous.predict.backends import open_backend
 from atrous.predict.backends.bench import bench
 
 
@@ -48,6 +51,20 @@ def test_a_backend_that_is_not_there_is_a_row_with_the_reason(monkeypatch: pytes
     _, rows = bench(model, card, [(32, 32)], ["openvino"], rounds=1)
     assert [row.ms for row in rows] == [None]
     assert "pip install 'atrous[openvino]'" in rows[0].note
+
+
+def test_a_backend_that_fails_without_a_word_is_a_row_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(pixels: np.ndarray) -> None:
+        raise RuntimeError
+
+    def opening(name: str, *arguments: Any, **options: Any) -> Any:
+        return fail if name == "onnx" else open_backend(name, *arguments, **options)
+
+    monkeypatch.setattr("atrous.predict.backends.bench.open_backend", opening)
+    model = create_model("unet2015", classes=2, width=1).eval()
+    card = Card("unet2015", {"width": 1}, predictor().card.labels, (127.5,) * 3, (64.0,) * 3)
+    _, rows = bench(model, card, [(32, 32)], ["onnx", "torch"], rounds=1)
+    assert {row.backend: row.note for row in rows} == {"onnx": "RuntimeError", "torch": ""}
 
 
 def test_the_peak_is_the_work_of_a_try_over_the_time_of_the_fastest(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,10 +25,10 @@ PUBLISHED = {
     "segformer.encoder.block.3.1.mlp.dwconv.dwconv.weight": "encoder.net.stages.3.blocks.1.ffn.depthwise.weight",
     "segformer.encoder.block.3.1.mlp.dense2.bias": "encoder.net.stages.3.blocks.1.ffn.project.bias",
     "segformer.encoder.layer_norm.3.weight": "encoder.net.stages.3.norm.weight",
-    "decode_head.linear_c.2.proj.weight": "project.2.weight",
-    "decode_head.linear_fuse.weight": "fuse.0.weight",
-    "decode_head.batch_norm.running_var": "fuse.1.running_var",
-    "decode_head.classifier.bias": "head.1.bias",
+    "decode_head.linear_c.2.proj.weight": "head.project.2.weight",
+    "decode_head.linear_fuse.weight": "head.fuse.0.weight",
+    "decode_head.batch_norm.running_var": "head.fuse.1.running_var",
+    "decode_head.classifier.bias": "head.score.1.bias",
 }  # fmt: skip
 """A tensor of each kind as nvidia/segformer-b0-finetuned-ade-512-512 names it."""
 

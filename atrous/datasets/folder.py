@@ -1,0 +1,255 @@
+"""What a layout reads from a folder: pairs of image and labels by split, and how a pair is read.
+
+A layout is one file of this package with two functions, `recognise(root)` and `read(root)`;
+`datasets.layouts` lists them.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from atrous.errors import DataError
+from atrous.io import IMAGE_SUFFIXES, MAX_PIXELS, image_size, read_image, read_mask
+from atrous.io.paths import files_below
+from atrous.labels import LabelSet
+
+SPLITS = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+"""Name of a folder, in lower case -> split."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image file and the file that holds its labels.
+
+    Args:
+        image: The picture or volume.
+        mask: A mask, or an annotation file that several images share.
+
+    Example:
+        >>> from pathlib import Path
+        >>> print(Pair(Path("a.jpg"), Path("labels.json")).where)
+        labels.json (image a.jpg)
+    """
+
+    image: Path
+    mask: Path
+
+    @property
+    def where(self) -> str:
+        """What error messages call the labels of this pair."""
+        alone = self.mask.suffix.lower() in IMAGE_SUFFIXES
+        return str(self.mask) if alone else f"{self.mask} (image {self.image.name})"
+
+
+class Layout(NamedTuple):
+    """One form of a data set on disk.
+
+    Args:
+        recognise: Looks at a few files of a folder and tells in a sentence why it has this layout,
+            or returns None.
+        read: Reads a folder of this layout; DataError if that is not possible.
+        lacks: What a folder of this layout must hold, for the error about a folder of no layout.
+    """
+
+    recognise: Callable[[Path], str | None]
+    read: Callable[[Path], "Folder"]
+    lacks: str
+
+
+class Readers(NamedTuple):
+    """How a pair is read.
+
+    image: the image (H, W, C). mask: the values of its labels (H, W). size: the shape (H, W, C) of
+    the image, from its header. A volume has a leading axis D in all three.
+    """
+
+    image: Callable[[Pair], np.ndarray]
+    mask: Callable[[Pair], np.ndarray]
+    size: Callable[[Pair], tuple[int, int, int]]
+
+
+def image_file(pair: Pair) -> np.ndarray:
+    """Read an image that is one picture file."""
+    return read_image(pair.image)
+
+
+def mask_file(pair: Pair) -> np.ndarray:
+    """Read a mask that is one picture file, its values as stored."""
+    return read_mask(pair.mask)
+
+
+def size_of_file(pair: Pair) -> tuple[int, int, int]:
+    """Read the shape (H, W, C) of an image that is one picture file."""
+    return image_size(pair.image)
+
+
+FILES = Readers(image_file, mask_file, size_of_file)
+"""The readers for pairs of one picture file and one mask file."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A data folder as its layout reads it; its images and masks are not yet decoded or checked.
+
+    Args:
+        layout: Name of the layout.
+        why: One sentence that tells how the layout was recognised.
+        root: The folder.
+        splits: `train`, `val`, `test`, or `all` without splits -> pairs, sorted by image.
+        labels: The classes, if the layout names them; else None, and they are found in the masks.
+        notes: Sentences to print.
+        faults: (file, what is wrong with it and what to do), apart from lone files and doubles.
+        lone_images: Images without labels.
+        lone_masks: Labels without an image.
+        doubles: (first, second) files that claim the same place.
+        dimensions: 2, or 3 for volumes (D, H, W).
+        readers: How a pair is read.
+    """
+
+    layout: str
+    why: str
+    root: Path
+    splits: dict[str, list[Pair]]
+    labels: LabelSet | None = None
+    notes: list[str] = field(default_factory=list)
+    faults: list[tuple[Path, str]] = field(default_factory=list)
+    lone_images: list[Path] = field(default_factory=list)
+    lone_masks: list[Path] = field(default_factory=list)
+    doubles: list[tuple[Path, Path]] = field(default_factory=list)
+    dimensions: int = 2
+    readers: Readers = FILES
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The pairs of all splits."""
+        return [pair for pairs in self.splits.values() for pair in pairs]
+
+    def add_named(
+        self, split: str, names: Iterable[str], images: Mapping[str, Path], masks: Mapping[str, Path], file: Path
+    ) -> None:
+        """Add a split of the pairs with these names.
+
+        A name with only an image, or only a mask, adds a lone file. A name with neither adds a
+        fault of `file`, which lists the name.
+        """
+        pairs = self.splits.setdefault(split, [])
+        for name in dict.fromkeys(names):
+            image, mask = images.get(name), masks.get(name)
+            if image and mask:
+                pairs.append(Pair(image, mask))
+            elif image:
+                self.lone_images.append(image)
+            elif mask:
+                self.lone_masks.append(mask)
+            else:
+                self.faults.append((file, f"names {name!r}, which has neither image nor mask; delete the name"))
+
+    def read_mask(self, pair: Pair) -> np.ndarray:
+        """Read the labels of a pair, as values of the mask file.
+
+        Returns:
+            (H, W), uint8 or uint16, or (D, H, W) of a volume. Values that neither `labels.values`
+            nor `labels.ignore` names can occur.
+
+        Raises:
+            DataError: The labels cannot be read.
+        """
+        return self.readers.mask(pair)
+
+    def read_image(self, pair: Pair) -> np.ndarray:
+        """Read the image of a pair: (H, W, C) as from `io.read_image`, or (D, H, W, C)."""
+        return self.readers.image(pair)
+
+    def image_size(self, pair: Pair) -> tuple[int, int, int]:
+        """Read the shape of a pair's image, (H, W, C) or (D, H, W, C), from its header."""
+        return self.readers.size(pair)
+
+    def refuse_incomplete(self) -> None:
+        """Raise a DataError if training cannot use the folder.
+
+        It cannot if two files claim one place, there is a fault, a file has no partner, or a split
+        has no pair.
+        """
+        if self.doubles:
+            first, second = self.doubles[0]
+            images = {pair.image for pair in self.pairs} | set(self.lone_images)
+            kind = "images of one name" if first in images else "masks for one image"
+            raise DataError(f"{second}: one of two {kind}, the other is {first.name}; keep one of them")
+        if self.faults:
+            file, sentence = self.faults[0]
+            more = f" ({len(self.faults) - 1} more faults; `atrous check` lists them)" if len(self.faults) > 1 else ""
+            raise DataError(f"{file}: {sentence}{more}")
+        for lone, noun, other in (self.lone_images, "image", "mask"), (self.lone_masks, "mask", "image"):
+            if lone:
+                raise DataError(
+                    f"{_folder(lone)}: {_count(lone, noun)} without {'a' if other == 'mask' else 'an'} {other}; "
+                    f"expected {'a' if other == 'mask' else 'an'} {other} for each, add it or move the {noun}s away"
+                )
+        for split in [split for split, pairs in self.splits.items() if not pairs] or ([] if self.splits else ["all"]):
+            raise DataError(
+                f"{self.root}: the split {split} of the layout {self.layout} has no image with labels; "
+                "expected at least one, add images and labels or remove the split"
+            )
+
+
+def split_of(name: str) -> str | None:
+    """Tell the split that a word in a name stands for: `instances_val2017` -> `val`."""
+    letters = "".join(sign if sign.isalpha() else " " for sign in name.lower())
+    return next((SPLITS[word] for word in letters.split() if word in SPLITS), None)
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """List the folders in a folder, sorted; fast also among many files."""
+    with os.scandir(folder) as entries:
+        return sorted(Path(entry.path) for entry in entries if entry.is_dir())
+
+
+def some_picture(folder: Path) -> Path | None:
+    """Find any picture in a folder or below, without listing all of it."""
+    return next(map(Path, files_below(folder, IMAGE_SUFFIXES)), None)
+
+
+def load_json(path: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """Read a JSON file; DataError if it is missing or damaged.
+
+    hook: applied to every object of the file while it is read.
+    """
+    try:
+        return json.loads(path.read_bytes(), object_hook=hook)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not a JSON file ({error}); export it again") from error
+
+
+def checked_size(height: object, width: object, where: str) -> tuple[int, int]:
+    """Check the size that an annotation file states; DataError if no picture can have it."""
+    try:
+        size = int(height), int(width)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        size = (0, 0)
+    if min(size) < 1 or size[0] * size[1] > MAX_PIXELS:
+        raise DataError(
+            f"{where}: an image of {height!r} x {width!r} pixels; expected its height and width, "
+            f"{MAX_PIXELS / 1e6:g} million pixels at most, export the annotations again"
+        )
+    return size
+
+
+def _folder(paths: Sequence[Path]) -> Path:
+    """Find the deepest folder that holds all these files."""
+    return Path(os.path.commonpath([path.parent for path in paths]))
+
+
+def _count(paths: Sequence[Path], noun: str) -> str:
+    """3 masks (a.png, b.png, c.png)"""
+    names = ", ".join(path.name for path in paths[:3]) + (" ..." if len(paths) > 3 else "")
+    return f"{len(paths)} {noun}{'s' if len(paths) > 1 else ''} ({names})"

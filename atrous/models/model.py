@@ -1,0 +1,36 @@
+"""What every network is: the contract that the tests hold all of them to."""
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import torch
+from torch import nn
+
+from atrous.ops.resize import Tail
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What a network has besides what every `nn.Module` has.
+
+    Networks that train on more than their logits (auxiliary heads, deep supervision) also have
+    `outputs(image) -> tuple`, the main logits first.
+
+    Attributes:
+        classes: K, how many classes it tells apart.
+        in_channels: C, the channels of its images.
+    """
+
+    classes: int
+    in_channels: int
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Normalised image (N, C, H, W) -> logits (N, K, H, W), any H, W >= 1; volumes (N, C, D, H, W) likewise."""
+
+    def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail] | None:
+        """The logits (N, K, h, w) before the last resize and that resize; None where there is none."""
+
+
+if TYPE_CHECKING:
+
+    class Network(nn.Module, Model):
+        """An `nn.Module` that is a `Model`: Python has no word for the type of things that are both."""

@@ -1,0 +1,166 @@
+"""The network that most pages build: an encoder, a head, and perhaps an auxiliary head.
+
+    encoder  image (N, C, H, W) -> features, shallow first
+    head     features -> logits (N, K, h, w) at the head's stride; a head that trains on more than
+             these also has `outputs(features) -> tuple`, the main logits first
+    aux      features -> logits (N, K, h, w), for training only
+
+What they have in common stands here once: the resize to the image, the outputs that training
+compares, norms that take a single value.
+
+Axes: N images, C channels, H x W pixels, h x w cells of a map, K classes.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from inspect import Signature, signature
+from typing import Any
+
+import torch
+from torch import nn
+
+from atrous import encoders
+from atrous.encoders import Encoder
+from atrous.layers import fcn_head, safe_norms
+from atrous.layers.vgg_dilated import DilatedVGG16
+from atrous.models import former
+from atrous.models.options import Count, Pretrained, Stride
+from atrous.ops.resize import Tail
+
+Features = tuple[torch.Tensor, ...]
+"""Maps (N, C, h, w) of an encoder, shallow first."""
+
+Place = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, Tail]]
+"""(logits, image) -> the logits, perhaps padded, and the resize that puts them on the image."""
+
+
+def to_image(image: torch.Tensor, *, align_corners: bool = False) -> Tail:
+    """The resize to the image's own size."""
+    return Tail((image.shape[2], image.shape[3]), align_corners=align_corners)
+
+
+def stretched(logits: torch.Tensor, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
+    """The logits as they are, and the resize that stretches them over the image."""
+    return logits, to_image(image)
+
+
+class Page(nn.Module):
+    """An encoder and a head: image (N, C, H, W) -> logits (N, K, H, W), any H, W >= 1.
+
+    Args:
+        encoder: image -> features, shallow first.
+        head: features -> logits at the head's stride. Its `outputs`, if it has them, are all the
+            logits that training compares with the labels, the main ones first.
+        classes: K.
+        aux: an auxiliary head, features -> logits; its output comes last in `outputs`.
+        place: how logits lie on the image; by default they are stretched over it.
+    """
+
+    encoder: Any
+    head: Any
+    opened = ("head",)
+    """Parts that are containers only: a drawing of the network shows what is in them."""
+
+    def __init__(
+        self,
+        encoder: Encoder | DilatedVGG16,
+        head: nn.Module,
+        classes: int,
+        aux: nn.Module | None = None,
+        *,
+        place: Place = stretched,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.head, self.aux = encoder, head, aux
+        self.classes, self.in_channels, self._place = classes, encoder.in_channels, place
+        safe_norms(self)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits, tail = self.logits_at_stride(image)  # (N, K, h, w)
+        return tail.apply(logits)  # (N, K, H, W)
+
+    def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
+        """Logits (N, K, h, w) at the head's stride, and the resize that puts them on the image."""
+        return self._place(self.head(self.encoder(image)), image)
+
+    def outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """What training compares with the labels: the logits, then the auxiliary ones, all (N, K, H, W)."""
+        features = self.encoder(image)
+        logits = self.head.outputs(features) if hasattr(self.head, "outputs") else (self.head(features),)
+        if self.aux is not None:
+            logits = (*logits, self.aux(features))
+        placed = (self._place(one, image) for one in logits)
+        return tuple(tail.apply(one) for one, tail in placed)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        former.move_keys(state_dict, prefix, set(self.state_dict()))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+class On(nn.Sequential):
+    """Layers in a row on the features at `index`: features, shallow first -> what the last layer gives.
+
+    A layer's name is its key in the state dict, and its place where it has none.
+    """
+
+    def __init__(self, index: int, *layers: nn.Module, **named: nn.Module) -> None:
+        super().__init__(*layers)
+        self.index = index
+        for name, layer in named.items():
+            self.add_module(name, layer)
+
+    def forward(self, features: Features) -> torch.Tensor:
+        return super().forward(features[self.index])
+
+
+def fcn_aux(encoder: Encoder, classes: int, index: int = -2) -> On:
+    """The auxiliary head of PSPNet and many after it: torchvision's FCN head on the features at `index`."""
+    return On(index, *fcn_head(encoder.channels[index], classes))
+
+
+def on_encoder(
+    default: str, *, stride: int | None = 32, strides: Sequence[int] = ()
+) -> Callable[[Callable[..., Page]], Callable[..., Page]]:
+    """Make a builder of one that is given its encoder: encoder, in_channels, pretrained and stride are options then.
+
+    Args:
+        default: of `encoder`.
+        stride: the default of `stride`; None where there is no such option, and encoders keep their own.
+        strides: those that the page reads, as `encoders.encoder` takes them.
+
+    Example:
+        >>> @on_encoder("resnet50", stride=8)
+        ... def scores(net: Encoder, classes: int, *, dropout: Share = 0.1) -> Page: ...
+    """
+
+    usual: Any = stride or 32
+
+    def decorate(build: Callable[..., Page]) -> Callable[..., Page]:
+        @wraps(build, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
+        def builder(
+            classes: Count = 21,
+            *,
+            encoder: str = default,
+            in_channels: Count = 3,
+            pretrained: Pretrained = False,
+            stride: Stride = usual,
+            **options: Any,
+        ) -> Page:
+            net = encoders.encoder(
+                encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, strides=strides
+            )
+            return build(net, classes, **options)
+
+        given = [one for name, one in signature(builder, follow_wrapped=False).parameters.items() if name != "options"]
+        taken = [*(given if stride else given[:-1]), *list(signature(build).parameters.values())[2:]]
+        builder.__signature__ = Signature(taken, return_annotation=Page)  # type: ignore[attr-defined]
+        builder.__annotations__ = {one.name: one.annotation for one in taken}
+        return builder
+
+    return decorate
+
+
+def outputs_of(model: nn.Module, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """What training compares with the labels, (N, K, H, W) each: a model's `outputs`, or its logits alone."""
+    page: Any = model
+    return page.outputs(image) if hasattr(page, "outputs") else (page(image),)

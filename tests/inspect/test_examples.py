@@ -1,0 +1,15 @@
+"""The examples in the docstrings print what they say."""
+
+import doctest
+import importlib
+
+import pytest
+
+MODULES = ("inspection", "seams")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_print_what_they_say(name: str) -> None:
+    found = doctest.testmod(importlib.import_module(f"atrous.inspect.{name}"))
+    assert found.attempted
+    assert not found.failed

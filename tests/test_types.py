@@ -1,0 +1,86 @@
+"""What an editor and mypy see of atrous: a user's script is clean, a user's mistakes are marked."""
+
+import subprocess
+import sys
+import typing
+from dataclasses import fields
+from inspect import signature
+from pathlib import Path
+
+from atrous.predict import Cutting, Predictor
+from atrous.predict.predictor import PredictorOptions
+from atrous.predict.windows import CuttingOptions
+from atrous.train.options import RecipeOptions
+from atrous.train.recipe import FROM_DATA, Recipe
+
+ROOT = Path(__file__).parents[1]
+
+SCRIPT = """
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import atrous
+from atrous import LabelSet, Prediction, Segmenter
+
+
+def biggest(prediction: Prediction) -> str:
+    areas: dict[str, float] = prediction.areas()
+    return max(areas, key=lambda name: areas[name])
+
+
+def main(photos: list[Path]) -> None:
+    segmenter: Segmenter = atrous.Segmenter("unet", encoder="resnet34", steps=100, lr=1e-3, crop=(256, 256))
+    segmenter.fit("data/", "runs/mine", time=None, steps=100, workers=2)
+    numbers = segmenter.score("data/", "val")
+    print(numbers["miou"])
+    loaded = atrous.load("runs/mine", device="cpu", window=512, flip=True)
+    one: Prediction = loaded.predict(photos[0])
+    many: list[Prediction] = loaded.predict(photos)
+    labels: np.ndarray = one.labels
+    print(biggest(one), labels.shape, len(many), one.overlay().size)
+    one.save("out.png")
+    names: tuple[str, ...] = loaded.labels.names
+    classes = LabelSet(names)
+    print(len(classes), atrous.list_models(), atrous.__version__)
+    up: torch.Tensor = atrous.ops.upsample_argmax(torch.zeros(1, 3, 4, 4), (8, 8))
+    print(up.shape)
+
+
+main([Path("road.jpg")])
+"""
+
+MISTAKES = {
+    'atrous.Segmenter("unet", stpes=100)': "stpes",
+    'atrous.Segmenter("unet", steps="100")': "steps",
+    'atrous.load("runs/x", windw=3)': "windw",
+    'atrous.load("runs/x").fit("data", times=3)': "times",
+    "atrous.lod": "lod",
+}
+
+
+def mypy(tmp_path: Path, text: str) -> str:
+    script = tmp_path / "script.py"
+    script.write_text(text)
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--follow-imports=silent", str(script)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
+
+
+def test_a_users_script_is_clean_and_mistakes_are_marked(tmp_path: Path) -> None:
+    assert mypy(tmp_path, SCRIPT) == ""
+    wrong = mypy(tmp_path, "import atrous\n\n" + "\n".join(MISTAKES) + "\n")
+    for line, word in enumerate(MISTAKES.values(), 3):
+        assert any(f"script.py:{line}: error" in one and word in one for one in wrong.splitlines()), (line, wrong)
+
+
+def test_options_in_signatures_are_those_that_exist() -> None:
+    assert set(CuttingOptions.__annotations__) == {field.name for field in fields(Cutting)}
+    own = set(signature(Predictor.__init__).parameters) - {"self", "model", "card", "device", "cutting"}
+    assert set(PredictorOptions.__annotations__) == own | set(CuttingOptions.__annotations__)
+    assert set(RecipeOptions.__annotations__) == set(Recipe.model_fields) - FROM_DATA - {"model", "encoder"}
+
+
+def test_types_in_signatures_are_those_of_the_recipe() -> None:
+    held, wished = typing.get_type_hints(Recipe), typing.get_type_hints(RecipeOptions)
+    assert {name: held[name] for name in wished} == wished
