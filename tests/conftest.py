@@ -5,6 +5,8 @@ share two cores each then takes the other's time. OpenMP reads the number when t
 """
 
 import os
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
@@ -28,7 +30,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return world, root / "run"
 
 
+@pytest.fixture(scope="session")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Paths for folders; `mktemp` would look through all that exist, for each of thousands of tests."""
+    folder = tmp_path_factory.mktemp("caches")
+    return (folder / str(number) for number in count())
+
+
 @pytest.fixture(autouse=True)
-def user_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def user_cache(caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Measured choices and downloads of a test stay in the test's own folder."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    folder = next(caches)
+    folder.mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))

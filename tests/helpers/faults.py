@@ -8,6 +8,8 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -46,16 +48,26 @@ def scene(seed: int, size: tuple[int, int] = SIZE, classes: int = 4) -> tuple[np
 
 def sound_set(root: Path, train: int = 20, val: int = 6, classes: int = 4) -> Path:
     """Write DATA/{train,val}/{images,masks}/scene*.png without any fault; returns DATA."""
-    rng = np.random.default_rng(7)
+    for name, data in _sound_files(train, val, classes).items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return root
+
+
+@lru_cache
+def _sound_files(train: int, val: int, classes: int) -> dict[str, bytes]:
+    """Path -> content of every file: drawn once, since a hundred tests plant one fault each."""
+    rng, files = np.random.default_rng(7), {}
     for split, count, first in (("train", train, 0), ("val", val, 500)):
-        for part in ("images", "masks"):
-            (root / split / part).mkdir(parents=True, exist_ok=True)
         for number in range(first, first + count):
             image, mask = scene(number, classes=classes)
             name = f"scene{rng.integers(16**6):06x}x"
-            Image.fromarray(image).save(root / split / "images" / f"{name}.png")
-            Image.fromarray(mask).save(root / split / "masks" / f"{name}.png")
-    return root
+            for part, array in (("images", image), ("masks", mask)):
+                memory = BytesIO()
+                Image.fromarray(array).save(memory, "PNG")
+                files[f"{split}/{part}/{name}.png"] = memory.getvalue()
+    return files
 
 
 def images(root: Path, split: str = "train") -> list[Path]:

@@ -415,6 +415,7 @@ NUMBERS = [
     Number("power", field("power"), 0.9, "Chen et al. 2018, section 4.1.2"),
     Number("temperature of a teacher", field("distil_temperature"), 2.0, OWN),
     Number("weight of a teacher", field("distil_weight"), 1.0, OWN),
+    Number("poly, halfway", lambda: rate_at(recipe(), 50), 0.5**0.9, "Chen et al. 2018, section 4.1.2"),
     Number("momentum of SGD", group_of("sgd", "momentum"), 0.9, "Chen et al. 2017, Zhao et al. 2017"),
     Number("Nesterov", group_of("sgd", "nesterov"), True, "Isensee et al. 2021; torchvision and semseg have it off"),
     Number("betas of AdamW", group_of("adamw", "betas"), (0.9, 0.999), "Xie et al. 2021, mmsegmentation's config"),
