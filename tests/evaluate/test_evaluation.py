@@ -64,7 +64,7 @@ def test_label_maps_of_a_folder(tmp_path: Path) -> None:
     ]
     assert accuracy == pytest.approx(1 - 10 / 96)
     Image.fromarray(values[:5]).save(folder / "test0.png")
-    with pytest.raises(DataError, match=r"test0\.png: is 64x5.*64x48"):
+    with pytest.raises(DataError, match=r"test0\.png: has 64x5 .*64x48"):
         evaluate(from_folder(folder, data.labels), data.splits["test"], data.labels, "test")
     (folder / "test0.png").unlink()
     with pytest.raises(DataError, match=r"no prediction for test0\.png"):

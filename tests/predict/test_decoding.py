@@ -53,7 +53,7 @@ def test_uncertain_where_the_set_has_not_one_class() -> None:
     ({"decode": "ioux"}, "unknown decode 'ioux'; did you mean 'iou'"),
     ({"calibration": "vectr"}, "unknown calibration 'vectr'"),
     ({"recall": 0.8}, "recall of 0.8, only for 0.9, 0.5; run `atrous calibrate RUN --recall 0.8`"),
-    ({"recall": 0.9, "calibration": "vector"}, "ask for recall or calibration"),
+    ({"recall": 0.9, "calibration": "vector"}, "give --recall or --calibration"),
 ])  # fmt: skip
 def test_wishes_that_cannot_be(options: dict[str, object], words: str) -> None:
     with pytest.raises(ModelError, match=words):

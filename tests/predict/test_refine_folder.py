@@ -95,7 +95,7 @@ def test_nothing_to_do_is_one_sentence(folders: tuple[Path, Path, Path], tmp_pat
     np.save(source / "a.npy", noisy(1))
     with pytest.raises(AtrousError, match="no such folder"):
         refine_folder(tmp_path / "nowhere", images, out)
-    with pytest.raises(AtrousError, match="write over"):
+    with pytest.raises(AtrousError, match="would overwrite"):
         refine_folder(source, images, source)
     with pytest.raises(AtrousError, match="certainty"):
         refine_folder(source, images, out, certainty=1.0)

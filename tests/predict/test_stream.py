@@ -61,7 +61,7 @@ def test_every_kind_of_picture_is_right_or_one_sentence(tmp_path: Path) -> None:
     said = {path.stem: sentence for path, sentence in zip([p for p in paths if "bad" in p.stem], failed, strict=True)}
     assert all(name in sentence and "\n" not in sentence for name, sentence in said.items())
     for name, part in {
-        "bad12": "12 channels, the model was trained on 3",
+        "bad12": "12 channels, but the model was trained on 3",
         "badempty": "empty",
         "badnan": "NaN",
         "badunits": "multiply by 255",

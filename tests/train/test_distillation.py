@@ -86,5 +86,5 @@ def test_another_kind_of_teacher_is_refused() -> None:
         check_teacher("t", CARD, labels=LabelSet(("a", "c", "b")), channels=3, dtype="uint8")
     with pytest.raises(RecipeError, match="multilabel"):
         check_teacher("t", CARD, labels=dataclasses.replace(LABELS, mode="multilabel"), channels=3, dtype="uint8")
-    with pytest.raises(RecipeError, match="3 channels of uint8, the data's are 1 of uint16"):
+    with pytest.raises(RecipeError, match="uint8 images of 3 channels, but the data's are uint16 of 1"):
         check_teacher("t", CARD, labels=LABELS, channels=1, dtype="uint16")

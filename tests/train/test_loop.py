@@ -206,7 +206,7 @@ def test_only_a_finished_run_is_extended_and_an_old_bundle_is_not_its_end(
         with pytest.raises(Killed):
             fit(world, run, extend=3)
     assert load_bundle(bundle)[1].recipe["steps"] == 4
-    with pytest.raises(RecipeError, match="is at step 7 of 7; let it finish"):
+    with pytest.raises(RecipeError, match="is at step 7 of 7; finish it by"):
         fit(world, run, extend=9)
     assert load_bundle(fit(world, run, extend=3))[1].recipe["steps"] == 7
 

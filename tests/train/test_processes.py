@@ -151,7 +151,7 @@ def test_bad_files_are_everybodys(tmp_path: Path) -> None:
         assert [end.code for end in ends] == [code, code]
         named = [entry["bad_picture"] for entry in read_log(run / "log.jsonl") if "bad_picture" in entry]
         assert named == [file.name for file in theirs[:damaged]]
-        said = sum("2 of 6 training pictures could not be read" in end.said for end in ends)
+        said = sum("2 of 6 training pictures cannot be read" in end.said for end in ends)
         assert said == (damaged == 2)
 
 
@@ -193,7 +193,7 @@ def test_norms_and_what_thaws_stay_the_same_in_all(world: Path, tmp_path: Path, 
         assert "head.score.weight" in moved[step]
         assert any(name.endswith("running_mean") for name in moved[step])
         assert any(name.startswith("encoder.") for name in moved[step]) == thawed
-    assert "batch norms see 2 pictures at a time, of one process each" in ends[0].said
+    assert "batch norms see 2 pictures at a time: those of one process" in ends[0].said
 
 
 @pytest.mark.parametrize(

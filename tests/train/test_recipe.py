@@ -17,7 +17,7 @@ SMALL = {
 @given(data=st.text(), lr=st.floats(1e-12, 1e6), clip=st.floats(0, 5), width=st.integers())
 def test_round_trip(tmp_path_factory: pytest.TempPathFactory, data: str, lr: float, clip: float, width: int) -> None:
     path = tmp_path_factory.mktemp("recipe") / "recipe.toml"
-    options = {"skips": [width, 8], "base": "u net", "base_options": {"width": width, "aux": False}}
+    options = {"units": [width, 8], "base": "u net", "base_options": {"width": width, "aux": False}}
     changed = {"data": data.encode("utf-8", "ignore").decode(), "lr": lr, "clip": clip, "options": options}
     recipe = Recipe(**{**SMALL, **changed})
     recipe.save(path)
@@ -57,7 +57,7 @@ def test_a_file_of_before_is_read_as_it_was(tmp_path: Path) -> None:
         'init = "r\\u00e9sum\\u00e9 \\u007f.safetensors"\nchannels = [8, 4]\n'
     )
     recipe = Recipe.load(path)
-    assert recipe.options == {"skips": [16, 8], "base_options": {"width": 3, "aux": False}}
+    assert recipe.options == {"joined": [16, 8], "base_options": {"width": 3, "aux": False}}
     assert (recipe.init, recipe.channels) == ("résumé \x7f.safetensors", (8, 4))
 
 
