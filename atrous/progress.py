@@ -2,15 +2,19 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
 
 T = TypeVar("T")
 
 Over = Callable[[Iterable[Any], int], Iterable[Any]]
 """A progress callback: (items, how many) -> the same items. `Bar.over` is one."""
+
+At = Callable[[int, int], object]
+"""A progress callback: called with how many are done, and of how many. `Bar.at` is one."""
 
 LINE_EVERY = 30.0
 """Seconds between progress lines where the output is not a terminal."""
@@ -19,18 +23,20 @@ LINE_EVERY = 30.0
 class Bar:
     """A progress bar with a text of current numbers; on a pipe, a line every half minute instead."""
 
-    def __init__(self, console: Console, title: str, total: int, done: int = 0) -> None:
+    def __init__(self, console: "Console", title: str, total: int, done: int = 0) -> None:
         self.console, self.title, self.total, self.done = console, title, total, done
         self._began, self._first, self._last = time.perf_counter(), done, time.perf_counter()
         self._progress: Progress | None = None
         if console.is_terminal:
-            self._progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[text]}"),
-                TimeRemainingColumn(compact=True),
-                TextColumn("left"),
+            from rich import progress as parts
+
+            self._progress = parts.Progress(
+                parts.TextColumn("{task.description}"),
+                parts.BarColumn(bar_width=24),
+                parts.MofNCompleteColumn(),
+                parts.TextColumn("{task.fields[text]}"),
+                parts.TimeRemainingColumn(compact=True),
+                parts.TextColumn("left"),
                 console=console,
             )
             self._task = self._progress.add_task(title, total=total, completed=done, text="")

@@ -14,16 +14,14 @@ from atrous.datasets.folder import Folder, Pair, mask_file
 from atrous.errors import DataError
 from atrous.io import mask_palette
 from atrous.labels import LabelSet
-
-Progress = Callable[[int, int], object]
-"""Called with (files done, all files)."""
+from atrous.progress import At
 
 VOID = (255, 65535)
 """Mask values that are ignored by convention, unless they are classes."""
 
 
 def find_classes(
-    folder: Folder, *, classes: Path | None, ignore: Sequence[int] = (), progress: Progress | None = None
+    folder: Folder, *, classes: Path | None, ignore: Sequence[int] = (), progress: At | None = None
 ) -> tuple[LabelSet, list[str]]:
     """Find the classes of a folder; return them with sentences that tell how they were found.
 
@@ -70,7 +68,7 @@ def without(labels: LabelSet, ignore: Sequence[int]) -> LabelSet:
 
 
 def classes_in_masks(
-    folder: Folder, ignore: Sequence[int] = (), progress: Progress | None = None
+    folder: Folder, ignore: Sequence[int] = (), progress: At | None = None
 ) -> tuple[LabelSet, list[str]]:
     """Take the values 0..K-1 without a gap as classes, with the masks' palette if they have one.
 
@@ -118,7 +116,7 @@ def gap_free(
 
 
 def count_values(
-    pairs: Sequence[Pair], read: Callable[[Pair], np.ndarray] = mask_file, progress: Progress | None = None
+    pairs: Sequence[Pair], read: Callable[[Pair], np.ndarray] = mask_file, progress: At | None = None
 ) -> list[dict[int, int]]:
     """Count the values of each pair's mask: value -> pixels; DataError if one cannot be read."""
     counts = []

@@ -15,17 +15,16 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from atrous.datasets.classes import Progress, find_classes
+from atrous.datasets.classes import find_classes
 from atrous.datasets.folder import Folder, Pair, image_file, mask_file
 from atrous.errors import DataError
 from atrous.io import is_mapped, is_picture, write_values
 from atrous.io.paths import cannot_write
 from atrous.labels import LabelSet
+from atrous.progress import At
 
 
-def write_pairs(
-    folder: Folder, out: Path | str, progress: Progress | None = None, *, labels: LabelSet | None = None
-) -> Path:
+def write_pairs(folder: Folder, out: Path | str, progress: At | None = None, *, labels: LabelSet | None = None) -> Path:
     """Write a data folder of any layout as plain pairs into a new folder.
 
     An image that is one picture file is copied byte for byte; any other becomes an .npy file. A
@@ -67,7 +66,7 @@ def write_pairs(
     return out
 
 
-def _write(folder: Folder, labels: LabelSet, out: Path, progress: Progress | None) -> None:
+def _write(folder: Folder, labels: LabelSet, out: Path, progress: At | None) -> None:
     jobs: list[tuple[Pair, Path, str]] = []
     for split, pairs in folder.splits.items():
         target = out if split == "all" else out / split

@@ -11,12 +11,13 @@ from typing import Any, overload
 import cv2
 import numpy as np
 
-from atrous.datasets.classes import Progress, find_classes
+from atrous.datasets.classes import find_classes
 from atrous.datasets.folder import FILES, Pair, Readers, image_file
 from atrous.datasets.layouts import read_folder
 from atrous.errors import DataError
 from atrous.io.images import read_reduced
 from atrous.labels import LabelSet
+from atrous.progress import At
 from atrous.sample import Sample
 
 
@@ -211,7 +212,7 @@ class DataSet:
     def verify(
         self,
         splits: Sequence[str] | None = None,
-        progress: Progress | None = None,
+        progress: At | None = None,
         visit: Callable[[str, Pair, Sample], object] | None = None,
     ) -> None:
         """Decode and check every pair, in threads; this also fills the cache.
@@ -259,7 +260,7 @@ def open_dataset(
     labels: LabelSet | None = None,
     ignore: Sequence[int] = (),
     holdout: float = 0.2,
-    progress: Progress | None = None,
+    progress: At | None = None,
     cache_mb: float = 1024,
 ) -> DataSet:
     """Open a data folder of any layout for training, evaluation or your own code.

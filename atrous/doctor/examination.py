@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,9 +27,8 @@ from atrous.doctor.twins import find_twins
 from atrous.doctor.values import read_values
 from atrous.doctor.videos import find_videos
 from atrous.labels import LabelSet
+from atrous.progress import At
 
-Progress = Callable[[int, int], object]
-"""Called with (pairs seen, all pairs)."""
 HOLDOUT = 0.2
 """The share that training holds out without a val folder."""
 MOST_RANKED = 50
@@ -113,7 +112,7 @@ class Examination:
 
 
 def examine_dataset(
-    root: Path | str, *, classes: Path | None = None, ignore: Sequence[int] = (), progress: Progress | None = None
+    root: Path | str, *, classes: Path | None = None, ignore: Sequence[int] = (), progress: At | None = None
 ) -> Examination:
     """Look at every pair of a data folder and find what is wrong.
 

@@ -14,10 +14,11 @@ import numpy as np
 from atrous.datasets.convert import write_pairs
 from atrous.datasets.folder import Folder, Pair, Readers
 from atrous.doctor.cures import Cure, Grey
-from atrous.doctor.examination import Examination, Progress
+from atrous.doctor.examination import Examination
 from atrous.errors import DataError
 from atrous.io import read_image, read_stored, write_image
 from atrous.labels import LabelSet
+from atrous.progress import At
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Mended:
     left_out: list[tuple[Path, str]]
 
 
-def mend(examination: Examination, out: Path | str, progress: Progress | None = None) -> Mended:
+def mend(examination: Examination, out: Path | str, progress: At | None = None) -> Mended:
     """Write a mended copy of a data set as plain pairs into a new folder.
 
     Masks become class indices 0..K-1 with 255 ignored (65535 with more than 255 classes);

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from atrous.datasets.classes import Progress
 from atrous.datasets.folder import Folder, Pair, load_json
 from atrous.errors import DataError
 from atrous.io.volumes import volume_spacing
+from atrous.progress import At
 
 VOXELS, SEED = 100_000_000, 1234
 """Number of foreground voxels drawn from all cases together, and the seed of the draws."""
@@ -53,7 +53,7 @@ class Intensities:
     """Percentile 99.5."""
 
 
-def cases_of(source: Folder, progress: Progress | None = None) -> tuple[list[Case], list[Intensities]]:
+def cases_of(source: Folder, progress: At | None = None) -> tuple[list[Case], list[Intensities]]:
     """Read each training volume once: its case, and each channel's intensities over all of them.
 
     Raises:

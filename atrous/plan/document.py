@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from atrous.datasets import DataSet, open_dataset, read_folder
-from atrous.datasets.classes import Progress
 from atrous.datasets.folder import Folder
 from atrous.models import MODELS
 from atrous.plan.cases import cases_of, channel_names
 from atrous.plan.medical import plan_volumes
 from atrous.plan.rules import drafted
+from atrous.progress import At
 from atrous.train.autotune import settle
 from atrous.train.recipe import Recipe
 from atrous.train.run import build
@@ -56,7 +56,7 @@ def plan(
     ignore: Sequence[int] = (),
     measure: bool = True,
     memory: float = 8e9,
-    progress: Progress | None = None,
+    progress: At | None = None,
     say: Callable[[str], None] = print,
     **wishes: Any,
 ) -> Plan:
@@ -147,7 +147,7 @@ def measured(recipe: Recipe, data: DataSet, say: Callable[[str], None]) -> Recip
                       validation=seconds, say=say)  # fmt: skip
 
 
-def volume_plan(source: Folder, memory: float, progress: Progress | None) -> Plan:
+def volume_plan(source: Folder, memory: float, progress: At | None) -> Plan:
     """`plan` for volumes, by the rules of nnU-Net; atrous does not train on volumes yet."""
     cases, intensities = cases_of(source, progress)
     names = channel_names(source)

@@ -5,7 +5,7 @@ fails is named, and the others are done.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -17,12 +17,11 @@ from atrous.errors import AtrousError, DataError
 from atrous.io import VIDEO_SUFFIXES, ArrayPicture, LabelWriter, Picture, open_picture, target_of, write_image
 from atrous.predict.predictor import Predictor
 from atrous.predict.video import label_video
+from atrous.progress import Over
 from atrous.visual import overlay
 
 OVERLAY = 4096
 """Longest side, in pixels, of the overlay of a picture that is labelled by rows. It shows every n-th pixel."""
-
-Progress = Callable[[Iterable[Path], int], Iterable[Path]]
 
 
 def predict_files(
@@ -31,7 +30,7 @@ def predict_files(
     out: Path,
     *,
     smooth: float = 0.0,
-    progress: Progress | None = None,
+    progress: Over | None = None,
     say: Callable[[str], None] = print,
 ) -> tuple[int, list[str]]:
     """Label files: write OUT/<stem>.png and OUT/overlays/<stem>.jpg of each picture.
@@ -66,7 +65,7 @@ def predict_files(
     return len(paths) - len(failed), [failed[path] for path in paths if path in failed]
 
 
-def _ahead(paths: Sequence[Path], progress: Progress | None) -> Iterator[tuple[Path, Picture | BaseException | None]]:
+def _ahead(paths: Sequence[Path], progress: Over | None) -> Iterator[tuple[Path, Picture | BaseException | None]]:
     """Yields each path with its picture, its error, or None for a video. The next one is opened meanwhile."""
 
     def read(path: Path) -> Picture | BaseException | None:
