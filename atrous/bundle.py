@@ -18,7 +18,7 @@ from torch import nn
 from atrous.errors import WeightsError
 from atrous.files import write_atomically
 from atrous.labels import LabelSet
-from atrous.models import create_model
+from atrous.models import build_model
 from atrous.models.former import options_today
 from atrous.models.refined import refined
 
@@ -30,7 +30,7 @@ FORMAT = 2
 class Card:
     """What a bundle says about itself.
 
-    model, options: the arguments of `create_model`. mean, std: per channel, in the raw units of `dtype` images.
+    model, options: the arguments of `build_model`. mean, std: per channel, in the raw units of `dtype` images.
     metrics: e.g. {"val": {"miou": 0.61, ...}}. data: where the training data came from. decoding: what
     `evaluate.calibrate` found for it, {} before. refinement: what `evaluate.tune_crf` found, {} before.
     layer: the trainable refiner at the network's end, its name and options (`atrous.models.refined`), {} for none.
@@ -73,7 +73,7 @@ class Card:
 
     def build(self) -> nn.Module:
         """The network of this card, weights random."""
-        model = create_model(self.model, classes=len(self.labels), **self.options)
+        model = build_model(self.model, classes=len(self.labels), **self.options)
         return refined(model, mean=self.mean, std=self.std, dtype=self.dtype, **self.layer) if self.layer else model
 
 

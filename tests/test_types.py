@@ -7,6 +7,7 @@ from dataclasses import fields
 from inspect import signature
 from pathlib import Path
 
+from atrous.models import MODELS, ModelName
 from atrous.predict import Cutting, Predictor
 from atrous.predict.predictor import PredictorOptions
 from atrous.predict.windows import CuttingOptions
@@ -44,6 +45,10 @@ def main(photos: list[Path]) -> None:
     names: tuple[str, ...] = loaded.labels.names
     classes = LabelSet(names)
     print(len(classes), atrous.list_models(), atrous.__version__)
+    model = atrous.create_model("unet", classes=3, encoder="resnet18")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    logits: torch.Tensor = model.eval()(torch.zeros(1, model.in_channels, 64, 64))
+    print(logits.shape, model.classes, optimizer.defaults["lr"], atrous.describe_model("unet").options)
     up: torch.Tensor = atrous.ops.upsample_argmax(torch.zeros(1, 3, 4, 4), (8, 8))
     print(up.shape)
 
@@ -57,6 +62,8 @@ MISTAKES = {
     'atrous.load("runs/x", windw=3)': "windw",
     'atrous.load("runs/x").fit("data", times=3)': "times",
     "atrous.lod": "lod",
+    'atrous.create_model("unett")': "unett",
+    'atrous.create_model("unet", 3, 3)': "positional",
 }
 
 
@@ -79,6 +86,10 @@ def test_options_in_signatures_are_those_that_exist() -> None:
     own = set(signature(Predictor.__init__).parameters) - {"self", "model", "card", "device", "cutting"}
     assert set(PredictorOptions.__annotations__) == own | set(CuttingOptions.__annotations__)
     assert set(RecipeOptions.__annotations__) == set(Recipe.model_fields) - FROM_DATA - {"model", "encoder"}
+
+
+def test_names_in_signatures_are_those_of_the_networks() -> None:
+    assert set(typing.get_args(ModelName)) == set(MODELS)
 
 
 def test_types_in_signatures_are_those_of_the_recipe() -> None:

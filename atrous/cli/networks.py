@@ -109,7 +109,7 @@ def inspect(
 ) -> None:
     """Describe a network: stages, receptive fields, costs, sizes, and whether tiles can equal the whole image."""
     from atrous.inspect import inspect_model, print_inspection, write_plots
-    from atrous.models import create_model
+    from atrous.models import build_model
     from atrous.predict.loading import is_network
     from atrous.progress import Bar
 
@@ -123,7 +123,7 @@ def inspect(
             raise AtrousError(f"{model} is a trained network; leave out --{next(iter(wishes)).replace('in_', '')}")
         network = load(model).model
     else:
-        network = create_model(model, **wishes)
+        network = build_model(model, **wishes)
     console, volumes = console_of(stderr=as_json), getattr(network, "axes", 2) == 3
     if depth is not None and not volumes:
         raise AtrousError(f"--depth {depth}: {model} takes images; give --size alone")

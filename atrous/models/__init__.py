@@ -5,7 +5,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -45,10 +45,23 @@ from atrous.models import (
 )
 from atrous.models.classifier import from_classifier
 from atrous.models.foreign import FOREIGN
+from atrous.models.model import Model, ModelName
 from atrous.models.options import Zoom, check, checked
 from atrous.models.zoomed import zoomed
 
-__all__ = ["MODELS", "create_model", "describe_models", "from_classifier", "list_models"]
+if TYPE_CHECKING:
+    from atrous.models.model import Network
+
+__all__ = [
+    "MODELS",
+    "Model",
+    "ModelName",
+    "build_model",
+    "create_model",
+    "describe_models",
+    "from_classifier",
+    "list_models",
+]
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "attention_unet": attention_unet.attention_unet,
@@ -97,14 +110,14 @@ def list_models() -> list[str]:
 
 
 def create_model(
-    name: str,
+    name: ModelName,
     classes: int = 21,
     *,
     in_channels: int = 3,
     pretrained: bool | str | Path = False,
     zoom: float = 1.0,
     **options: Any,
-) -> nn.Module:
+) -> "Network":
     """Build a network: normalised image (N, in_channels, H, W) -> logits (N, classes, H, W), any H, W >= 1.
 
     unet3d, vnet and nnunet3d take volumes: (N, in_channels, D, H, W) -> (N, classes, D, H, W).
@@ -124,6 +137,21 @@ def create_model(
     Example:
         >>> model = create_model("deeplabv3plus", classes=19, encoder="resnet50", stride=8)
     """
+    return cast(
+        "Network", build_model(name, classes, in_channels=in_channels, pretrained=pretrained, zoom=zoom, **options)
+    )
+
+
+def build_model(
+    name: str,
+    classes: int = 21,
+    *,
+    in_channels: int = 3,
+    pretrained: bool | str | Path = False,
+    zoom: float = 1.0,
+    **options: Any,
+) -> nn.Module:
+    """`create_model` for a name that is known at run time only, such as that in a card or a recipe."""
     pages = {**MODELS, **FOREIGN}  # imported bundles name the latter in their cards
     if not isinstance(name, str) or name not in pages:
         raise ModelError(f"unknown model {name!r}; {nearest(str(name), list_models())}")

@@ -1,11 +1,20 @@
 """What every network is: the contract that the tests hold all of them to."""
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
 from atrous.ops.resize import Tail
+
+ModelName = Literal[
+    "attention_unet", "bisenetv2", "ccnet", "danet", "deconvnet", "deeplabv1", "deeplabv2",
+    "deeplabv3", "deeplabv3plus", "dpn", "encnet", "enet", "fastscnn", "fcn", "fcn16s",
+    "fcn32s", "fcn8s", "fpn", "hrnet_ocr", "icnet", "lraspp", "nnunet2d", "nnunet3d",
+    "parsenet", "pointrend", "pspnet", "refinenet", "reseg", "segformer", "segnet",
+    "segnet_basic", "unet", "unet2015", "unet3d", "unetpp", "upernet", "vnet",
+]  # fmt: skip
+"""The names of `MODELS`, so that editors offer them and mypy marks a wrong one. A test keeps the two equal."""
 
 
 @runtime_checkable

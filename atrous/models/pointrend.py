@@ -142,7 +142,7 @@ def pointrend(
         raise ModelError("pointrend cannot render itself; give base another page, such as 'deeplabv3plus'")
     own = {"encoder": encoder, "stride": stride}
     options = {key: value for key, value in own.items() if value is not None} | dict(base_options or {})
-    page = models.create_model(base, classes, in_channels=in_channels, pretrained=pretrained, **options)
+    page = models.build_model(base, classes, in_channels=in_channels, pretrained=pretrained, **options)
     return PointRend(page, points=points, cells=cells, width=channels)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from atrous.inspect.inspection import kept_for_backward
-from atrous.models import create_model
+from atrous.models import build_model
 
 ROOM = 1.5
 """Factor on the activations kept for the backward pass: gradients and buffers need memory too."""
@@ -42,7 +42,7 @@ class Needs:
 
     def __init__(self, model: str, classes: int, options: dict[str, Any]) -> None:
         with torch.device("meta"):
-            self.model = create_model(model, classes=classes, **options)
+            self.model = build_model(model, classes=classes, **options)
         self.classes, self.channels = classes, int(self.model.in_channels)  # type: ignore[arg-type]
         self.weights = sum(4 * weight.numel() for weight in self.model.parameters())
 

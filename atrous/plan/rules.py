@@ -32,7 +32,7 @@ from atrous.datasets import DataSet, channel_statistics
 from atrous.doctor.balance import RARE
 from atrous.doctor.findings import as_percent
 from atrous.errors import DataError, ModelError, RecipeError, WeightsError, nearest
-from atrous.models import MODELS, create_model
+from atrous.models import MODELS, build_model
 from atrous.models.refined import page_of
 from atrous.plan.facts import KINDS, UP, Facts, facts_of
 from atrous.plan.memory import Fit, Needs, fit, free_memory
@@ -284,7 +284,7 @@ def _start(
     options |= own
     more: dict[str, Any] = {key: options.pop(key) for key in ("stride", "channels") if key in options}
     with torch.device("meta"):
-        fresh = page_of(create_model(card.model, classes=len(data.labels), **card.options | own))
+        fresh = page_of(build_model(card.model, classes=len(data.labels), **card.options | own))
     total, fits = len(fresh.state_dict()), fitting_tensors(page_of(net), fresh)
     new = [name for name in fresh.state_dict() if name not in fits]
     if len(new) == total:
@@ -347,7 +347,7 @@ def _weights(
     own = "pretrained" in inspect.signature(MODELS[model]).parameters
     if pretrained is not False and own:
         try:
-            net = create_model(model, classes=len(data.labels), pretrained=pretrained or True, **network)
+            net = build_model(model, classes=len(data.labels), pretrained=pretrained or True, **network)
         except WeightsError as error:
             if pretrained is not None:
                 raise

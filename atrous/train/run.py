@@ -24,7 +24,7 @@ from atrous.datasets import DataSet
 from atrous.errors import ModelError, RecipeError
 from atrous.evaluate.evaluation import Evaluation
 from atrous.losses import make_loss
-from atrous.models import create_model
+from atrous.models import build_model
 from atrous.models.refined import Refined, page_of, refined
 from atrous.predict.loading import digest, load_network
 from atrous.train import processes
@@ -89,7 +89,7 @@ def build(recipe: Recipe, data: DataSet, folder: Path, *, pretrained: bool) -> R
     torch.manual_seed(recipe.seed)
     weights = recipe.weights if pretrained else "random"
     source: bool | str = {"random": False, "pretrained": True}.get(weights, weights)
-    model = create_model(recipe.model, classes=len(data.labels), pretrained=source, **recipe.model_options())
+    model = build_model(recipe.model, classes=len(data.labels), pretrained=source, **recipe.model_options())
     if recipe.refine:
         model = refined(model, recipe.refine, mean=recipe.mean, std=recipe.std, dtype=recipe.dtype)
     if recipe.init and pretrained:

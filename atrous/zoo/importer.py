@@ -15,7 +15,7 @@ from atrous import __version__
 from atrous.bundle import Card, save_bundle
 from atrous.errors import ModelError, WeightsError, nearest
 from atrous.labels import VOC21, LabelSet
-from atrous.models import create_model
+from atrous.models import build_model
 from atrous.zoo.convert import hf, mmseg, smp, torchvision
 
 SOURCES: dict[str, ModuleType] = {"hf": hf, "mmseg": mmseg, "smp": smp, "torchvision": torchvision}
@@ -102,7 +102,7 @@ def import_weights(
         options = options | toolkit.options_of(state, name)
     if hasattr(toolkit, "AUX") and any(key.startswith(toolkit.AUX) for key in state):
         options = options | {"aux": True}
-    network = create_model(ours, classes=classes, **options)
+    network = build_model(ours, classes=classes, **options)
     if misfit := load_strictly(network, state, toolkit, name):
         raise WeightsError(
             f"{path}: not the weights of {source}'s {name} with {classes} classes: {misfit}; "
