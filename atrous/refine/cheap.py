@@ -1,8 +1,9 @@
-"""Refiners that cost little: two edge-aware filters of probabilities, and the tidying of label maps by components.
+"""Refiners that cost little: two edge-aware filters of probabilities, and tidying by components.
 
-Guided filter (He, Sun & Tang, ECCV 2010): in every window the result is linear in the image; time does not depend on
-the radius. Fast bilateral solver (Barron & Poole, ECCV 2016): smooth within like colours, true where the input is sure,
-solved on a coarse grid of place and colour. Neither lets classes compete: for that there are the CRF and the cuts.
+Guided filter (He, Sun & Tang, ECCV 2010): in every window the result is linear in the image. Its
+time does not depend on the radius. Fast bilateral solver (Barron & Poole, ECCV 2016): smooth within
+like colours, true to the input where that is sure, solved on a coarse grid of place and colour.
+Neither lets classes compete; the CRF and the cuts do.
 """
 
 from collections.abc import Iterable
@@ -16,15 +17,36 @@ from atrous.errors import DataError
 from atrous.refine.inputs import checked_image, checked_labels, checked_probabilities, checked_spacing, in_range
 
 MOST_GUIDES = 16
-"""Channels of a guide: each window inverts a matrix of so many rows."""
+"""Channels that may guide: for each window a matrix of so many rows is inverted."""
 
 
 def guided_filter(probabilities: np.ndarray, image: np.ndarray, *, radius: int = 8, eps: float = 1e-3) -> np.ndarray:
-    """Probabilities (K, H, W) or (K, D, H, W) float32 that follow the image's edges; each pixel's sum to 1 again.
+    """Probabilities that follow the image's edges, each class filtered on its own.
 
-    image: (*shape) or (*shape, C), C up to 16, any type; its own range counts as 0..1. radius: windows are
-    (2 radius + 1) pixels wide and end at the image's border. eps: the variance below which a window counts as flat.
-    q = mean(a) I + mean(b) with a = (cov(I) + eps)^-1 cov(I, p), b = mean(p) - a mean(I) (their equations 5, 6, 8, 14).
+    q = mean(a) I + mean(b) with a = (cov(I) + eps)^-1 cov(I, p) and b = mean(p) - a mean(I), means
+    and covariances over windows.
+
+    Args:
+        probabilities: (K, H, W) or (K, D, H, W), 0..1.
+        image: (H, W[, C]) or (D, H, W[, C]), C up to 16, any type; its own range counts as 0..1.
+        radius: windows are 2 radius + 1 pixels wide, and end at the image's border; 1..10,000.
+        eps: the variance below which a window counts as flat.
+
+    Returns:
+        float32 of the same shape, each pixel's sum 1.
+
+    Raises:
+        DataError: an array or option does not fit.
+
+    Source:
+        He, Sun & Tang, ECCV 2010, equations 5, 6, 8 and 14.
+
+    Example:
+        >>> import numpy as np
+        >>> edge = np.array([[0, 0, 0, 255, 255, 255]])
+        >>> p = np.array([[0.9, 0.9, 0.6, 0.4, 0.1, 0.1]])
+        >>> guided_filter(np.stack([p, 1 - p]), edge, radius=2)[0].round(1).tolist()
+        [[0.8, 0.8, 0.8, 0.2, 0.2, 0.2]]
     """
     p = checked_probabilities(probabilities)
     guide = np.moveaxis(checked_image(image, p.shape[1:]), -1, 0)
@@ -55,6 +77,8 @@ def guided_filter(probabilities: np.ndarray, image: np.ndarray, *, radius: int =
 
 def _box(values: np.ndarray, radius: int) -> np.ndarray:
     """Sums over windows of 2 radius + 1 on every axis, zeros around the image."""
+    # OpenCV has no box filter of volumes: differences of running sums, whose time does not depend
+    # on the radius either.
     if values.ndim == 2:
         width = 2 * radius + 1
         return cv2.boxFilter(values, -1, (width, width), normalize=False, borderType=cv2.BORDER_CONSTANT)
@@ -77,15 +101,39 @@ def bilateral_solver(
     spacing: tuple[float, ...] | None = None,
     iterations: int = 25,
 ) -> np.ndarray:
-    """Probabilities (K, H, W) or (K, D, H, W) float32, smooth among like neighbours: of all x, those with the least
+    """Probabilities that are smooth among near pixels of like colours: of all x the one with least
 
         sum_i c_i (x_i - p_i)^2 + smoothness / 2 sum_ij W_ij (x_i - x_j)^2
 
-    W: bistochastised affinities of pixels within about `spatial` (in units of spacing) and `colour` (in the image's own
-    units: 16 is for 0..255) of each other; image as for `guided_filter`, a few channels. confidence (*shape), c, 0..1;
-    None: each pixel's greatest probability. iterations: of conjugate gradients, at most; they end at a residual of
-    1e-6. Solved for the vertices of a grid of cells spatial x colour (the simplified bilateral grid): x is constant
-    within one. Raises DataError for what does not fit.
+    W are bistochastic affinities of pixels within about `spatial` and `colour` of each other. It is
+    solved for the vertices of a grid of cells spatial x colour (the simplified bilateral grid): x
+    is constant within a cell.
+
+    Args:
+        probabilities: (K, H, W) or (K, D, H, W), 0..1.
+        image: (H, W[, C]) or (D, H, W[, C]) of a few channels, any type.
+        spatial: side of a cell in pixels, or units of `spacing`.
+        colour: side of a cell in the image's own units; 16 is for 0..255.
+        smoothness: weight of the second sum.
+        confidence: c, (H, W) or (D, H, W), at least 0; None: each pixel's greatest probability.
+        spacing: distance between pixels along each axis; None: 1.
+        iterations: of conjugate gradients, at most; they end at a residual of 1e-6.
+
+    Returns:
+        float32 of the same shape, each pixel's sum 1.
+
+    Raises:
+        DataError: an array or option does not fit.
+
+    Source:
+        Barron & Poole, ECCV 2016.
+
+    Example:
+        >>> import numpy as np
+        >>> edge = np.array([[0, 0, 0, 255, 255, 255]])
+        >>> p = np.array([[0.9, 0.9, 0.6, 0.4, 0.1, 0.1]])
+        >>> bilateral_solver(np.stack([p, 1 - p]), edge)[0].round(1).tolist()
+        [[0.8, 0.8, 0.8, 0.2, 0.2, 0.2]]
     """
     p = checked_probabilities(probabilities)
     values = checked_image(image, p.shape[1:])
@@ -116,19 +164,23 @@ def bilateral_solver(
 
 
 def bilateral_grid(cells: np.ndarray) -> tuple[np.ndarray, sparse.csr_array]:
-    """(vertex (N,), blur (V, V)) of N pixels at `cells` (N, d), rounded: which of V vertices each is on, and B.
+    """The vertices of pixels at `cells` (N, d), which are rounded, and the blur between vertices.
 
-    B = 2 d on the diagonal, 1 between vertices that are neighbours along one axis (their section 3 of the supplement).
+    Returns:
+        vertex (N,): which of the V vertices each pixel is on. blur (V, V): 2 d on the diagonal, and
+        1 between vertices that are neighbours along one axis (section 3 of the paper's supplement).
     """
     index = np.rint(cells).astype(np.int64)
     index -= index.min(0) - 1
     extent = index.max(0) + 1
     if np.prod(extent.astype(float)) > 2.0**62:
         raise DataError(
-            f"{len(extent)} axes of place and colour: {np.prod(extent.astype(float)):.1g} cells; use fewer channels "
-            f"or a wider colour"
+            f"{len(extent)} axes of place and colour make {np.prod(extent.astype(float)):.1g} cells; use fewer "
+            "channels or a wider colour"
         )
     strides = np.concatenate([[1], np.cumprod(extent[:-1])])
+    # One number for a vertex, digits of mixed radix with a cell to spare at either end: neighbours
+    # along an axis differ by its stride, and no step runs into another row.
     keys, vertex = np.unique(index @ strides, return_inverse=True)
     rows, columns = [np.arange(len(keys))], [np.arange(len(keys))]
     for stride in strides:
@@ -143,7 +195,7 @@ def bilateral_grid(cells: np.ndarray) -> tuple[np.ndarray, sparse.csr_array]:
 
 
 def bistochastic(blur: sparse.csr_array, mass: np.ndarray, rounds: int = 20) -> tuple[np.ndarray, np.ndarray]:
-    """(n, m) with diag(n) B diag(n) 1 = m, m near the vertices' numbers of pixels (their algorithm 1)."""
+    """(n, m) with diag(n) B diag(n) 1 = m, m near the vertices' numbers of pixels (algorithm 1)."""
     weight = np.ones(len(mass))
     for _ in range(rounds):
         weight = np.sqrt(weight * mass / (blur @ weight))
@@ -151,7 +203,7 @@ def bistochastic(blur: sparse.csr_array, mass: np.ndarray, rounds: int = 20) -> 
 
 
 def _as_probabilities(values: np.ndarray) -> np.ndarray:
-    """In place: nothing below 0, each pixel's sum 1."""
+    """In place: numbers of at least 0, each pixel's sum 1."""
     np.maximum(values, 0, out=values)
     values /= np.maximum(values.sum(0), np.finfo(np.float32).tiny)
     return values
@@ -160,10 +212,25 @@ def _as_probabilities(values: np.ndarray) -> np.ndarray:
 def keep_largest(
     labels: np.ndarray, *, classes: Iterable[int] | None = None, background: int | None = 0, corners: bool = True
 ) -> np.ndarray:
-    """Of each class only its largest component (of equals the first in memory); the rest becomes background.
+    """Keep the largest component of each class.
 
-    labels: (H, W) or (D, H, W) whole numbers. classes: None takes all but the background. background None: removed
-    pixels take the label of the nearest pixel that stays. corners: pixels that touch at a corner belong together.
+    Args:
+        labels: (H, W) or (D, H, W) integers.
+        classes: which; None takes all but the background.
+        background: what the pixels of other components become; None: the label of the nearest pixel
+            that stays.
+        corners: whether pixels that touch at a corner belong together.
+
+    Returns:
+        Labels of the same shape and type. Of components of one size the first in memory stays.
+
+    Raises:
+        DataError: labels are not integers 0..65,535, or background is not one of their type.
+
+    Example:
+        >>> import numpy as np
+        >>> keep_largest(np.array([[1, 1, 0, 1]]))
+        array([[1, 1, 0, 0]])
     """
     labels = checked_labels(labels)
     gone = np.zeros(labels.shape, bool)
@@ -180,7 +247,23 @@ def minimum_size(
     background: int | None = 0,
     corners: bool = True,
 ) -> np.ndarray:
-    """Without the components of fewer than `size` pixels; arguments as for `keep_largest`."""
+    """Remove small components.
+
+    Args:
+        labels, classes, background, corners: as for `keep_largest`.
+        size: components of fewer pixels are removed, at least 1.
+
+    Returns:
+        Labels of the same shape and type.
+
+    Raises:
+        DataError: an argument does not fit.
+
+    Example:
+        >>> import numpy as np
+        >>> minimum_size(np.array([[1, 1, 0, 1]]), 2)
+        array([[1, 1, 0, 0]])
+    """
     labels = checked_labels(labels)
     in_range("size", size, 1, 2**62)
     gone = np.zeros(labels.shape, bool)
@@ -192,13 +275,29 @@ def minimum_size(
 def fill_holes(
     labels: np.ndarray, *, classes: Iterable[int] | None = None, background: int = 0, most: int | None = None
 ) -> np.ndarray:
-    """Background that a class encloses becomes that class: what no way over faces leads out of, class by class.
+    """Give background that a class encloses to that class; other classes inside stay.
 
-    Other classes within are left. Where one class lies inside another's hole, the inner one (the smaller) fills first.
-    most: holes of more pixels stay. Other arguments as for `keep_largest`.
+    A class encloses what has no way to the border over pixels that touch by a face. If a class lies
+    inside another's hole, the inner (smaller) one fills first.
+
+    Args:
+        labels, classes, background: as for `keep_largest`.
+        most: holes of more pixels stay; None fills all.
+
+    Returns:
+        Labels of the same shape and type.
+
+    Raises:
+        DataError: an argument does not fit.
+
+    Example:
+        >>> import numpy as np
+        >>> fill_holes(np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]]))[1]
+        array([1, 1, 1])
     """
     labels = checked_labels(labels)
     filled = labels.copy()
+    # Smaller classes first: what is inside another's hole has fewer pixels.
     found = [(int((labels == label).sum()), label) for label in _chosen(labels, classes, background)]
     for _, label in sorted(found):
         mask = labels == label
@@ -212,8 +311,9 @@ def fill_holes(
 
 
 def _chosen(labels: np.ndarray, classes: Iterable[int] | None, background: int | None) -> list[int]:
+    """The classes that are wanted and present, without the background."""
     if background is not None and not 0 <= background <= (1 if labels.dtype == bool else np.iinfo(labels.dtype).max):
-        raise DataError(f"background is {background}; expected a label that {labels.dtype} holds, or None")
+        raise DataError(f"background is {background}; expected a label that {labels.dtype} can hold, or None")
     present = np.unique(labels)
     chosen = present if classes is None else np.intersect1d(present, list(classes))
     return [int(label) for label in chosen if label != background]
@@ -222,7 +322,7 @@ def _chosen(labels: np.ndarray, classes: Iterable[int] | None, background: int |
 def _components(
     labels: np.ndarray, classes: Iterable[int] | None, background: int | None, corners: bool
 ) -> Iterable[tuple[tuple[slice, ...], np.ndarray, np.ndarray]]:
-    """(box, components 1.. within it and 0 elsewhere, their sizes) of each class that is there."""
+    """For each class (its box, the components in it as 1.., 0 elsewhere, their sizes)."""
     structure = ndimage.generate_binary_structure(labels.ndim, labels.ndim if corners else 1)
     boxes = ndimage.find_objects(labels.astype(np.int32) + 1)
     for label in _chosen(labels, classes, background):
@@ -232,6 +332,7 @@ def _components(
 
 
 def _without(labels: np.ndarray, gone: np.ndarray, background: int | None) -> np.ndarray:
+    """Labels whose `gone` pixels are background, or None: like the nearest pixel that stays."""
     out = labels.copy()
     if background is not None:
         out[gone] = background

@@ -1,14 +1,16 @@
-"""CRFs that learn: modules (raw image, logits) -> logits, differentiable in the logits and in their own parameters.
+"""CRFs that learn: modules (raw image, logits) -> logits, differentiable in logits and parameters.
 
-    CRFRNN   2015  arXiv 1502.03240  mean field unrolled; every pixel with every other, by the permutohedral lattice
-    ConvCRF  2018  arXiv 1805.04777  mean field in a window, exactly; the widths of its kernels learn too
+    CRFRNN   2015  arXiv 1502.03240  mean field unrolled; every pixel with every other, by a lattice
+    ConvCRF  2018  arXiv 1805.04777  mean field in a window, exactly; kernels' widths learn too
 
-Both start as a dense CRF with a Potts model would, sharpen from the first step on, and are trained behind a network by
-`atrous train --refine` (`models.refined.Refined`). Images are raw, 0..255, any number of channels; distances in colour
-are in those units, distances in position in pixels. A pixel is its own neighbour (the self term is in). No gradient
-goes to the image. Under autocast both compute in float32.
+Both start as a dense CRF with a Potts model, so that they sharpen from the first step on.
+`atrous train --refine` trains them behind a network (`models.refined.Refined`). Images are raw,
+0..255, with any number of channels; distances in colour are in those units, distances in position
+in pixels. A pixel is its own neighbour. No gradient goes to the image. Under autocast both compute
+in float32.
 
-Axes: N images, C channels, H x W pixels, K classes; h x w cells of ConvCRF's coarse map, T places of its window.
+Axes: N images, C channels, H x W pixels, K classes; h x w cells of ConvCRF's coarse map, T places
+of its window.
 """
 
 import math
@@ -29,15 +31,36 @@ Normalisation = Literal["symmetric", "none"]
 
 
 class CRFRNN(nn.Module):
-    """CRF as recurrent neural network (Zheng et al., ICCV 2015): logits U of the network -> logits of the CRF.
+    """CRF as recurrent neural network: logits U of a network -> logits of the CRF.
 
-    Repeats, from x = U: q = softmax(x); m = W_s (K_s q) + W_b (K_b q); x = U + M m. K_s filters by distance in
-    position, exp(-|p_i - p_j|^2 / 2 sxy^2), K_b by that and distance in colour, exp(-... - |I_i - I_j|^2 / 2 srgb^2),
-    each divided by its filter of ones. W_s, W_b and M (`spatial`, `bilateral`, `compatibility`), all K x K, learn:
-    what a class near by says for another, and what the message for one adds to another. Widths are fixed.
+    Repeats, from x = U:
 
-    gaussian: (sxy, weight) and bilateral: (sxy, srgb, weight); W start at weight times the identity, M at the identity,
-    which is a Potts model. iterations: in training, and else. At most 6 channels.
+        q = softmax(x)
+        m = W_s (K_s q) + W_b (K_b q)
+        x = U + M m
+
+    K_s filters by distance in position, exp(-|p_i - p_j|^2 / 2 sxy^2), K_b by position and colour,
+    exp(-|p_i - p_j|^2 / 2 sxy^2 - |I_i - I_j|^2 / 2 srgb^2); each is divided by its filter of ones.
+    W_s, W_b and M (`spatial`, `bilateral`, `compatibility`), all K x K, learn: what a class near by
+    says for another, and what the message for one adds to another. Widths are fixed.
+
+    Args:
+        classes: K, at least 2.
+        gaussian: (sxy, weight). W_s starts at weight times the identity.
+        bilateral: (sxy, srgb, weight). W_b starts at weight times the identity; M at the identity,
+            which makes a Potts model.
+        iterations: (in training, otherwise).
+
+    Raises:
+        ModelError: an option does not fit.
+
+    Source:
+        Zheng et al., ICCV 2015.
+
+    Example:
+        >>> crf = CRFRNN(classes=2)
+        >>> crf(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1, 2, 8, 8)).shape
+        torch.Size([1, 2, 8, 8])
     """
 
     def __init__(
@@ -60,17 +83,29 @@ class CRFRNN(nn.Module):
         self.compatibility = nn.Parameter(torch.eye(classes))
 
     def forward(self, image: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        """image (N, C, H, W), raw 0..255, any dtype; logits (N, K, H, W) -> logits (N, K, H, W), float32 at least."""
+        """Sharpen logits.
+
+        Args:
+            image: (N, C, H, W), raw 0..255, any dtype, up to 6 channels.
+            logits: (N, K, H, W).
+
+        Returns:
+            (N, K, H, W) logits, float32, or float64 if they were.
+
+        Raises:
+            DataError: image and logits do not fit each other or this CRF.
+            ModelError: it is exported, which a lattice cannot be.
+        """
         _check_inputs(image, logits, self.classes)
         if image.shape[1] + 2 > lattice.LARGEST_DIMENSION:
             raise DataError(
-                f"an image of {image.shape[1]} channels is more than CRFRNN filters by; use ConvCRF, or give it the "
-                f"channels that matter, {lattice.LARGEST_DIMENSION - 2} at most"
+                f"the image has {image.shape[1]} channels, and CRFRNN filters by {lattice.LARGEST_DIMENSION - 2} at "
+                "most; use ConvCRF, or give it the channels that matter"
             )
         if torch.compiler.is_exporting():
             raise ModelError(
-                "CRFRNN builds its lattice from the image's values, which no exported graph can; export a ConvCRF, or "
-                "the network without"
+                "CRFRNN builds a lattice from the image's values, which an exported graph cannot; export a network "
+                "with ConvCRF, or without a CRF"
             )
         with _full_precision(logits):
             unary = _wide(logits).flatten(2).mT.contiguous()  # (N, HW, K)
@@ -86,6 +121,7 @@ class CRFRNN(nn.Module):
 
     def _mean_field(self, unary: torch.Tensor, spatial: "_Filter", bilateral: "_Filter") -> torch.Tensor:
         """(HW, K) -> (HW, K), of one image."""
+        # M (W_s f + W_b g) = (M W_s) f + (M W_b) g: two products an iteration, not three.
         x, compatibility = unary, self.compatibility.to(unary)
         near, alike = (compatibility @ weights.to(unary) for weights in (self.spatial, self.bilateral))  # (K, K)
         for _ in range(self.iterations[0 if self.training else 1]):
@@ -95,9 +131,10 @@ class CRFRNN(nn.Module):
 
 
 class _Filter:
-    """Values (points, K) -> their mean by the lattice's kernel over features (points, d), normalised after.
+    """The mean of values (points, K) by the Gaussian of features (points, d).
 
-    In float32 on a CPU the lattice is numba's, some ten times as fast as torch's there; both give the same to rounding.
+    In float32 on a CPU by numba's lattice, some ten times as fast as torch's there; both give the
+    same up to rounding.
     """
 
     def __init__(self, features: torch.Tensor) -> None:
@@ -118,6 +155,8 @@ class _Filter:
 
 
 class _ByNumba(torch.autograd.Function):
+    """numba's filter with its gradient, the transposed filter."""
+
     @staticmethod
     def forward(ctx: Any, values: torch.Tensor, table: lattice.Lattice, transposed: bool) -> torch.Tensor:
         ctx.table, ctx.transposed = table, transposed
@@ -130,15 +169,37 @@ class _ByNumba(torch.autograd.Function):
 
 
 class ConvCRF(nn.Module):
-    """Convolutional CRF (Teichmann & Cipolla, BMVC 2019): logits of the network -> logits of the CRF.
+    """Convolutional CRF: logits of a network -> logits of the CRF.
 
-    Mean field whose messages come from a window of `window` x `window` cells of `blur` x `blur` pixels. Repeats, with
-    u = log softmax(logits), from q = softmax(u): x = (1 - w) u + w (s_1 G_1 q + s_2 G_2 q); q = softmax(x). G_1 is a
-    Gaussian of position, G_2 one of colour, and of position too where bilateral has an sxy; w, one for each class
-    (`weight`, 0.2 at the start), s (`strength`) and the widths (`log_widths`) learn.
+    Mean field whose messages come from a window around each pixel, on a map of coarse cells. With
+    u = log softmax(logits) it repeats, from q = softmax(u):
 
-    gaussian: (sxy, s_1). bilateral: (sxy or None, srgb, s_2); None as the authors' default. window: in cells, odd.
-    normalisation: "symmetric", D^-1/2 G D^-1/2 with D the sums of G's rows, or "none".
+        x = (1 - w) u + w (s_1 G_1 q + s_2 G_2 q)
+        q = softmax(x)
+
+    G_1 is a Gaussian of position, G_2 one of colour, and of position too if bilateral has an sxy.
+    w (`weight`, one for each class), s (`strength`) and the widths (`log_widths`) learn.
+
+    Args:
+        classes: K, at least 2.
+        window: side of the window in cells, odd.
+        blur: side of a cell in pixels.
+        iterations: how often.
+        gaussian: (sxy, s_1) at the start.
+        bilateral: (sxy or None, srgb, s_2) at the start; None is the authors' default.
+        weight: w at the start.
+        normalisation: "symmetric", D^-1/2 G D^-1/2 with D the sums of G's rows, or "none".
+
+    Raises:
+        ModelError: an option does not fit.
+
+    Source:
+        Teichmann & Cipolla, BMVC 2019.
+
+    Example:
+        >>> crf = ConvCRF(classes=2, window=5)
+        >>> crf(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1, 2, 8, 8)).shape
+        torch.Size([1, 2, 8, 8])
     """
 
     def __init__(
@@ -157,9 +218,9 @@ class ConvCRF(nn.Module):
         _check_classes(classes)
         _check_counts("window, blur and iterations", window, blur, iterations)
         if window % 2 == 0:
-            raise ModelError(f"window {window} has no middle; use an odd number of cells, such as 11")
+            raise ModelError(f"window is {window}; expected an odd number of cells, such as 11")
         if normalisation not in ("symmetric", "none"):
-            raise ModelError(f"normalisation {normalisation!r} is unknown to ConvCRF; use 'symmetric' or 'none'")
+            raise ModelError(f"normalisation is {normalisation!r}; ConvCRF takes 'symmetric' or 'none'")
         _check_widths("gaussian", gaussian, 2)
         _check_widths("bilateral", bilateral if bilateral[0] is not None else bilateral[1:], 3 - (bilateral[0] is None))
         self.classes, self.window, self.blur, self.iterations = classes, window, blur, iterations
@@ -170,7 +231,18 @@ class ConvCRF(nn.Module):
         self.log_widths = nn.Parameter(torch.tensor(widths).log())
 
     def forward(self, image: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        """image (N, C, H, W), raw 0..255, any dtype; logits (N, K, H, W) -> logits (N, K, H, W), float32 at least."""
+        """Sharpen logits.
+
+        Args:
+            image: (N, C, H, W), raw 0..255, any dtype and number of channels.
+            logits: (N, K, H, W).
+
+        Returns:
+            (N, K, H, W) logits, float32, or float64 if they were.
+
+        Raises:
+            DataError: image and logits do not fit each other or this CRF.
+        """
         _check_inputs(image, logits, self.classes)
         with _full_precision(logits):
             unary = _wide(logits).log_softmax(1)
@@ -184,7 +256,10 @@ class ConvCRF(nn.Module):
             return x
 
     def kernel(self, image: torch.Tensor) -> torch.Tensor:
-        """Image (N, C, H, W) -> s_1 G_1 + s_2 G_2 (N, T, h, w): of each cell the places of its window, rows first."""
+        """s_1 G_1 + s_2 G_2 of an image (N, C, H, W).
+
+        (N, T, h, w): for each cell the T places of its window, row by row.
+        """
         height, width = image.shape[2:]
         cells = (math.ceil(height / self.blur), math.ceil(width / self.blur))
         colours = resize(image, cells, mode="area")  # (N, C, h, w)
@@ -207,10 +282,17 @@ class ConvCRF(nn.Module):
 
 
 def window_sum(kernel: torch.Tensor, values: torch.Tensor, window: int) -> torch.Tensor:
-    """kernel (N, window^2, h, w), values (N, K, h, w) -> (N, K, h, w): of each cell its window's sum of both's product.
+    """For each cell the sum over its window of kernel times values; values outside the map are 0.
 
-    Places of the window go rows first; outside the map values are 0. Differentiable once in both. No window is copied:
-    against `unfold`, it takes a fraction of the time and memory on a CPU.
+    Windows are not copied: on a CPU that takes a fraction of the time and memory of `unfold`.
+
+    Args:
+        kernel: (N, window^2, h, w), for each cell the places of its window, row by row.
+        values: (N, K, h, w).
+        window: side of the window, odd.
+
+    Returns:
+        (N, K, h, w); differentiable once, in kernel and values.
     """
     return _WindowSum.apply(kernel, values, window)
 
@@ -230,7 +312,8 @@ class _WindowSum(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
         kernel, values = ctx.saved_tensors
         to_kernel = torch.stack([(gradient * moved).sum(1) for moved in _moved(values, ctx.window)], 1)
-        to_values = torch.zeros_like(values)  # cell j is place T - 1 - t of cell i where i is place t of j
+        # Cell j is place T - 1 - t in the window of i if i is place t in the window of j.
+        to_values = torch.zeros_like(values)
         backwards = _moved(kernel, ctx.window), _moved(gradient, ctx.window)
         for place, (weight, moved) in enumerate(zip(*backwards, strict=True)):
             mirrored = kernel.shape[1] - 1 - place
@@ -239,7 +322,7 @@ class _WindowSum(torch.autograd.Function):
 
 
 def _moved(x: torch.Tensor, window: int) -> Iterator[torch.Tensor]:
-    """The map (..., h, w) as it lies under every place of the window, rows first, 0 beyond its border; views."""
+    """The map (..., h, w) moved to each place of a window, row by row, 0 beyond its border."""
     height, width, reach = x.shape[-2], x.shape[-1], window // 2
     x = functional.pad(x, (reach, reach, reach, reach))
     for place in range(window**2):
@@ -248,7 +331,7 @@ def _moved(x: torch.Tensor, window: int) -> Iterator[torch.Tensor]:
 
 
 def _places(height: int, width: int, like: torch.Tensor) -> torch.Tensor:
-    """(H W, 2): x and y of every pixel, along the rows."""
+    """(H W, 2): x and y of every pixel, row by row."""
     y, x = torch.meshgrid(
         torch.arange(height, device=like.device), torch.arange(width, device=like.device), indexing="ij"
     )
@@ -256,26 +339,26 @@ def _places(height: int, width: int, like: torch.Tensor) -> torch.Tensor:
 
 
 def _full_precision(x: torch.Tensor) -> AbstractContextManager[object]:
-    """No autocast inside; nothing at all where there is none outside, which exporters like better."""
+    """Turns autocast off, if it is on: exporters do not like a context that does nothing."""
     kind = x.device.type
     return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
 
 def _wide(x: torch.Tensor) -> torch.Tensor:
-    """In float32, or float64 where it was."""
+    """In float32, or in float64 if it is."""
     return x if x.dtype == torch.float64 else x.float()
 
 
 def _check_inputs(image: torch.Tensor, logits: torch.Tensor, classes: int) -> None:
     if image.ndim != 4 or logits.ndim != 4 or 0 in image.shape:
         raise DataError(
-            f"an image of shape {tuple(image.shape)} and logits of shape {tuple(logits.shape)} do not make a CRF; "
-            "expected (N, C, H, W) and (N, K, H, W), of one pixel at least"
+            f"the image has shape {tuple(image.shape)} and the logits have shape {tuple(logits.shape)}; "
+            "expected (N, C, H, W) and (N, K, H, W), with at least one pixel"
         )
     if logits.shape[0] != image.shape[0] or logits.shape[2:] != image.shape[2:]:
         raise DataError(
-            f"logits of shape {tuple(logits.shape)} do not lie on an image of shape {tuple(image.shape)}; "
-            "give both one N, H and W"
+            f"logits have shape {tuple(logits.shape)} and the image has shape {tuple(image.shape)}; "
+            "give both the same N, H and W"
         )
     if logits.shape[1] != classes:
         raise DataError(f"logits of {logits.shape[1]} classes were given to a CRF of {classes}; build it for as many")
@@ -285,16 +368,16 @@ def _check_inputs(image: torch.Tensor, logits: torch.Tensor, classes: int) -> No
 
 def _check_classes(classes: int) -> None:
     if not isinstance(classes, int) or isinstance(classes, bool) or classes < 2:
-        raise ModelError(f"a CRF of {classes!r} classes has nothing to decide; give a whole number from 2 on")
+        raise ModelError(f"a CRF of {classes!r} classes was asked for; give a whole number of them, at least 2")
 
 
 def _check_widths(what: str, values: tuple[float | None, ...], count: int) -> None:
-    """Widths, all but the last, are above 0, the weight is finite."""
+    """All numbers but the last are widths, above 0; the last is a weight, finite."""
     numbers = [v for v in values if isinstance(v, int | float) and math.isfinite(v)]
     if len(numbers) != len(values) or len(values) != count or not all(v > 0 for v in numbers[:-1]):
-        raise ModelError(f"{what} {tuple(values)} are no widths above 0 and a weight; see the defaults")
+        raise ModelError(f"{what} is {tuple(values)}; expected widths above 0, then a finite weight")
 
 
 def _check_counts(what: str, *counts: int) -> None:
     if not all(isinstance(count, int) and count >= 1 for count in counts):
-        raise ModelError(f"{what} {counts} are not whole numbers from 1 on")
+        raise ModelError(f"{what}: {counts} was given; expected whole numbers, at least 1")

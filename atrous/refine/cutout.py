@@ -1,7 +1,8 @@
-"""GrabCut (Rother, Kolmogorov & Blake, SIGGRAPH 2004): one object cut out of an image by a box or by scribbles.
+"""GrabCut: one object cut out of an image, by a box or by scribbles.
 
-Two Gaussian mixtures, of the object's and the background's colours, and a binary cut, in turn: OpenCV's implementation,
-on 8 bits and three channels, with the image brought to these and what cannot work told before.
+Rother, Kolmogorov & Blake, SIGGRAPH 2004: two Gaussian mixtures, of the colours of object and
+background, and a binary cut, in turn. The implementation is OpenCV's, for 8 bits and three
+channels. Here the image is brought to that form, and what cannot work is refused with a reason.
 """
 
 from collections.abc import Sequence
@@ -13,10 +14,10 @@ from atrous.errors import DataError
 from atrous.refine.inputs import checked_image
 
 BACKGROUND, OBJECT = 1, 2
-"""In scribbles; 0 is where nothing was drawn."""
+"""In scribbles; 0 where nothing is drawn."""
 
 MIXTURES = 5
-"""Colours of each side that OpenCV looks for; it needs as many pixels of it."""
+"""Gaussians of each side in OpenCV, which needs as many pixels of it."""
 
 
 def grabcut(
@@ -26,12 +27,31 @@ def grabcut(
     scribbles: np.ndarray | None = None,
     iterations: int = 5,
 ) -> np.ndarray:
-    """(H, W) bool: the object's pixels, of an image (H, W) or (H, W, C), 1 or 3 channels of any type.
+    """The pixels of one object, which a box or scribbles point to; give one of them or both.
 
-    box: (top, left, height, width), the object is inside it. scribbles (H, W): 1 where it is background for sure, 2
-    where it is the object, 0 elsewhere. Give one of them or both. Values other than uint8 are stretched from the
-    image's least and greatest to 0..255.
-    Raises DataError for what does not fit, and where one side has fewer than 5 pixels to learn its colours from.
+    Args:
+        image: (H, W) or (H, W, C) with 1 or 3 channels. Types other than uint8 are stretched from
+            their least and greatest value to 0..255.
+        box: (top, left, height, width) in pixels, the object is inside it.
+        scribbles: (H, W), 1 where it is surely background, 2 where it is surely the object, else 0.
+        iterations: how often mixtures and cut alternate.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        DataError: an array or option does not fit, or one side has fewer than 5 pixels to learn its
+            colours from.
+
+    Source:
+        Rother, Kolmogorov & Blake, SIGGRAPH 2004.
+
+    Example:
+        >>> import numpy as np
+        >>> image = np.zeros((20, 20), np.uint8)
+        >>> image[5:12, 6:15] = 200
+        >>> int(grabcut(image, box=(3, 3, 14, 14)).sum())
+        63
     """
     shape = np.shape(image)[:2]
     if len(shape) != 2 or 0 in shape:
@@ -53,7 +73,7 @@ def grabcut(
         if count < MIXTURES:
             raise DataError(
                 f"{count} pixels are {name} at first; expected at least {MIXTURES}: draw a smaller or larger box, or "
-                f"scribbles of both kinds"
+                "scribbles of both kinds"
             )
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.grabCut(colours, sides, (0, 0, 1, 1), *models, iterations, cv2.GC_INIT_WITH_MASK)
@@ -61,7 +81,7 @@ def grabcut(
 
 
 def _as_bytes(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """(H, W, 3) uint8."""
+    """(H, W, 3) uint8, as OpenCV takes it."""
     values = checked_image(image, shape)
     if values.shape[-1] not in (1, 3):
         raise DataError(f"the image has {values.shape[-1]} channels; GrabCut takes 1 or 3: choose or combine some")
@@ -83,6 +103,7 @@ def _inside(box: Sequence[int], shape: tuple[int, ...]) -> tuple[slice, slice]:
 
 
 def _with_scribbles(sides: np.ndarray, scribbles: np.ndarray, alone: bool) -> np.ndarray:
+    """OpenCV's sides with what is sure drawn in; alone: whether there is no box."""
     if scribbles.shape != sides.shape or not np.isin(scribbles, (0, BACKGROUND, OBJECT)).all():
         raise DataError(
             f"scribbles have shape {scribbles.shape} and values {np.unique(scribbles)[:5].tolist()}; expected "

@@ -1,4 +1,4 @@
-"""The dense CRF of an image: labels of pixels are alike that lie near one another, and more so in like colours.
+"""The dense CRF of an image: pixels that are near tend to one label, those of like colours more so.
 
 Kraehenbuehl and Koltun 2011 (1210.5644), equation 3: with positions p and colours c,
 
@@ -23,6 +23,8 @@ from atrous.refine.unary import unary_from_logits, unary_from_probabilities
 
 @dataclass(frozen=True)
 class Preset:
+    """Parameters of `dense_crf` that some code used."""
+
     gaussian: tuple[float, float]
     """(sxy, weight)."""
     bilateral: tuple[float, float, float]
@@ -38,7 +40,7 @@ PRESETS = {
     "pydensecrf": Preset((3, 3), (80, 13, 10), 5),  # its example
     "convcrf": Preset((3, 3), (80, 13, 10), 5),  # without its window, which `ConvCRF` has
 }
-"""What the papers' own code used. None was tuned for your data: `atrous tune-crf` does that."""
+"""What the papers' own code used. None is tuned for your data: `atrous tune-crf` does that."""
 
 
 def dense_crf(
@@ -59,18 +61,44 @@ def dense_crf(
     half: bool = False,
     threads: int | None = None,
 ) -> np.ndarray:
-    """Sharpened probabilities: (K, H, W) and image (H, W) or (H, W, C) -> (K, H, W) float32, each pixel's sum 1.
+    """Probabilities sharpened by the image's colours, with a fully connected CRF.
 
-    Volumes too: (K, D, H, W) and (D, H, W) or (D, H, W, C). The image is raw, of any real type; `srgb` is in its units.
-    Of more channels than the lattice has dimensions left (8 less the axes) the first principal components are taken.
+    Args:
+        probabilities: (K, H, W) or (K, D, H, W), see `unary`.
+        image: (H, W[, C]) or (D, H, W[, C]), raw, of any real type and any number of channels. The
+            lattice has 8 dimensions: of more channels than 8 less the axes, the first principal
+            components are taken.
+        preset: a name of `PRESETS`: "deeplab_v1", "deeplab_v2", "crfasrnn", "pydensecrf",
+            "convcrf". Options that are given win over it.
+        gaussian: (sxy, weight) of the term of position; default (3, 3). A weight of 0 leaves it
+            out.
+        bilateral: (sxy, srgb, weight) of the term of position and colour; default (80, 13, 10). sxy
+            is in pixels or units of `spacing`, srgb in the units of the image.
+        iterations: of mean field; default 10.
+        normalisation: of both kernels; default "symmetric", see `Kernel`.
+        self_term: whether a pixel is its own neighbour, see `Kernel`.
+        unary: what `probabilities` holds: "probabilities" in 0..1, which are clipped to 1e-5;
+            "logits"; or "energies", -log p (`unary_from_labels`).
+        spacing: distance between pixels along each axis; None: 1.
+        tolerance: iterations end when no probability moves by more.
+        monitor: called after each iteration with its number and the free energy.
+        exact, half, threads: see `MeanField`.
 
-    preset: one of `PRESETS`, "deeplab_v1", "deeplab_v2", "crfasrnn", "pydensecrf", "convcrf"; what is given beside it
-    wins over it. Without one: gaussian (3, 3), bilateral (80, 13, 10), 10 iterations, "symmetric".
-    gaussian: (sxy, weight). bilateral: (sxy, srgb, weight). A weight of 0 leaves the term out. sxy is in pixels, or in
-    the units of `spacing`, the distances between pixels along each axis. normalisation, self_term: see `Kernel`.
-    unary: what `probabilities` holds: 0..1 (clipped to 1e-5), logits, or energies -log p (`unary_from_labels`).
-    tolerance: iterations end where no probability moves by more. monitor: called with iteration and free energy.
-    exact, half, threads: see `MeanField`. DataError for sizes that differ, numbers that are not finite, widths of 0.
+    Returns:
+        (K, H, W) or (K, D, H, W) float32, each pixel's sum 1.
+
+    Raises:
+        DataError: sizes differ, numbers are not finite, or an option does not fit.
+
+    Source:
+        Kraehenbuehl & Koltun, NIPS 2011, arXiv 1210.5644.
+
+    Example:
+        >>> import numpy as np
+        >>> p = np.array([0.9, 0.4, 0.8], np.float32)
+        >>> q = dense_crf(np.stack([p, 1 - p])[:, None], np.zeros((1, 3, 3), np.uint8))
+        >>> q.argmax(0).tolist()
+        [[0, 0, 0]]
     """
     chosen = _preset(preset)
     gaussian, bilateral = gaussian or chosen.gaussian, bilateral or chosen.bilateral
@@ -99,10 +127,17 @@ def dense_crf(
 def pixel_features(
     shape: tuple[int, ...], steps: np.ndarray, colours: np.ndarray | None = None, deviation: float = 1.0
 ) -> np.ndarray:
-    """(N, axes + channels) float32: each pixel's place times `steps`, last axis first, and its colours / deviation.
+    """Features of an image's pixels, to build a lattice from: place and colours.
 
-    shape: of the image; steps: per axis; colours: (*shape, C). With more channels than the lattice has dimensions left,
-    as many principal components of them as there are left.
+    Args:
+        shape: of the image.
+        steps: per axis, what places are multiplied by.
+        colours: (*shape, C); of more channels than the lattice has dimensions left, as many
+            principal components as fit.
+        deviation: what colours are divided by.
+
+    Returns:
+        (N, axes + channels) float32, the last axis first.
     """
     axes = len(shape)
     channels = 0 if colours is None else min(colours.shape[-1], LARGEST_DIMENSION - axes)
@@ -126,7 +161,7 @@ def _preset(name: str | None) -> Preset:
 
 
 def _unary(values: np.ndarray, kind: str, threads: int | None) -> np.ndarray:
-    """(K, *shape) float32 energies of what the caller has."""
+    """(K, *shape) float32 energies from what the caller has."""
     if kind == "probabilities":
         return unary_from_probabilities(checked_probabilities(values), threads=threads)
     if kind not in ("logits", "energies"):

@@ -1,4 +1,4 @@
-"""What refiners are given, looked at once: probabilities (K, H, W) or (K, D, H, W) and the raw image they belong to."""
+"""Checks of what refiners are given: probabilities (K, H, W) or (K, D, H, W), and a raw image."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,19 @@ MOST_CLASSES = 65536
 
 
 def as_refiner(function: Callable[..., np.ndarray], **options: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """refiner(raw_image, probabilities) of a function of (probabilities, image, **options): what a station takes."""
+    """Turn a function of this package into a refiner(raw_image, probabilities).
+
+    Args:
+        function: called as function(probabilities, image, **options).
+        options: of the function.
+
+    Example:
+        >>> import numpy as np
+        >>> from atrous.refine import icm
+        >>> refiner = as_refiner(icm, smoothness=2.0)
+        >>> refiner(np.zeros((1, 2)), np.full((2, 1, 2), 0.5))
+        array([[0, 0]], dtype=uint8)
+    """
 
     def refiner(raw_image: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         return function(probabilities, raw_image, **options)
@@ -21,7 +33,7 @@ def as_refiner(function: Callable[..., np.ndarray], **options: Any) -> Callable[
 
 
 def checked_probabilities(probabilities: np.ndarray) -> np.ndarray:
-    """(K, *shape) float32 in 0..1, shape of two or three axes, K from 2 to 65,536; DataError for anything else."""
+    """(K, *shape) float32 in 0..1, two or three axes, K from 2 to 65,536; else a DataError."""
     array = np.asarray(probabilities)
     if array.ndim not in (3, 4):
         raise DataError(f"probabilities have shape {array.shape}; expected (K, H, W) or, of a volume, (K, D, H, W)")
@@ -32,7 +44,7 @@ def checked_probabilities(probabilities: np.ndarray) -> np.ndarray:
             f"probabilities have shape {array.shape}: {len(array)} class; there is nothing to choose below 2"
         )
     if len(array) > MOST_CLASSES:
-        raise DataError(f"probabilities are of {len(array):,} classes; labels of 16 bits tell {MOST_CLASSES:,} apart")
+        raise DataError(f"probabilities are of {len(array):,} classes; expected {MOST_CLASSES:,} at most")
     if array.dtype.kind != "f":
         raise DataError(f"probabilities have type {array.dtype}; expected floats in 0..1, as a softmax gives them")
     array = array.astype(np.float32, copy=False)
@@ -44,7 +56,7 @@ def checked_probabilities(probabilities: np.ndarray) -> np.ndarray:
 
 
 def checked_image(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """(*shape, C) float32 of an image (*shape) or (*shape, C) of any real type and any number of channels."""
+    """(*shape, C) float32 of an image (*shape) or (*shape, C) of any real type; else a DataError."""
     array = np.asarray(image)
     if array.ndim == len(shape):
         array = array[..., None]
@@ -66,10 +78,10 @@ def checked_image(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def checked_labels(labels: np.ndarray, axes: tuple[int, ...] = (2, 3)) -> np.ndarray:
-    """Integer labels 0..65,535 of so many axes, as they are; DataError for anything else."""
+    """Integer labels 0..65,535 with one of these numbers of axes; DataError for anything else."""
     array = np.asarray(labels)
     if array.ndim not in axes or 0 in array.shape:
-        raise DataError(f"labels have shape {array.shape}; expected (H, W) or (D, H, W), none of them 0")
+        raise DataError(f"labels have shape {array.shape}; expected (H, W) or (D, H, W) with at least one pixel")
     if array.dtype.kind not in "iub":
         raise DataError(f"labels have type {array.dtype}; expected whole numbers, one for each class")
     low, high = array.min(), array.max()
@@ -79,7 +91,7 @@ def checked_labels(labels: np.ndarray, axes: tuple[int, ...] = (2, 3)) -> np.nda
 
 
 def checked_spacing(spacing: tuple[float, ...] | None, axes: int) -> np.ndarray:
-    """(axes,) float64 distances between pixels, each axis's own; ones where none is given."""
+    """(axes,) float64 distances between pixels along each axis; ones for None."""
     array = np.ones(axes) if spacing is None else np.asarray(spacing, float)
     if array.shape != (axes,) or not (np.isfinite(array) & (array > 0)).all():
         raise DataError(f"spacing is {spacing}; expected {axes} numbers above 0, in the order of the axes")
@@ -87,7 +99,7 @@ def checked_spacing(spacing: tuple[float, ...] | None, axes: int) -> np.ndarray:
 
 
 def in_range(name: str, value: float, low: float, high: float) -> float:
-    """The value, if it lies from low to high; else a DataError that names it."""
+    """The value, if it is in low..high; else a DataError that names it."""
     if not low <= value <= high:
         raise DataError(f"{name} is {value}; expected {low:g} to {high:g}")
     return value

@@ -1,4 +1,4 @@
-"""Mean field of the fully connected CRF: the loop, whatever the kernels and the labels' compatibility.
+"""Mean field of the fully connected CRF: the loop, for any kernels and any compatibility of labels.
 
 Kraehenbuehl and Koltun 2011 (1210.5644), algorithm 1. The energy of labels x, with features f:
 
@@ -9,8 +9,12 @@ Kraehenbuehl and Koltun 2011 (1210.5644), algorithm 1. The energy of labels x, w
             E_i(l) = sum_m mu_m(l, .) K_m Q  compatibility transform and weighting
             Q = softmax(-psi_u - E)          local update
 
-N pixels, K labels (a row of them is padded to whole vectors), M lattice points of all kernels together. Nothing here
-knows what an image is: see `atrous.refine.densecrf`.
+Memory decides on the time here. So pixels are sorted by tiles of the image (`_by_tiles`), kernels
+that share a compatibility share a pass, normalisation and weight are multiplied into the lattices'
+tables once, and the last part of a round, from slicing to softmax, is one kernel (`_softmax`).
+
+N pixels, K labels (a row of them is padded to whole vectors), M lattice points of all kernels
+together. Nothing here knows what an image is: see `atrous.refine.densecrf`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -54,24 +58,29 @@ from atrous.ops.vectors import (
 
 Normalisation = Literal["none", "mean", "before", "after", "symmetric"]
 MOST_LABELS = 65536
+"""Labels are uint8 or uint16."""
 TOGETHER = 16
 """Pixels that take each step of the softmax together."""
 CACHED = 8 << 20
-"""Bytes of lattice points, in float32, up to which float16 would only cost time."""
+"""Bytes of lattice points, in float32, that stay in a cache: there float16 would only cost time."""
 NEVER = -1e30
-"""The log-probability of labels that only pad a row."""
+"""The log-probability of labels that only pad a row: their e^x is 0."""
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A term of the pairwise energy.
+    """A term of the pairwise energy of a `MeanField`: k(i, j) = exp(-|f_i - f_j|^2 / 2).
 
-    features: (N, d), d = 1..8, each divided by its standard deviation: k(i, j) = exp(-|f_i - f_j|^2 / 2).
-    compatibility: a weight w (Potts: unlike labels cost w), or (K,) or (K, K), what messages of labels cost a label:
-    Potts is -w times the identity there, but for a constant, and positive numbers are costs.
-    normalisation: with n = K 1, "none" K, "mean" K N / sum(n), "before" K diag(1/n), "after" diag(1/n) K, "symmetric"
-    diag(1/sqrt(n)) K diag(1/sqrt(n)). pydensecrf's NO_NORMALIZATION is "none".
-    self_term: whether a pixel is its own neighbour. It is in pydensecrf, it is not in the paper; n counts it anyway.
+    Args:
+        features: (N, d), d = 1..8, each divided by its standard deviation.
+        compatibility: a weight w (Potts: unlike labels cost w); or (K,) or (K, K), what messages of
+            labels cost a label. Positive numbers there are costs: Potts is -w times the identity,
+            but for a constant.
+        normalisation: of the kernel's matrix K, with n = K 1 the sums of its rows.
+            "none" K, "mean" K N / sum(n), "before" K diag(1/n), "after" diag(1/n) K, "symmetric"
+            diag(1/sqrt(n)) K diag(1/sqrt(n)). pydensecrf's NO_NORMALIZATION is "none".
+        self_term: whether a pixel is its own neighbour. It is in pydensecrf, it is not in the
+            paper; n counts it anyway.
     """
 
     features: np.ndarray
@@ -82,23 +91,42 @@ class Kernel:
 
 @dataclass(frozen=True)
 class _Term:
-    """Kernels with one compatibility in common: what lattices gather and what pixels take from all of them."""
+    """Kernels that share a compatibility: their lattices, one behind the other in one table."""
 
     lattices: list[Rows]
     vertices: np.ndarray
+    """(N, corners of all lattices) uint32 rows that each pixel takes from."""
     weights: np.ndarray
+    """How much of each, with normalisation and Potts weight in it."""
     own: np.ndarray
-    """(N,) what each pixel's message holds of its own value and should not."""
+    """(N,) what a pixel's message holds of its own value and should not."""
     compatibility: np.ndarray | None
     """(K, K); None for Potts, whose weight is in `weights`."""
 
 
 class MeanField:
-    """The field of N pixels: `run` it, then ask for its `marginals`. The lattices are built here, once.
+    """Mean field of N pixels: `run` it, then ask for its `marginals`; lattices are built once.
 
-    unary: (K, N) energies, -log p. shape: of the image whose pixels these are, for speed. exact: sums over all pairs of
-    pixels instead of the lattice (at most 8,192 pixels). half: lattice points in float16 where they outgrow the cache,
-    half their memory. threads: None takes what there is.
+    Args:
+        unary: (K, N) energies -log p, K from 2 to 65,536.
+        kernels: terms of the pairwise energy, each of N pixels.
+        shape: of the image whose pixels these are; makes it faster.
+        exact: sum over all pairs of pixels instead of the lattice; at most 8,192 pixels.
+        half: keep lattice points in float16 where they outgrow the cache: half their memory.
+        threads: None takes all that are available.
+
+    Raises:
+        DataError: sizes do not fit, or a normalisation is unknown.
+
+    Example:
+        >>> import numpy as np
+        >>> unary = -np.log([[0.9, 0.4, 0.4], [0.1, 0.6, 0.6]])
+        >>> features = np.array([[0.0], [0.5], [9.0]])  # the first two pixels are alike
+        >>> field = MeanField(unary, [Kernel(features, compatibility=3.0)])
+        >>> field.run(5)
+        5
+        >>> field.marginals.argmax(0).tolist()
+        [0, 0, 1]
     """
 
     def __init__(
@@ -128,7 +156,10 @@ class MeanField:
 
     @contextmanager
     def _work(self) -> Iterator[Team]:
-        """The threads, with Q and the lattices' table, which come late: the caller's `unary` may be gone by then."""
+        """The threads; makes Q and the lattices' table first, if there are none.
+
+        They come late on purpose: the caller can have let go of `unary` by then.
+        """
         with self._team as team:
             if not self._table.size:
                 rows = max((sum(map(len, term.lattices)) for term in self._terms), default=0)
@@ -142,7 +173,7 @@ class MeanField:
 
     @property
     def marginals(self) -> np.ndarray:
-        """(K, N) float32, Q."""
+        """(K, N) float32, Q: the probabilities of labels; assign others to go on from them."""
         with self._work() as team:
             return self._columns(team)
 
@@ -152,7 +183,7 @@ class MeanField:
             self._marginals = self._rows(values, 1, 0)
 
     def last_marginals(self) -> np.ndarray:
-        """`marginals`, before which the field gives back everything else: it can run no more."""
+        """`marginals`, after the field has freed everything else: it cannot run any more."""
         with self._work() as team:
             del self._terms, self._logits, self._table
             return self._columns(team)
@@ -160,10 +191,16 @@ class MeanField:
     def run(
         self, iterations: int, *, tolerance: float = 0.0, monitor: Callable[[int, float], None] | None = None
     ) -> int:
-        """Updates all pixels at once, so many times; returns how many times it did.
+        """Update all pixels at once, several times.
 
-        Ends early where no probability changed by more than `tolerance`. monitor: called after each update with its
-        number and the free energy, for which all filters run once more. Parallel updates can make it rise.
+        Args:
+            iterations: how often, at most.
+            tolerance: ends when no probability has changed by more.
+            monitor: called after each update with its number and the free energy, for which all
+                filters run once more. As all pixels change at once, that can rise.
+
+        Returns:
+            How often it did.
         """
         for iteration in range(1, iterations + 1):
             with self._work():
@@ -175,12 +212,16 @@ class MeanField:
         return iterations
 
     def free_energy(self) -> float:
-        """KL(Q || P) without its constants (log Z, and Potts as gain of like labels, not as cost of unlike ones)."""
+        """KL(Q || P) without its constants.
+
+        These are log Z, and what is between Potts as a gain of like labels and a cost of unlike
+        ones.
+        """
         entropy, unary, pairwise = self.parts()
         return unary + pairwise / 2 - entropy
 
     def parts(self) -> tuple[float, float, float]:
-        """(entropy, mean unary energy, mean pairwise energy with every pair counted from both its ends) of Q."""
+        """(entropy, mean unary energy, mean pairwise energy) of Q; every pair is counted twice."""
         with self._work():
             energy = self._energy()
         q, logits, energy = (rows[:, : self.labels] for rows in (self._marginals, self._logits, energy))
@@ -189,21 +230,24 @@ class MeanField:
         return -entropy, -unary, pairwise
 
     def _step(self) -> float:
-        """One round; the largest change. Potts messages are sliced, summed and put through the softmax in one pass."""
+        """One round; returns the largest change of a probability.
+
+        With Potts alone, messages are sliced, summed and put through the softmax in one pass.
+        """
         if len(self._terms) == 1 and self._terms[0].compatibility is None:
             self._pass(self._terms[0])
             return self._update(self._logits, self._terms[0])
         return self._update(self._logits - self._energy(), _nothing(self.pixels))
 
     def _pass(self, term: _Term) -> None:
-        """Q into the lattices and blurred there: the first two thirds of message passing."""
+        """Splat Q into a term's lattices and blur it there."""
         first = 0
         for rows in term.lattices:
             splat_blur(self._team, rows, self._marginals, self._table[first : first + len(rows)])
             first += len(rows)
 
     def _energy(self) -> np.ndarray:
-        """(N, size) E."""
+        """(N, size): E, the sum of all terms' messages after their compatibility."""
         energy, message = np.zeros_like(self._logits), np.empty_like(self._logits)
         for term in self._terms:
             self._pass(term)
@@ -221,13 +265,13 @@ class MeanField:
         return max(self._team.split(self.pixels, _softmax, flat, term.vertices, term.weights, table, term.own, size, q))
 
     def _columns(self, team: Team) -> np.ndarray:
-        """Q as (K, N)."""
+        """Q as (K, N), in the caller's order of pixels."""
         out = np.empty((self.labels, self.pixels), np.float32)
         team.split(self.pixels, _from_rows, self._marginals, self._order, out)
         return out
 
     def _rows(self, values: np.ndarray, sign: int, padding: float) -> np.ndarray:
-        """(K, N) -> (N, size) float32, times `sign`."""
+        """(K, N) -> (N, size) float32 in the field's own order, times `sign`."""
         rows = aligned((self.pixels, padded(self.labels)), np.float32)
         values = np.ascontiguousarray(values, np.float32)
         self._team.split(self.pixels, _to_rows, values, np.float32(sign), np.float32(padding), self._order, rows)
@@ -235,14 +279,15 @@ class MeanField:
 
 
 def _nothing(pixels: int) -> _Term:
-    """No message at all."""
+    """A term without messages: `_softmax` is then the plain one."""
     own = np.zeros(pixels, np.float32)
     return _Term([], np.empty((pixels, 0), np.uint32), np.empty((pixels, 0), np.float32), own, None)
 
 
 def _term(team: Team, kernels: Sequence[Kernel], labels: int, order: np.ndarray, exact: bool, half: bool) -> _Term:
-    """All kernels that share a compatibility; their lattices are built at the same time."""
-    kernels = sorted(kernels, key=lambda kernel: -kernel.features.shape[-1])  # what takes longest is begun first
+    """The kernels that share a compatibility; their lattices are built at the same time."""
+    # Most dimensions take longest: begun first, they do not keep the other threads waiting.
+    kernels = sorted(kernels, key=lambda kernel: -kernel.features.shape[-1])
     built = team.run([partial(_lattice, team, kernel, order, exact, half) for kernel in kernels])
     firsts = np.cumsum([0, *(len(lattice.rows) for lattice, _ in built)])
     vertices = [lattice.vertices + np.uint32(first) for (lattice, _), first in zip(built, firsts, strict=False)]
@@ -256,9 +301,10 @@ def _term(team: Team, kernels: Sequence[Kernel], labels: int, order: np.ndarray,
 
 
 def _lattice(team: Team, kernel: Kernel, order: np.ndarray, exact: bool, half: bool) -> tuple[Lattice, np.ndarray]:
-    """The lattice of pixels in this order, and what a message holds of its own pixel and should not.
+    """The lattice of pixels in this order, and what their messages hold of themselves in excess.
 
-    Normalisation and Potts weight go into the numbers with which pixels give and take: no pass of their own.
+    Normalisation and Potts weight are multiplied into what pixels give and take. They need no pass
+    of their own then, in any of the iterations.
     """
     if len(kernel.features) != len(order):
         raise DataError(f"a kernel has features of {len(kernel.features)} pixels, the unary energies of {len(order)}")
@@ -278,7 +324,11 @@ def _lattice(team: Team, kernel: Kernel, order: np.ndarray, exact: bool, half: b
 
 
 def _by_tiles(shape: tuple[int, ...]) -> np.ndarray:
-    """Pixels of an image, tile by tile of about 1,024: what lies near in the image shall lie near in memory."""
+    """Pixels of an image by tiles of about 1,024: what is near in the image is then near in memory.
+
+    Near pixels share lattice points; a row of the image alone would meet each of them again only a
+    whole row later.
+    """
     side = round(1024 ** (1 / len(shape)))
     index = np.arange(np.prod(shape), dtype=np.uint32).reshape(shape)
     corners = product(*(range(0, size, side) for size in shape))
@@ -290,7 +340,7 @@ def _beside(tables: list[np.ndarray]) -> np.ndarray:
 
 
 def _normalisers(n: np.ndarray, normalisation: str) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) by which values are multiplied before and after the filter."""
+    """(N,) each, to multiply values by before and after the filter; n is the filter of ones."""
     one, inverse = np.ones_like(n), 1 / (n + np.float32(1e-20))
     match normalisation:
         case "none":
@@ -307,7 +357,7 @@ def _normalisers(n: np.ndarray, normalisation: str) -> tuple[np.ndarray, np.ndar
 
 
 def _matrix(compatibility: float | np.ndarray, labels: int) -> np.ndarray | None:
-    """(K, K) float32 of a vector or matrix, None of a number."""
+    """(K, K) float32 for a vector or matrix, None for a number."""
     matrix = np.asarray(compatibility, np.float32)
     if matrix.ndim == 0:
         return None
@@ -319,9 +369,11 @@ def _matrix(compatibility: float | np.ndarray, labels: int) -> np.ndarray | None
 
 @njit(nogil=True, cache=True)
 def _softmax(logits, vertices, weights, table, own, size, q, first, last):  # type: ignore[no-untyped-def]
-    """q = softmax(logits + what each pixel takes from the table - own q); the largest change of a number of q.
+    """q = softmax(logits + what a pixel takes from the table - own q), pixels first..last - 1.
 
-    A few pixels go through each step together: what they wait for, a processor then does at the same time.
+    Returns the largest change of a number of q. Three loops over a few pixels, not one loop over
+    all: within each loop pixels do not depend on one another, so that the processor overlaps their
+    waiting for memory, for the exponentials and for the division.
     """
     together, one, two, three = np.uint64(TOGETHER), np.uint64(WIDTH), np.uint64(2 * WIDTH), np.uint64(3 * WIDTH)
     corners, zero = np.uint64(vertices.shape[1]), spread(np.float32(0))
@@ -329,8 +381,10 @@ def _softmax(logits, vertices, weights, table, own, size, q, first, last):  # ty
     change, stop = zero, np.uint64(last)
     for start in range(np.uint64(first), stop, together):
         count = min(together, stop - start)
+        # Slice: logits and messages of all lattices into `rows`, and each pixel's largest number.
         for n in range(count):
             i = start + n
+            # The rows of the next pixel are asked for now.
             if i + one < stop:
                 for k in range(corners):
                     place = vertices[i + one, k] * size
@@ -360,6 +414,7 @@ def _softmax(logits, vertices, weights, table, own, size, q, first, last):  # ty
                 top = larger(top, a)
                 c += step
             peaks[n] = largest(top)
+        # Exponentials, of numbers <= 0 so that none overflows, and one over their sum.
         for n in range(count):
             peak, sums = spread(peaks[n]), zero
             for to in range(n * size, n * size + size, one):
@@ -367,6 +422,7 @@ def _softmax(logits, vertices, weights, table, own, size, q, first, last):  # ty
                 store(rows, to, value)
                 sums = sums + value
             peaks[n] = np.float32(1) / total(sums)
+        # Write q in place, and notice how far it has moved.
         for n in range(count):
             norm, at = spread(peaks[n]), (start + n) * size
             for to in range(n * size, n * size + size, one):
@@ -380,7 +436,10 @@ def _softmax(logits, vertices, weights, table, own, size, q, first, last):  # ty
 
 @njit(nogil=True, cache=True)
 def _to_rows(values, sign, padding, order, rows, first, last):  # type: ignore[no-untyped-def]
-    """(K, N) times sign -> (N, size), pixels in another order; a few at a time so that both stay in the cache."""
+    """(K, N) times sign -> (N, size), pixels in another order.
+
+    Sixteen at a time: a transposition reads or writes far apart, and so both sides stay in a cache.
+    """
     labels, size = values.shape[0], rows.shape[1]
     for start in range(first, last, 16):
         stop = min(start + 16, last)
@@ -393,6 +452,7 @@ def _to_rows(values, sign, padding, order, rows, first, last):  # type: ignore[n
 
 @njit(nogil=True, cache=True)
 def _from_rows(rows, order, values, first, last):  # type: ignore[no-untyped-def]
+    """The way back: (N, size) -> (K, N) in the caller's order."""
     for start in range(first, last, 16):
         stop = min(start + 16, last)
         for k in range(values.shape[0]):

@@ -1,4 +1,4 @@
-"""Tidying label maps by the shapes of their regions: what `--tidy` asks for, as a chain of steps."""
+"""Tidying label maps by the shapes of their regions: the steps that `--tidy` asks for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ STEPS = ("keep_largest", "minimum_size", "fill_holes")
 
 @dataclass(frozen=True)
 class Step:
-    """One step: `minimum_size` with a number of pixels, the others with the indices of their classes."""
+    """One step: `minimum_size` has a number of pixels, the others the indices of their classes."""
 
     name: str
     classes: tuple[int, ...] = ()
     pixels: int = 0
 
     def __call__(self, labels: np.ndarray) -> np.ndarray:
-        """Label map (H, W) or (D, H, W) -> the same, tidied. Pixels that are removed take the nearest other label."""
+        """Tidy a label map (H, W) or (D, H, W); removed pixels take the nearest other label."""
         if self.name == "minimum_size":
             return minimum_size(labels, self.pixels, background=None)
         if self.name == "keep_largest":
@@ -41,8 +41,8 @@ def parse_tidying(texts: Sequence[str], names: Sequence[str]) -> tuple[Step, ...
         ModelError: a step, a class or a number that does not exist; says what does.
 
     Example:
-        >>> parse_tidying(["minimum_size=50", "fill_holes=liver"], ["background", "liver"])
-        (Step(name='minimum_size', classes=(), pixels=50), Step(name='fill_holes', classes=(1,), pixels=0))
+        >>> parse_tidying(["minimum_size=50"], ["background", "liver"])
+        (Step(name='minimum_size', classes=(), pixels=50),)
     """
     return tuple(_step(text, list(names)) for text in texts)
 

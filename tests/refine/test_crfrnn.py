@@ -222,18 +222,18 @@ def test_it_takes_noise_away_and_keeps_the_edge(layer: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("build, words", [
-    (lambda: CRFRNN(1), "CRF of 1 classes has nothing to decide"),
+    (lambda: CRFRNN(1), "CRF of 1 classes was asked for; give a whole number of them, at least 2"),
     (lambda: CRFRNN(2.0), "CRF of 2.0 classes"),
     (lambda: ConvCRF(0), "CRF of 0 classes"),
-    (lambda: CRFRNN(2, gaussian=(-3, 3)), r"gaussian \(-3, 3\) are no widths above 0"),
-    (lambda: CRFRNN(2, bilateral=(160, 0, 5)), r"bilateral \(160, 0, 5\)"),
-    (lambda: CRFRNN(2, bilateral=(None, 3, 5)), r"bilateral \(None, 3, 5\)"),
-    (lambda: CRFRNN(2, bilateral=(160, 3, math.nan)), "no widths above 0 and a weight"),
-    (lambda: CRFRNN(2, iterations=(0, 10)), r"iterations \(0, 10\) are not whole numbers"),
-    (lambda: ConvCRF(2, window=4), "window 4 has no middle"),
-    (lambda: ConvCRF(2, blur=0), r"blur and iterations \(11, 0, 5\)"),
-    (lambda: ConvCRF(2, bilateral=(80, -1, 5)), r"bilateral \(80, -1, 5\)"),
-    (lambda: ConvCRF(2, normalisation="after"), "normalisation 'after' is unknown to ConvCRF"),
+    (lambda: CRFRNN(2, gaussian=(-3, 3)), r"gaussian is \(-3, 3\); expected widths above 0"),
+    (lambda: CRFRNN(2, bilateral=(160, 0, 5)), r"bilateral is \(160, 0, 5\)"),
+    (lambda: CRFRNN(2, bilateral=(None, 3, 5)), r"bilateral is \(None, 3, 5\)"),
+    (lambda: CRFRNN(2, bilateral=(160, 3, math.nan)), "expected widths above 0, then a finite weight"),
+    (lambda: CRFRNN(2, iterations=(0, 10)), r"iterations: \(0, 10\) was given; expected whole numbers"),
+    (lambda: ConvCRF(2, window=4), "window is 4; expected an odd number"),
+    (lambda: ConvCRF(2, blur=0), r"blur and iterations: \(11, 0, 5\)"),
+    (lambda: ConvCRF(2, bilateral=(80, -1, 5)), r"bilateral is \(80, -1, 5\)"),
+    (lambda: ConvCRF(2, normalisation="after"), "normalisation is 'after'; ConvCRF takes"),
 ])  # fmt: skip
 def test_impossible_wishes_are_one_sentence(build: object, words: str) -> None:
     with pytest.raises(ModelError, match=words):
@@ -244,11 +244,11 @@ def test_impossible_wishes_are_one_sentence(build: object, words: str) -> None:
 def test_images_and_logits_that_do_not_fit_are_one_sentence(kind: type[nn.Module]) -> None:
     layer, image, logits = kind(2), torch.zeros(1, 3, 4, 5), torch.zeros(1, 2, 4, 5)
     for one, other, words in [
-        (image, logits[:, :, :3], "do not lie on an image of shape"),
-        (image.expand(2, -1, -1, -1), logits, "do not lie on"),
+        (image, logits[:, :, :3], "give both the same N, H and W"),
+        (image.expand(2, -1, -1, -1), logits, "give both the same"),
         (image, logits.expand(-1, 2, -1, -1).repeat(1, 2, 1, 1), "logits of 4 classes were given to a CRF of 2"),
-        (image[0], logits, "do not make a CRF"),
-        (image[..., :0], logits[..., :0], "of one pixel at least"),
+        (image[0], logits, r"the image has shape \(3, 4, 5\)"),
+        (image[..., :0], logits[..., :0], "with at least one pixel"),
     ]:
         with pytest.raises(DataError, match=words):
             layer(one, other)
@@ -256,7 +256,7 @@ def test_images_and_logits_that_do_not_fit_are_one_sentence(kind: type[nn.Module
 
 def test_too_many_channels_and_colours_that_are_not_finite() -> None:
     logits = torch.zeros(1, 2, 4, 5)
-    with pytest.raises(DataError, match=r"image of 7 channels is more than CRFRNN filters by; use ConvCRF.*6 at most"):
+    with pytest.raises(DataError, match=r"image has 7 channels, and CRFRNN filters by 6 at most; use ConvCRF"):
         CRFRNN(2)(torch.zeros(1, 7, 4, 5), logits)
     ConvCRF(2)(torch.zeros(1, 7, 4, 5), logits)
     for kind, value in itertools.product((CRFRNN, ConvCRF), (math.nan, math.inf)):
@@ -266,7 +266,7 @@ def test_too_many_channels_and_colours_that_are_not_finite() -> None:
 
 def test_crfrnn_says_that_it_cannot_be_exported() -> None:
     image, logits = (x.float() for x in scene(8, 9, 3))
-    with torch.no_grad(), pytest.raises(ModelError, match="no exported graph can; export a ConvCRF"):
+    with torch.no_grad(), pytest.raises(ModelError, match="an exported graph cannot; export a network with ConvCRF"):
         torch.export.export(CRFRNN(3).eval(), (image, logits))
 
 

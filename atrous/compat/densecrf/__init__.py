@@ -9,10 +9,13 @@
     d.addPairwiseBilateral(sxy=80, srgb=13, rgbim=image, compat=10)
     labels = np.argmax(d.inference(5), axis=0).reshape(height, width)
 
-Names and conventions are the package's: energies (L, N) float32, pixel y * width + x, width before height, the self
-term included, NO_NORMALIZATION none (the package computes a mean there and does not use it). Three things differ. Q is
-a numpy array; arrays of other types and layouts are converted, not refused; kernel types (CONST, DIAG, FULL) do
-nothing: they matter only where parameters are learned, which the package's Python interface does not do.
+Names and conventions are the package's: energies are (L, N) float32, a pixel is y * width + x,
+width comes before height, the self term is included, and NO_NORMALIZATION normalises nothing (the
+package computes a mean there and does not use it).
+
+Three things differ. Q is a numpy array. Arrays of other types and layouts are converted, not
+refused. Kernel types (CONST, DIAG, FULL) do nothing: they matter only where parameters are learned,
+which the package's Python interface does not do.
 """
 
 from collections.abc import Sequence
@@ -26,12 +29,16 @@ from atrous.refine.meanfield import Kernel, MeanField, Normalisation
 
 
 class KernelType(IntEnum):
+    """How a kernel's parameters would be learned; without effect here."""
+
     CONST_KERNEL = 0
     DIAG_KERNEL = 1
     FULL_KERNEL = 2
 
 
 class NormalizationType(IntEnum):
+    """Which normalisation of `atrous.refine.Kernel` a kernel has."""
+
     NO_NORMALIZATION = 0
     NORMALIZE_BEFORE = 1
     NORMALIZE_AFTER = 2
@@ -44,29 +51,37 @@ NO_NORMALIZATION, NORMALIZE_BEFORE, NORMALIZE_AFTER, NORMALIZE_SYMMETRIC = Norma
 _NAMES: dict[int, Normalisation] = {0: "none", 1: "before", 2: "after", 3: "symmetric"}
 
 Compatibility = float | Sequence[float] | np.ndarray
-"""A weight (Potts), (L,) or (L, L): see `atrous.refine.Kernel`; a matrix is made symmetric."""
+"""A weight (Potts), (L,) or (L, L), see `atrous.refine.Kernel`. A matrix is made symmetric."""
 
 
 class Unary:
-    """(L, N) energies."""
+    """Energies (L, N)."""
 
     def __init__(self, energies: np.ndarray) -> None:
         self.energies = np.asarray(energies, np.float32)
 
 
 class ConstUnary(Unary):
-    """Energies as they are."""
+    """Energies (L, N) as they are given."""
 
 
 class LogisticUnary(Unary):
-    """L (L, F) times features f (F, N)."""
+    """Energies that are a product: L (L, F) times features f (F, N)."""
 
     def __init__(self, L: np.ndarray, f: np.ndarray) -> None:
         super().__init__(np.asarray(L, np.float32) @ np.asarray(f, np.float32))
 
 
 class DenseCRF:
-    """A CRF of `nvar` variables with `nlabels` labels each."""
+    """A CRF of `nvar` variables with `nlabels` labels each.
+
+    Example:
+        >>> d = DenseCRF(3, 2)
+        >>> d.setUnaryEnergy(-np.log([[0.9, 0.4, 0.4], [0.1, 0.6, 0.6]]))
+        >>> d.addPairwiseEnergy(np.array([[0.0, 0.5, 9.0]]), compat=3)
+        >>> d.inference(5).argmax(0).tolist()
+        [0, 0, 1]
+    """
 
     def __init__(self, nvar: int, nlabels: int) -> None:
         self._pixels, self._labels = int(nvar), int(nlabels)
@@ -79,7 +94,7 @@ class DenseCRF:
         self._set(unary.energies)
 
     def setUnaryEnergy(self, u: np.ndarray, f: np.ndarray | None = None) -> None:
-        """u (L, N) energies; or, with features f (F, N), u (L, F) whose product with them they are."""
+        """u: energies (L, N); with features f (F, N) u is (L, F), and energies are their product."""
         self._set(np.asarray(u, np.float32) if f is None else LogisticUnary(u, f).energies)
 
     def addPairwiseEnergy(
@@ -89,31 +104,31 @@ class DenseCRF:
         kernel: int = DIAG_KERNEL,
         normalization: int = NORMALIZE_SYMMETRIC,
     ) -> None:
-        """features (d, N), each divided by its standard deviation."""
+        """Add a kernel over features (d, N), each divided by its standard deviation."""
         array = np.asarray(features, np.float32)
         if array.ndim != 2 or array.shape[1] != self._pixels:
             raise DataError(f"features have shape {array.shape}; expected (dimensions, {self._pixels})")
         self._add(np.ascontiguousarray(array.T), compat, kernel, normalization)
 
     def inference(self, niter: int) -> np.ndarray:
-        """(L, N) float32 marginals after so many iterations from the unary energies alone."""
+        """Marginals (L, N) float32 after `niter` iterations, starting from the unary energies."""
         field = self._begin()
         field.run(niter)
         return field.marginals
 
     def startInference(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(Q, room, room): what `stepInference` takes; Q (L, N) are the unary's own marginals."""
+        """(Q, empty, empty) for `stepInference`; Q (L, N) are the marginals of the unary alone."""
         q = self._begin().marginals
         return q, np.empty((0, 0), np.float32), np.empty((0, 0), np.float32)
 
     def stepInference(self, Q: np.ndarray, tmp1: np.ndarray, tmp2: np.ndarray) -> None:
-        """One iteration, written into Q."""
+        """Do one iteration from Q, and write the result into it."""
         field = self._at(Q)
         field.run(1)
         Q[...] = field.marginals
 
     def klDivergence(self, Q: np.ndarray) -> float:
-        """KL(Q || P) without log Z, as the package has it: each pair counts twice."""
+        """KL(Q || P) without log Z; as in the package, each pair counts twice."""
         entropy, unary, pairwise = self._at(Q).parts()
         return unary + pairwise - entropy
 
@@ -156,7 +171,7 @@ class DenseCRF2D(DenseCRF):
         kernel: int = DIAG_KERNEL,
         normalization: int = NORMALIZE_SYMMETRIC,
     ) -> None:
-        """sxy: pixels, one number or (x, y)."""
+        """Add the kernel of position; sxy: pixels, one number or (x, y)."""
         self._add(pixel_features(self._shape, _steps(sxy)), compat, kernel, normalization)
 
     def addPairwiseBilateral(
@@ -168,7 +183,10 @@ class DenseCRF2D(DenseCRF):
         kernel: int = DIAG_KERNEL,
         normalization: int = NORMALIZE_SYMMETRIC,
     ) -> None:
-        """sxy: pixels, one number or (x, y). srgb: one number or (r, g, b). rgbim: (h, w, 3), 0..255."""
+        """Add the kernel of position and colour.
+
+        sxy: pixels, one number or (x, y). srgb: one number or (r, g, b). rgbim: (h, w, 3), 0..255.
+        """
         image = np.asarray(rgbim)
         if image.ndim != 3 or image.shape[:2] != self._shape:
             raise DataError(f"rgbim has shape {image.shape}; expected {(*self._shape, 3)}")
@@ -177,6 +195,6 @@ class DenseCRF2D(DenseCRF):
 
 
 def _steps(sxy: float | Sequence[float]) -> np.ndarray:
-    """(y, x) features per pixel."""
+    """(y, x): what places are multiplied by to become features."""
     x, y = np.broadcast_to(np.asarray(sxy, float), 2)
     return 1 / np.array([y, x])

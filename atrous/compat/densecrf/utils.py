@@ -9,13 +9,13 @@ from atrous import refine
 
 
 def unary_from_labels(labels: np.ndarray, n_labels: int, gt_prob: float, zero_unsure: bool = True) -> np.ndarray:
-    """(n_labels, N) float32. zero_unsure: label 0 is "unknown", and n_labels does not count it."""
+    """Energies (n_labels, N) float32; zero_unsure: label 0 is "unknown", n_labels leaves it out."""
     energies: np.ndarray = refine.unary_from_labels(labels, n_labels, gt_prob, zero_unsure=zero_unsure)
     return energies.reshape(n_labels, -1)
 
 
 def unary_from_softmax(sm: np.ndarray, scale: float | None = None, clip: float | None = 1e-5) -> np.ndarray:
-    """(L, ...) probabilities -> (L, N) float32. scale: 0..1, the certainty of the softmax."""
+    """Energies (L, N) float32 of probabilities (L, ...); scale: 0..1, certainty of the softmax."""
     certainty = 1.0 if scale is None else scale
     energies: np.ndarray = refine.unary_from_probabilities(sm, certainty=certainty, clip=clip)
     return energies.reshape(len(energies), -1)
@@ -34,7 +34,7 @@ def softmax_to_unary(sm: np.ndarray, GT_PROB: float = 1) -> np.ndarray:
 
 
 def create_pairwise_gaussian(sdims: Sequence[float], shape: Sequence[int]) -> np.ndarray:
-    """(axes, N) float32: places divided by `sdims`, both in the order of the axes."""
+    """Features (axes, N) float32: places divided by `sdims`, both in the order of the axes."""
     grid = np.indices(shape, np.float32).reshape(len(shape), -1)
     return grid / np.asarray(sdims, np.float32)[:, None]
 
@@ -42,9 +42,9 @@ def create_pairwise_gaussian(sdims: Sequence[float], shape: Sequence[int]) -> np
 def create_pairwise_bilateral(
     sdims: Sequence[float], schan: float | Sequence[float], img: np.ndarray, chdim: int = -1
 ) -> np.ndarray:
-    """(axes + channels, N) float32: places divided by `sdims` and colours by `schan`.
+    """Features (axes + channels, N) float32: places divided by `sdims`, colours by `schan`.
 
-    chdim: the axis of the channels; -1 says that the image has none.
+    chdim: the axis of the channels; -1 if the image has none.
     """
     colours = img[None] if chdim == -1 else np.moveaxis(img, chdim, 0)
     flat = colours.reshape(len(colours), -1).astype(np.float32)
