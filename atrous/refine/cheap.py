@@ -45,8 +45,8 @@ def guided_filter(probabilities: np.ndarray, image: np.ndarray, *, radius: int =
         >>> import numpy as np
         >>> edge = np.array([[0, 0, 0, 255, 255, 255]])
         >>> p = np.array([[0.9, 0.9, 0.6, 0.4, 0.1, 0.1]])
-        >>> guided_filter(np.stack([p, 1 - p]), edge, radius=2)[0].round(1).tolist()
-        [[0.8, 0.8, 0.8, 0.2, 0.2, 0.2]]
+        >>> print(guided_filter(np.stack([p, 1 - p]), edge, radius=2)[0].round(1))
+        [[0.8 0.8 0.7 0.3 0.2 0.2]]
     """
     p = checked_probabilities(probabilities)
     guide = np.moveaxis(checked_image(image, p.shape[1:]), -1, 0)
@@ -132,8 +132,8 @@ def bilateral_solver(
         >>> import numpy as np
         >>> edge = np.array([[0, 0, 0, 255, 255, 255]])
         >>> p = np.array([[0.9, 0.9, 0.6, 0.4, 0.1, 0.1]])
-        >>> bilateral_solver(np.stack([p, 1 - p]), edge)[0].round(1).tolist()
-        [[0.8, 0.8, 0.8, 0.2, 0.2, 0.2]]
+        >>> print(bilateral_solver(np.stack([p, 1 - p]), edge)[0].round(1))
+        [[0.8 0.8 0.8 0.2 0.2 0.2]]
     """
     p = checked_probabilities(probabilities)
     values = checked_image(image, p.shape[1:])

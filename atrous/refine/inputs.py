@@ -56,7 +56,7 @@ def checked_probabilities(probabilities: np.ndarray) -> np.ndarray:
 
 
 def checked_image(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """(*shape, C) float32 of an image (*shape) or (*shape, C) of any real type; else a DataError."""
+    """(*shape, C) float32 of an image (*shape) or (*shape, C), any real type; else a DataError."""
     array = np.asarray(image)
     if array.ndim == len(shape):
         array = array[..., None]

@@ -25,8 +25,8 @@ def unary_from_probabilities(
 
     Example:
         >>> import numpy as np
-        >>> unary_from_probabilities(np.array([1.0, 0.0])).round(2).tolist()
-        [-0.0, 11.510000228881836]
+        >>> print(unary_from_probabilities(np.array([0.5, 0.0])).round(2))
+        [ 0.69 11.51]
     """
     p = np.asarray(probabilities, np.float32)
     energy = np.empty(p.shape, np.float32)
@@ -86,9 +86,10 @@ def unary_from_labels(
         DataError: labels are not integers of a class, or an option does not fit.
 
     Example:
-        >>> import numpy as np >>> np.exp(-unary_from_labels(np.array([0, 1, 2]),
-        2)).round(1).tolist() [[0.5, 0.699999988079071, 0.30000001192092896], [0.5,
-        0.30000001192092896, 0.699999988079071]]
+        >>> import numpy as np
+        >>> print(np.exp(-unary_from_labels(np.array([0, 1, 2]), 2)).round(1))
+        [[0.5 0.7 0.3]
+         [0.5 0.3 0.7]]
     """
     array = np.asarray(labels)
     if array.dtype.kind not in "iub":

@@ -94,7 +94,7 @@ class DenseCRF:
         self._set(unary.energies)
 
     def setUnaryEnergy(self, u: np.ndarray, f: np.ndarray | None = None) -> None:
-        """u: energies (L, N); with features f (F, N) u is (L, F), and energies are their product."""
+        """u: energies (L, N); with features f (F, N) u is (L, F), and the product is energies."""
         self._set(np.asarray(u, np.float32) if f is None else LogisticUnary(u, f).energies)
 
     def addPairwiseEnergy(
