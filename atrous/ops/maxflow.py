@@ -61,6 +61,8 @@ def cut(nodes, arcs):  # type: ignore[no-untyped-def]
     for p in range(len(nodes) - 1):
         node = nodes[p]
         node.tree, node.parent, node.stamp, node.far, node.following = FREE, NONE, 0, 0, -1
+        # What source and sink could exchange over this node alone was taken off by the caller: the
+        # term has one sign, and the node one tree to begin in.
         if node.term != 0:
             node.tree = SOURCE if node.term > 0 else SINK
             node.parent, node.far = ROOT, 1
@@ -145,6 +147,8 @@ def _augment(bridge, nodes, arcs, orphans):  # type: ignore[no-untyped-def]
 
     First to both terminals to find the narrowest arc, then again to change the residuals.
     """
+    # Parent arcs lead to the terminal. The flow comes against them in the source's tree, and so it
+    # is the reverse arcs that limit it there; in the sink's tree it goes along them.
     least = arcs[bridge].residual
     start, end = arcs[arcs[bridge].back].head, arcs[bridge].head
     q = start
@@ -170,6 +174,7 @@ def _augment(bridge, nodes, arcs, orphans):  # type: ignore[no-untyped-def]
             up, down = (a, arcs[a].back) if side else (arcs[a].back, a)
             arcs[up].residual -= least
             arcs[down].residual += least
+            # Every arc as narrow as the narrowest is full now: one path can make many orphans.
             if arcs[up].residual == 0:
                 nodes[q].parent = ORPHAN
                 orphans[lost] = q
@@ -200,6 +205,8 @@ def _adopt(lost, time, nodes, arcs, orphans, ends):  # type: ignore[no-untyped-d
             arc = arcs[a]
             if nodes[arc.head].tree != mine or (arcs[arc.back].residual if mine == SOURCE else arc.residual) == 0:
                 continue
+            # A neighbour may itself come from an orphan, or from this one: its way has to be
+            # followed to the terminal, or the trees could close to a ring.
             distance = _distance(arc.head, time, nodes, arcs)
             if distance < nearest:
                 best, nearest = a, distance
@@ -212,6 +219,7 @@ def _adopt(lost, time, nodes, arcs, orphans, ends):  # type: ignore[no-untyped-d
             other = nodes[arc.head]
             if other.tree != mine:
                 continue
+            # It could reach q again, and q is free now: it has to look around once more.
             if (arcs[arc.back].residual if mine == SOURCE else arc.residual) != 0:
                 _wait(arc.head, nodes, ends)
             if other.parent >= 0 and arcs[other.parent].head == q:

@@ -91,6 +91,7 @@ def by_pixel(window, place, shift, classes, ring, labels, first, last):  # type:
     first_names = load(names, np.uint64(0))
     for y in window.order[first:last]:
         at, source = (place.top + y) % len(ring) * ring.shape[1] + place.left * classes, y * window.row_step
+        # Windows above reached a row over its whole width, the one to the left its first columns.
         done = place.done_columns if y < place.done_rows else 0
         old = len(columns) if y < place.old_rows else max(place.old_columns, 0)
         for x in range(done):
@@ -99,6 +100,7 @@ def by_pixel(window, place, shift, classes, ring, labels, first, last):  # type:
             if classes >= WIDTH:
                 eight, far, index = spread(weight), spread(total), first_names
                 best = load(scores, np.uint64(here)) * eight
+                # Both tests have one outcome for a whole run of pixels: the processor predicts them.
                 if x < old:
                     best = best + load(flat, np.uint64(there))
                 if moves:
@@ -160,6 +162,7 @@ def by_plane(window, place, shift, classes, ring, labels, first, last):  # type:
                     else:
                         name = name + one
                         label, best = choose(value, best, name, label), larger(value, best)
+                # Labels are counted as float32, and kept as bytes or words.
                 store(winners, np.uint64(0), label)
                 for i in range(WIDTH):
                     labels[y, x + i] = winners[i]
@@ -176,6 +179,7 @@ def by_plane(window, place, shift, classes, ring, labels, first, last):  # type:
                         most, index = number, k
                 labels[y, x] = index
                 x += 1
+        # The rest of the row goes to the ring, where each class has a run of its own.
         middle = max(done, old)
         for k in range(classes):
             here, there = source + k * part, at + k * width

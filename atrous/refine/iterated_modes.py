@@ -185,6 +185,7 @@ def _gather(p, unary, weights, steps, messages, belief):  # type: ignore[no-unty
     for label in range(len(belief)):
         belief[label] = unary[p, label]
     for k in range(half):
+        # A weight of 0 is a pair that is not there, or that says nothing: its message stays 0.
         if weights[p, k] > 0:
             for label in range(len(belief)):
                 belief[label] += messages[p, k, label]
@@ -201,6 +202,7 @@ def _send(belief, share, weight, message):  # type: ignore[no-untyped-def]
     m(l) = min over l' of share * belief(l') - message(l') + weight [l != l']. For Potts that is the
     smaller of the own number and the least one + weight: linear in K, not quadratic.
     """
+    # The message into p is taken off: what the receiver said shall not come back to it.
     least = np.float32(np.inf)
     for label in range(len(belief)):
         message[label] = share * belief[label] - message[label]
@@ -223,6 +225,7 @@ def _forward(unary, weights, steps, share, inner, messages, labels):  # type: ig
         if not inner[p]:
             continue
         _gather(p, unary, weights, steps, messages, belief)
+        # Before p labels are fixed, and pull as Potts does; behind it only messages are known.
         choice[:] = unary[p]
         for k in range(half):
             q = p - steps[k]
@@ -247,6 +250,8 @@ def _backward(unary, weights, steps, share, inner, messages):  # type: ignore[no
         if not inner[p]:
             continue
         _gather(p, unary, weights, steps, messages, belief)
+        # Constants go from beliefs and messages into the bound: what is left has a least of 0 at
+        # every pixel and pair, so that no labelling costs less than their sum.
         least = belief.min()
         bound += least
         belief -= least
