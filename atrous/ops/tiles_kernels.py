@@ -100,7 +100,7 @@ def by_pixel(window, place, shift, classes, ring, labels, first, last):  # type:
             if classes >= WIDTH:
                 eight, far, index = spread(weight), spread(total), first_names
                 best = load(scores, np.uint64(here)) * eight
-                # Both tests have one outcome for a whole run of pixels: the processor predicts them.
+                # Both tests have one outcome for a whole run of pixels, which a processor predicts.
                 if x < old:
                     best = best + load(flat, np.uint64(there))
                 if moves:
