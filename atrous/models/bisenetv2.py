@@ -145,12 +145,7 @@ class TwoBranches(nn.Module):
 
 
 def bisenetv2(
-    classes: Count = 21,
-    *,
-    in_channels: Count = 3,
-    channels: Count = 1024,
-    dropout: Share = 0.1,
-    aux: bool = False,
+    classes: Count = 21, *, in_channels: Count = 3, channels: Count = 1024, dropout: Share = 0.1, aux: bool = False
 ) -> Page:
     """BiSeNet v2: 3,358,883 parameters with 19 classes; aux: the four booster heads, 11,445,372 more.
 

@@ -71,11 +71,7 @@ class DeconvNet(nn.Module):
 
 
 def deconvnet(
-    classes: Count = 21,
-    *,
-    in_channels: Count = 3,
-    pretrained: Pretrained = False,
-    width: Count = 64,
+    classes: Count = 21, *, in_channels: Count = 3, pretrained: Pretrained = False, width: Count = 64
 ) -> DeconvNet:
     """DeconvNet on VGG16, mirrored: 251,805,653 parameters with 21 classes. width: of VGG's first block."""
     net = DeconvNet(SwitchedVGG16(in_channels, width=width), classes)

@@ -64,13 +64,7 @@ class VGGFCN(nn.Module):
     """FCN-32s, 16s or 8s, by its stride, the pixels per cell of the finest scores. Any H, W >= 1."""
 
     def __init__(
-        self,
-        encoder: VGG16,
-        classes: int,
-        stride: int,
-        *,
-        learned: Learned,
-        scales: tuple[float, float] = (1.0, 1.0),
+        self, encoder: VGG16, classes: int, stride: int, *, learned: Learned, scales: tuple[float, float] = (1.0, 1.0)
     ) -> None:
         super().__init__()
         between, last = bool(learned), learned is True
@@ -172,11 +166,7 @@ def warm_start(finer: VGGFCN, coarser: VGGFCN) -> VGGFCN:
 
 
 def _vgg(
-    *,
-    in_channels: Count = 3,
-    pretrained: Pretrained = False,
-    padding: Padding = "caffe100",
-    width: Count = 64,
+    *, in_channels: Count = 3, pretrained: Pretrained = False, padding: Padding = "caffe100", width: Count = 64
 ) -> VGG16:
     vgg = VGG16(in_channels, padding=padding, width=width)
     if pretrained:

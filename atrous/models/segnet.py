@@ -155,11 +155,7 @@ def segnet(
 
 
 def segnet_basic(
-    classes: Count = 21,
-    *,
-    in_channels: Count = 3,
-    dropout: Share = 0.0,
-    width: Count = 64,
+    classes: Count = 21, *, in_channels: Count = 3, dropout: Share = 0.0, width: Count = 64
 ) -> SegNetBasic:
     """SegNet-Basic, four 7x7 blocks each way: 1,416,587 parameters with 11 classes. dropout: 0.5 makes it Bayesian."""
     return SegNetBasic(classes, in_channels, width=width, dropout=dropout)

@@ -70,12 +70,7 @@ class UNet3D(nn.Module):
         return self.score(x)  # (N, K, d - 88, h - 88, w - 88)
 
 
-def unet3d(
-    classes: Count = 21,
-    *,
-    in_channels: Count = 3,
-    width: Count = 32,
-) -> UNet3D:
+def unet3d(classes: Count = 21, *, in_channels: Count = 3, width: Count = 32) -> UNet3D:
     """3D U-Net on volumes, without padding: 19,069,955 parameters from 3 channels to 3 classes, norms left aside."""
     return UNet3D(classes, in_channels, width=width)
 
