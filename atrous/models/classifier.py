@@ -26,6 +26,7 @@ from torch.nn import functional
 
 from atrous.errors import ModelError
 from atrous.layers import pad_reflect, safe_norms
+from atrous.models.model import Strided
 from atrous.ops.resize import Tail
 
 GROW = 512
@@ -42,7 +43,7 @@ VECTOR = (nn.Linear, nn.BatchNorm1d, nn.LayerNorm)
 """Layers that `_over_map` turns into layers of maps."""
 
 
-class DenseClassifier(nn.Module):
+class DenseClassifier(Strided):
     """What `from_classifier` builds. Any H, W >= 1; smaller sides than `size` are mirrored up to it.
 
     size: (height, width) of the window that one score is about, in pixels. stride: pixels from a window to the next.
@@ -52,10 +53,6 @@ class DenseClassifier(nn.Module):
         super().__init__()
         self.net, self.classes, self.in_channels, self.size, self.stride = net, classes, in_channels, size, stride
         safe_norms(self)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits, tail = self.logits_at_stride(image)  # (N, K, ~H/s, ~W/s)
-        return tail.apply(logits)  # (N, K, H, W)
 
     def scores(self, image: torch.Tensor) -> torch.Tensor:
         """Image (N, C, H, W) -> (N, K, h, w): cell (i, j) is about the window whose first pixel is (s i, s j)."""

@@ -24,6 +24,7 @@ from atrous import encoders
 from atrous.layers import safe_norms
 from atrous.layers.vgg import IMAGENET
 from atrous.layers.vgg_dilated import DilatedVGG16, FieldOfView, gaussian_score, on_pixels
+from atrous.models.model import Strided
 from atrous.models.options import Count, Counts, Pretrained, Scales, Share
 from atrous.models.page import On, Page, on
 from atrous.ops.resize import Tail, resize
@@ -38,7 +39,7 @@ SCALES = (1.0, 0.75, 0.5)
 """v2's scales (section 3.2)."""
 
 
-class DeepLabV2(nn.Module):
+class DeepLabV2(Strided):
     """The scores of several rates, summed (section 3.2), and of several scales, the larger taken. Any H, W >= 1."""
 
     def __init__(
@@ -52,10 +53,6 @@ class DeepLabV2(nn.Module):
         self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
         self.branches, self.scales = nn.ModuleList(branches), tuple(scales)
         safe_norms(self)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits, tail = self.logits_at_stride(image)  # (N, K, h + 1, w + 1)
-        return tail.apply(logits)  # (N, K, H, W)
 
     def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
         """Logits (N, K, h + 1, w + 1), the border cell repeated, and the resize that puts cell i on pixel 8 i."""

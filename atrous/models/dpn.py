@@ -34,6 +34,7 @@ from atrous import encoders
 from atrous.layers import safe_norms
 from atrous.layers.vgg_dilated import DilatedVGG16, gaussian_score, on_pixels
 from atrous.models.deeplab_early import Trunk, on_vgg16
+from atrous.models.model import Strided
 from atrous.models.options import Count, Odd
 from atrous.ops.resize import Tail
 
@@ -75,7 +76,7 @@ class LocalConvolution(nn.Module):
         return [x[..., i : i + height, j : j + width] for i in range(self.window) for j in range(self.window)]
 
 
-class DPN(nn.Module):
+class DPN(Strided):
     """The network of the paper's table 1 on cells of 8 pixels. Any H, W >= 1.
 
     field: from the encoder's last features to those that are scored, `channels` of them.
@@ -101,10 +102,6 @@ class DPN(nn.Module):
         nn.init.normal_(self.contexts.weight, std=0.01)
         nn.init.zeros_(self.contexts.bias)  # type: ignore[arg-type]
         safe_norms(self)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits, tail = self.logits_at_stride(image)  # (N, K, h + 1, w + 1)
-        return tail.apply(logits)  # (N, K, H, W)
 
     def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
         """Logits (N, K, h + 1, w + 1), the border cell repeated, and the resize that puts cell i on pixel 8 i."""

@@ -19,6 +19,7 @@ from atrous import encoders
 from atrous.errors import ModelError
 from atrous.layers import conv_bn_relu, pad_reflect, safe_norms
 from atrous.layers.ppm import BINS
+from atrous.models.model import Strided
 from atrous.models.options import Count, Pretrained, Share
 from atrous.ops.resize import Tail, resize
 
@@ -43,7 +44,7 @@ class CascadeFusion(nn.Module):
         return (self.coarse(coarse) + self.fine(fine)).relu(), coarse
 
 
-class ICNet(nn.Module):
+class ICNet(Strided):
     """Maps of three resolutions, fused from coarse to fine, scored at stride 4. Any H, W >= 1.
 
     aux: classifiers of the label guidance, on the coarse input of each fusion; finer first.
@@ -70,10 +71,6 @@ class ICNet(nn.Module):
         guidance = [nn.Conv2d(width, classes, 1) for width in (channels, 2 * channels)]
         self.aux = nn.ModuleList(guidance) if aux else None
         safe_norms(self)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits, tail = self.logits_at_stride(image)  # (N, K, H/4, W/4)
-        return tail.apply(logits)  # (N, K, H, W)
 
     def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
         """Logits (N, K, H/4, W/4) of the padded image, the resize to it and the crop."""

@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from atrous.errors import ModelError
 from atrous.layers import InstanceNorm, cut, expect_axes
+from atrous.models.model import Whole
 from atrous.models.options import Count, Counts, Steps
 from atrous.ops.resize import resize
 
@@ -64,7 +65,7 @@ class Residual(nn.Module):
         return self.act(self.second(self.first(x)) + self.skip(x))
 
 
-class NNUNet(nn.Module):
+class NNUNet(Whole):
     """Down through the stages, up through the skips. features, kernels, strides, blocks: per stage, finest first.
 
     up_blocks: convolutions per stage on the way up, the deepest first.
@@ -110,9 +111,6 @@ class NNUNet(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return self.scores[-1](self._levels(image)[-1])  # (N, K, H, W)
-
-    def logits_at_stride(self, image: torch.Tensor) -> None:
-        """None: the logits have the image's stride already."""
 
     def outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The logits, then with `aux` those of the coarser levels, finest first, all (N, K, H, W)."""

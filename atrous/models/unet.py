@@ -22,6 +22,7 @@ from torch import nn
 from atrous import encoders
 from atrous.errors import ModelError
 from atrous.layers import conv_bn_relu, overlap_tile, run_whole
+from atrous.models.model import Whole
 from atrous.models.options import Count, Counts, Share
 from atrous.models.page import Features, Page, on_encoder
 from atrous.ops.resize import resize
@@ -69,7 +70,7 @@ class UNetDecoder(nn.Module):
         return self.score(x)  # (N, K, H/2, W/2)
 
 
-class UNet2015(nn.Module):
+class UNet2015(Whole):
     """The paper's figure 1. `valid` is the figure: (N, C, n, n) -> (N, K, n - 184, n - 184), n = 12 mod 16.
 
     variant "phseg_v5": the upsampled map comes first in every concatenation, a ReLU follows every up-convolution, the
@@ -96,9 +97,6 @@ class UNet2015(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return run_whole(self.valid, image, MARGIN, grid=16)  # (N, K, H, W)
-
-    def logits_at_stride(self, image: torch.Tensor) -> None:
-        """None: the logits have the image's stride already."""
 
     def overlap_tile(self, image: torch.Tensor, tile: int = 572) -> torch.Tensor:
         """`forward` from tiles of `tile` x `tile` pixels: (N, C, H, W) -> the same logits (N, K, H, W), to rounding.

@@ -15,13 +15,14 @@ from torch import nn
 
 from atrous.errors import ModelError
 from atrous.layers import cut, expect_axes, overlap_tile, run_whole, safe_norms
+from atrous.models.model import Whole
 from atrous.models.options import Count
 
 MARGIN = 44
 """Voxels that the network eats on every side."""
 
 
-class UNet3D(nn.Module):
+class UNet3D(Whole):
     """Figure 2. `valid` is the figure: (N, C, n, n, n) -> (N, K, n - 88, n - 88, n - 88), n = 4 mod 8."""
 
     def __init__(self, classes: int, in_channels: int, *, width: int) -> None:
@@ -41,9 +42,6 @@ class UNet3D(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         expect_axes(image, 3)
         return run_whole(self.valid, image, MARGIN, grid=8)  # (N, K, D, H, W)
-
-    def logits_at_stride(self, image: torch.Tensor) -> None:
-        """None: the logits have the volume's stride already."""
 
     def overlap_tile(self, image: torch.Tensor, tile: int = 132) -> torch.Tensor:
         """`forward` from tiles of `tile` voxels a side: (N, C, D, H, W) -> (N, K, D, H, W), in evaluation mode.

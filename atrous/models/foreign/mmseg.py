@@ -32,6 +32,7 @@ from atrous.encoders.mit import MIT
 from atrous.layers import conv_bn_relu, fcn_head, safe_norms, separable_conv
 from atrous.layers.aspp import ImagePool
 from atrous.layers.ppm import BINS
+from atrous.models.model import Strided
 from atrous.ops.resize import Tail, resize
 
 RATES = (12, 24, 36)
@@ -40,7 +41,7 @@ RATES = (12, 24, 36)
 Features = Sequence[torch.Tensor]
 
 
-class MMSeg(nn.Module):
+class MMSeg(Strided):
     """A head on the features of strides >= 4, then dropout and a 1x1. Any H, W >= 1."""
 
     def __init__(
@@ -55,10 +56,6 @@ class MMSeg(nn.Module):
             self.auxiliary_head = fcn_head(encoder.channels[-2], classes)
             self.auxiliary_head[3] = nn.Dropout2d(0.1)
         safe_norms(self)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits, tail = self.logits_at_stride(image)  # (N, K, H/s, W/s)
-        return tail.apply(logits)  # (N, K, H, W)
 
     def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
         """Logits (N, K, H/s, W/s) and the resize to the image."""
