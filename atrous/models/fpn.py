@@ -42,11 +42,12 @@ class Pyramid(nn.Module):
 class Rise(nn.Module):
     """(N, channels, h, w) -> (N, out, at the last of `sizes`): a 3x3, group norm, ReLU and a resize per size.
 
-    `steps` of them; where it is 0, one 3x3 and no resize (panoptic FPN, figure 3).
+    `steps` of them; where it is 0, one 3x3 and no resize (panoptic FPN, figure 3). smp's has `align_corners`.
     """
 
-    def __init__(self, channels: int, out: int, steps: int) -> None:
+    def __init__(self, channels: int, out: int, steps: int, *, align_corners: bool = False) -> None:
         super().__init__()
+        self.align_corners = align_corners
         widths = [channels, *[out] * max(1, steps)]
         self.convs = nn.ModuleList(
             nn.Sequential(nn.Conv2d(a, b, 3, padding=1, bias=False), nn.GroupNorm(32, b), nn.ReLU(inplace=True))
@@ -57,7 +58,7 @@ class Rise(nn.Module):
         if not sizes:
             return self.convs[0](x)
         for conv, size in zip(self.convs, sizes, strict=True):
-            x = resize(conv(x), size)
+            x = resize(conv(x), size, align_corners=self.align_corners)
         return x
 
 
