@@ -110,9 +110,8 @@ def from_classifier(classifier: nn.Module, size: int | tuple[int, int] | None = 
     close = 1e3 * torch.finfo(logits.dtype).eps * float(logits.abs().max())
     if scores.shape != (*logits.shape, 1, 1) or float((scores[:, :, 0, 0] - logits).abs().max()) > close:
         raise _unlike(name, (height, width), "the scores are not its logits")
-    return DenseClassifier(graph, logits.shape[1], first.in_channels, (height, width), stride).train(
-        classifier.training
-    )
+    dense = DenseClassifier(graph, logits.shape[1], first.in_channels, (height, width), stride)
+    return dense.train(classifier.training)
 
 
 class _HeadTracer(fx.Tracer):
@@ -225,9 +224,8 @@ def _call(node: fx.Node, graph: fx.GraphModule, layer: nn.Module, shape: tuple[i
 def _stride(graph: fx.GraphModule, image: torch.Tensor) -> int:
     """Pixels from one score to the next, counted on an image without content."""
     state = {key: tensor.to("meta") for key, tensor in graph.state_dict().items()}
-    larger = torch.empty(
-        1, image.shape[1], image.shape[2] + GROW, image.shape[3] + GROW, device="meta", dtype=image.dtype
-    )
+    shape = (1, image.shape[1], image.shape[2] + GROW, image.shape[3] + GROW)
+    larger = torch.empty(shape, device="meta", dtype=image.dtype)
     cells = torch.func.functional_call(graph, state, (larger,)).shape[2:]
     if len(cells) != 2 or cells[0] != cells[1] or cells[0] < 2 or GROW % (cells[0] - 1):
         raise ValueError(f"an image {GROW} pixels larger has {tuple(cells)} scores")

@@ -38,17 +38,13 @@ ASPP_L, ASPP_S = (6, 12, 18, 24), (2, 4, 8, 12)
 SCALES = (1.0, 0.75, 0.5)
 """v2's scales (section 3.2)."""
 
+Backbone = DilatedVGG16 | encoders.Encoder
+
 
 class DeepLabV2(Strided):
     """The scores of several rates, summed (section 3.2), and of several scales, the larger taken. Any H, W >= 1."""
 
-    def __init__(
-        self,
-        encoder: DilatedVGG16 | encoders.Encoder,
-        branches: Sequence[nn.Module],
-        classes: int,
-        scales: Sequence[float],
-    ) -> None:
+    def __init__(self, encoder: Backbone, branches: Sequence[nn.Module], classes: int, scales: Sequence[float]) -> None:
         super().__init__()
         self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
         self.branches, self.scales = nn.ModuleList(branches), tuple(scales)
@@ -72,18 +68,16 @@ class DeepLabV2(Strided):
         for scale in self.scales:
             size = [round((side - 1) * scale) + 1 for side in image.shape[2:]]  # 321 -> 241, 161
             x = image if scale == 1 else resize(image, tuple(size), align_corners=True)
-            x = self._sum(self.encoder(x)[-1])  # (N, K, scale h, scale w)
+            features = self.encoder(x)[-1]
+            x = torch.stack([branch(features) for branch in self.branches]).sum(0)  # (N, K, scale h, scale w)
             scores.append(resize(x, scores[0].shape[2:], align_corners=True) if scores else x)
         return scores if len(scores) == 1 else [torch.stack(scores).amax(0), *scores]
-
-    def _sum(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.stack([branch(x) for branch in self.branches]).sum(0)
 
 
 class Trunk(NamedTuple):
     """An encoder at stride 8, the field of view on its last features, and the channels that this gives."""
 
-    encoder: DilatedVGG16 | encoders.Encoder
+    encoder: Backbone
     field: nn.Module
     channels: int
 

@@ -30,9 +30,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from atrous import encoders
 from atrous.layers import safe_norms
-from atrous.layers.vgg_dilated import DilatedVGG16, gaussian_score, on_pixels
+from atrous.layers.vgg_dilated import gaussian_score, on_pixels
 from atrous.models.deeplab_early import Trunk, on_vgg16
 from atrous.models.model import Strided
 from atrous.models.options import Count, Odd
@@ -77,26 +76,13 @@ class LocalConvolution(nn.Module):
 
 
 class DPN(Strided):
-    """The network of the paper's table 1 on cells of 8 pixels. Any H, W >= 1.
+    """The network of the paper's table 1 on cells of 8 pixels. Any H, W >= 1."""
 
-    field: from the encoder's last features to those that are scored, `channels` of them.
-    """
-
-    def __init__(
-        self,
-        encoder: DilatedVGG16 | encoders.Encoder,
-        field: nn.Module,
-        channels: int,
-        classes: int,
-        *,
-        window: int,
-        context: int,
-        mixtures: int,
-    ) -> None:
+    def __init__(self, trunk: Trunk, classes: int, *, window: int, context: int, mixtures: int) -> None:
         super().__init__()
-        self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
-        self.field, self.mixtures = field, mixtures
-        self.score = gaussian_score(channels, classes)  # b11
+        self.encoder, self.classes, self.in_channels = trunk.encoder, classes, trunk.encoder.in_channels
+        self.field, self.mixtures = trunk.field, mixtures
+        self.score = gaussian_score(trunk.channels, classes)  # b11
         self.local = LocalConvolution(window)  # b12
         self.contexts = nn.Conv2d(classes, classes * mixtures, context, padding=context // 2)  # b13
         nn.init.normal_(self.contexts.weight, std=0.01)
@@ -123,7 +109,7 @@ def dpn(trunk: Trunk, classes: int, *, window: Odd = 7, context: Odd = 9, mixtur
     window: side of the local filters in cells; context: of the label contexts, 9 in the paper, both odd. mixtures: of
     contexts per label, 5 in the paper. dropout, width: of VGG16, as in deeplabv1.
     """
-    return DPN(*trunk, classes, window=window, context=context, mixtures=mixtures)
+    return DPN(trunk, classes, window=window, context=context, mixtures=mixtures)
 
 
 def _colours(image: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:

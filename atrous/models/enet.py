@@ -50,12 +50,8 @@ class Bottleneck(nn.Module):
 
     def __init__(self, convolutions: Sequence[nn.Conv2d | nn.ConvTranspose2d], slopes: Slopes, dropout: float) -> None:
         super().__init__()
-        widths = [convolution.out_channels for convolution in convolutions]
-        self.branch = nn.ModuleList(
-            nn.Sequential(convolution, nn.BatchNorm2d(width))
-            for convolution, width in zip(convolutions, widths, strict=True)
-        )
-        self.nonlinear = _nonlinear(widths, slopes)
+        self.branch = nn.ModuleList(nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels)) for conv in convolutions)
+        self.nonlinear = _nonlinear([conv.out_channels for conv in convolutions], slopes)
         self.dropout = nn.Dropout2d(dropout)
 
     def forward(self, x: torch.Tensor, main: torch.Tensor | None = None) -> torch.Tensor:

@@ -98,9 +98,8 @@ class VGGFCN(nn.Module):
         if self.stride <= 16:
             scores = self._fuse(self.upscore2(scores), self.score_pool4(pool4 * self.scales[0]), 16)  # (N, K, ~2h, ~2w)
         if self.stride <= 8:
-            scores = self._fuse(
-                self.upscore_pool4(scores), self.score_pool3(pool3 * self.scales[1]), 8
-            )  # (N, K, ~4h, ~4w)
+            skip = self.score_pool3(pool3 * self.scales[1])
+            scores = self._fuse(self.upscore_pool4(scores), skip, 8)  # (N, K, ~4h, ~4w)
         return scores
 
     def _fuse(self, scores: torch.Tensor, skip: torch.Tensor, stride: int) -> torch.Tensor:

@@ -81,10 +81,8 @@ class ICNet(Strided):
         """The logits, then those of the label guidance at strides 8 and 16 where asked for, all (N, K, H, W)."""
         padded, tail = _pad(image)
         fused, *guided = self._fused(padded)
-        logits = [self._score(fused)]
-        if self.aux is not None:
-            logits += [head(x) for head, x in zip(self.aux, guided, strict=True)]
-        return tuple(tail.apply(one) for one in logits)
+        own = [head(x) for head, x in zip(self.aux, guided, strict=True)] if self.aux is not None else []
+        return tuple(tail.apply(one) for one in (self._score(fused), *own))
 
     def _fused(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         half, quarter = self._encode(resize(image, _halved(image)))  # (N, C, H/16, W/16), (N, C, H/32, W/32)

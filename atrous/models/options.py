@@ -70,16 +70,7 @@ STRICT: dict[Any, Any] = {bool: Flag, int: Count, str: Name, bool | str | Path: 
 
 
 def checked(name: str, builder: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options as the builder's annotations want them.
-
-    Args:
-        name: of the model, for the sentence.
-        builder: its parameters' annotations are the kinds.
-        given: value by option, each one a parameter of the builder.
-
-    Raises:
-        ModelError: a value is not of its option's kind.
-    """
+    """The options of model `name` as its builder's annotations want them; ModelError for a value of another kind."""
     kinds = kinds_of(builder)
     return {option: check(f"{option} of {name}", kinds[option], value) for option, value in given.items()}
 

@@ -153,12 +153,9 @@ def on(make: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[...,
 def on_encoder(
     default: str, *, stride: Any = 32, strides: Sequence[int] = ()
 ) -> Callable[[Callable[..., Page]], Callable[..., Page]]:
-    """`on` an encoder: encoder, in_channels, pretrained and stride are options of the builder.
+    """`on` an encoder: encoder (`default`), in_channels, pretrained and stride are options of the builder.
 
-    Args:
-        default: of `encoder`.
-        stride: the default of `stride`.
-        strides: those that the page reads, as `encoders.encoder` takes them.
+    stride: the default of `stride`. strides: those that the page reads, as `encoders.encoder` takes them.
     """
 
     def make(

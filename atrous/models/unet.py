@@ -21,7 +21,7 @@ from torch import nn
 
 from atrous import encoders
 from atrous.errors import ModelError
-from atrous.layers import conv_bn_relu, overlap_tile, run_whole
+from atrous.layers import conv_bn_relu, cut, overlap_tile, run_whole
 from atrous.models.model import Whole
 from atrous.models.options import Count, Counts, Share
 from atrous.models.page import Features, Page, on_encoder
@@ -121,7 +121,7 @@ class UNet2015(Whole):
                 skips[-1] = x if self.released else skips[-1]
         for level, up, merge in zip((3, 2, 1, 0), self.up, self.merge, strict=True):
             x = up(x).relu() if self.released else up(x)  # (N, w 2^level, twice)
-            skip = _centre(skips[level], x.shape[2], x.shape[3])
+            skip = centre(skips[level], x)
             x = merge(torch.cat([x, skip] if self.released else [skip, x], 1))  # (N, w 2^level, -4)
         return self.score(x)  # (N, K, h - 184, w - 184)
 
@@ -154,6 +154,7 @@ def _double(channels: int, out: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels, out, 3), nn.ReLU(True), nn.Conv2d(out, out, 3), nn.ReLU(True))
 
 
-def _centre(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    top, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2
-    return x[:, :, top : top + height, left : left + width]
+def centre(skip: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """The middle of the skip, as large as x."""
+    starts = [(more - less) // 2 for more, less in zip(skip.shape[2:], x.shape[2:], strict=True)]
+    return cut(skip, x.shape[2:], starts)

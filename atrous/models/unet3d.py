@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 from atrous.errors import ModelError
-from atrous.layers import cut, expect_axes, overlap_tile, run_whole, safe_norms
+from atrous.layers import expect_axes, overlap_tile, run_whole, safe_norms
 from atrous.models.model import Whole
 from atrous.models.options import Count
+from atrous.models.unet import centre
 
 MARGIN = 44
 """Voxels that the network eats on every side."""
@@ -64,7 +65,7 @@ class UNet3D(Whole):
             skips.append(x)
         for skip, up, merge in zip(skips[-2::-1], self.up, self.merge, strict=True):
             x = up(x)  # (N, its own, twice)
-            x = merge(torch.cat([_centre(skip, x), x], 1))  # (N, of the skip, -4)
+            x = merge(torch.cat([centre(skip, x), x], 1))  # (N, of the skip, -4)
         return self.score(x)  # (N, K, d - 88, h - 88, w - 88)
 
 
@@ -79,9 +80,3 @@ def _double(channels: int, between: int, out: int) -> nn.Sequential:
     for a, b in ((channels, between), (between, out)):
         layers += [nn.Conv3d(a, b, 3), nn.BatchNorm3d(b), nn.ReLU(True)]
     return nn.Sequential(*layers)
-
-
-def _centre(skip: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """The middle of the skip, as large as x."""
-    starts = [(more - less) // 2 for more, less in zip(skip.shape[2:], x.shape[2:], strict=True)]
-    return cut(skip, x.shape[2:], starts)

@@ -48,13 +48,8 @@ WIDTHS = (256, 128, 64, 32, 16)
 class SMP(nn.Module):
     """A decoder and a classifier on the encoder's features, then a resize with align_corners=True. Any H, W >= 1.
 
-    Args:
-        encoder: image -> features.
-        decoder: features -> map; if `whole`, the image comes before the features.
-        width: channels of that map.
-        classes: K.
-        kernel: side of the classifier.
-        whole: whether the map has the image's own size, so that nothing is left to resize.
+    decoder: features -> map of `width` channels. kernel: side of the classifier. whole: whether the map has the image's
+    own size, so that nothing is left to resize; the decoder then takes the image ahead of the features.
     """
 
     def __init__(
