@@ -39,6 +39,7 @@ SCALES = (1.0, 0.75, 0.5)
 """v2's scales (section 3.2)."""
 
 Backbone = DilatedVGG16 | encoders.Encoder
+"""What gives features at stride 8."""
 
 
 class DeepLabV2(Strided):

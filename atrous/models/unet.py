@@ -19,7 +19,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from atrous import encoders
+from atrous.encoders import PYRAMID, Encoder
 from atrous.errors import ModelError
 from atrous.layers import conv_bn_relu, cut, overlap_tile, run_whole
 from atrous.models.model import Whole
@@ -31,7 +31,7 @@ MARGIN = 92
 """Pixels that the 2015 network eats on every side."""
 
 
-def skips_of(encoder: encoders.Encoder, channels: Sequence[int]) -> list[int]:
+def skips_of(encoder: Encoder, channels: Sequence[int]) -> list[int]:
     """Indices of the last features of each stride above the deepest, deep first; ModelError if a width lacks."""
     skips = list(encoder.skips().values())
     if len(channels) < len(skips):
@@ -49,7 +49,7 @@ class UNetDecoder(nn.Module):
     `joined` it is the same decoder with nothing carried across: a skip gives its size only.
     """
 
-    def __init__(self, encoder: encoders.Encoder, classes: int, channels: Sequence[int], joined: bool) -> None:
+    def __init__(self, encoder: Encoder, classes: int, channels: Sequence[int], joined: bool) -> None:
         super().__init__()
         self.joined = joined
         self.skips = skips_of(encoder, channels)
@@ -126,10 +126,8 @@ class UNet2015(Whole):
         return self.score(x)  # (N, K, h - 184, w - 184)
 
 
-@on_encoder("resnet34", strides=encoders.PYRAMID)
-def unet(
-    net: encoders.Encoder, classes: int, *, channels: Counts = (256, 128, 64, 32, 16), joined: bool = True
-) -> Page:
+@on_encoder("resnet34", strides=PYRAMID)
+def unet(net: Encoder, classes: int, *, channels: Counts = (256, 128, 64, 32, 16), joined: bool = True) -> Page:
     """U-Net on any encoder. channels: of the decoder per skip, the deepest first; more than there are skips will do.
 
     joined: whether skips are carried across; False shows what they are worth.
