@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from atrous import encoders
+from atrous.encoders import PYRAMID, Encoder
 from atrous.layers import conv_bn_relu
 from atrous.models.options import Counts
 from atrous.models.page import Features, Page, on_encoder
@@ -55,7 +55,7 @@ class GatedDecoder(nn.Module):
     The decoder ends at the encoder's finest stride, mostly 2; from there logits are resized to the image.
     """
 
-    def __init__(self, encoder: encoders.Encoder, classes: int, channels: Sequence[int], *, aux: bool) -> None:
+    def __init__(self, encoder: Encoder, classes: int, channels: Sequence[int], *, aux: bool) -> None:
         super().__init__()
         self.skips = skips_of(encoder, channels)
         width = encoder.channels[-1]
@@ -103,10 +103,8 @@ def attention(model: Page, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return tuple(model.head.decode(model.encoder(image))[1])
 
 
-@on_encoder("resnet34", strides=encoders.PYRAMID)
-def attention_unet(
-    net: encoders.Encoder, classes: int, *, channels: Counts = (256, 128, 64, 32, 16), aux: bool = False
-) -> Page:
+@on_encoder("resnet34", strides=PYRAMID)
+def attention_unet(net: Encoder, classes: int, *, channels: Counts = (256, 128, 64, 32, 16), aux: bool = False) -> Page:
     """U-Net on any encoder, with attention gates on its skips.
 
     channels: of the decoder per skip, the deepest first. aux: a head per level.

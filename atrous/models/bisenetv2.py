@@ -77,11 +77,8 @@ class GuidedAggregation(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.detail_fine = nn.Sequential(_depthwise(channels, channels), nn.Conv2d(channels, channels, 1))
-        self.detail_coarse = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.AvgPool2d(3, stride=2, padding=1),
-        )
+        halve = _normed(nn.Conv2d(channels, channels, 3, stride=2, padding=1, bias=False))
+        self.detail_coarse = nn.Sequential(*halve, nn.AvgPool2d(3, stride=2, padding=1))
         self.semantic_fine = _normed(nn.Conv2d(channels, channels, 3, padding=1, bias=False))
         self.semantic_coarse = nn.Sequential(_depthwise(channels, channels), nn.Conv2d(channels, channels, 1))
         self.last = _normed(nn.Conv2d(channels, channels, 3, padding=1, bias=False))
@@ -145,12 +142,7 @@ class TwoBranches(nn.Module):
 
 
 def bisenetv2(
-    classes: Count = 21,
-    *,
-    in_channels: Count = 3,
-    channels: Count = 1024,
-    dropout: Share = 0.1,
-    aux: bool = False,
+    classes: Count = 21, *, in_channels: Count = 3, channels: Count = 1024, dropout: Share = 0.1, aux: bool = False
 ) -> Page:
     """BiSeNet v2: 3,358,883 parameters with 19 classes; aux: the four booster heads, 11,445,372 more.
 

@@ -12,7 +12,7 @@ Axes: N images, C channels, H x W pixels, h x w cells at the encoder's stride s,
 import torch
 from torch import nn
 
-from atrous import encoders
+from atrous.encoders import Encoder
 from atrous.layers import conv_bn_relu
 from atrous.models.options import Count, Share
 from atrous.models.page import Features, Page, fcn_aux, on_encoder
@@ -61,13 +61,7 @@ class CrissCrossHead(nn.Module):
 
 @on_encoder("resnet50", stride=8)
 def ccnet(
-    net: encoders.Encoder,
-    classes: int,
-    *,
-    channels: Count = 512,
-    recurrence: Count = 2,
-    dropout: Share = 0.1,
-    aux: bool = False,
+    net: Encoder, classes: int, *, channels: Count = 512, recurrence: Count = 2, dropout: Share = 0.1, aux: bool = False
 ) -> Page:
     """CCNet on any encoder; stride 8 is the paper's. aux: an FCN head on the features before the deepest."""
     head = CrissCrossHead(net.channels[-1], classes, channels=channels, recurrence=recurrence, dropout=dropout)

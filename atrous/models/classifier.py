@@ -26,6 +26,7 @@ from torch.nn import functional
 
 from atrous.errors import ModelError
 from atrous.layers import pad_reflect, safe_norms
+from atrous.models.model import Strided
 from atrous.ops.resize import Tail
 
 GROW = 512
@@ -42,7 +43,7 @@ VECTOR = (nn.Linear, nn.BatchNorm1d, nn.LayerNorm)
 """Layers that `_over_map` turns into layers of maps."""
 
 
-class DenseClassifier(nn.Module):
+class DenseClassifier(Strided):
     """What `from_classifier` builds. Any H, W >= 1; smaller sides than `size` are mirrored up to it.
 
     size: (height, width) of the window that one score is about, in pixels. stride: pixels from a window to the next.
@@ -52,10 +53,6 @@ class DenseClassifier(nn.Module):
         super().__init__()
         self.net, self.classes, self.in_channels, self.size, self.stride = net, classes, in_channels, size, stride
         safe_norms(self)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits, tail = self.logits_at_stride(image)  # (N, K, ~H/s, ~W/s)
-        return tail.apply(logits)  # (N, K, H, W)
 
     def scores(self, image: torch.Tensor) -> torch.Tensor:
         """Image (N, C, H, W) -> (N, K, h, w): cell (i, j) is about the window whose first pixel is (s i, s j)."""
@@ -113,9 +110,8 @@ def from_classifier(classifier: nn.Module, size: int | tuple[int, int] | None = 
     close = 1e3 * torch.finfo(logits.dtype).eps * float(logits.abs().max())
     if scores.shape != (*logits.shape, 1, 1) or float((scores[:, :, 0, 0] - logits).abs().max()) > close:
         raise _unlike(name, (height, width), "the scores are not its logits")
-    return DenseClassifier(graph, logits.shape[1], first.in_channels, (height, width), stride).train(
-        classifier.training
-    )
+    dense = DenseClassifier(graph, logits.shape[1], first.in_channels, (height, width), stride)
+    return dense.train(classifier.training)
 
 
 class _HeadTracer(fx.Tracer):
@@ -228,9 +224,8 @@ def _call(node: fx.Node, graph: fx.GraphModule, layer: nn.Module, shape: tuple[i
 def _stride(graph: fx.GraphModule, image: torch.Tensor) -> int:
     """Pixels from one score to the next, counted on an image without content."""
     state = {key: tensor.to("meta") for key, tensor in graph.state_dict().items()}
-    larger = torch.empty(
-        1, image.shape[1], image.shape[2] + GROW, image.shape[3] + GROW, device="meta", dtype=image.dtype
-    )
+    shape = (1, image.shape[1], image.shape[2] + GROW, image.shape[3] + GROW)
+    larger = torch.empty(shape, device="meta", dtype=image.dtype)
     cells = torch.func.functional_call(graph, state, (larger,)).shape[2:]
     if len(cells) != 2 or cells[0] != cells[1] or cells[0] < 2 or GROW % (cells[0] - 1):
         raise ValueError(f"an image {GROW} pixels larger has {tuple(cells)} scores")

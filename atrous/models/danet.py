@@ -13,7 +13,7 @@ Axes: N images, C channels, H x W pixels, T = h x w cells at the encoder's strid
 import torch
 from torch import nn
 
-from atrous import encoders
+from atrous.encoders import Encoder
 from atrous.layers import conv_bn_relu
 from atrous.models.options import Count, Share
 from atrous.models.page import Features, Page, on_encoder
@@ -75,9 +75,7 @@ class DualAttention(nn.Module):
 
 
 @on_encoder("resnet50", stride=8)
-def danet(
-    net: encoders.Encoder, classes: int, *, channels: Count = 512, dropout: Share = 0.1, aux: bool = False
-) -> Page:
+def danet(net: Encoder, classes: int, *, channels: Count = 512, dropout: Share = 0.1, aux: bool = False) -> Page:
     """DANet on any encoder; stride 8 is the paper's. aux: a classifier on each branch, two outputs more."""
     head = DualAttention(net.channels[-1], classes, channels=channels, dropout=dropout, aux=aux)
     return Page(net, head, classes)

@@ -17,6 +17,7 @@ from torch import nn
 from atrous import encoders
 from atrous.layers import pad_reflect, safe_norms
 from atrous.layers.switches import IMAGENET_BN, SwitchedVGG16, norm_relu, transplant
+from atrous.models.model import Whole
 from atrous.models.options import Count, Pretrained
 from atrous.ops.unpool import max_unpool
 
@@ -27,7 +28,7 @@ DECODER = ((8, 8, 8), (8, 8, 4), (4, 4, 2), (2, 1), (1, 1))
 """Channels of the deconvolutions after each unpooling, the deepest first, in units of w."""
 
 
-class DeconvNet(nn.Module):
+class DeconvNet(Whole):
     """VGG16, fc6, fc7, and their mirror (figure 2). Any H, W >= 1; what is smaller than 224 costs as much as 224."""
 
     def __init__(self, encoder: SwitchedVGG16, classes: int) -> None:
@@ -61,9 +62,6 @@ class DeconvNet(nn.Module):
             x = block(max_unpool(x, indices, size))  # (N, C, H/16, W/16), ..., (N, w, H, W)
         return self.score(x)[:, :, :height, :width]  # (N, K, H, W)
 
-    def logits_at_stride(self, image: torch.Tensor) -> None:
-        """None: the logits have the image's stride already."""
-
     def load_imagenet(self, state: dict[str, torch.Tensor]) -> None:
         """Start with timm's `vgg16_bn.tv_in1k`, fc6 and fc7 included. Raises WeightsError where something lacks."""
         self.encoder.load_imagenet(state)
@@ -71,11 +69,7 @@ class DeconvNet(nn.Module):
 
 
 def deconvnet(
-    classes: Count = 21,
-    *,
-    in_channels: Count = 3,
-    pretrained: Pretrained = False,
-    width: Count = 64,
+    classes: Count = 21, *, in_channels: Count = 3, pretrained: Pretrained = False, width: Count = 64
 ) -> DeconvNet:
     """DeconvNet on VGG16, mirrored: 251,805,653 parameters with 21 classes. width: of VGG's first block."""
     net = DeconvNet(SwitchedVGG16(in_channels, width=width), classes)

@@ -126,7 +126,7 @@ def deeplabv3plus(
 
     The paper's are resnet101 and xception65, its modified aligned Xception. Options as in `deeplabv3`.
     """
-    net = _dilated(encoder, in_channels, pretrained, stride, dilate_first, grid, (4, stride))
+    net = _dilated(encoder, in_channels, pretrained, stride, dilate_first, grid, 4, stride)
     head = PlusHead(net, classes, RATES[stride] if rates is None else rates, dropout=dropout)
     return Page(net, head, classes, fcn_aux(net, classes) if aux else None)
 
@@ -156,13 +156,7 @@ def set_stride(model: Page, stride: int) -> Page:
 
 
 def _dilated(
-    name: str,
-    channels: int,
-    pretrained: Pretrained,
-    stride: int,
-    first: bool,
-    grid: Sequence[int],
-    strides: Sequence[int] = (),
+    name: str, channels: int, pretrained: Pretrained, stride: int, first: bool, grid: Sequence[int], *strides: int
 ) -> encoders.Encoder:
     return encoders.encoder(
         name, in_channels=channels, stride=stride, pretrained=pretrained, dilate_first=first, grid=grid, strides=strides

@@ -24,6 +24,7 @@ from atrous import encoders
 from atrous.layers import safe_norms
 from atrous.layers.vgg import IMAGENET
 from atrous.layers.vgg_dilated import DilatedVGG16, FieldOfView, gaussian_score, on_pixels
+from atrous.models.model import Strided
 from atrous.models.options import Count, Counts, Pretrained, Scales, Share
 from atrous.models.page import On, Page, on
 from atrous.ops.resize import Tail, resize
@@ -37,25 +38,18 @@ ASPP_L, ASPP_S = (6, 12, 18, 24), (2, 4, 8, 12)
 SCALES = (1.0, 0.75, 0.5)
 """v2's scales (section 3.2)."""
 
+Backbone = DilatedVGG16 | encoders.Encoder
+"""What gives features at stride 8."""
 
-class DeepLabV2(nn.Module):
+
+class DeepLabV2(Strided):
     """The scores of several rates, summed (section 3.2), and of several scales, the larger taken. Any H, W >= 1."""
 
-    def __init__(
-        self,
-        encoder: DilatedVGG16 | encoders.Encoder,
-        branches: Sequence[nn.Module],
-        classes: int,
-        scales: Sequence[float],
-    ) -> None:
+    def __init__(self, encoder: Backbone, branches: Sequence[nn.Module], classes: int, scales: Sequence[float]) -> None:
         super().__init__()
         self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
         self.branches, self.scales = nn.ModuleList(branches), tuple(scales)
         safe_norms(self)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits, tail = self.logits_at_stride(image)  # (N, K, h + 1, w + 1)
-        return tail.apply(logits)  # (N, K, H, W)
 
     def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
         """Logits (N, K, h + 1, w + 1), the border cell repeated, and the resize that puts cell i on pixel 8 i."""
@@ -75,18 +69,16 @@ class DeepLabV2(nn.Module):
         for scale in self.scales:
             size = [round((side - 1) * scale) + 1 for side in image.shape[2:]]  # 321 -> 241, 161
             x = image if scale == 1 else resize(image, tuple(size), align_corners=True)
-            x = self._sum(self.encoder(x)[-1])  # (N, K, scale h, scale w)
+            features = self.encoder(x)[-1]
+            x = torch.stack([branch(features) for branch in self.branches]).sum(0)  # (N, K, scale h, scale w)
             scores.append(resize(x, scores[0].shape[2:], align_corners=True) if scores else x)
         return scores if len(scores) == 1 else [torch.stack(scores).amax(0), *scores]
-
-    def _sum(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.stack([branch(x) for branch in self.branches]).sum(0)
 
 
 class Trunk(NamedTuple):
     """An encoder at stride 8, the field of view on its last features, and the channels that this gives."""
 
-    encoder: DilatedVGG16 | encoders.Encoder
+    encoder: Backbone
     field: nn.Module
     channels: int
 

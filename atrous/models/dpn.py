@@ -30,10 +30,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from atrous import encoders
 from atrous.layers import safe_norms
-from atrous.layers.vgg_dilated import DilatedVGG16, gaussian_score, on_pixels
+from atrous.layers.vgg_dilated import gaussian_score, on_pixels
 from atrous.models.deeplab_early import Trunk, on_vgg16
+from atrous.models.model import Strided
 from atrous.models.options import Count, Odd
 from atrous.ops.resize import Tail
 
@@ -75,36 +75,19 @@ class LocalConvolution(nn.Module):
         return [x[..., i : i + height, j : j + width] for i in range(self.window) for j in range(self.window)]
 
 
-class DPN(nn.Module):
-    """The network of the paper's table 1 on cells of 8 pixels. Any H, W >= 1.
+class DPN(Strided):
+    """The network of the paper's table 1 on cells of 8 pixels. Any H, W >= 1."""
 
-    field: from the encoder's last features to those that are scored, `channels` of them.
-    """
-
-    def __init__(
-        self,
-        encoder: DilatedVGG16 | encoders.Encoder,
-        field: nn.Module,
-        channels: int,
-        classes: int,
-        *,
-        window: int,
-        context: int,
-        mixtures: int,
-    ) -> None:
+    def __init__(self, trunk: Trunk, classes: int, *, window: int, context: int, mixtures: int) -> None:
         super().__init__()
-        self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
-        self.field, self.mixtures = field, mixtures
-        self.score = gaussian_score(channels, classes)  # b11
+        self.encoder, self.classes, self.in_channels = trunk.encoder, classes, trunk.encoder.in_channels
+        self.field, self.mixtures = trunk.field, mixtures
+        self.score = gaussian_score(trunk.channels, classes)  # b11
         self.local = LocalConvolution(window)  # b12
         self.contexts = nn.Conv2d(classes, classes * mixtures, context, padding=context // 2)  # b13
         nn.init.normal_(self.contexts.weight, std=0.01)
         nn.init.zeros_(self.contexts.bias)  # type: ignore[arg-type]
         safe_norms(self)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits, tail = self.logits_at_stride(image)  # (N, K, h + 1, w + 1)
-        return tail.apply(logits)  # (N, K, H, W)
 
     def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
         """Logits (N, K, h + 1, w + 1), the border cell repeated, and the resize that puts cell i on pixel 8 i."""
@@ -126,7 +109,7 @@ def dpn(trunk: Trunk, classes: int, *, window: Odd = 7, context: Odd = 9, mixtur
     window: side of the local filters in cells; context: of the label contexts, 9 in the paper, both odd. mixtures: of
     contexts per label, 5 in the paper. dropout, width: of VGG16, as in deeplabv1.
     """
-    return DPN(*trunk, classes, window=window, context=context, mixtures=mixtures)
+    return DPN(trunk, classes, window=window, context=context, mixtures=mixtures)
 
 
 def _colours(image: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:

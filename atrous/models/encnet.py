@@ -12,7 +12,7 @@ Axes: N images, C channels, H x W pixels, T = h x w cells at the encoder's strid
 import torch
 from torch import nn
 
-from atrous import encoders
+from atrous.encoders import Encoder
 from atrous.layers import conv_bn_relu
 from atrous.models.options import Count, Share
 from atrous.models.page import On, Page, fcn_aux, on_encoder
@@ -56,13 +56,7 @@ class Context(nn.Module):
 
 @on_encoder("resnet50", stride=8)
 def encnet(
-    net: encoders.Encoder,
-    classes: int,
-    *,
-    channels: Count = 512,
-    codewords: Count = 32,
-    dropout: Share = 0.1,
-    aux: bool = False,
+    net: Encoder, classes: int, *, channels: Count = 512, codewords: Count = 32, dropout: Share = 0.1, aux: bool = False
 ) -> Page:
     """EncNet on any encoder; stride 8 is the paper's. aux: an FCN head on the features before the deepest."""
     reduce = conv_bn_relu(net.channels[-1], channels)

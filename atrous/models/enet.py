@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from atrous.layers import pad_reflect, safe_norms
+from atrous.models.model import Whole
 from atrous.models.options import Count, Share
 from atrous.ops.unpool import max_unpool
 
@@ -49,12 +50,8 @@ class Bottleneck(nn.Module):
 
     def __init__(self, convolutions: Sequence[nn.Conv2d | nn.ConvTranspose2d], slopes: Slopes, dropout: float) -> None:
         super().__init__()
-        widths = [convolution.out_channels for convolution in convolutions]
-        self.branch = nn.ModuleList(
-            nn.Sequential(convolution, nn.BatchNorm2d(width))
-            for convolution, width in zip(convolutions, widths, strict=True)
-        )
-        self.nonlinear = _nonlinear(widths, slopes)
+        self.branch = nn.ModuleList(nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels)) for conv in convolutions)
+        self.nonlinear = _nonlinear([conv.out_channels for conv in convolutions], slopes)
         self.dropout = nn.Dropout2d(dropout)
 
     def forward(self, x: torch.Tensor, main: torch.Tensor | None = None) -> torch.Tensor:
@@ -98,7 +95,7 @@ class Up(nn.Module):
         return self.bottleneck(x, max_unpool(self.main(x), indices, size))
 
 
-class ENet(nn.Module):
+class ENet(Whole):
     """Table 1 of the paper: a stage at stride 4, two at stride 8, and back by the indices. Any H, W >= 1."""
 
     def __init__(self, classes: int, in_channels: int, *, slopes: Slopes, dropout: tuple[float, float]) -> None:
@@ -126,9 +123,6 @@ class ENet(nn.Module):
         x = self.stage4(self.up4(x, second))  # (N, 64, H/4, W/4)
         x = self.stage5(self.up5(x, first))  # (N, 16, H/2, W/2)
         return self.fullconv(x)[:, :, :height, :width]  # (N, K, H, W)
-
-    def logits_at_stride(self, image: torch.Tensor) -> None:
-        """None: the logits have the image's stride already."""
 
 
 def enet(

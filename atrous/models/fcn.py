@@ -64,13 +64,7 @@ class VGGFCN(nn.Module):
     """FCN-32s, 16s or 8s, by its stride, the pixels per cell of the finest scores. Any H, W >= 1."""
 
     def __init__(
-        self,
-        encoder: VGG16,
-        classes: int,
-        stride: int,
-        *,
-        learned: Learned,
-        scales: tuple[float, float] = (1.0, 1.0),
+        self, encoder: VGG16, classes: int, stride: int, *, learned: Learned, scales: tuple[float, float] = (1.0, 1.0)
     ) -> None:
         super().__init__()
         between, last = bool(learned), learned is True
@@ -104,9 +98,8 @@ class VGGFCN(nn.Module):
         if self.stride <= 16:
             scores = self._fuse(self.upscore2(scores), self.score_pool4(pool4 * self.scales[0]), 16)  # (N, K, ~2h, ~2w)
         if self.stride <= 8:
-            scores = self._fuse(
-                self.upscore_pool4(scores), self.score_pool3(pool3 * self.scales[1]), 8
-            )  # (N, K, ~4h, ~4w)
+            skip = self.score_pool3(pool3 * self.scales[1])
+            scores = self._fuse(self.upscore_pool4(scores), skip, 8)  # (N, K, ~4h, ~4w)
         return scores
 
     def _fuse(self, scores: torch.Tensor, skip: torch.Tensor, stride: int) -> torch.Tensor:
@@ -172,11 +165,7 @@ def warm_start(finer: VGGFCN, coarser: VGGFCN) -> VGGFCN:
 
 
 def _vgg(
-    *,
-    in_channels: Count = 3,
-    pretrained: Pretrained = False,
-    padding: Padding = "caffe100",
-    width: Count = 64,
+    *, in_channels: Count = 3, pretrained: Pretrained = False, padding: Padding = "caffe100", width: Count = 64
 ) -> VGG16:
     vgg = VGG16(in_channels, padding=padding, width=width)
     if pretrained:

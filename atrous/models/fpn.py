@@ -17,7 +17,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from atrous import encoders
+from atrous.encoders import PYRAMID, Encoder
 from atrous.models.options import Share
 from atrous.models.page import Features, Page, on_encoder
 from atrous.ops.resize import resize
@@ -42,11 +42,12 @@ class Pyramid(nn.Module):
 class Rise(nn.Module):
     """(N, channels, h, w) -> (N, out, at the last of `sizes`): a 3x3, group norm, ReLU and a resize per size.
 
-    `steps` of them; where it is 0, one 3x3 and no resize (panoptic FPN, figure 3).
+    `steps` of them; where it is 0, one 3x3 and no resize (panoptic FPN, figure 3). smp's has `align_corners`.
     """
 
-    def __init__(self, channels: int, out: int, steps: int) -> None:
+    def __init__(self, channels: int, out: int, steps: int, *, align_corners: bool = False) -> None:
         super().__init__()
+        self.align_corners = align_corners
         widths = [channels, *[out] * max(1, steps)]
         self.convs = nn.ModuleList(
             nn.Sequential(nn.Conv2d(a, b, 3, padding=1, bias=False), nn.GroupNorm(32, b), nn.ReLU(inplace=True))
@@ -57,14 +58,14 @@ class Rise(nn.Module):
         if not sizes:
             return self.convs[0](x)
         for conv, size in zip(self.convs, sizes, strict=True):
-            x = resize(conv(x), size)
+            x = resize(conv(x), size, align_corners=self.align_corners)
         return x
 
 
 class SemanticFPN(nn.Module):
     """A pyramid on the encoder's strides from 4 on, each level raised to 4, summed, classified."""
 
-    def __init__(self, encoder: encoders.Encoder, classes: int, *, smooth: bool, dropout: float) -> None:
+    def __init__(self, encoder: Encoder, classes: int, *, smooth: bool, dropout: float) -> None:
         super().__init__()
         self.levels = encoder.levels()
         self.pyramid = Pyramid([encoder.channels[index] for index in self.levels], 256, smooth=smooth)
@@ -78,8 +79,8 @@ class SemanticFPN(nn.Module):
         return self.score(sum(raised[1:], raised[0]))  # (N, K, H/4, W/4)
 
 
-@on_encoder("resnet50", strides=encoders.PYRAMID)
-def fpn(net: encoders.Encoder, classes: int, *, smooth: bool = False, dropout: Share = 0.2) -> Page:
+@on_encoder("resnet50", strides=PYRAMID)
+def fpn(net: Encoder, classes: int, *, smooth: bool = False, dropout: Share = 0.2) -> Page:
     """Semantic FPN on any encoder with features at stride 4. smooth: a 3x3 on each map of the pyramid (the paper's).
 
     dropout: of whole channels ahead of the classifier.

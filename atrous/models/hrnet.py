@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from atrous import encoders
+from atrous.encoders import PYRAMID, Encoder
 from atrous.layers import conv_bn_relu
 from atrous.models.options import Count, Share
 from atrous.models.page import Features, Page, on_encoder
@@ -28,7 +28,7 @@ class Together(nn.Module):
     """The features from stride 4 on -> (N, D, H/4, W/4): resized to the finest of them and concatenated (HRNetV2,
     figure 4b). `channels` is D."""
 
-    def __init__(self, encoder: encoders.Encoder) -> None:
+    def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.indices = [index for index, stride in enumerate(encoder.strides) if stride >= 4]
         self.channels = sum(encoder.channels[index] for index in self.indices)
@@ -85,14 +85,9 @@ class OCRHead(nn.Module):
         return self.score(x), coarse
 
 
-@on_encoder("hrnet_w48", strides=encoders.PYRAMID)
+@on_encoder("hrnet_w48", strides=PYRAMID)
 def hrnet_ocr(
-    net: encoders.Encoder,
-    classes: int,
-    *,
-    head: Literal["ocr", "hrnet"] = "ocr",
-    channels: Count = 512,
-    dropout: Share = 0.05,
+    net: Encoder, classes: int, *, head: Literal["ocr", "hrnet"] = "ocr", channels: Count = 512, dropout: Share = 0.05
 ) -> Page:
     """HRNet with OCR's head, or its own: 70,371,446 parameters with 19 classes on hrnet_w48, 12,080,036 on hrnet_w18.
 

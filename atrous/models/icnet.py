@@ -19,6 +19,7 @@ from atrous import encoders
 from atrous.errors import ModelError
 from atrous.layers import conv_bn_relu, pad_reflect, safe_norms
 from atrous.layers.ppm import BINS
+from atrous.models.model import Strided
 from atrous.models.options import Count, Pretrained, Share
 from atrous.ops.resize import Tail, resize
 
@@ -43,7 +44,7 @@ class CascadeFusion(nn.Module):
         return (self.coarse(coarse) + self.fine(fine)).relu(), coarse
 
 
-class ICNet(nn.Module):
+class ICNet(Strided):
     """Maps of three resolutions, fused from coarse to fine, scored at stride 4. Any H, W >= 1.
 
     aux: classifiers of the label guidance, on the coarse input of each fusion; finer first.
@@ -71,10 +72,6 @@ class ICNet(nn.Module):
         self.aux = nn.ModuleList(guidance) if aux else None
         safe_norms(self)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits, tail = self.logits_at_stride(image)  # (N, K, H/4, W/4)
-        return tail.apply(logits)  # (N, K, H, W)
-
     def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
         """Logits (N, K, H/4, W/4) of the padded image, the resize to it and the crop."""
         padded, tail = _pad(image)
@@ -84,10 +81,8 @@ class ICNet(nn.Module):
         """The logits, then those of the label guidance at strides 8 and 16 where asked for, all (N, K, H, W)."""
         padded, tail = _pad(image)
         fused, *guided = self._fused(padded)
-        logits = [self._score(fused)]
-        if self.aux is not None:
-            logits += [head(x) for head, x in zip(self.aux, guided, strict=True)]
-        return tuple(tail.apply(one) for one in logits)
+        own = [head(x) for head, x in zip(self.aux, guided, strict=True)] if self.aux is not None else []
+        return tuple(tail.apply(one) for one in (self._score(fused), *own))
 
     def _fused(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         half, quarter = self._encode(resize(image, _halved(image)))  # (N, C, H/16, W/16), (N, C, H/32, W/32)

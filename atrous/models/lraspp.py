@@ -13,7 +13,7 @@ Axes: N images, C channels, H x W pixels, s the encoder's stride, K classes.
 import torch
 from torch import nn
 
-from atrous import encoders
+from atrous.encoders import Encoder
 from atrous.layers import conv_bn_relu
 from atrous.models.options import Count
 from atrous.models.page import Features, Page, on_encoder
@@ -23,7 +23,7 @@ from atrous.ops.resize import resize
 class GatedHead(nn.Module):
     """A gated 1x1 on the encoder's last features, joined as scores by its first at stride 8."""
 
-    def __init__(self, encoder: encoders.Encoder, classes: int, width: int) -> None:
+    def __init__(self, encoder: Encoder, classes: int, width: int) -> None:
         super().__init__()
         self.low_index, deep = encoder.index_at(8), encoder.channels[-1]
         self.features = conv_bn_relu(deep, width, 1)
@@ -39,7 +39,7 @@ class GatedHead(nn.Module):
 
 
 @on_encoder("mobilenetv3_large_100", stride=16)
-def lraspp(net: encoders.Encoder, classes: int, *, channels: Count = 128) -> Page:
+def lraspp(net: Encoder, classes: int, *, channels: Count = 128) -> Page:
     """LR-ASPP on any encoder with features at stride 8; MobileNetV3-Large with 21 classes has 3,221,538 parameters.
 
     stride: of the deepest features, 16 in the paper, or 32. channels: of the features that are gated and scored.

@@ -39,6 +39,25 @@ class Model(Protocol):
         """The logits (N, K, h, w) before the last resize and that resize; None where there is none."""
 
 
+class Whole(nn.Module):
+    """A network whose logits have the size of its image, or volume, without a resize at the end."""
+
+    def logits_at_stride(self, image: torch.Tensor) -> None:
+        """None: the logits have the image's stride already."""
+
+
+class Strided(nn.Module):
+    """A network whose logits lie at a stride: `logits_at_stride` gives them, `forward` resizes them to the image."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits, tail = self.logits_at_stride(image)  # (N, K, h, w)
+        return tail.apply(logits)  # (N, K, H, W)
+
+    def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
+        """The logits (N, K, h, w) and the resize that puts them on the image."""
+        raise NotImplementedError
+
+
 if TYPE_CHECKING:
 
     class Network(nn.Module, Model):

@@ -13,8 +13,8 @@ divide, the same logits), and the deep outputs are resized to the image instead 
 Axes: N images, C channels, H x W pixels (D x H x W voxels), K classes.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -22,7 +22,9 @@ from torch.nn import functional
 
 from atrous.errors import ModelError
 from atrous.layers import InstanceNorm, cut, expect_axes
+from atrous.models.model import Whole
 from atrous.models.options import Count, Counts, Steps
+from atrous.models.page import on
 from atrous.ops.resize import resize
 
 CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
@@ -64,26 +66,24 @@ class Residual(nn.Module):
         return self.act(self.second(self.first(x)) + self.skip(x))
 
 
-class NNUNet(nn.Module):
-    """Down through the stages, up through the skips. features, kernels, strides, blocks: per stage, finest first.
+class Plan(NamedTuple):
+    """What a network is built by: features to blocks per stage, the finest first; up_blocks the deepest first."""
 
-    up_blocks: convolutions per stage on the way up, the deepest first.
-    """
+    in_channels: int
+    features: Sequence[int]
+    kernels: Sequence[tuple[int, ...]]
+    strides: Sequence[tuple[int, ...]]
+    blocks: Sequence[int]
+    up_blocks: Sequence[int]
+    residual: bool
 
-    def __init__(
-        self,
-        classes: int,
-        in_channels: int,
-        features: Sequence[int],
-        kernels: Sequence[tuple[int, ...]],
-        strides: Sequence[tuple[int, ...]],
-        blocks: Sequence[int],
-        up_blocks: Sequence[int],
-        *,
-        residual: bool,
-        aux: bool,
-    ) -> None:
+
+class NNUNet(Whole):
+    """Down through the stages, up through the skips."""
+
+    def __init__(self, plan: Plan, classes: int, *, aux: bool) -> None:
         super().__init__()
+        in_channels, features, kernels, strides, blocks, up_blocks, residual = plan
         self.classes, self.in_channels, self.axes = classes, in_channels, len(kernels[0])
         self.stem = _conv(in_channels, features[0], kernels[0]) if residual else nn.Identity()
         self.down, self.up, self.merge = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
@@ -111,9 +111,6 @@ class NNUNet(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return self.scores[-1](self._levels(image)[-1])  # (N, K, H, W)
 
-    def logits_at_stride(self, image: torch.Tensor) -> None:
-        """None: the logits have the image's stride already."""
-
     def outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The logits, then with `aux` those of the coarser levels, finest first, all (N, K, H, W)."""
         levels = self._levels(image)[-len(self.scores) :]
@@ -132,45 +129,6 @@ class NNUNet(nn.Module):
             x = merge(torch.cat([x, skip], 1))
             levels.append(x)
         return levels
-
-
-def nnunet2d(
-    classes: Count = 21,
-    *,
-    in_channels: Count = 3,
-    features: Counts = (32, 64, 128, 256, 512, 512, 512, 512),
-    kernels: Count | Steps = 3,
-    strides: Steps | None = None,
-    blocks: Counts | None = None,
-    up_blocks: Counts | None = None,
-    residual: bool = False,
-    aux: bool = False,
-) -> NNUNet:
-    """nnU-Net on images from a plan: instance norm, leaky ReLU, strided convolutions, plain or residual encoder.
-
-    features, kernels, strides: per stage, as `topology` plans them; without strides 1, then 2. blocks: convolutions per
-    stage (2), residual ones 1, 3, 4, 6, 6, ...; up_blocks: on the way up, the deepest first (2, residual 1).
-    """
-    return _nnunet(2, classes, in_channels, features, kernels, strides, blocks, up_blocks, residual, aux)
-
-
-def nnunet3d(
-    classes: Count = 21,
-    *,
-    in_channels: Count = 3,
-    features: Counts = (32, 64, 128, 256, 320, 320),
-    kernels: Count | Steps = 3,
-    strides: Steps | None = None,
-    blocks: Counts | None = None,
-    up_blocks: Counts | None = None,
-    residual: bool = False,
-    aux: bool = False,
-) -> NNUNet:
-    """nnU-Net on volumes from a plan: instance norm, leaky ReLU, strided convolutions, plain or residual encoder.
-
-    The arguments are those of `nnunet2d`; a kernel or stride may be three numbers, (1, 3, 3) say.
-    """
-    return _nnunet(3, classes, in_channels, features, kernels, strides, blocks, up_blocks, residual, aux)
 
 
 def topology(
@@ -197,38 +155,56 @@ def topology(
     return [*kernels, (3,) * len(size)], strides
 
 
-def _nnunet(
-    axes: int,
-    classes: int,
-    in_channels: int,
-    features: Sequence[int],
-    kernels: Sequence[Step] | int,
-    strides: Sequence[Step] | None,
-    blocks: Sequence[int] | None,
-    up_blocks: Sequence[int] | None,
-    residual: bool,
-    aux: bool,
-) -> NNUNet:
-    stages = len(features)
-    if stages < 2:
-        raise ModelError(f"features {tuple(features)} give {stages} stages; nnU-Net needs two or more")
-    kernels = [kernels] * stages if isinstance(kernels, int) else kernels
-    strides = [1] + [2] * (stages - 1) if strides is None else strides
-    if blocks is None:
-        blocks = ((1, 3, 4) + (6,) * stages)[:stages] if residual else (2,) * stages
-    up_blocks = (1 if residual else 2,) * (stages - 1) if up_blocks is None else up_blocks
-    for name, value, count in (
-        ("kernels", kernels, stages),
-        ("strides", strides, stages),
-        ("blocks", blocks, stages),
-        ("up_blocks", up_blocks, stages - 1),
-    ):
-        if len(value) != count:
-            raise ModelError(f"{name} {tuple(value)} should be {count} for {stages} stages of features")
-    kernels, strides = ([_per_axis(step, axes) for step in steps] for steps in (kernels, strides))
-    if any(side % 2 == 0 for kernel in kernels for side in kernel) or max(strides[0]) > 1:
-        raise ModelError(f"kernels {kernels} should be odd and the first stride of {strides} should be 1")
-    return NNUNet(classes, in_channels, features, kernels, strides, blocks, up_blocks, residual=residual, aux=aux)
+def on_plan(axes: int, features: Sequence[int]) -> Callable[..., Callable[..., NNUNet]]:
+    """`on` the plan of a network on so many axes; `features` are those of its stages by default."""
+
+    def make(
+        *,
+        in_channels: Count = 3,
+        features: Counts = tuple(features),
+        kernels: Count | Steps = 3,
+        strides: Steps | None = None,
+        blocks: Counts | None = None,
+        up_blocks: Counts | None = None,
+        residual: bool = False,
+    ) -> Plan:
+        stages = len(features)
+        if stages < 2:
+            raise ModelError(f"features {tuple(features)} give {stages} stages; nnU-Net needs two or more")
+        kernels = (kernels,) * stages if isinstance(kernels, int) else kernels
+        strides = (1,) + (2,) * (stages - 1) if strides is None else strides
+        if blocks is None:
+            blocks = ((1, 3, 4) + (6,) * stages)[:stages] if residual else (2,) * stages
+        up_blocks = (1 if residual else 2,) * (stages - 1) if up_blocks is None else up_blocks
+        for name, value in (("kernels", kernels), ("strides", strides), ("blocks", blocks), ("up_blocks", up_blocks)):
+            count = stages - 1 if name == "up_blocks" else stages
+            if len(value) != count:
+                raise ModelError(f"{name} {tuple(value)} should be {count} for {stages} stages of features")
+        own, steps = ([_per_axis(step, axes) for step in each] for each in (kernels, strides))
+        if any(side % 2 == 0 for kernel in own for side in kernel) or max(steps[0]) > 1:
+            raise ModelError(f"kernels {own} should be odd and the first stride of {steps} should be 1")
+        return Plan(in_channels, features, own, steps, blocks, up_blocks, residual)
+
+    return on(make)
+
+
+@on_plan(2, (32, 64, 128, 256, 512, 512, 512, 512))
+def nnunet2d(plan: Plan, classes: int, *, aux: bool = False) -> NNUNet:
+    """nnU-Net on images from a plan: instance norm, leaky ReLU, strided convolutions, plain or residual encoder.
+
+    features, kernels, strides: per stage, as `topology` plans them; without strides 1, then 2. blocks: convolutions per
+    stage (2), residual ones 1, 3, 4, 6, 6, ...; up_blocks: on the way up, the deepest first (2, residual 1).
+    """
+    return NNUNet(plan, classes, aux=aux)
+
+
+@on_plan(3, (32, 64, 128, 256, 320, 320))
+def nnunet3d(plan: Plan, classes: int, *, aux: bool = False) -> NNUNet:
+    """nnU-Net on volumes from a plan: instance norm, leaky ReLU, strided convolutions, plain or residual encoder.
+
+    The arguments are those of `nnunet2d`; a kernel or stride may be three numbers, (1, 3, 3) say.
+    """
+    return NNUNet(plan, classes, aux=aux)
 
 
 def _per_axis(step: Step, axes: int) -> tuple[int, ...]:

@@ -35,6 +35,7 @@ def _from_one(values: tuple[float, ...]) -> tuple[float, ...]:
     return values
 
 
+_in_order = BeforeValidator(_row)
 Count = Annotated[int, Field(ge=1, strict=True, description="a whole number from 1 on")]
 Odd = Annotated[int, Field(ge=1, strict=True, description="an odd number from 1 on"), AfterValidator(_odd)]
 Share = Annotated[float, Field(ge=0, lt=1, strict=True, description="a number from 0 to less than 1")]
@@ -44,22 +45,18 @@ Name = Annotated[str, Field(strict=True, description="a name")]
 Zoom = Annotated[float, Field(ge=0.25, le=8, strict=True, description="a factor from 0.25 to 8, such as 1.5")]
 Stride = Literal[2, 4, 8, 16, 32]
 Counts = Annotated[
-    tuple[Count, ...],
-    BeforeValidator(_row),
-    Field(min_length=1, description="whole numbers from 1 on, such as (6, 12, 18)"),
+    tuple[Count, ...], _in_order, Field(min_length=1, description="whole numbers from 1 on, such as (6, 12, 18)")
 ]
-AnyCounts = Annotated[
-    tuple[Count, ...], BeforeValidator(_row), Field(description="whole numbers from 1 on, such as (16, 8)")
-]
+AnyCounts = Annotated[tuple[Count, ...], _in_order, Field(description="whole numbers from 1 on, such as (16, 8)")]
 Scales = Annotated[
     tuple[Annotated[float, Field(gt=0, le=1, strict=True)], ...],
-    BeforeValidator(_row),
+    _in_order,
     AfterValidator(_from_one),
     Field(min_length=1, description="numbers above 0 up to 1, the first 1, such as (1.0, 0.75, 0.5)"),
 ]
 Steps = Annotated[
-    tuple[Count | Annotated[tuple[Count, ...], BeforeValidator(_row)], ...],
-    BeforeValidator(_row),
+    tuple[Count | Annotated[tuple[Count, ...], _in_order], ...],
+    _in_order,
     Field(description="for each stage a whole number from 1 on, or one per axis, such as (1, (1, 2, 2), 2)"),
 ]
 Options = Annotated[dict[str, Any], Field(strict=True, description="options by name")]
@@ -70,16 +67,7 @@ STRICT: dict[Any, Any] = {bool: Flag, int: Count, str: Name, bool | str | Path: 
 
 
 def checked(name: str, builder: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options as the builder's annotations want them.
-
-    Args:
-        name: of the model, for the sentence.
-        builder: its parameters' annotations are the kinds.
-        given: value by option, each one a parameter of the builder.
-
-    Raises:
-        ModelError: a value is not of its option's kind.
-    """
+    """The options of model `name` as its builder's annotations want them; ModelError for a value of another kind."""
     kinds = kinds_of(builder)
     return {option: check(f"{option} of {name}", kinds[option], value) for option, value in given.items()}
 

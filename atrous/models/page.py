@@ -24,6 +24,7 @@ from atrous.encoders import Encoder
 from atrous.layers import fcn_head, safe_norms
 from atrous.layers.vgg_dilated import DilatedVGG16
 from atrous.models import former
+from atrous.models.model import Strided
 from atrous.models.options import Count, Pretrained, Stride
 from atrous.ops.resize import Tail
 
@@ -47,7 +48,7 @@ def stretched(logits: torch.Tensor, image: torch.Tensor) -> tuple[torch.Tensor, 
     return logits, to_image(image)
 
 
-class Page(nn.Module):
+class Page(Strided):
     """An encoder and a head: image (N, C, H, W) -> logits (N, K, H, W), any H, W >= 1.
 
     Args:
@@ -82,10 +83,6 @@ class Page(nn.Module):
         self.head, self.aux, self.classes, self._place = head, aux, classes, place
         self.in_channels = in_channels if encoder is None else encoder.in_channels
         safe_norms(self)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits, tail = self.logits_at_stride(image)  # (N, K, h, w)
-        return tail.apply(logits)  # (N, K, H, W)
 
     def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
         """Logits (N, K, h, w) at the head's stride, and the resize that puts them on the image."""
@@ -156,12 +153,9 @@ def on(make: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[...,
 def on_encoder(
     default: str, *, stride: Any = 32, strides: Sequence[int] = ()
 ) -> Callable[[Callable[..., Page]], Callable[..., Page]]:
-    """`on` an encoder: encoder, in_channels, pretrained and stride are options of the builder.
+    """`on` an encoder: encoder (`default`), in_channels, pretrained and stride are options of the builder.
 
-    Args:
-        default: of `encoder`.
-        stride: the default of `stride`.
-        strides: those that the page reads, as `encoders.encoder` takes them.
+    stride: the default of `stride`. strides: those that the page reads, as `encoders.encoder` takes them.
     """
 
     def make(

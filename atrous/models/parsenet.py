@@ -32,16 +32,13 @@ class L2Norm(nn.Module):
 
 
 class WiderHead(nn.Module):
-    """Features and their mean, normalised, joined and scored (figure 3).
+    """Features and their mean, normalised, joined and scored (figure 3)."""
 
-    field: from the encoder's last features to those that are scored, `channels` of them.
-    """
-
-    def __init__(self, field: nn.Module, channels: int, classes: int, *, scale: float) -> None:
+    def __init__(self, trunk: Trunk, classes: int, *, scale: float) -> None:
         super().__init__()
-        self.field = field
-        self.norm, self.norm_mean = L2Norm(channels, scale), L2Norm(channels, scale)
-        self.score = gaussian_score(2 * channels, classes)
+        self.field = trunk.field
+        self.norm, self.norm_mean = L2Norm(trunk.channels, scale), L2Norm(trunk.channels, scale)
+        self.score = gaussian_score(2 * trunk.channels, classes)
 
     def forward(self, features: Features) -> torch.Tensor:
         x = self.field(features[-1])  # (N, C, h, w)
@@ -56,5 +53,4 @@ def parsenet(trunk: Trunk, classes: int, *, scale: Positive = 10.0) -> Page:
 
     scale: what the factors of both norms start with, 10 to 20. dropout, width: of VGG16, as in deeplabv1.
     """
-    head = WiderHead(trunk.field, trunk.channels, classes, scale=scale)
-    return Page(trunk.encoder, head, classes, place=on_pixels)
+    return Page(trunk.encoder, WiderHead(trunk, classes, scale=scale), classes, place=on_pixels)

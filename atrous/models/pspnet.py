@@ -11,7 +11,7 @@ Axes: N images, C channels, H x W pixels, s the encoder's stride, K classes.
 
 from torch import nn
 
-from atrous import encoders
+from atrous.encoders import Encoder
 from atrous.layers import PyramidPool, conv_bn_relu
 from atrous.layers.ppm import BINS
 from atrous.models.options import Counts, Share
@@ -19,9 +19,7 @@ from atrous.models.page import On, Page, fcn_aux, on_encoder
 
 
 @on_encoder("resnet50", stride=8)
-def pspnet(
-    net: encoders.Encoder, classes: int, *, bins: Counts = BINS, dropout: Share = 0.1, aux: bool = False
-) -> Page:
+def pspnet(net: Encoder, classes: int, *, bins: Counts = BINS, dropout: Share = 0.1, aux: bool = False) -> Page:
     """PSPNet on any encoder; resnet50c with 21 classes has 46,611,829 parameters, 48,977,034 with `aux`.
 
     stride: 8 in the paper. bins: cells per side of each pooled map. aux: an FCN head on the second last features.

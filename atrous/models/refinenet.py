@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from atrous import encoders
+from atrous.encoders import PYRAMID, Encoder
 from atrous.errors import ModelError
 from atrous.models.options import Count, Counts, Share
 from atrous.models.page import Features, Page, on_encoder
@@ -83,9 +83,7 @@ class Refine(nn.Module):
 class Cascade(nn.Module):
     """A block per stride from the deepest to 4, two more residual units, a 3x3 to the classes."""
 
-    def __init__(
-        self, encoder: encoders.Encoder, classes: int, *, channels: Sequence[int], pools: int, dropout: float
-    ) -> None:
+    def __init__(self, encoder: Encoder, classes: int, *, channels: Sequence[int], pools: int, dropout: float) -> None:
         super().__init__()
         self.levels = encoder.levels()[::-1]  # deep first
         if len(channels) < len(self.levels):
@@ -108,14 +106,9 @@ class Cascade(nn.Module):
         return self.score(x)  # (N, K, H/4, W/4)
 
 
-@on_encoder("resnet101", strides=encoders.PYRAMID)
+@on_encoder("resnet101", strides=PYRAMID)
 def refinenet(
-    net: encoders.Encoder,
-    classes: int,
-    *,
-    channels: Counts = (512, 256, 256, 256),
-    pools: Count = 2,
-    dropout: Share = 0.5,
+    net: Encoder, classes: int, *, channels: Counts = (512, 256, 256, 256), pools: Count = 2, dropout: Share = 0.5
 ) -> Page:
     """RefineNet on any encoder with features at stride 4. channels: of each block, deep first; pools: in each chain."""
     return Page(net, Cascade(net, classes, channels=channels, pools=pools, dropout=dropout), classes)

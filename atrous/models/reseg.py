@@ -19,6 +19,7 @@ from torch import nn
 
 from atrous import encoders
 from atrous.layers import pad_reflect, safe_norms
+from atrous.models.model import Whole
 from atrous.models.options import Count, Counts, Pretrained
 
 
@@ -47,7 +48,7 @@ def _sweep(layer: nn.GRU, lines: torch.Tensor) -> torch.Tensor:
     return swept.reshape(images, count, cells, 2 * layer.hidden_size)
 
 
-class ReSeg(nn.Module):
+class ReSeg(Whole):
     """The encoder's map, ReNet layers over it, transposed 2x2 convolutions back to the image. Any H, W >= 1."""
 
     def __init__(self, encoder: encoders.Encoder, classes: int, *, units: Sequence[int], width: int) -> None:
@@ -69,9 +70,6 @@ class ReSeg(nn.Module):
         padded = pad_reflect(image, 0, -height % stride, 0, -width % stride)
         x = self.sweeps(self.encoder(padded)[-1])  # (N, 2U, H/4, W/4)
         return self.head(self.up(x))[:, :, :height, :width]  # (N, K, H, W)
-
-    def logits_at_stride(self, image: torch.Tensor) -> None:
-        """None: the logits have the image's stride already."""
 
 
 def reseg(

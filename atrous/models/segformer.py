@@ -12,7 +12,7 @@ Axes: N images, C channels, H x W pixels, K classes.
 import torch
 from torch import nn
 
-from atrous import encoders
+from atrous.encoders import PYRAMID, Encoder
 from atrous.layers import conv_bn_relu
 from atrous.models.options import Count, Share
 from atrous.models.page import Features, Page, on_encoder
@@ -25,7 +25,7 @@ WIDE = ("mit_b2", "mit_b3", "mit_b4", "mit_b5")
 class AllMLP(nn.Module):
     """Each level to one width, resized to stride 4, concatenated deep first, fused and classified."""
 
-    def __init__(self, encoder: encoders.Encoder, classes: int, *, channels: int, dropout: float) -> None:
+    def __init__(self, encoder: Encoder, classes: int, *, channels: int, dropout: float) -> None:
         super().__init__()
         self.levels = encoder.levels()
         self.project = nn.ModuleList(nn.Linear(encoder.channels[index], channels) for index in self.levels)
@@ -39,8 +39,8 @@ class AllMLP(nn.Module):
         return self.score(self.fuse(torch.cat(maps[::-1], 1)))  # (N, K, H/4, W/4)
 
 
-@on_encoder("mit_b0", strides=encoders.PYRAMID)
-def segformer(net: encoders.Encoder, classes: int, *, channels: Count | None = None, dropout: Share = 0.1) -> Page:
+@on_encoder("mit_b0", strides=PYRAMID)
+def segformer(net: Encoder, classes: int, *, channels: Count | None = None, dropout: Share = 0.1) -> Page:
     """SegFormer on `mit_b0` to `mit_b5`, its head on any encoder with features at stride 4.
 
     channels: of the head; None is the paper's for the encoder.

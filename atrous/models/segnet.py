@@ -23,6 +23,7 @@ from atrous import encoders
 from atrous.errors import ModelError
 from atrous.layers import safe_norms
 from atrous.layers.switches import IMAGENET_BN, SwitchedVGG16, Switches, norm_relu
+from atrous.models.model import Whole
 from atrous.models.options import Count, Pretrained, Share
 from atrous.ops.unpool import max_unpool
 
@@ -30,7 +31,7 @@ DECODER = ((8, 8, 8), (8, 8, 4), (4, 4, 2), (2, 1), (1,))
 """Channels of the convolutions after each unpooling, the deepest first, in units of w; the classifier is the last."""
 
 
-class SegNet(nn.Module):
+class SegNet(Whole):
     """Thirteen convolutions down, thirteen up; the last is the classifier. Any H, W >= 1.
 
     Dropout stands after pools 3, 4, 5 and after the decoder's blocks 5, 4, 3, as in the released Bayesian net.
@@ -57,11 +58,8 @@ class SegNet(nn.Module):
             x = block(max_unpool(x, indices, size))  # (N, C, H/16, W/16), ..., (N, w, H, W)
         return self.score(x)  # (N, K, H, W)
 
-    def logits_at_stride(self, image: torch.Tensor) -> None:
-        """None: the logits have the image's stride already."""
 
-
-class SegNetBasic(nn.Module):
+class SegNetBasic(Whole):
     """Four blocks of 7x7, batch norm, ReLU, pool; four of unpooling, 7x7, batch norm; a 1x1. Any H, W >= 1.
 
     Dropout stands after pools 3 and 4 and after the decoder's blocks 4 and 3, as in the released Bayesian net.
@@ -91,9 +89,6 @@ class SegNetBasic(nn.Module):
             x = block(max_unpool(x, *switches.pop()))  # (N, w, twice)
             x = self.dropout(x) if level >= 3 else x
         return self.score(x)  # (N, K, H, W)
-
-    def logits_at_stride(self, image: torch.Tensor) -> None:
-        """None: the logits have the image's stride already."""
 
 
 class Uncertainty(NamedTuple):
@@ -155,11 +150,7 @@ def segnet(
 
 
 def segnet_basic(
-    classes: Count = 21,
-    *,
-    in_channels: Count = 3,
-    dropout: Share = 0.0,
-    width: Count = 64,
+    classes: Count = 21, *, in_channels: Count = 3, dropout: Share = 0.0, width: Count = 64
 ) -> SegNetBasic:
     """SegNet-Basic, four 7x7 blocks each way: 1,416,587 parameters with 11 classes. dropout: 0.5 makes it Bayesian."""
     return SegNetBasic(classes, in_channels, width=width, dropout=dropout)

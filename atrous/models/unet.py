@@ -19,9 +19,10 @@ from typing import Literal
 import torch
 from torch import nn
 
-from atrous import encoders
+from atrous.encoders import PYRAMID, Encoder
 from atrous.errors import ModelError
-from atrous.layers import conv_bn_relu, overlap_tile, run_whole
+from atrous.layers import conv_bn_relu, cut, overlap_tile, run_whole
+from atrous.models.model import Whole
 from atrous.models.options import Count, Counts, Share
 from atrous.models.page import Features, Page, on_encoder
 from atrous.ops.resize import resize
@@ -30,7 +31,7 @@ MARGIN = 92
 """Pixels that the 2015 network eats on every side."""
 
 
-def skips_of(encoder: encoders.Encoder, channels: Sequence[int]) -> list[int]:
+def skips_of(encoder: Encoder, channels: Sequence[int]) -> list[int]:
     """Indices of the last features of each stride above the deepest, deep first; ModelError if a width lacks."""
     skips = list(encoder.skips().values())
     if len(channels) < len(skips):
@@ -48,7 +49,7 @@ class UNetDecoder(nn.Module):
     `joined` it is the same decoder with nothing carried across: a skip gives its size only.
     """
 
-    def __init__(self, encoder: encoders.Encoder, classes: int, channels: Sequence[int], joined: bool) -> None:
+    def __init__(self, encoder: Encoder, classes: int, channels: Sequence[int], joined: bool) -> None:
         super().__init__()
         self.joined = joined
         self.skips = skips_of(encoder, channels)
@@ -69,7 +70,7 @@ class UNetDecoder(nn.Module):
         return self.score(x)  # (N, K, H/2, W/2)
 
 
-class UNet2015(nn.Module):
+class UNet2015(Whole):
     """The paper's figure 1. `valid` is the figure: (N, C, n, n) -> (N, K, n - 184, n - 184), n = 12 mod 16.
 
     variant "phseg_v5": the upsampled map comes first in every concatenation, a ReLU follows every up-convolution, the
@@ -97,9 +98,6 @@ class UNet2015(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return run_whole(self.valid, image, MARGIN, grid=16)  # (N, K, H, W)
 
-    def logits_at_stride(self, image: torch.Tensor) -> None:
-        """None: the logits have the image's stride already."""
-
     def overlap_tile(self, image: torch.Tensor, tile: int = 572) -> torch.Tensor:
         """`forward` from tiles of `tile` x `tile` pixels: (N, C, H, W) -> the same logits (N, K, H, W), to rounding.
 
@@ -123,15 +121,13 @@ class UNet2015(nn.Module):
                 skips[-1] = x if self.released else skips[-1]
         for level, up, merge in zip((3, 2, 1, 0), self.up, self.merge, strict=True):
             x = up(x).relu() if self.released else up(x)  # (N, w 2^level, twice)
-            skip = _centre(skips[level], x.shape[2], x.shape[3])
+            skip = centre(skips[level], x)
             x = merge(torch.cat([x, skip] if self.released else [skip, x], 1))  # (N, w 2^level, -4)
         return self.score(x)  # (N, K, h - 184, w - 184)
 
 
-@on_encoder("resnet34", strides=encoders.PYRAMID)
-def unet(
-    net: encoders.Encoder, classes: int, *, channels: Counts = (256, 128, 64, 32, 16), joined: bool = True
-) -> Page:
+@on_encoder("resnet34", strides=PYRAMID)
+def unet(net: Encoder, classes: int, *, channels: Counts = (256, 128, 64, 32, 16), joined: bool = True) -> Page:
     """U-Net on any encoder. channels: of the decoder per skip, the deepest first; more than there are skips will do.
 
     joined: whether skips are carried across; False shows what they are worth.
@@ -156,6 +152,7 @@ def _double(channels: int, out: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels, out, 3), nn.ReLU(True), nn.Conv2d(out, out, 3), nn.ReLU(True))
 
 
-def _centre(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    top, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2
-    return x[:, :, top : top + height, left : left + width]
+def centre(skip: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """The middle of the skip, as large as x."""
+    starts = [(more - less) // 2 for more, less in zip(skip.shape[2:], x.shape[2:], strict=True)]
+    return cut(skip, x.shape[2:], starts)

@@ -14,14 +14,16 @@ import torch
 from torch import nn
 
 from atrous.errors import ModelError
-from atrous.layers import cut, expect_axes, overlap_tile, run_whole, safe_norms
+from atrous.layers import expect_axes, overlap_tile, run_whole, safe_norms
+from atrous.models.model import Whole
 from atrous.models.options import Count
+from atrous.models.unet import centre
 
 MARGIN = 44
 """Voxels that the network eats on every side."""
 
 
-class UNet3D(nn.Module):
+class UNet3D(Whole):
     """Figure 2. `valid` is the figure: (N, C, n, n, n) -> (N, K, n - 88, n - 88, n - 88), n = 4 mod 8."""
 
     def __init__(self, classes: int, in_channels: int, *, width: int) -> None:
@@ -41,9 +43,6 @@ class UNet3D(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         expect_axes(image, 3)
         return run_whole(self.valid, image, MARGIN, grid=8)  # (N, K, D, H, W)
-
-    def logits_at_stride(self, image: torch.Tensor) -> None:
-        """None: the logits have the volume's stride already."""
 
     def overlap_tile(self, image: torch.Tensor, tile: int = 132) -> torch.Tensor:
         """`forward` from tiles of `tile` voxels a side: (N, C, D, H, W) -> (N, K, D, H, W), in evaluation mode.
@@ -66,16 +65,11 @@ class UNet3D(nn.Module):
             skips.append(x)
         for skip, up, merge in zip(skips[-2::-1], self.up, self.merge, strict=True):
             x = up(x)  # (N, its own, twice)
-            x = merge(torch.cat([_centre(skip, x), x], 1))  # (N, of the skip, -4)
+            x = merge(torch.cat([centre(skip, x), x], 1))  # (N, of the skip, -4)
         return self.score(x)  # (N, K, d - 88, h - 88, w - 88)
 
 
-def unet3d(
-    classes: Count = 21,
-    *,
-    in_channels: Count = 3,
-    width: Count = 32,
-) -> UNet3D:
+def unet3d(classes: Count = 21, *, in_channels: Count = 3, width: Count = 32) -> UNet3D:
     """3D U-Net on volumes, without padding: 19,069,955 parameters from 3 channels to 3 classes, norms left aside."""
     return UNet3D(classes, in_channels, width=width)
 
@@ -86,9 +80,3 @@ def _double(channels: int, between: int, out: int) -> nn.Sequential:
     for a, b in ((channels, between), (between, out)):
         layers += [nn.Conv3d(a, b, 3), nn.BatchNorm3d(b), nn.ReLU(True)]
     return nn.Sequential(*layers)
-
-
-def _centre(skip: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """The middle of the skip, as large as x."""
-    starts = [(more - less) // 2 for more, less in zip(skip.shape[2:], x.shape[2:], strict=True)]
-    return cut(skip, x.shape[2:], starts)

@@ -12,7 +12,7 @@ Axes: N images, C channels, H x W pixels, K classes.
 import torch
 from torch import nn
 
-from atrous import encoders
+from atrous.encoders import PYRAMID, Encoder
 from atrous.layers import PyramidPool, conv_bn_relu
 from atrous.models.options import Count, Share
 from atrous.models.page import Features, Page, fcn_aux, on_encoder
@@ -22,7 +22,7 @@ from atrous.ops.resize import resize
 class UPerHead(nn.Module):
     """Pyramid pooling, laterals added from above, a 3x3 per level, fusion at stride 4."""
 
-    def __init__(self, encoder: encoders.Encoder, classes: int, *, channels: int, dropout: float) -> None:
+    def __init__(self, encoder: Encoder, classes: int, *, channels: int, dropout: float) -> None:
         super().__init__()
         self.levels = encoder.levels()
         *widths, deepest = [encoder.channels[index] for index in self.levels]
@@ -44,10 +44,8 @@ class UPerHead(nn.Module):
         return self.score(x)  # (N, K, H/4, W/4)
 
 
-@on_encoder("resnet50", strides=encoders.PYRAMID)
-def upernet(
-    net: encoders.Encoder, classes: int, *, channels: Count = 512, dropout: Share = 0.1, aux: bool = False
-) -> Page:
+@on_encoder("resnet50", strides=PYRAMID)
+def upernet(net: Encoder, classes: int, *, channels: Count = 512, dropout: Share = 0.1, aux: bool = False) -> Page:
     """UPerNet on any encoder with features at stride 4. channels: of every level; aux: an FCN head one level up."""
     head = UPerHead(net, classes, channels=channels, dropout=dropout)
     return Page(net, head, classes, fcn_aux(net, classes, head.levels[-2]) if aux else None)

@@ -20,6 +20,7 @@ from torch import nn
 
 from atrous.errors import ModelError
 from atrous.layers import cut, expect_axes, pad_reflect
+from atrous.models.model import Whole
 from atrous.models.options import Count, Counts
 
 
@@ -38,7 +39,7 @@ class Stage(nn.Module):
         return self.acts[-1](self.convs[-1](x) + shortcut)
 
 
-class VNet(nn.Module):
+class VNet(Whole):
     """Figure 2. left, right: 5x5x5 convolutions of the stages on the way down (the lowest too) and up."""
 
     def __init__(
@@ -76,9 +77,6 @@ class VNet(nn.Module):
             x = torch.cat([up(x), skip], 1)  # (N, 256, D/8, H/8, W/8), and so on
             x = stage(x, x)
         return cut(self.score(x), image.shape[2:])  # (N, K, D, H, W)
-
-    def logits_at_stride(self, image: torch.Tensor) -> None:
-        """None: the logits have the volume's stride already."""
 
 
 def vnet(

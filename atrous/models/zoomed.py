@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from atrous.errors import ModelError
+from atrous.models.model import Strided
 from atrous.models.page import Page, to_image
 from atrous.ops.resize import Tail, low_logits, resize
 
 
-class Zoomed(nn.Module):
+class Zoomed(Strided):
     """Image (N, C, H, W) -> the page's logits of the image `zoom` times as large, (N, K, H, W). Any H, W >= 1.
 
     The page's parameters are `model...`. Raises ModelError for volumes and for pages that train on points.
@@ -34,10 +35,6 @@ class Zoomed(nn.Module):
     def encoder(self) -> nn.Module:
         """The page's, where it has one; its parameters are `model.encoder...`."""
         return cast(nn.Module, self.model.encoder)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits, tail = self.logits_at_stride(image)  # (N, K, zoom H/s, zoom W/s)
-        return tail.apply(logits)  # (N, K, H, W)
 
     def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
         """The page's logits before its own resize, where it has a plain one, and the resize to the image."""

@@ -32,6 +32,8 @@ from atrous.encoders.mit import MIT
 from atrous.layers import conv_bn_relu, fcn_head, safe_norms, separable_conv
 from atrous.layers.aspp import ImagePool
 from atrous.layers.ppm import BINS
+from atrous.models.model import Strided
+from atrous.models.page import to_image
 from atrous.ops.resize import Tail, resize
 
 RATES = (12, 24, 36)
@@ -40,7 +42,7 @@ RATES = (12, 24, 36)
 Features = Sequence[torch.Tensor]
 
 
-class MMSeg(nn.Module):
+class MMSeg(Strided):
     """A head on the features of strides >= 4, then dropout and a 1x1. Any H, W >= 1."""
 
     def __init__(
@@ -56,26 +58,19 @@ class MMSeg(nn.Module):
             self.auxiliary_head[3] = nn.Dropout2d(0.1)
         safe_norms(self)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits, tail = self.logits_at_stride(image)  # (N, K, H/s, W/s)
-        return tail.apply(logits)  # (N, K, H, W)
-
     def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:
         """Logits (N, K, H/s, W/s) and the resize to the image."""
-        return self._decode(self.encoder(image)), self._tail(image)
+        return self._decode(self.encoder(image)), to_image(image, align_corners=self.align_corners)
 
     def outputs(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The logits and, if built with `aux`, the auxiliary ones, all (N, K, H, W)."""
-        features, tail = self.encoder(image), self._tail(image)
+        features, tail = self.encoder(image), to_image(image, align_corners=self.align_corners)
         aux = [self.auxiliary_head(features[-2])] if self.auxiliary_head is not None else []
         return tuple(tail.apply(one) for one in (self._decode(features), *aux))
 
     def _decode(self, features: Features) -> torch.Tensor:
         pyramid = [x for x, stride in zip(features, self.encoder.strides, strict=True) if stride >= 4]
         return self.conv_seg(self.dropout(self.decode_head(pyramid)))
-
-    def _tail(self, image: torch.Tensor) -> Tail:
-        return Tail((image.shape[2], image.shape[3]), align_corners=self.align_corners)
 
 
 class FCNHead(nn.Module):
