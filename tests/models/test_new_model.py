@@ -97,7 +97,8 @@ def run(copy: Path, *arguments: str) -> str:
 
 def test_a_model_is_added_by_its_page_a_line_and_a_row(copy: Path) -> None:
     run(copy, "-c", ASK)
-    files = [f"tests/models/test_{name}.py" for name in ("contract", "options", "outputs", "parity")]
+    files = [f"tests/models/test_{name}.py" for name in ("constants", "contract", "options", "outputs", "parity")]
     said = run(copy, "-m", "pytest", "-vv", "-p", "no:cacheprovider", "-k", "pointwise or names", *files)
     assert said.count("[pointwise") >= 12
-    assert "test_parameters_are_as_many_as_published[pointwise" in said
+    for test in ("parameters_are_as_many_as_published", "a_page_without_a_row_drops_what_its_options_say"):
+        assert f"test_{test}[pointwise" in said
