@@ -120,3 +120,9 @@ def test_pointrend_compares_points_first_then_the_outputs_of_its_page() -> None:
     assert truth.shape == (1, 50)
     page = next(layer for layer in model.modules() if layer is not model and hasattr(layer, "outputs"))
     assert [torch.equal(one, other) for (one, _), other in zip(others, page.outputs(image), strict=True)] == [True] * 2
+
+
+def test_coarse_logits_of_hrnet_ocr_are_not_the_main_ones() -> None:
+    model, image = build("hrnet_ocr", {}).eval(), torch.randn(1, 3, 64, 96)
+    main, coarse = model.outputs(image)
+    assert used(model, coarse) < used(model, main)  # the main ones look up the regions that the coarse ones weigh
