@@ -105,7 +105,7 @@ def test_weights_of_the_real_one_give_its_logits(axes: int, residual: bool) -> N
     for parameter in theirs.parameters():
         nn.init.normal_(parameter, std=0.2)
     options = {"features": features, "kernels": kernels, "strides": strides, "blocks": blocks, "up_blocks": up_blocks}
-    ours = (nnunet2d, nnunet3d)[axes - 2](4, 2, residual=residual, aux=True, **options)  # type: ignore[arg-type]
+    ours = (nnunet2d, nnunet3d)[axes - 2](4, in_channels=2, residual=residual, aux=True, **options)  # type: ignore[arg-type]
     ours.load_state_dict({name: value for key, value in theirs.state_dict().items() if (name := rename(key))})
     image = torch.randn(2, 2, *((32, 48) if axes == 2 else (8, 16, 24)))
     for mine, native in zip(ours.outputs(image), theirs(image), strict=True):
