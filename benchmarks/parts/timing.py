@@ -35,5 +35,5 @@ def there(module: str, package: str) -> bool:
     """Whether a peer can be imported; says so where not."""
     found = importlib.util.find_spec(module) is not None
     if not found:
-        print(f"  {package} is missing and not compared with; run `pip install 'atrous[bench]'`")
+        print(f"  {package} is not compared with; install it, `make bench` brings most of them")
     return found
