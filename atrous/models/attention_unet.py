@@ -107,6 +107,6 @@ def attention(model: Page, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
 def attention_unet(net: Encoder, classes: int, *, channels: Counts = (256, 128, 64, 32, 16), aux: bool = False) -> Page:
     """U-Net on any encoder, with attention gates on its skips.
 
-    channels: of the decoder per skip, the deepest first. aux: a head per level.
+    channels: decoder width at each skip, deepest first. aux: one head more on each level.
     """
     return Page(net, GatedDecoder(net, classes, channels, aux=aux), classes)

@@ -144,9 +144,10 @@ class TwoBranches(nn.Module):
 def bisenetv2(
     classes: Count = 21, *, in_channels: Count = 3, channels: Count = 1024, dropout: Share = 0.1, aux: bool = False
 ) -> Page:
-    """BiSeNet v2: 3,358,883 parameters with 19 classes; aux: the four booster heads, 11,445,372 more.
+    """BiSeNet v2: a wide, shallow branch for detail and a thin, deep branch for meaning, which gate each other.
 
-    channels: of the head; the boosters have a 64th, a 16th, a quarter and all of them.
+    3,358,883 parameters with 19 classes. channels: width of the head; the booster heads have a 64th, a 16th, a quarter
+    and all of it. aux: the four booster heads, 11,445,372 parameters more.
     """
     net = TwoBranches(classes, in_channels, head=channels, dropout=dropout, aux=aux)
     return Page(None, net, classes, in_channels=in_channels)

@@ -63,6 +63,9 @@ class CrissCrossHead(nn.Module):
 def ccnet(
     net: Encoder, classes: int, *, channels: Count = 512, recurrence: Count = 2, dropout: Share = 0.1, aux: bool = False
 ) -> Page:
-    """CCNet on any encoder; stride 8 is the paper's. aux: an FCN head on the features before the deepest."""
+    """CCNet on any encoder: each place attends to its own row and column, and does so twice.
+
+    The paper has stride 8. recurrence: how often. aux: an FCN head on the features before the deepest.
+    """
     head = CrissCrossHead(net.channels[-1], classes, channels=channels, recurrence=recurrence, dropout=dropout)
     return Page(net, head, classes, fcn_aux(net, classes) if aux else None)

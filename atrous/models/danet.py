@@ -76,7 +76,10 @@ class DualAttention(nn.Module):
 
 @on_encoder("resnet50", stride=8)
 def danet(net: Encoder, classes: int, *, channels: Count = 512, dropout: Share = 0.1, aux: bool = False) -> Page:
-    """DANet on any encoder; stride 8 is the paper's. aux: a classifier on each branch, two outputs more."""
+    """DANet on any encoder: the sum of attention between places and attention between channels.
+
+    The paper has stride 8. aux: a classifier on each of the two branches, so two outputs more.
+    """
     head = DualAttention(net.channels[-1], classes, channels=channels, dropout=dropout, aux=aux)
     return Page(net, head, classes)
 

@@ -71,7 +71,10 @@ class DeconvNet(Whole):
 def deconvnet(
     classes: Count = 21, *, in_channels: Count = 3, pretrained: Pretrained = False, width: Count = 64
 ) -> DeconvNet:
-    """DeconvNet on VGG16, mirrored: 251,805,653 parameters with 21 classes. width: of VGG's first block."""
+    """DeconvNet: VGG16 down to a single cell, then its mirror image of unpooling and deconvolutions.
+
+    251,805,653 parameters with 21 classes. width: channels of VGG's first block; weights exist for 64.
+    """
     net = DeconvNet(SwitchedVGG16(in_channels, width=width), classes)
     if pretrained:
         net.load_imagenet(encoders.pretrained_state(IMAGENET_BN, pretrained))

@@ -92,11 +92,13 @@ def deeplabv3(
     dropout: Share = 0.5,
     aux: bool = False,
 ) -> Page:
-    """DeepLab v3 on any encoder that dilates to stride 16 or 8; aux: an FCN head on the second last features.
+    """DeepLab v3 on any encoder that can be dilated: convolutions of several rates side by side (ASPP).
 
-    cascade: blocks 5 to 7 in place of ASPP; rates and dropout are then unused. rates: of ASPP, `RATES[stride]` if None.
-    grid: multi-grid of the encoder's last block, as long as it has units, (1, 2, 4) in the paper's best net at stride
-    16, and of the cascade's blocks, there `MULTIGRID` if empty. dilate_first: see above; the paper's nets have it.
+    stride: of the dilated encoder. aux: an FCN head on the features before the deepest. cascade: blocks 5 to 7 in place
+    of ASPP; rates and dropout are then unused. rates: of ASPP, `RATES[stride]` if None. grid: multi-grid, the rates of
+    the units in the encoder's last block, one for each of them; (1, 2, 4) in the paper's best net at stride 16. The
+    cascade's blocks use it too, or `MULTIGRID` if it is empty. dilate_first: the new rate in a dilated
+    stage's first block too, as in the paper's nets.
     """
     net = _dilated(encoder, in_channels, pretrained, stride, dilate_first, grid)
     deep = net.channels[-1]
@@ -122,9 +124,10 @@ def deeplabv3plus(
     dropout: Share = 0.1,
     aux: bool = False,
 ) -> Page:
-    """DeepLab v3+ on any encoder with features at stride 4 that can be dilated to stride 16 or 8.
+    """DeepLab v3+ on any encoder that can be dilated: ASPP, and a decoder that adds the detail of stride 4.
 
-    The paper's are resnet101 and xception65, its modified aligned Xception. Options as in `deeplabv3`.
+    The encoder needs features at stride 4 and must allow stride 16 or 8. The paper's are resnet101 and xception65, its
+    modified aligned Xception. Options as in `deeplabv3`.
     """
     net = _dilated(encoder, in_channels, pretrained, stride, dilate_first, grid, 4, stride)
     head = PlusHead(net, classes, RATES[stride] if rates is None else rates, dropout=dropout)

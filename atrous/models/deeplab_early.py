@@ -117,9 +117,10 @@ def deeplabv1(
     dropout: Share = 0.5,
     width: Count = 64,
 ) -> Page:
-    """DeepLab v1 on VGG16: LargeFOV, 20,505,429 parameters with 21 classes, or an earlier form by `fc6`.
+    """DeepLab v1: VGG16 with dilated convolutions at stride 8, whose fc6 looks at a wide field (LargeFOV).
 
-    pretrained: VGG16's weights, fc6 and fc7 cut from its fully connected layers. width: of VGG's first block.
+    LargeFOV has 20,505,429 parameters with 21 classes. fc6: that, or one of the paper's earlier forms. pretrained:
+    VGG16's weights, fc6 and fc7 cut from its fully connected layers. width: channels of VGG's first block.
     """
     kernel, rate, filters = FC6[fc6]
     vgg = DilatedVGG16(in_channels, width=width, average=True)
@@ -144,12 +145,13 @@ def deeplabv2(
     dropout: Share = 0.5,
     width: Count = 64,
 ) -> DeepLabV2:
-    """DeepLab v2 at stride 8 on any encoder that dilates to it, or `encoder="vgg16"`, VGG16 with holes.
+    """DeepLab v2 on any encoder that can be dilated to stride 8: the summed scores of four dilation rates (ASPP).
 
-    rates: `ASPP_L`, `ASPP_S`, or (12,) for LargeFOV. scales: `SCALES` for the paper's multi-scale fusion, the largest
-    first. dilate_first, stride_first: where a ResNet has its rates and strides; the released net has True for both, and
-    ImageNet weights of timm want their stride where it is. dropout, width: of VGG16, whose branches have an fc6 and fc7
-    each; pretrained, they take one filter in four of VGG's, each branch others.
+    encoder: "vgg16" is VGG16 with dilated convolutions. rates: `ASPP_L`, `ASPP_S`, or (12,) for LargeFOV. scales:
+    `SCALES` for the paper's multi-scale fusion, the largest first. dilate_first, stride_first: where a ResNet has its
+    rates and strides; the released net has True for both, and ImageNet weights of timm want their stride where it is.
+    dropout, width: of VGG16, whose branches have an fc6 and fc7 each. With pretrained, each branch takes
+    another quarter of VGG's filters.
     """
     if encoder != "vgg16":
         net = encoders.encoder(

@@ -104,10 +104,11 @@ def block_min(x: torch.Tensor, block: int) -> torch.Tensor:
 
 @on_vgg16(64, kernel=7, rate=4)  # the paper's 25 x 25
 def dpn(trunk: Trunk, classes: int, *, window: Odd = 7, context: Odd = 9, mixtures: Count = 5) -> DPN:
-    """DPN at stride 8 on VGG16 with all of fc6, or on the last features of any encoder that dilates to it.
+    """DPN: VGG16 or another encoder at stride 8, then one mean-field step of a Markov random field as layers.
 
-    window: side of the local filters in cells; context: of the label contexts, 9 in the paper, both odd. mixtures: of
-    contexts per label, 5 in the paper. dropout, width: of VGG16, as in deeplabv1.
+    VGG16 keeps all of fc6; of another encoder the last features are scored. window: side of the local filters in cells.
+    context: side of the label contexts in cells, 9 in the paper. Both are odd. mixtures: contexts per label, 5 in the
+    paper. dropout, width: of VGG16, as in deeplabv1.
     """
     return DPN(trunk, classes, window=window, context=context, mixtures=mixtures)
 

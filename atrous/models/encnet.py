@@ -58,7 +58,10 @@ class Context(nn.Module):
 def encnet(
     net: Encoder, classes: int, *, channels: Count = 512, codewords: Count = 32, dropout: Share = 0.1, aux: bool = False
 ) -> Page:
-    """EncNet on any encoder; stride 8 is the paper's. aux: an FCN head on the features before the deepest."""
+    """EncNet on any encoder: an encoding of the whole map against learned codewords weighs the channels.
+
+    The paper has stride 8. aux: an FCN head on the features before the deepest.
+    """
     reduce = conv_bn_relu(net.channels[-1], channels)
     context = Context(channels, codewords)
     score = nn.Sequential(nn.Dropout(dropout), nn.Conv2d(channels, classes, 1))

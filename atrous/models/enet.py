@@ -133,10 +133,11 @@ def enet(
     early_dropout: Share = 0.01,
     dropout: Share = 0.1,
 ) -> ENet:
-    """ENet: 351,878 parameters with 21 classes, 350,438 with 11.
+    """ENet, built for speed: a thin encoder at an eighth of the image's size, a short decoder with max-unpooling.
 
-    slopes: of the encoder's PReLU, one to a bottleneck ("shared") or one to a feature map ("channel",
-    the paper's). early_dropout: of stage 1. dropout: of all stages that follow.
+    351,878 parameters with 21 classes, 350,438 with 11. slopes: one PReLU slope for each bottleneck of the encoder
+    ("shared") or one for each feature map ("channel", the paper's). early_dropout: of stage 1. dropout: of all stages
+    that follow.
     """
     return ENet(classes, in_channels, slopes=slopes, dropout=(early_dropout, dropout))
 

@@ -98,5 +98,8 @@ class TwoPaths(nn.Module):
 
 
 def fastscnn(classes: Count = 21, *, in_channels: Count = 3, dropout: Share = 0.1, aux: bool = False) -> Page:
-    """Fast-SCNN: 1,153,027 parameters with 19 classes. aux: FCN heads on the shared layers and on the scene's map."""
+    """Fast-SCNN, built for speed: a path for detail and a path for context share their first layers.
+
+    1,153,027 parameters with 19 classes. aux: FCN heads on the shared layers and on the context's map.
+    """
     return Page(None, TwoPaths(classes, in_channels, dropout=dropout, aux=aux), classes, in_channels=in_channels)

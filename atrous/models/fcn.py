@@ -175,21 +175,28 @@ def _vgg(
 
 @on(_vgg)
 def fcn32s(vgg: VGG16, classes: int, *, learned: Learned = False) -> VGGFCN:
-    """FCN-32s on VGG16: 134,346,581 parameters with 21 classes. width: of VGG's first block; weights exist for 64."""
+    """FCN-32s: VGG16 as a fully convolutional network, with scores at stride 32.
+
+    134,346,581 parameters with 21 classes. width: channels of VGG's first block; weights exist for 64.
+    """
     return VGGFCN(vgg, classes, 32, learned=learned)
 
 
 @on(_vgg)
 def fcn16s(vgg: VGG16, classes: int, *, learned: Learned = False) -> VGGFCN:
-    """FCN-16s on VGG16: 134,357,354 parameters with 21 classes; train it from FCN-32s by `warm_start`."""
+    """FCN-16s: FCN-32s with a skip, the scores of pool4 at stride 16.
+
+    134,357,354 parameters with 21 classes. Train it from FCN-32s by `warm_start`.
+    """
     return VGGFCN(vgg, classes, 16, learned=learned)
 
 
 @on(_vgg)
 def fcn8s(vgg: VGG16, classes: int, *, learned: Learned = False, at_once: bool = False) -> VGGFCN:
-    """FCN-8s on VGG16: 134,362,751 parameters with 21 classes; train it from FCN-16s by `warm_start`, or `at_once`.
+    """FCN-8s: FCN-16s with one skip more, the scores of pool3 at stride 8.
 
-    at_once: pool4 times 0.01 and pool3 times 0.0001 ahead of their scores, as the released net that trains in one run.
+    134,362,751 parameters with 21 classes. Train it from FCN-16s by `warm_start`, or with at_once: pool4 times 0.01 and
+    pool3 times 0.0001 ahead of their scores, as in the released net that trains in one run.
     """
     return VGGFCN(vgg, classes, 8, learned=learned, scales=(0.01, 0.0001) if at_once else (1.0, 1.0))
 
@@ -205,10 +212,11 @@ def fcn(
     dropout: Share = 0.1,
     aux: bool = False,
 ) -> Page:
-    """torchvision's FCN on any encoder; resnet50 at stride 8 is its `fcn_resnet50` (aux: its auxiliary head).
+    """FCN in torchvision's form: one 3x3 head on any encoder, dilated or not, with skips if you like.
 
-    skips: strides of features whose scores are added on the way up, zero at the start: at stride 32, (16,) makes any
-    encoder an FCN-16s and (16, 8) an FCN-8s.
+    resnet50 at stride 8 is torchvision's `fcn_resnet50`. aux: its auxiliary head. skips: strides of features whose
+    scores are added on the way up; these scores start at zero. At stride 32, (16,) makes any encoder an FCN-16s and
+    (16, 8) an FCN-8s.
     """
     strides = (*skips, stride) if skips else ()
     net = encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, strides=strides)

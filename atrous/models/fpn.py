@@ -81,8 +81,9 @@ class SemanticFPN(nn.Module):
 
 @on_encoder("resnet50", strides=PYRAMID)
 def fpn(net: Encoder, classes: int, *, smooth: bool = False, dropout: Share = 0.2) -> Page:
-    """Semantic FPN on any encoder with features at stride 4. smooth: a 3x3 on each map of the pyramid (the paper's).
+    """Semantic FPN on any encoder: a top-down pyramid of features; its levels are summed at stride 4.
 
-    dropout: of whole channels ahead of the classifier.
+    The encoder needs features at stride 4. smooth: a 3x3 on each map of the pyramid, as in the paper. dropout: of whole
+    channels ahead of the classifier.
     """
     return Page(net, SemanticFPN(net, classes, smooth=smooth, dropout=dropout), classes)

@@ -89,9 +89,10 @@ class OCRHead(nn.Module):
 def hrnet_ocr(
     net: Encoder, classes: int, *, head: Literal["ocr", "hrnet"] = "ocr", channels: Count = 512, dropout: Share = 0.05
 ) -> Page:
-    """HRNet with OCR's head, or its own: 70,371,446 parameters with 19 classes on hrnet_w48, 12,080,036 on hrnet_w18.
+    """HRNet with OCR: four resolutions side by side, and each pixel attends to one vector per class.
 
-    head: "ocr", or "hrnet" for HRNetV2 (65,858,659 and 9,640,849). channels: of OCR; its attention has half of them.
+    70,371,446 parameters with 19 classes on hrnet_w48, 12,080,036 on hrnet_w18. head: "ocr", or "hrnet" for HRNetV2's
+    own (65,858,659 and 9,640,849). channels: of OCR; its attention has half of them.
     """
     together = Together(net)
     if head == "hrnet":

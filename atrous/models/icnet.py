@@ -110,9 +110,10 @@ def icnet(
     dropout: Share = 0.0,
     aux: bool = False,
 ) -> ICNet:
-    """ICNet on any encoder that is a chain of stages and can be dilated to stride 8. channels: of the fusions.
+    """ICNet, built for speed: deep layers see a small image, shallow ones a larger one, and both are fused.
 
-    aux: the label guidance, two outputs more; the paper weighs them 0.4 each, 1 the main one.
+    The encoder must be a chain of stages that can be dilated to stride 8. channels: width of the fusions. aux: the
+    label guidance, two outputs more; the paper weighs them 0.4 each, and the main output 1.
     """
     net = encoders.encoder(encoder, in_channels=in_channels, stride=8, pretrained=pretrained)
     return ICNet(net, classes, channels=channels, dropout=dropout, aux=aux)

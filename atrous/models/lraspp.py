@@ -40,8 +40,9 @@ class GatedHead(nn.Module):
 
 @on_encoder("mobilenetv3_large_100", stride=16)
 def lraspp(net: Encoder, classes: int, *, channels: Count = 128) -> Page:
-    """LR-ASPP on any encoder with features at stride 8; MobileNetV3-Large with 21 classes has 3,221,538 parameters.
+    """LR-ASPP: a light head for MobileNetV3 or another encoder, with one gate and one skip of stride 8.
 
-    stride: of the deepest features, 16 in the paper, or 32. channels: of the features that are gated and scored.
+    3,221,538 parameters with 21 classes on MobileNetV3-Large. stride: of the deepest features, 16 in the paper, or 32.
+    channels: of the features that are gated and scored.
     """
     return Page(net, GatedHead(net, classes, channels), classes)

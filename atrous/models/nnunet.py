@@ -190,19 +190,20 @@ def on_plan(axes: int, features: Sequence[int]) -> Callable[..., Callable[..., N
 
 @on_plan(2, (32, 64, 128, 256, 512, 512, 512, 512))
 def nnunet2d(plan: Plan, classes: int, *, aux: bool = False) -> NNUNet:
-    """nnU-Net on images from a plan: instance norm, leaky ReLU, strided convolutions, plain or residual encoder.
+    """nnU-Net for images: a plain or residual U-Net whose depth, kernels and strides are planned from the data.
 
-    features, kernels, strides: per stage, as `topology` plans them; without strides 1, then 2. blocks: convolutions per
-    stage (2), residual ones 1, 3, 4, 6, 6, ...; up_blocks: on the way up, the deepest first (2, residual 1).
+    It has instance norm, leaky ReLU and strided convolutions. features, kernels, strides: per stage, as `topology`
+    plans them; without strides 1, then 2. blocks: convolutions per stage (2), or residual blocks (1, 3, 4, 6, 6, ...).
+    up_blocks: on the way up, the deepest first (2, residual 1).
     """
     return NNUNet(plan, classes, aux=aux)
 
 
 @on_plan(3, (32, 64, 128, 256, 320, 320))
 def nnunet3d(plan: Plan, classes: int, *, aux: bool = False) -> NNUNet:
-    """nnU-Net on volumes from a plan: instance norm, leaky ReLU, strided convolutions, plain or residual encoder.
+    """nnU-Net for volumes: a plain or residual U-Net whose depth, kernels and strides are planned from the data.
 
-    The arguments are those of `nnunet2d`; a kernel or stride may be three numbers, (1, 3, 3) say.
+    The arguments are those of `nnunet2d`; a kernel or stride may be three numbers, such as (1, 3, 3).
     """
     return NNUNet(plan, classes, aux=aux)
 

@@ -49,7 +49,7 @@ class WiderHead(nn.Module):
 
 @on_vgg16(16, average=True)
 def parsenet(trunk: Trunk, classes: int, *, scale: Positive = 10.0) -> Page:
-    """ParseNet at stride 8 on VGG16's LargeFOV, or on the last features of any encoder that dilates to it.
+    """ParseNet: the features of VGG16 or another encoder at stride 8, joined with their mean over the image.
 
     scale: what the factors of both norms start with, 10 to 20. dropout, width: of VGG16, as in deeplabv1.
     """

@@ -134,9 +134,10 @@ def pointrend(
     cells: Count = 8196,
     channels: Count = 256,
 ) -> PointRend:
-    """A point head on any page of images; encoder, stride and base_options are the page's, its own where not given.
+    """PointRend: any other network for images, with a small head that decides its doubtful pixels again.
 
-    points: sampled in each image while training. cells: redone in each step of the subdivision. channels: of the head.
+    base: the network's name. encoder, stride, base_options: its options; its own defaults if not given. points:
+    sampled in each image while training. cells: redone in each step of the subdivision. channels: of the head.
     """
     if base == "pointrend":
         raise ModelError("pointrend cannot render itself; give base another page, such as 'deeplabv3plus'")

@@ -20,9 +20,10 @@ from atrous.models.page import On, Page, fcn_aux, on_encoder
 
 @on_encoder("resnet50", stride=8)
 def pspnet(net: Encoder, classes: int, *, bins: Counts = BINS, dropout: Share = 0.1, aux: bool = False) -> Page:
-    """PSPNet on any encoder; resnet50c with 21 classes has 46,611,829 parameters, 48,977,034 with `aux`.
+    """PSPNet on any encoder: its last features, joined with their means over 1, 4, 9 and 36 regions.
 
-    stride: 8 in the paper. bins: cells per side of each pooled map. aux: an FCN head on the second last features.
+    resnet50c with 21 classes has 46,611,829 parameters, 48,977,034 with `aux`. stride: 8 in the paper. bins: cells per
+    side of each pooled map. aux: an FCN head on the features before the deepest.
     """
     channels, narrow = net.channels[-1], max(1, net.channels[-1] // 4)
     pool = PyramidPool(channels, narrow, bins)  # (N, 2 C, H/s, W/s)

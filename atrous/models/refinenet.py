@@ -110,5 +110,8 @@ class Cascade(nn.Module):
 def refinenet(
     net: Encoder, classes: int, *, channels: Counts = (512, 256, 256, 256), pools: Count = 2, dropout: Share = 0.5
 ) -> Page:
-    """RefineNet on any encoder with features at stride 4. channels: of each block, deep first; pools: in each chain."""
+    """RefineNet on any encoder: a cascade of blocks that fuse its features from the deepest up to stride 4.
+
+    channels: of each block, the deepest first. pools: pooling steps in each chain.
+    """
     return Page(net, Cascade(net, classes, channels=channels, pools=pools, dropout=dropout), classes)

@@ -82,10 +82,10 @@ def reseg(
     units: Counts = (100, 100),
     channels: Count = 50,
 ) -> ReSeg:
-    """ReSeg on any encoder that is a chain of stages, up to its first features at `stride`, a power of two.
+    """ReSeg: recurrent layers sweep the rows and columns of an encoder's features.
 
-    units: of each ReNet layer and direction. channels: of the upsampling layers. The defaults are
-    the paper's on CamVid.
+    The encoder is a chain of stages, cut after its first features at `stride`, a power of two. units: of each ReNet
+    layer and direction. channels: of the upsampling layers. The defaults are the paper's on CamVid.
     """
     net = encoders.encoder(encoder, in_channels=in_channels, pretrained=pretrained)
     return ReSeg(encoders.shallow(net, stride), classes, units=units, width=channels)

@@ -41,7 +41,7 @@ class AllMLP(nn.Module):
 
 @on_encoder("mit_b0", strides=PYRAMID)
 def segformer(net: Encoder, classes: int, *, channels: Count | None = None, dropout: Share = 0.1) -> Page:
-    """SegFormer on `mit_b0` to `mit_b5`, its head on any encoder with features at stride 4.
+    """SegFormer: a hierarchical transformer (`mit_b0` to `mit_b5`) or another encoder, with a linear head.
 
     channels: of the head; None is the paper's for the encoder.
     """

@@ -142,7 +142,10 @@ def segnet(
     dropout: Share = 0.0,
     width: Count = 64,
 ) -> SegNet:
-    """SegNet on VGG16: 29,455,125 parameters with 21 classes. dropout: 0.5 makes it the Bayesian SegNet."""
+    """SegNet: VGG16 and its mirror image, which unpools to where the encoder's maxima were.
+
+    29,455,125 parameters with 21 classes. dropout: 0.5 makes it the Bayesian SegNet.
+    """
     encoder = SwitchedVGG16(in_channels, width=width, dropout=dropout)
     if pretrained:
         encoder.load_imagenet(encoders.pretrained_state(IMAGENET_BN, pretrained))
@@ -152,7 +155,10 @@ def segnet(
 def segnet_basic(
     classes: Count = 21, *, in_channels: Count = 3, dropout: Share = 0.0, width: Count = 64
 ) -> SegNetBasic:
-    """SegNet-Basic, four 7x7 blocks each way: 1,416,587 parameters with 11 classes. dropout: 0.5 makes it Bayesian."""
+    """SegNet-Basic: a small SegNet, with four 7x7 blocks down and four up.
+
+    1,416,587 parameters with 11 classes. dropout: 0.5 makes it Bayesian.
+    """
     return SegNetBasic(classes, in_channels, width=width, dropout=dropout)
 
 

@@ -128,9 +128,10 @@ class UNet2015(Whole):
 
 @on_encoder("resnet34", strides=PYRAMID)
 def unet(net: Encoder, classes: int, *, channels: Counts = (256, 128, 64, 32, 16), joined: bool = True) -> Page:
-    """U-Net on any encoder. channels: of the decoder per skip, the deepest first; more than there are skips will do.
+    """U-Net on any encoder: a decoder that upsamples step by step and joins the encoder's features (skips).
 
-    joined: whether skips are carried across; False shows what they are worth.
+    channels: decoder width at each skip, deepest first; surplus widths are ignored. joined: whether skips are carried
+    across; False shows what they are worth.
     """
     return Page(net, UNetDecoder(net, classes, channels, joined), classes)
 
@@ -143,7 +144,10 @@ def unet2015(
     width: Count = 64,
     dropout: Share = 0.5,
 ) -> UNet2015:
-    """The U-Net of 2015: 31,030,658 parameters from 1 channel to 2 classes, the released phseg_v5 31,100,354."""
+    """The U-Net of 2015, with an encoder of its own and convolutions without padding.
+
+    31,030,658 parameters from 1 channel to 2 classes; the released phseg_v5 has 31,100,354.
+    """
     return UNet2015(classes, in_channels, width=width, variant=variant, dropout=dropout)
 
 

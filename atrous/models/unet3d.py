@@ -70,7 +70,10 @@ class UNet3D(Whole):
 
 
 def unet3d(classes: Count = 21, *, in_channels: Count = 3, width: Count = 32) -> UNet3D:
-    """3D U-Net on volumes, without padding: 19,069,955 parameters from 3 channels to 3 classes, norms left aside."""
+    """3D U-Net for volumes: batch norm, convolutions without padding, one level less than U-Net.
+
+    19,069,955 parameters from 3 channels to 3 classes, without those of the norms.
+    """
     return UNet3D(classes, in_channels, width=width)
 
 

@@ -152,9 +152,10 @@ def unetpp(
     width: Count = 32,
     aux: bool = False,
 ) -> UNetPlusPlus:
-    """U-Net++ on any encoder: nested skips, prunable. encoder="plain": the paper's, whose first level is `width` wide.
+    """U-Net++ on any encoder: U-Nets of every depth in one, which you can prune to a shallower one.
 
-    channels: of the last node per skip, the deepest first, and of the closing block. aux: a head per depth.
+    encoder: "plain" is the paper's, whose first level has `width` channels. channels: of the last node at each skip,
+    deepest first, and of the closing block. aux: a head for each depth.
     """
     if encoder != "plain":
         net = encoders.encoder(

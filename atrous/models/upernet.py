@@ -46,6 +46,9 @@ class UPerHead(nn.Module):
 
 @on_encoder("resnet50", strides=PYRAMID)
 def upernet(net: Encoder, classes: int, *, channels: Count = 512, dropout: Share = 0.1, aux: bool = False) -> Page:
-    """UPerNet on any encoder with features at stride 4. channels: of every level; aux: an FCN head one level up."""
+    """UPerNet on any encoder: pyramid pooling on the deepest features, then all levels fused at stride 4.
+
+    The encoder needs features at stride 4. channels: of every level. aux: an FCN head one level above the deepest.
+    """
     head = UPerHead(net, classes, channels=channels, dropout=dropout)
     return Page(net, head, classes, fcn_aux(net, classes, head.levels[-2]) if aux else None)

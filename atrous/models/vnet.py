@@ -87,9 +87,10 @@ def vnet(
     left: Counts = (1, 2, 3, 3, 3),
     right: Counts = (3, 3, 2, 1),
 ) -> VNet:
-    """V-Net on volumes, residual stages of 5x5x5 with PReLU: 65,175,314 parameters from 1 channel to 2 classes.
+    """V-Net for volumes: a U-Net of residual stages of 5x5x5, with strided convolutions instead of pools.
 
-    left, right: the paper's figure; the released net has (1, 1, 2, 3, 3) and (3, 2, 1, 1), and a 5x5x5 before the last.
+    65,175,314 parameters from 1 channel to 2 classes. left, right: convolutions per stage, the paper's figure; the
+    released net has (1, 1, 2, 3, 3) and (3, 2, 1, 1), and a 5x5x5 before the last.
     """
     if len(right) != len(left) - 1:
         raise ModelError(
