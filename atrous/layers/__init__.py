@@ -1,7 +1,7 @@
 """What several pages share: convolution blocks, norms, ASPP, pyramid pooling, VGG16, padding."""
 
 from atrous.layers.aspp import ASPP
-from atrous.layers.conv import conv_bn_relu, fcn_head, separable_conv
+from atrous.layers.conv import conv_bn_relu, fcn_head, gaussian, separable_conv
 from atrous.layers.depthwise import quick_depthwise
 from atrous.layers.norm import InstanceNorm, safe_norms
 from atrous.layers.pad import cut, expect_axes, pad_reflect
@@ -18,6 +18,7 @@ __all__ = [
     "cut",
     "expect_axes",
     "fcn_head",
+    "gaussian",
     "overlap_tile",
     "pad_reflect",
     "quick_depthwise",

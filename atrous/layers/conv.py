@@ -1,6 +1,18 @@
 """Blocks of convolution, batch norm and ReLU; sides are divided by the stride and rounded up."""
 
+from typing import TypeVar
+
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+Convolution = TypeVar("Convolution", bound=_ConvNd)
+
+
+def gaussian(layer: Convolution, std: float) -> Convolution:
+    """Let the weights of a convolution start as N(0, std^2) and its biases as 0; return it."""
+    nn.init.normal_(layer.weight, std=std)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layer
 
 
 def conv_bn_relu(

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from atrous.layers.channels import imagenet_statistics
+from atrous.layers.conv import gaussian
 from atrous.layers.vgg import BLOCKS, IMAGENET, THEIRS, State, convolutions, he, transplant
 from atrous.ops.resize import Tail
 
@@ -107,10 +108,7 @@ class FieldOfView(nn.Sequential):
 
 def gaussian_score(channels: int, classes: int) -> nn.Conv2d:
     """A 1x1 convolution to scores that starts as fc8 in DeepLab: deviation 0.01, bias 0."""
-    score = nn.Conv2d(channels, classes, 1)
-    nn.init.normal_(score.weight, std=0.01)
-    nn.init.zeros_(score.bias)  # type: ignore[arg-type]
-    return score
+    return gaussian(nn.Conv2d(channels, classes, 1), std=0.01)
 
 
 def on_pixels(scores: torch.Tensor, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:

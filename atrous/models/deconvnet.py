@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from atrous import encoders
-from atrous.layers import pad_reflect, safe_norms
+from atrous.layers import gaussian, pad_reflect, safe_norms
 from atrous.layers.switches import IMAGENET_BN, SwitchedVGG16, norm_relu, transplant
 from atrous.models.model import Whole
 from atrous.models.options import Count, Pretrained
@@ -48,8 +48,7 @@ class DeconvNet(Whole):
         self.score = nn.Conv2d(channels, classes, 1)
         for layer in (*self.fc6_deconv.modules(), *self.decoder.modules(), self.score):
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-                nn.init.normal_(layer.weight, std=0.01)  # the released net's fillers
-                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+                gaussian(layer, std=0.01)  # the released net's fillers
         safe_norms(self)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:

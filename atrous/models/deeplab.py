@@ -97,8 +97,7 @@ def deeplabv3(
     stride: of the dilated encoder. aux: an FCN head on the features before the deepest. cascade: blocks 5 to 7 in place
     of ASPP; rates and dropout are then unused. rates: of ASPP, `RATES[stride]` if None. grid: multi-grid, the rates of
     the units in the encoder's last block, one for each of them; (1, 2, 4) in the paper's best net at stride 16. The
-    cascade's blocks use it too, or `MULTIGRID` if it is empty. dilate_first: the new rate in a dilated
-    stage's first block too, as in the paper's nets.
+    cascade's blocks use it, or `MULTIGRID` if it is empty. dilate_first: new rates in stages' first blocks too (paper).
     """
     net = _dilated(encoder, in_channels, pretrained, stride, dilate_first, grid)
     deep = net.channels[-1]

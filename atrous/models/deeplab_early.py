@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from atrous import encoders
-from atrous.layers import safe_norms
+from atrous.layers import gaussian, safe_norms
 from atrous.layers.vgg import IMAGENET
 from atrous.layers.vgg_dilated import DilatedVGG16, FieldOfView, gaussian_score, on_pixels
 from atrous.models.model import Strided
@@ -99,10 +99,7 @@ def on_vgg16(filters: int, *, average: bool = False, **fc6: int) -> Callable[...
             return Trunk(net, nn.Identity(), net.channels[-1])
         vgg = DilatedVGG16(in_channels, width=width, average=average)
         field = FieldOfView(8 * width, filters * width, dropout=dropout, **fc6)
-        if pretrained:
-            state = encoders.pretrained_state(IMAGENET, pretrained)
-            vgg.load_imagenet(state)
-            field.load_imagenet(state)
+        _load_imagenet(pretrained, vgg, field)
         return Trunk(vgg, field, filters * width)
 
     return on(make)
@@ -125,10 +122,7 @@ def deeplabv1(
     kernel, rate, filters = FC6[fc6]
     vgg = DilatedVGG16(in_channels, width=width, average=True)
     field = FieldOfView(8 * width, filters * width, kernel=kernel, rate=rate, dropout=dropout)
-    if pretrained:
-        state = encoders.pretrained_state(IMAGENET, pretrained)
-        vgg.load_imagenet(state)
-        field.load_imagenet(state)
+    _load_imagenet(pretrained, vgg, field)
     return Page(vgg, On(-1, field=field, score=gaussian_score(filters * width, classes)), classes, place=on_pixels)
 
 
@@ -150,8 +144,7 @@ def deeplabv2(
     encoder: "vgg16" is VGG16 with dilated convolutions. rates: `ASPP_L`, `ASPP_S`, or (12,) for LargeFOV. scales:
     `SCALES` for the paper's multi-scale fusion, the largest first. dilate_first, stride_first: where a ResNet has its
     rates and strides; the released net has True for both, and ImageNet weights of timm want their stride where it is.
-    dropout, width: of VGG16, whose branches have an fc6 and fc7 each. With pretrained, each branch takes
-    another quarter of VGG's filters.
+    dropout, width: of VGG16, whose branches have an fc6 and fc7 each; pretrained, each takes another quarter of VGG's.
     """
     if encoder != "vgg16":
         net = encoders.encoder(
@@ -165,18 +158,19 @@ def deeplabv2(
         return DeepLabV2(net, [_branch(net.channels[-1], classes, rate) for rate in rates], classes, scales)
     vgg = DilatedVGG16(in_channels, width=width)
     fields = [FieldOfView(8 * width, 16 * width, rate=rate, dropout=dropout) for rate in rates]
+    _load_imagenet(pretrained, vgg, *fields)
+    branches = [nn.Sequential(*field, gaussian_score(16 * width, classes)) for field in fields]
+    return DeepLabV2(vgg, branches, classes, scales)
+
+
+def _load_imagenet(pretrained: Pretrained, vgg: DilatedVGG16, *fields: FieldOfView) -> None:
     if pretrained:
         state = encoders.pretrained_state(IMAGENET, pretrained)
         vgg.load_imagenet(state)
         for index, field in enumerate(fields):
             field.load_imagenet(state, first=index % 4)
-    branches = [nn.Sequential(*field, gaussian_score(16 * width, classes)) for field in fields]
-    return DeepLabV2(vgg, branches, classes, scales)
 
 
 def _branch(channels: int, classes: int, rate: int) -> nn.Conv2d:
     """ResNet's branch of ASPP: a 3x3 from the features to the scores, started as `gaussian_score`."""
-    score = nn.Conv2d(channels, classes, 3, padding=rate, dilation=rate)
-    nn.init.normal_(score.weight, std=0.01)
-    nn.init.zeros_(score.bias)  # type: ignore[arg-type]
-    return score
+    return gaussian(nn.Conv2d(channels, classes, 3, padding=rate, dilation=rate), std=0.01)

@@ -30,7 +30,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from atrous.layers import safe_norms
+from atrous.layers import gaussian, safe_norms
 from atrous.layers.vgg_dilated import gaussian_score, on_pixels
 from atrous.models.deeplab_early import Trunk, on_vgg16
 from atrous.models.model import Strided
@@ -84,9 +84,8 @@ class DPN(Strided):
         self.field, self.mixtures = trunk.field, mixtures
         self.score = gaussian_score(trunk.channels, classes)  # b11
         self.local = LocalConvolution(window)  # b12
-        self.contexts = nn.Conv2d(classes, classes * mixtures, context, padding=context // 2)  # b13
-        nn.init.normal_(self.contexts.weight, std=0.01)
-        nn.init.zeros_(self.contexts.bias)  # type: ignore[arg-type]
+        contexts = nn.Conv2d(classes, classes * mixtures, context, padding=context // 2)
+        self.contexts = gaussian(contexts, std=0.01)  # b13
         safe_norms(self)
 
     def logits_at_stride(self, image: torch.Tensor) -> tuple[torch.Tensor, Tail]:

@@ -20,7 +20,8 @@ from atrous.errors import ModelError
 from atrous.layers import conv_bn_relu, pad_reflect, safe_norms
 from atrous.layers.ppm import BINS
 from atrous.models.model import Strided
-from atrous.models.options import Count, Pretrained, Share
+from atrous.models.options import Count, Share
+from atrous.models.page import on_encoder
 from atrous.ops.resize import Tail, resize
 
 FULL = (32, 32, 64)
@@ -100,22 +101,15 @@ class ICNet(Strided):
         return self.head(resize(x, (2 * x.shape[2], 2 * x.shape[3])))  # (N, K, H/4, W/4)
 
 
+@on_encoder("resnet50", stride=8, fixed=True)
 def icnet(
-    classes: Count = 21,
-    *,
-    encoder: str = "resnet50",
-    in_channels: Count = 3,
-    pretrained: Pretrained = False,
-    channels: Count = 128,
-    dropout: Share = 0.0,
-    aux: bool = False,
+    net: encoders.Encoder, classes: int, *, channels: Count = 128, dropout: Share = 0.0, aux: bool = False
 ) -> ICNet:
     """ICNet, built for speed: deep layers see a small image, shallow ones a larger one, and both are fused.
 
     The encoder must be a chain of stages that can be dilated to stride 8. channels: width of the fusions. aux: the
     label guidance, two outputs more; the paper weighs them 0.4 each, and the main output 1.
     """
-    net = encoders.encoder(encoder, in_channels=in_channels, stride=8, pretrained=pretrained)
     return ICNet(net, classes, channels=channels, dropout=dropout, aux=aux)
 
 

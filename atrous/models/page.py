@@ -11,7 +11,7 @@ compares, norms that take a single value.
 Axes: N images, C channels, H x W pixels, h x w cells of a map, K classes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import wraps
 from inspect import Parameter, signature
 from typing import Any
@@ -126,14 +126,16 @@ def fcn_aux(encoder: Encoder, classes: int, index: int = -2) -> On:
     return On(index, *fcn_head(encoder.channels[index], classes))
 
 
-def on(make: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def on(make: Callable[..., Any], *kept: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Make a builder of one that is given a part: the options of `make`, which makes the part, are its options too.
+
+    kept: options of `make` that keep their defaults.
 
     Example:
         >>> @on(trunk)  # def trunk(*, in_channels: Count = 3) -> nn.Module
         ... def net(trunk: nn.Module, classes: int, *, dropout: Share = 0.1) -> nn.Module: ...
     """
-    shared = list(signature(make).parameters.values())
+    shared = [one for one in signature(make).parameters.values() if one.name not in kept]
 
     def decorate(build: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(build)
@@ -151,19 +153,19 @@ def on(make: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[...,
 
 
 def on_encoder(
-    default: str, *, stride: Any = 32, strides: Sequence[int] = ()
-) -> Callable[[Callable[..., Page]], Callable[..., Page]]:
+    default: str, *, stride: Any = 32, fixed: bool = False, **rules: Any
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """`on` an encoder: encoder (`default`), in_channels, pretrained and stride are options of the builder.
 
-    stride: the default of `stride`. strides: those that the page reads, as `encoders.encoder` takes them.
+    stride: the default of `stride`. fixed: that is the only one. rules: what else `encoders.encoder` is told.
     """
 
     def make(
         *, encoder: str = default, in_channels: Count = 3, pretrained: Pretrained = False, stride: Stride = stride
     ) -> Encoder:
-        return encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, strides=strides)
+        return encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, **rules)
 
-    return on(make)
+    return on(make, *["stride"][: int(fixed)])
 
 
 def outputs_of(model: nn.Module, image: torch.Tensor) -> tuple[torch.Tensor, ...]:

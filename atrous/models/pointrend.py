@@ -24,6 +24,7 @@ from torch import nn
 from atrous import models
 from atrous.encoders import Encoder
 from atrous.errors import ModelError
+from atrous.layers import gaussian
 from atrous.models.options import Count, Options, Pretrained, Stride
 from atrous.models.page import outputs_of
 from atrous.ops.resize import low_logits, resize
@@ -46,8 +47,7 @@ class PointHead(nn.Module):
         for layer in self.layers:
             nn.init.kaiming_normal_(cast(nn.Conv1d, layer).weight, nonlinearity="relu")
             nn.init.zeros_(cast(torch.Tensor, cast(nn.Conv1d, layer).bias))
-        nn.init.normal_(self.score.weight, std=0.001)
-        nn.init.zeros_(cast(torch.Tensor, self.score.bias))
+        gaussian(self.score, std=0.001)
 
     def forward(self, fine: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
         x = fine
@@ -203,7 +203,7 @@ def _doubt(x: torch.Tensor) -> torch.Tensor:
 def _centres(index: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """Cells (N, P), counted along the rows of x (N, K, h, w) -> their centres (N, P, 2)."""
     height, width = x.shape[2:]
-    row = index.new_full((1,), width)  # ONNX takes no remainder by a number that hangs on a size
+    row = index.new_full((1,), width)  # ONNX takes no remainder by a number that depends on a size
     columns, rows = (part.to(torch.promote_types(x.dtype, torch.float32)) for part in (index % row, index // row))
     return torch.stack([(columns + 0.5) / width, (rows + 0.5) / height], 2)
 

@@ -21,7 +21,7 @@ from torch import nn
 
 from atrous.encoders import PYRAMID, Encoder
 from atrous.errors import ModelError
-from atrous.layers import conv_bn_relu, cut, overlap_tile, run_whole
+from atrous.layers import conv_bn_relu, cut, gaussian, overlap_tile, run_whole
 from atrous.models.model import Whole
 from atrous.models.options import Count, Counts, Share
 from atrous.models.page import Features, Page, on_encoder
@@ -92,8 +92,7 @@ class UNet2015(Whole):
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
                 inputs = layer.in_channels * (9 if layer.kernel_size == (3, 3) else 1)
-                nn.init.normal_(layer.weight, std=(2 / inputs) ** 0.5)  # section 3: N inputs of one neuron
-                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+                gaussian(layer, std=(2 / inputs) ** 0.5)  # section 3: N inputs of one neuron
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return run_whole(self.valid, image, MARGIN, grid=16)  # (N, K, H, W)

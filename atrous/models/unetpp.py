@@ -26,7 +26,7 @@ from atrous.encoders.cut import end_at
 from atrous.errors import ModelError, WeightsError
 from atrous.layers import conv_bn_relu, safe_norms
 from atrous.models.options import Count, Counts, Pretrained, Stride
-from atrous.models.page import to_image
+from atrous.models.page import on, to_image
 from atrous.ops.resize import Tail, resize
 
 
@@ -141,31 +141,33 @@ class UNetPlusPlus(nn.Module):
         return scores if tuple(scores.shape[2:]) == tail.size else tail.apply(scores)  # (N, K, H, W)
 
 
-def unetpp(
-    classes: Count = 21,
+def _encoder(
     *,
     encoder: str = "resnet34",
     in_channels: Count = 3,
     pretrained: Pretrained = False,
     stride: Stride = 32,
-    channels: Counts = (256, 128, 64, 32, 16),
     width: Count = 32,
-    aux: bool = False,
+) -> encoders.Encoder | Plain:
+    if encoder != "plain":
+        return encoders.encoder(
+            encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, strides=encoders.PYRAMID
+        )
+    if pretrained:
+        raise WeightsError("there are no pretrained weights for the plain encoder; leave pretrained off")
+    return Plain(in_channels, width)
+
+
+@on(_encoder)
+def unetpp(
+    net: encoders.Encoder | Plain, classes: int, *, channels: Counts = (256, 128, 64, 32, 16), aux: bool = False
 ) -> UNetPlusPlus:
     """U-Net++ on any encoder: U-Nets of every depth in one, which you can prune to a shallower one.
 
     encoder: "plain" is the paper's, whose first level has `width` channels. channels: of the last node at each skip,
     deepest first, and of the closing block. aux: a head for each depth.
     """
-    if encoder != "plain":
-        net = encoders.encoder(
-            encoder, in_channels=in_channels, stride=stride, pretrained=pretrained, strides=encoders.PYRAMID
-        )
-        return UNetPlusPlus(net, classes, channels, aux=aux)
-    if pretrained:
-        raise WeightsError("there are no pretrained weights for the plain encoder; leave pretrained off")
-    plain = Plain(in_channels, width)
-    return UNetPlusPlus(plain, classes, plain.channels[-2::-1], aux=aux)
+    return UNetPlusPlus(net, classes, net.channels[-2::-1] if isinstance(net, Plain) else channels, aux=aux)
 
 
 def _shallow(encoder: Any, count: int) -> Any:

@@ -100,7 +100,7 @@ def test_its_vgg_weights_come_in(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[str, object]] = []
     for name in ("DilatedVGG16", "FieldOfView"):
 
-        def load(part: nn.Module, state: object, name: str = name) -> None:
+        def load(part: nn.Module, state: object, first: int = 0, *, name: str = name) -> None:
             calls.append((name, state))
 
         monkeypatch.setattr(f"atrous.layers.vgg_dilated.{name}.load_imagenet", load)

@@ -21,19 +21,19 @@ Axes: N images, C channels, H x W pixels, s the stride of the head's map, K clas
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from atrous import encoders
+from atrous.encoders import Encoder
 from atrous.encoders.mit import MIT
 from atrous.layers import conv_bn_relu, fcn_head, safe_norms, separable_conv
 from atrous.layers.aspp import ImagePool
 from atrous.layers.ppm import BINS
 from atrous.models.model import Strided
-from atrous.models.page import to_image
+from atrous.models.options import Count
+from atrous.models.page import on_encoder, to_image
 from atrous.ops.resize import Tail, resize
 
 RATES = (12, 24, 36)
@@ -46,7 +46,7 @@ class MMSeg(Strided):
     """A head on the features of strides >= 4, then dropout and a 1x1. Any H, W >= 1."""
 
     def __init__(
-        self, encoder: encoders.Encoder, head: nn.Module, width: int, classes: int, *, align_corners: bool, aux: bool
+        self, encoder: Encoder, head: nn.Module, width: int, classes: int, *, align_corners: bool, aux: bool
     ) -> None:
         super().__init__()
         self.encoder, self.classes, self.in_channels = encoder, classes, encoder.in_channels
@@ -168,24 +168,17 @@ class SegFormerHead(nn.Module):
         return self.fusion_conv(torch.cat(maps, 1))  # (N, width, H/4, W/4)
 
 
-Head = Callable[[encoders.Encoder, int, bool], nn.Module]
+Head = Callable[[Encoder, int, bool], nn.Module]
 """(encoder, channels, align_corners) -> a decode head."""
 
 
 def _on_resnet(name: str, title: str, stride: int, parameters: int, head: Head) -> Callable[..., MMSeg]:
     """The builder `name`: a head on an encoder of `stride`; parameters: with every default."""
 
+    @on_encoder("resnet50c", stride=stride, fixed=True)
     def build(
-        classes: int = 21,
-        encoder: str = "resnet50c",
-        in_channels: int = 3,
-        pretrained: bool | str | Path = False,
-        *,
-        channels: int = 512,
-        align_corners: bool = False,
-        aux: bool = False,
+        net: Encoder, classes: int, *, channels: Count = 512, align_corners: bool = False, aux: bool = False
     ) -> MMSeg:
-        net = encoders.encoder(encoder, in_channels=in_channels, stride=stride, pretrained=pretrained)
         decode_head = head(net, channels, align_corners)
         return MMSeg(net, decode_head, channels, classes, align_corners=align_corners, aux=aux)
 
@@ -214,20 +207,11 @@ mmseg_upernet = _on_resnet(
 )  # fmt: skip
 
 
-def mmseg_segformer(
-    classes: int = 21,
-    encoder: str = "mit_b0",
-    in_channels: int = 3,
-    pretrained: bool | str | Path = False,
-    *,
-    channels: int = 256,
-    align_corners: bool = False,
-) -> MMSeg:
+@on_encoder("mit_b0", fixed=True)
+def mmseg_segformer(net: Encoder, classes: int, *, channels: Count = 256, align_corners: bool = False) -> MMSeg:
     """mmsegmentation's SegFormer on `mit_b0` to `mit_b5`, or its head on another encoder."""
-    net = encoders.encoder(encoder, in_channels=in_channels, pretrained=pretrained)
-    if encoder in MIT:
-        for layer in net.modules():
-            if isinstance(layer, nn.LayerNorm):
-                layer.eps = 1e-6
+    for layer in net.modules() if net.name in MIT else ():
+        if isinstance(layer, nn.LayerNorm):
+            layer.eps = 1e-6
     head = SegFormerHead([net.channels[index] for index in net.levels()], channels, align_corners)
     return MMSeg(net, head, channels, classes, align_corners=align_corners, aux=False)
