@@ -4,6 +4,7 @@ A layout is one file of this package with two functions, `recognise(root)` and `
 `datasets.layouts` lists them.
 """
 
+import codecs
 import json
 import os
 import re
@@ -14,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from atrous.errors import DataError
-from atrous.files import WIDE, read_text
+from atrous.errors import AtrousError, DataError
+from atrous.files import read_text
 from atrous.io import IMAGE_SUFFIXES, MAX_PIXELS, image_size, read_image, read_mask
 from atrous.io.paths import closed_folder, files_below, nfc
 from atrous.labels import LabelSet
@@ -25,6 +26,8 @@ SPLITS = {
     "test": "test", "testing": "test",
 }  # fmt: skip
 """Name of a folder, in lower case -> split."""
+MARKS = codecs.BOM_UTF8 + codecs.BOM_UTF16_LE + b" \r\n\t"
+"""The bytes that may come before a JSON file's first sign."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +193,7 @@ class Folder:
     def _agree(self, first: Pair, second: Pair) -> bool:
         try:
             return first == second or np.array_equal(self.read_mask(first), self.read_mask(second))
-        except DataError:
+        except AtrousError:
             return False
 
     def read_mask(self, pair: Pair) -> np.ndarray:
@@ -286,17 +289,22 @@ def load_json(path: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -
 def has_sections(path: Path, start: str, *names: str) -> bool:
     """Tell whether a JSON file starts with a sign and has keys of these names, wherever they stand.
 
-    Only looks for the words: a file of hundreds of megabytes is not parsed for that.
+    Only looks for the words, in any encoding: a file of hundreds of megabytes is not parsed for
+    that, and one that is not UTF-8 is recognised too, so that reading it tells what is wrong.
     """
+    if not path.is_file():
+        return False
     try:
         with path.open("rb") as stream:
-            head = stream.read(100).removeprefix(b"\xef\xbb\xbf")
-            if not head.startswith(WIDE) and not head.lstrip().startswith(start.encode()):
+            head = stream.read(1000).replace(b"\0", b"").lstrip(MARKS)
+            if not head.startswith(start.encode()):
                 return False
-        text = read_text(path)
-    except (DataError, OSError):
-        return False
-    return text.lstrip().startswith(start) and all(re.search(rf'"{name}"\s*:', text) for name in names)
+            stream.seek(0)
+            data = stream.read()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); get the right to read it") from error
+    data = data.replace(b"\0", b"") if b"\0" in data[:1000] else data
+    return all(re.search(rb'"%s"\s*:' % name.encode(), data) for name in names)
 
 
 def checked_size(height: object, width: object, where: str) -> tuple[int, int]:

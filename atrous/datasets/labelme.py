@@ -31,6 +31,7 @@ from atrous.datasets.folder import (
     Readers,
     checked_size,
     folders_in,
+    has_sections,
     image_file,
     load_json,
     size_of_file,
@@ -205,11 +206,7 @@ def _some_jsons(folder: Path) -> list[Path]:
 
 
 def _is_labelme(file: Path) -> bool:
-    try:
-        content = load_json(file)
-    except DataError:
-        return False
-    return isinstance(content, dict) and "shapes" in content and "imagePath" in content
+    return has_sections(file, "{", "shapes", "imagePath")
 
 
 def _listed(root: Path) -> list[str] | None:

@@ -18,7 +18,8 @@ from urllib.parse import unquote
 from atrous.io import IMAGE_SUFFIXES
 from atrous.io.paths import files_below, nfc
 
-DRIVE = re.compile("[A-Za-z]:")
+DRIVE = re.compile("^[A-Za-z]:")
+"""A disk of Windows: C:"""
 MOST = 20_000
 """Among more files the nearest name is not looked for."""
 
@@ -69,7 +70,7 @@ class Named:
 
     def nearest(self, name: str) -> str | None:
         """Tell which file, as a path below the data folder, has the nearest name; None if none is near."""
-        parts = next(_readings(name), ())
+        *_, parts = ((), *_readings(name))
         if not parts or len(self._files) > MOST:
             return None
         last = {_folded(known.parts[-1]): known for known in self._files}
@@ -145,10 +146,10 @@ def _meanings(line: str) -> Iterator[str]:
 
 def _readings(name: str) -> Iterator[tuple[str, ...]]:
     """Yield the parts of a path that a name may stand for, without what leads out of a folder."""
-    slashed = name.replace("\\", "/")
+    slashed = DRIVE.sub("", name.replace("\\", "/"))
     own = (name,) if os.sep == "/" else ()  # where a file's name can hold a backslash
     for text in dict.fromkeys((*own, slashed, unquote(slashed))):
-        parts = [part for part in text.split("/") if part not in ("", ".") and not DRIVE.fullmatch(part)]
+        parts = [part for part in text.split("/") if part not in ("", ".")]
         while ".." in parts:  # `a/../b` is b, and `../b` is b below the data folder
             place = parts.index("..")
             del parts[max(place - 1, 0) : place + 1]
