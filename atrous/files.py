@@ -17,7 +17,7 @@ WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_text(path: Path | str) -> str:
-    """Read a list, a table, TOML or JSON that a user brings; every such file is read here.
+    r"""Read a list, a table, TOML or JSON that a user brings; every such file is read here.
 
     Args:
         path: A file in UTF-8, or in UTF-16 with a byte order mark.
@@ -48,7 +48,7 @@ def read_text(path: Path | str) -> str:
 
 
 def read_lines(path: Path | str) -> list[str]:
-    """Read the lines of a text as `read_text`; blanks around them and empty lines are left out.
+    r"""Read the lines of a text as `read_text`; blanks around them and empty lines are left out.
 
     Example:
         >>> from pathlib import Path
