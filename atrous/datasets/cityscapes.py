@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from atrous.datasets.folder import SPLITS, Folder, Pair, Readers, image_file, mask_file, size_of_file
+from atrous.datasets.folder import SPLITS, Folder, Pair, Readers, folders_in, image_file, mask_file, size_of_file
 from atrous.errors import DataError
 from atrous.io.paths import pictures_below
 from atrous.labels import CITYSCAPES19
@@ -42,7 +42,7 @@ def read(root: Path) -> Folder:
     assert labels is not None
     readers = Readers(image_file, train_ids_of, size_of_file)
     folder = Folder("cityscapes", recognise(root) or "", root, {}, CITYSCAPES19, readers=readers)
-    for images in sorted((root / "leftImg8bit").iterdir()):
+    for images in folders_in(root / "leftImg8bit"):
         if split := SPLITS.get(images.name.lower()):
             _pair(folder, split, images, labels / images.name)
     if not folder.splits:

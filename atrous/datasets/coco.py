@@ -26,6 +26,7 @@ from atrous.datasets.folder import (
     Pair,
     Readers,
     checked_size,
+    files_in,
     folders_in,
     has_sections,
     image_file,
@@ -107,7 +108,7 @@ def read(root: Path) -> Folder:
 
 
 def _files(root: Path) -> list[Path]:
-    found = [*sorted(root.glob("*.json")), *sorted((root / "annotations").glob("*.json"))]
+    found = [*files_in(root, ".json"), *files_in(root / "annotations", ".json")]
     folders = [path for path in folders_in(root) if split_of(path.name)]
     found += [file for folder in folders for name in NAMES if (file := folder / name).is_file()]
     found = [file for file in found if not file.name.startswith(OTHERS)]

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from atrous.datasets.colours import distinct, values_of
-from atrous.datasets.folder import Folder, Readers, image_file, size_of_file, split_of
+from atrous.datasets.folder import Folder, Readers, files_in, image_file, size_of_file, split_of
 from atrous.datasets.naming import listed_names, path_below
 from atrous.errors import DataError
 from atrous.files import read_lines
@@ -47,7 +47,7 @@ def read(root: Path) -> Folder:
         folder.by_name(pictures_below(part), partial(path_below, part))
         for part in (pictures, root / "SegmentationClass")
     )
-    lists = sorted((root / "ImageSets" / "Segmentation").glob("*.txt"))
+    lists = files_in(root / "ImageSets" / "Segmentation", ".txt")
     for file in lists:
         listed = listed_names(read_lines(file), {*images, *masks})
         folder.add_named(split_of(file.stem) or "all", sorted(listed), images, masks, file)

@@ -116,6 +116,7 @@ class Folder:
         lone_images: Images without labels.
         lone_masks: Labels without an image.
         doubles: (first, second) files that claim the same place.
+        rivals: (first, second) files of one name, which need not be used.
         dimensions: 2, or 3 for volumes (D, H, W).
         readers: How a pair is read.
     """
@@ -130,6 +131,7 @@ class Folder:
     lone_images: list[Path] = field(default_factory=list)
     lone_masks: list[Path] = field(default_factory=list)
     doubles: list[tuple[Path, Path]] = field(default_factory=list)
+    rivals: list[tuple[Path, Path]] = field(default_factory=list)
     dimensions: int = 2
     readers: Readers = FILES
 
@@ -159,12 +161,12 @@ class Folder:
                 self.faults.append((file, f"names {name!r}, which has neither image nor mask; delete the name"))
 
     def by_name(self, files: Iterable[Path], name_of: Callable[[Path], str]) -> dict[str, Path]:
-        """Name -> file, with the names in NFC; a second file of one name becomes a double."""
+        """Name -> file, with the names in NFC; a second file of one name becomes a double if the name is used."""
         found: dict[str, Path] = {}
         for file in files:
             first = found.setdefault(nfc(name_of(file)), file)
             if first is not file:
-                self.doubles.append((first, file))
+                self.rivals.append((first, file))
         return found
 
     def settle(self) -> None:
@@ -172,7 +174,7 @@ class Folder:
 
         Pairs of one image in one split with equal labels become one pair. If their labels differ,
         or the image is in two splits, that is a fault: it would be trained or judged by the labels
-        of another entry.
+        of another entry. Two files of one name that is used become doubles.
         """
         first: dict[Path, tuple[str, Pair]] = {}
         told = set[Path]()
@@ -188,6 +190,10 @@ class Folder:
                     told.add(pair.image)
                     self.faults.append((pair.image, _twice(other, known, split, pair)))
             self.splits[split] = kept
+        used = {file for pair in self.pairs for file in (pair.image, pair.mask)}
+        used |= {*self.lone_images, *self.lone_masks}
+        self.doubles.extend(rivals for rivals in self.rivals if rivals[0] in used)
+        self.rivals.clear()
 
     def _agree(self, first: Pair, second: Pair) -> bool:
         try:

@@ -24,6 +24,7 @@ from atrous.datasets.folder import (
     Pair,
     Readers,
     checked_size,
+    files_in,
     has_sections,
     image_file,
     load_json,
@@ -148,7 +149,7 @@ def _size(results: list[tuple[dict[str, Any], int]], pair: Pair) -> tuple[int, i
 
 
 def _export(root: Path) -> Path | None:
-    for file in sorted(root.glob("*.json")):
+    for file in files_in(root, ".json"):
         if has_sections(file, "[", "annotations", "result"):
             return file
     return None

@@ -183,6 +183,12 @@ def test_two_images_of_one_name_are_both_named(tmp_path: Path, made: str, twin: 
     assert "one of two images of one name, the other is" in refused(tmp_path)
 
 
+def test_a_name_that_no_list_uses_may_be_that_of_two_images(tmp_path: Path) -> None:
+    MAKERS["voc"][1](tmp_path)
+    pictures(tmp_path, "JPEGImages/2007_000009.png")  # beside 2007_000009.jpg
+    open_dataset(tmp_path)
+
+
 def test_a_name_in_two_folders_of_vocs_form_is_two_images(tmp_path: Path) -> None:
     for number, name in enumerate(("cat/0", "dog/0")):
         save(image(number), tmp_path / "JPEGImages" / f"{name}.jpg")
@@ -402,7 +408,8 @@ def closed(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 @pytest.mark.parametrize(
     "made, folder",
     [("pairs", "train/images"), ("voc", "SegmentationClass"), ("cityscapes", "leftImg8bit/train/ulm"),
-     ("cvat", "JPEGImages/sub"), ("nnunet", "labelsTr"), ("labelme", "train"), ("pairs", ".")],
+     ("cvat", "JPEGImages/sub"), ("cvat", "ImageSets/Segmentation"), ("coco", "annotations"),
+     ("label studio", "."), ("nnunet", "labelsTr"), ("labelme", "train"), ("pairs", ".")],
 )  # fmt: skip
 def test_a_folder_that_may_not_be_entered_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: str, folder: str
