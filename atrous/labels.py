@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 from atrous.errors import DataError
-from atrous.files import toml_text
+from atrous.files import read_text, toml_text
 
 Colour = tuple[int, int, int]
 """Red, green, blue, 0..255."""
@@ -270,7 +270,7 @@ class LabelSet:
         """
         path = Path(path)
         try:
-            data = tomllib.loads(path.read_text(encoding="utf-8"))
+            data = tomllib.loads(read_text(path))
             classes = data["class"]
             names = tuple(str(entry["name"]) for entry in classes)
             values = tuple(int(entry.get("value", index)) for index, entry in enumerate(classes))
@@ -282,10 +282,6 @@ class LabelSet:
             if not all(len(colour) == 3 for colour in colours):
                 raise ValueError("a color needs three numbers 0..255")
             mode, ignore = data.get("mode", "exclusive"), tuple(data.get("ignore", [255] if 255 not in values else []))
-        except OSError as error:
-            raise DataError(
-                f"{path}: cannot be read ({error.strerror}); expected a classes.toml, check the path"
-            ) from error
         except DataError:
             raise
         except (KeyError, TypeError, ValueError) as error:

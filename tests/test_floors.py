@@ -26,6 +26,7 @@ FLOORS = [
 FLOOR = {unit: number for number, units in enumerate(FLOORS) for unit in units}
 
 ALLOWED = {
+    ("files", "errors"): "vocabulary: every message is an AtrousError",
     ("labels", "errors"): "vocabulary: every message is an AtrousError",
     ("labels", "files"): "vocabulary: classes.toml is written as every TOML file is",
 }

@@ -111,6 +111,16 @@ def test_a_bad_classes_file_is_one_sentence(tmp_path: Path, text: str) -> None:
         LabelSet.from_toml(path)
 
 
+def test_a_classes_file_of_another_encoding(tmp_path: Path) -> None:
+    path, text = tmp_path / "classes.toml", '[[class]]\r\nname = "\u72d7"\r\n[[class]]\r\nname = "b"\r\n'
+    for encoding in ("utf-8-sig", "utf-16"):
+        path.write_bytes(text.encode(encoding))
+        assert LabelSet.from_toml(path).names == ("\u72d7", "b")
+    path.write_bytes(text.encode("gbk"))
+    with pytest.raises(DataError, match=r"classes\.toml: is not UTF-8; save it as UTF-8$"):
+        LabelSet.from_toml(path)
+
+
 def test_a_classes_file_that_contradicts_itself_is_named(tmp_path: Path) -> None:
     path = tmp_path / "classes.toml"
     path.write_text('[[class]]\nname = "a"\nvalue = 1\n[[class]]\nname = "b"\nvalue = 1\n')

@@ -7,6 +7,7 @@ and are named; 2 the input cannot be used; 130 stopped by Ctrl-C, everything sav
 import errno
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -69,6 +70,9 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    for stream in sys.stdout, sys.stderr:  # a file's name need not be text, and a console may lack a letter
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(arguments)
     except (Exception, KeyboardInterrupt) as error:

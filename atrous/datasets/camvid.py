@@ -32,6 +32,7 @@ from atrous.datasets import plain_pairs
 from atrous.datasets.colours import distinct, values_of
 from atrous.datasets.folder import SPLITS, Folder, Readers, folders_in, image_file, size_of_file, some_picture
 from atrous.errors import DataError
+from atrous.files import read_lines
 from atrous.labels import CAMVID11, Colour, LabelSet
 
 LACKS = "701_StillsRaw_full/ and LabeledApproved_full/, or train/ and train_labels/ with class_dict.csv, or trainannot/"
@@ -123,7 +124,7 @@ def _table(root: Path) -> Path | None:
 
 def _colours(file: Path) -> dict[str, Colour]:
     """Read class_dict.csv (name,r,g,b below a heading) or label_colors.txt (R G B name)."""
-    lines = [line for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    lines = read_lines(file)
     try:
         if file.suffix == ".csv":
             rows = [(row[0].strip(), row[1:4]) for row in list(csv.reader(lines))[1:]]

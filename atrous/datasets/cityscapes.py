@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from atrous.datasets.folder import SPLITS, Folder, Pair, Readers, image_file, mask_file, size_of_file
+from atrous.datasets.folder import SPLITS, Folder, Pair, Readers, folders_in, image_file, mask_file, size_of_file
 from atrous.errors import DataError
-from atrous.io import is_picture
+from atrous.io.paths import pictures_below
 from atrous.labels import CITYSCAPES19
 
 LACKS = "leftImg8bit/{train,val}/CITY/ and gtFine/{train,val}/CITY/"
@@ -42,7 +42,7 @@ def read(root: Path) -> Folder:
     assert labels is not None
     readers = Readers(image_file, train_ids_of, size_of_file)
     folder = Folder("cityscapes", recognise(root) or "", root, {}, CITYSCAPES19, readers=readers)
-    for images in sorted((root / "leftImg8bit").iterdir()):
+    for images in folders_in(root / "leftImg8bit"):
         if split := SPLITS.get(images.name.lower()):
             _pair(folder, split, images, labels / images.name)
     if not folder.splits:
@@ -68,16 +68,18 @@ def _labels(root: Path) -> Path | None:
 
 def _pair(folder: Folder, split: str, images: Path, labels: Path) -> None:
     pairs = folder.splits.setdefault(split, [])
-    found = set()
-    for image in sorted(path for path in images.glob("*/*_leftImg8bit.*") if is_picture(path)):
-        stem = image.stem.removesuffix("_leftImg8bit")
-        start = labels / image.parent.name / f"{stem}_{labels.parent.name}"
-        masks = [Path(f"{start}_{kind}.png") for kind in ("labelTrainIds", "labelIds")]
-        found.update(masks)
-        mask = next((mask for mask in masks if mask.is_file()), None)
+    pictured = _by_name(folder, images, "_leftImg8bit")
+    kinds = [_by_name(folder, labels, f"_{labels.parent.name}_{kind}") for kind in ("labelTrainIds", "labelIds")]
+    for name, image in pictured.items():
+        mask = next((masks[name] for masks in kinds if name in masks), None)
         if mask:
             pairs.append(Pair(image, mask))
         else:
             folder.lone_images.append(image)
-    every = (path for kind in ("labelTrainIds", "labelIds") for path in labels.glob(f"*/*_{kind}.png"))
-    folder.lone_masks.extend(sorted(path for path in every if path not in found))
+    folder.lone_masks.extend(path for masks in kinds for name, path in masks.items() if name not in pictured)
+
+
+def _by_name(folder: Folder, part: Path, ending: str) -> dict[str, Path]:
+    """CITY/name -> the picture CITY/name + ending."""
+    pictures = [path for path in pictures_below(part) if path.stem.endswith(ending)]
+    return folder.by_name(pictures, lambda path: f"{path.parent.name}/{path.stem.removesuffix(ending)}")

@@ -26,12 +26,15 @@ from atrous.datasets.folder import (
     Pair,
     Readers,
     checked_size,
+    files_in,
     folders_in,
+    has_sections,
     image_file,
     load_json,
     size_of_file,
     split_of,
 )
+from atrous.datasets.naming import Named
 from atrous.datasets.rle import decode_counts, runs_of
 from atrous.errors import DataError
 from atrous.labels import LabelSet
@@ -41,7 +44,10 @@ OTHERS = ("captions", "person_keypoints", "panoptic", "image_info", "stuff")
 """Beginnings of the names of COCO's own files without objects."""
 NAMES = ("_annotations.coco.json", "annotations.json", "instances.json", "labels.json")
 """Files in the folder of a split; they are looked for by name, as images lie there too."""
-KEYS = (b'"images"', b'"annotations"', b'"categories"', b'"info"', b'"licenses"')
+
+
+Key = tuple[Path, str]
+"""What tells the labels of a pair: its annotation file and the entry of its image there."""
 
 
 class Shape(NamedTuple):
@@ -56,14 +62,14 @@ class Shape(NamedTuple):
 
 @dataclass(frozen=True)
 class ObjectPainter:
-    """Paints the labels of a pair. records: its height, width and shapes."""
+    """Paints the labels of a pair. records: the height, width and shapes of its image's entry."""
 
-    records: dict[Pair, tuple[int, int, list[Shape]]]
+    records: dict[Key, tuple[int, int, list[Shape]]]
     dtype: np.dtype[Any]
 
     def __call__(self, pair: Pair) -> np.ndarray:
         """Paint (H, W) class values; DataError names an annotation that cannot be painted."""
-        height, width, found = self.records[pair]
+        height, width, found = self.records[pair.mask, pair.entry]
         values: np.ndarray = np.zeros((height, width), self.dtype)
         for shape in sorted(found, key=lambda shape: -shape.area):
             try:
@@ -78,17 +84,22 @@ class ObjectPainter:
 
 def recognise(root: Path) -> str | None:
     """By a JSON file with COCO's sections at one of the usual places."""
-    file = next(iter(_files(root)), None)
-    return f"{file.relative_to(root)} holds annotations of COCO's form" if file else None
+    files = _files(root)
+    return _why(root, files) if files else None
+
+
+def _why(root: Path, files: Sequence[Path]) -> str:
+    return f"{files[0].relative_to(root)} holds annotations of COCO's form"
 
 
 def read(root: Path) -> Folder:
     """Read every annotation file with its images; the classes are the categories of all files."""
-    folder = Folder("coco", recognise(root) or "", root, {})
-    parsed = {file: _parse(file) for file in _files(root)}
+    files = _files(root)
+    folder = Folder("coco", _why(root, files), root, {})
+    parsed = {file: _parse(file) for file in files}
     names = _categories(parsed)
     labels = LabelSet.numbered(names.values())
-    value_of = {id: value for value, id in enumerate(names)}
+    value_of: dict[float, int] = {id: value for value, id in enumerate(names)}
     painter = ObjectPainter({}, labels.dtype)
     for file, content in parsed.items():
         split = split_of(file.stem) or (split_of(file.parent.name) if file.parent != root else None) or "all"
@@ -97,18 +108,12 @@ def read(root: Path) -> Folder:
 
 
 def _files(root: Path) -> list[Path]:
-    found = [*sorted(root.glob("*.json")), *sorted((root / "annotations").glob("*.json"))]
+    found = [*files_in(root, ".json"), *files_in(root / "annotations", ".json")]
     folders = [path for path in folders_in(root) if split_of(path.name)]
     found += [file for folder in folders for name in NAMES if (file := folder / name).is_file()]
-    found = [file for file in found if not file.name.startswith(OTHERS) and _is_coco(file)]
+    found = [file for file in found if not file.name.startswith(OTHERS)]
+    found = [file for file in found if has_sections(file, "{", "images", "annotations|categories")]
     return [file for file in found if file.name.startswith("instances")] or found
-
-
-def _is_coco(file: Path) -> bool:
-    """Tell by the first section of a file, as the whole may be large."""
-    with file.open("rb") as stream:
-        head = stream.read(2000).lstrip(b"\xef\xbb\xbf \r\n\t")
-    return head.startswith(b"{") and head[1:].lstrip().startswith(KEYS)
 
 
 def _parse(file: Path) -> dict[str, list[Any]]:
@@ -118,7 +123,7 @@ def _parse(file: Path) -> dict[str, list[Any]]:
     """
     content = load_json(file, _shrink)
     sections = ("images", "annotations", "categories")
-    if not isinstance(content, dict) or not all(isinstance(content.get(name), list) for name in sections):
+    if not isinstance(content, dict) or not all(_is_table(content.get(name)) for name in sections):
         raise DataError(
             f"{file}: not COCO's annotations; expected the lists images, annotations and categories, export it again"
         )
@@ -141,13 +146,20 @@ def _shrink(entry: dict[str, Any]) -> dict[str, Any]:
         elif isinstance(found, dict) and "counts" in found:
             counts = found["counts"]
             runs = runs_of(counts) if isinstance(counts, str) else np.asarray(counts, np.int64)
-            entry = {**entry, "segmentation": (runs, tuple(found.get("size", ())))}
+            size = tuple(int(side) for side in found.get("size", ()))
+            if runs.ndim != 1 or len(size) not in (0, 2):
+                raise ValueError("its RLE is not one list of run lengths with a size of height and width")
+            entry = {**entry, "segmentation": (runs, size)}
         else:
             entry = {**entry, "segmentation": ()}
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         entry = {**entry, "segmentation": error}
     keep = ("id", "image_id", "category_id", "segmentation")
     return {key: entry[key] for key in keep if key in entry}
+
+
+def _is_table(section: object) -> bool:
+    return isinstance(section, list) and all(isinstance(entry, dict) for entry in section)
 
 
 def _is_nested(found: Sequence[Any]) -> bool:
@@ -175,7 +187,7 @@ def _categories(parsed: dict[Path, dict[str, list[Any]]]) -> dict[int, str]:
             parents.add(str(entry.get("supercategory")))
             if entry.get("supercategory") == "none":
                 tops.add(id)
-    used = {entry.get("category_id") for content in parsed.values() for entry in content["annotations"]}
+    used = {_category(entry) for content in parsed.values() for entry in content["annotations"]}
     # Roboflow has the project itself as a category: the parent of all others, without an object
     found = {id: name for id, name in found.items() if id in used or id not in tops or name not in parents}
     background = next((id for id, name in found.items() if name.lower() == "background"), None)
@@ -185,35 +197,30 @@ def _categories(parsed: dict[Path, dict[str, list[Any]]]) -> dict[int, str]:
     return {**first, **dict(sorted(found.items()))}
 
 
+def _category(annotation: dict[str, Any]) -> float:
+    """Return the id of an annotation's category; NaN, which is no category, if it is not a number."""
+    id = annotation.get("category_id")
+    return id if isinstance(id, int | float) else float("nan")
+
+
 def _pair(
     folder: Folder,
     split: str,
     file: Path,
     content: dict[str, list[Any]],
-    value_of: dict[int, int],
+    value_of: dict[float, int],
     painter: ObjectPainter,
 ) -> None:
     """Add the pairs of one file with their shapes; whatever does not fit becomes a fault."""
-    finder = Finder(folder.root, file, content["images"])
-    found: dict[object, Pair] = {}
-    for entry in content["images"]:
-        path = finder.find(str(entry.get("file_name")))
-        if path is not None:
-            pair = Pair(path, file)
-            size = checked_size(entry.get("height"), entry.get("width"), pair.where)
-            found[entry.get("id")] = pair
-            painter.records[pair] = (*size, [])
-    missing = [entry for entry in content["images"] if entry.get("id") not in found]
-    if missing:
-        names = ", ".join(str(entry.get("file_name")) for entry in missing[:3]) + (" ..." if len(missing) > 3 else "")
-        folder.faults.append((file, f"{len(missing)} of its images ({names}) are not in {finder.places}; add them"))
-    known, without = {entry.get("id") for entry in content["images"]}, 0
+    found = _images(folder, file, content["images"], painter)
+    known, without = {str(entry.get("id")) for entry in content["images"]}, 0
     for entry in content["annotations"]:
-        id, outline = entry.get("id"), entry.get("segmentation", ())
-        if entry.get("image_id") not in known:
-            sentence = f"annotation {id} belongs to image {entry.get('image_id')}, which is not listed"
+        id, owner, outline = entry.get("id"), str(entry.get("image_id")), entry.get("segmentation", ())
+        category = _category(entry)
+        if owner not in known:
+            sentence = f"annotation {id} belongs to image {owner}, which is not listed"
             folder.faults.append((file, f"{sentence}; add the image or delete the annotation"))
-        elif entry.get("category_id") not in value_of:
+        elif category not in value_of:
             known_ids = ", ".join(str(id) for id in list(value_of)[:5] if id >= 0)
             wrong = f"annotation {id} has the category {entry.get('category_id')}, expected one of {known_ids} ..."
             folder.faults.append((file, f"{wrong}; add the category or correct it"))
@@ -221,11 +228,11 @@ def _pair(
             folder.faults.append((file, f"annotation {id}: {outline}; correct or delete it"))
         elif not outline:
             without += 1
-        elif (owner := found.get(entry["image_id"])) is not None:
-            height, width, drawn = painter.records[owner]
-            shape = _shape(id, value_of[entry["category_id"]], outline)
+        elif (pair := found.get(owner)) is not None:
+            height, width, drawn = painter.records[file, pair.entry]
+            shape = _shape(id, value_of[category], outline)
             if problem := _misplaced(shape, outline, height, width):
-                folder.faults.append((file, f"annotation {id} of {owner.image.name}: {problem}; correct or delete it"))
+                folder.faults.append((file, f"annotation {id} of {pair.image.name}: {problem}; correct or delete it"))
             else:
                 drawn.append(shape)
     if without == len(content["annotations"]) and without:
@@ -233,6 +240,38 @@ def _pair(
     if without:
         folder.notes.append(f"{file.name}: {without} annotations are boxes without an outline and are left out")
     folder.splits.setdefault(split, []).extend(sorted(found.values(), key=lambda pair: pair.image))
+
+
+def _images(folder: Folder, file: Path, entries: Sequence[dict[str, Any]], painter: ObjectPainter) -> dict[str, Pair]:
+    """Find the image of each entry: id -> pair. An image that cannot be told is a fault."""
+    part = file.stem.rpartition("_")[2]  # instances_train2017 -> train2017
+    near = [folder.root / "images" / part, folder.root / part, file.parent, file.parent / "images"]
+    near += [file.parent / "data", folder.root / "images", folder.root / "data"]
+    named = Named(folder.root, near)
+    found: dict[str, Pair] = {}
+    missing = []
+    for entry in entries:
+        id, name = str(entry.get("id")), str(entry.get("file_name") or "")
+        images = named.find(name)
+        if len(images) > 1:
+            both = " or ".join(path.relative_to(folder.root).as_posix() for path in images[:2])
+            folder.faults.append((file, f"image {id}, {name!r}, may be {both}; give its file_name with its folders"))
+        elif not images:
+            missing.append(name)
+        elif (other := found.setdefault(id, Pair(images[0], file, f"image {id}"))).image == images[0]:
+            size = checked_size(entry.get("height"), entry.get("width"), other.where)
+            painter.records[file, other.entry] = (*size, [])
+        else:
+            shared = f"share the id {id} in {file.name}: nobody can tell whose its annotations are"
+            for one, two in (other.image, images[0]), (images[0], other.image):
+                folder.faults.append((one, f"this image and {two.name} {shared}; give each an id, export it again"))
+    if missing:
+        names = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
+        places = " or ".join(map(str, named.places[:3]))
+        near_name = named.nearest(missing[0])
+        hint = f", the nearest name to {missing[0]} is {near_name}" if near_name else ""
+        folder.faults.append((file, f"{len(missing)} of its images ({names}) are not in {places}{hint}; add them"))
+    return found
 
 
 def _shape(id: object, value: int, outline: tuple[Any, ...]) -> Shape:
@@ -248,28 +287,3 @@ def _misplaced(shape: Shape, outline: tuple[Any, ...], height: int, width: int) 
     if shape.outlines and all(shapes.is_outside(points, height, width) for points in shape.outlines):
         return f"its outline lies outside the image, {height} x {width} pixels"
     return None
-
-
-class Finder:
-    """Finds the images that a JSON file names: beside it, below the root or in its split."""
-
-    def __init__(self, root: Path, file: Path, entries: Sequence[dict[str, Any]]) -> None:
-        part = file.stem.rpartition("_")[2]  # instances_train2017 -> train2017
-        near = [root / "images" / part, root / part, file.parent, file.parent / "images", file.parent / "data"]
-        near += [root / "images", root / "data", root]
-        self.folders = [folder for folder in dict.fromkeys(near) if folder.is_dir()]
-        names = [str(entry.get("file_name")) for entry in entries[:1]]
-        self.folders.sort(key=lambda folder: not all((folder / name).is_file() for name in names))
-
-    @property
-    def places(self) -> str:
-        """The folders that are searched, for error messages."""
-        return " or ".join(str(folder) for folder in self.folders[:3])
-
-    def find(self, name: str) -> Path | None:
-        """Find the image with this name, by the whole path or by its last part."""
-        for folder in self.folders:
-            for part in (name, Path(name).name):
-                if (path := folder / part).is_file():
-                    return path
-        return None

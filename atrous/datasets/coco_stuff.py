@@ -62,10 +62,11 @@ def read(root: Path) -> Folder:
     ending = TRAIN_IDS if all(_has_train_ids(maps) for _, maps in folders.values()) else ""
     folder = Folder("coco_stuff", recognise(root) or "", root, {}, TRAIN171 if ending else RAW171)
     for split, (images, maps) in folders.items():
-        pictures = {path.stem: path for path in pictures_below(images)}
-        masks = {path.stem.removesuffix(ending): path for path in sorted(maps.glob(f"*{ending}.png"))}
+        pictures = folder.by_name(pictures_below(images), lambda path: path.stem)
+        drawn = [path for path in pictures_below(maps) if path.name.endswith(f"{ending}.png")]
         if not ending:
-            masks = {stem: path for stem, path in masks.items() if not stem.endswith(TRAIN_IDS)}
+            drawn = [path for path in drawn if not path.stem.endswith(TRAIN_IDS)]
+        masks = folder.by_name(drawn, lambda path: path.stem.removesuffix(ending))
         folder.add_named(split, [*pictures, *masks], pictures, masks, root)
     return folder
 

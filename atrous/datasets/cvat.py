@@ -14,8 +14,10 @@ from functools import partial
 from pathlib import Path
 
 from atrous.datasets.colours import distinct, values_of
-from atrous.datasets.folder import Folder, Readers, image_file, size_of_file, split_of
+from atrous.datasets.folder import Folder, Readers, files_in, image_file, size_of_file, split_of
+from atrous.datasets.naming import listed_names, path_below
 from atrous.errors import DataError
+from atrous.files import read_lines
 from atrous.io.paths import pictures_below
 from atrous.labels import Colour, LabelSet
 
@@ -41,10 +43,13 @@ def read(root: Path) -> Folder:
         raise DataError(
             f"{root / 'JPEGImages'}: no such folder; expected the images, export with `save images` or put them there"
         )
-    images, masks = _by_name(pictures), _by_name(root / "SegmentationClass")
-    lists = sorted((root / "ImageSets" / "Segmentation").glob("*.txt"))
+    images, masks = (
+        folder.by_name(pictures_below(part), partial(path_below, part))
+        for part in (pictures, root / "SegmentationClass")
+    )
+    lists = files_in(root / "ImageSets" / "Segmentation", ".txt")
     for file in lists:
-        listed = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        listed = listed_names(read_lines(file), {*images, *masks})
         folder.add_named(split_of(file.stem) or "all", sorted(listed), images, masks, file)
     if not lists:
         folder.add_named("all", sorted(set(images) | set(masks)), images, masks, root)
@@ -54,8 +59,8 @@ def read(root: Path) -> Folder:
 def read_labelmap(file: Path) -> dict[str, Colour]:
     """Read names and colours, in the order of the file."""
     found: dict[str, Colour] = {}
-    for line in file.read_text(encoding="utf-8-sig").splitlines():
-        if not line.strip() or line.startswith("#"):
+    for line in read_lines(file):
+        if line.startswith("#"):
             continue
         name, _, rest = line.partition(":")
         try:
@@ -68,7 +73,3 @@ def read_labelmap(file: Path) -> dict[str, Colour]:
     if len(found) < 2:
         raise DataError(f"{file}: fewer than 2 labels ({len(found)}); add lines such as cat:250,50,83::")
     return distinct(found, file)
-
-
-def _by_name(folder: Path) -> dict[str, Path]:
-    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in pictures_below(folder)}

@@ -15,8 +15,10 @@ Source: medicaldecathlon.com, the dataset.json of the data.
 from pathlib import Path
 
 from atrous.datasets.folder import Folder, Pair, Readers, load_json
+from atrous.datasets.naming import Named
 from atrous.datasets.nnunet import FIRST, Channels, case_mask, labels_from_json
 from atrous.errors import DataError
+from atrous.io import IMAGE_SUFFIXES
 from atrous.io.volumes import VOLUME_SUFFIXES, is_volume
 
 LACKS = "dataset.json with modality and training, imagesTr/ and labelsTr/"
@@ -37,17 +39,22 @@ def read(root: Path) -> Folder:
     content = load_json(file)
     labels, notes = labels_from_json(content, file)
     pairs, faults = [], []
+    named = Named(root, suffixes=(*VOLUME_SUFFIXES, *IMAGE_SUFFIXES))
     for entry in content["training"]:
         if not isinstance(entry, dict) or not {"image", "label"} <= set(entry):
             raise DataError(f"{file}: the training entry {entry!r}; expected an image and a label, correct the entry")
-        image, mask = root / str(entry["image"]), root / str(entry["label"])
-        image = next((path for path in (image, _first_channel(image)) if path.is_file()), image)
-        missing = [path for path in (image, mask) if not path.is_file()]
-        faults += [
-            (path, "no such file, but dataset.json names it; add the file or delete the entry") for path in missing
-        ]
-        if not missing:
-            pairs.append(Pair(image, mask))
+        image, mask = Path(str(entry["image"])), Path(str(entry["label"]))
+        images, masks = named.find(str(image)) or named.find(str(_first_channel(image))), named.find(str(mask))
+        for path, found in (image, images), (mask, masks):
+            if not found:
+                faults.append(
+                    (root / path, "no such file, but dataset.json names it; add the file or delete the entry")
+                )
+            elif len(found) > 1:
+                both = " or ".join(str(path.relative_to(root)) for path in found[:2])
+                faults.append((file, f"{path} may be {both}; correct the entry"))
+        if len(images) == len(masks) == 1:
+            pairs.append(Pair(images[0], masks[0]))
     ending = next((end for end in VOLUME_SUFFIXES if pairs and pairs[0].image.name.endswith(end)), "")
     channels = Channels(ending)
     return Folder(

@@ -4,6 +4,7 @@ A layout is one file of this package with two functions, `recognise(root)` and `
 `datasets.layouts` lists them.
 """
 
+import codecs
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,9 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from atrous.errors import DataError
+from atrous.errors import AtrousError, DataError
+from atrous.files import read_text
 from atrous.io import IMAGE_SUFFIXES, MAX_PIXELS, image_size, read_image, read_mask
-from atrous.io.paths import files_below
+from atrous.io.paths import closed_folder, files_below, nfc
 from atrous.labels import LabelSet
 
 SPLITS = {
@@ -23,6 +25,8 @@ SPLITS = {
     "test": "test", "testing": "test",
 }  # fmt: skip
 """Name of a folder, in lower case -> split."""
+MARKS = codecs.BOM_UTF8 + codecs.BOM_UTF16_LE + b" \r\n\t"
+"""The bytes that may come before a JSON file's first sign."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Pair:
     Args:
         image: The picture or volume.
         mask: A mask, or an annotation file that several images share.
+        entry: What an annotation file of several images calls the image's entry: `image 7`.
 
     Example:
         >>> from pathlib import Path
@@ -41,6 +46,7 @@ class Pair:
 
     image: Path
     mask: Path
+    entry: str = ""
 
     @property
     def where(self) -> str:
@@ -110,6 +116,7 @@ class Folder:
         lone_images: Images without labels.
         lone_masks: Labels without an image.
         doubles: (first, second) files that claim the same place.
+        rivals: (first, second) files of one name, which need not be used.
         dimensions: 2, or 3 for volumes (D, H, W).
         readers: How a pair is read.
     """
@@ -124,6 +131,7 @@ class Folder:
     lone_images: list[Path] = field(default_factory=list)
     lone_masks: list[Path] = field(default_factory=list)
     doubles: list[tuple[Path, Path]] = field(default_factory=list)
+    rivals: list[tuple[Path, Path]] = field(default_factory=list)
     dimensions: int = 2
     readers: Readers = FILES
 
@@ -135,13 +143,13 @@ class Folder:
     def add_named(
         self, split: str, names: Iterable[str], images: Mapping[str, Path], masks: Mapping[str, Path], file: Path
     ) -> None:
-        """Add a split of the pairs with these names.
+        """Add a split of the pairs with these names; images and masks are those of `by_name`.
 
         A name with only an image, or only a mask, adds a lone file. A name with neither adds a
         fault of `file`, which lists the name.
         """
         pairs = self.splits.setdefault(split, [])
-        for name in dict.fromkeys(names):
+        for name in dict.fromkeys(map(nfc, names)):
             image, mask = images.get(name), masks.get(name)
             if image and mask:
                 pairs.append(Pair(image, mask))
@@ -151,6 +159,47 @@ class Folder:
                 self.lone_masks.append(mask)
             else:
                 self.faults.append((file, f"names {name!r}, which has neither image nor mask; delete the name"))
+
+    def by_name(self, files: Iterable[Path], name_of: Callable[[Path], str]) -> dict[str, Path]:
+        """Name -> file, with the names in NFC; a second file of one name becomes a double if the name is used."""
+        found: dict[str, Path] = {}
+        for file in files:
+            first = found.setdefault(nfc(name_of(file)), file)
+            if first is not file:
+                self.rivals.append((first, file))
+        return found
+
+    def settle(self) -> None:
+        """Let each image have one pair.
+
+        Pairs of one image in one split with equal labels become one pair. If their labels differ,
+        or the image is in two splits, that is a fault: it would be trained or judged by the labels
+        of another entry. Two files of one name that is used become doubles.
+        """
+        first: dict[Path, tuple[str, Pair]] = {}
+        told = set[Path]()
+        for split, pairs in self.splits.items():
+            kept = []
+            for pair in pairs:
+                other, known = first.setdefault(pair.image, (split, pair))
+                if known is pair:
+                    kept.append(pair)
+                elif other == split and self._agree(known, pair):
+                    continue
+                elif pair.image not in told:
+                    told.add(pair.image)
+                    self.faults.append((pair.image, _twice(other, known, split, pair)))
+            self.splits[split] = kept
+        used = {file for pair in self.pairs for file in (pair.image, pair.mask)}
+        used |= {*self.lone_images, *self.lone_masks}
+        self.doubles.extend(rivals for rivals in self.rivals if rivals[0] in used)
+        self.rivals.clear()
+
+    def _agree(self, first: Pair, second: Pair) -> bool:
+        try:
+            return first == second or np.array_equal(self.read_mask(first), self.read_mask(second))
+        except AtrousError:
+            return False
 
     def read_mask(self, pair: Pair) -> np.ndarray:
         """Read the labels of a pair, as values of the mask file.
@@ -207,14 +256,27 @@ def split_of(name: str) -> str | None:
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """List the folders in a folder, sorted; fast also among many files."""
-    with os.scandir(folder) as entries:
-        return sorted(Path(entry.path) for entry in entries if entry.is_dir())
+    """List the folders in a folder, sorted; fast also among many files. DataError if it may not be entered."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [entry for entry in entries if entry.is_symlink() or entry.is_dir()]
+    except PermissionError as error:
+        raise closed_folder(folder) from error
+    return sorted(Path(entry.path) for entry in found if os.path.isdir(entry.path))
+
+
+def files_in(folder: Path, ending: str) -> list[Path]:
+    """List the files in a folder whose names have this ending, sorted. DataError if it may not be entered."""
+    try:
+        names = os.listdir(folder) if folder.is_dir() else []
+    except PermissionError as error:
+        raise closed_folder(folder) from error
+    return sorted(folder / name for name in names if name.endswith(ending))
 
 
 def some_picture(folder: Path) -> Path | None:
     """Find any picture in a folder or below, without listing all of it."""
-    return next(map(Path, files_below(folder, IMAGE_SUFFIXES)), None)
+    return next(map(Path, files_below(folder, IMAGE_SUFFIXES, strict=False)), None)
 
 
 def load_json(path: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
@@ -222,12 +284,43 @@ def load_json(path: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -
 
     hook: applied to every object of the file while it is read.
     """
+    text = read_text(path)
     try:
-        return json.loads(path.read_bytes(), object_hook=hook)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+        return json.loads(text, object_hook=hook)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not a JSON file ({error}); export it again") from error
+
+
+def has_sections(path: Path, start: str, *names: str) -> bool:
+    """Tell whether a JSON file starts with a sign and has keys of these names, wherever they stand.
+
+    Names with a bar between them: one of them is enough. Only looks for the words, in any encoding:
+    a file of hundreds of megabytes is not parsed for that, and one that is not UTF-8 is recognised
+    too, so that reading it tells what is wrong.
+    """
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(1000).replace(b"\0", b"").lstrip(MARKS)
+            if not head.startswith(start.encode()):
+                return False
+            stream.seek(0)
+            data = stream.read()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); get the right to read it") from error
+    data = data.replace(b"\0", b"") if b"\0" in data[:1000] else data
+    return all(any(_has_key(data, name) for name in either.split("|")) for either in names)
+
+
+def _has_key(data: bytes, name: str) -> bool:
+    """Tell whether a word in quotes stands before a colon; ten times as fast as a regular expression."""
+    word, place = f'"{name}"'.encode(), 0
+    while (place := data.find(word, place)) >= 0:
+        place += len(word)
+        if data[place : place + 100].lstrip().startswith(b":"):
+            return True
+    return False
 
 
 def checked_size(height: object, width: object, where: str) -> tuple[int, int]:
@@ -242,6 +335,15 @@ def checked_size(height: object, width: object, where: str) -> tuple[int, int]:
             f"{MAX_PIXELS / 1e6:g} million pixels at most, export the annotations again"
         )
     return size
+
+
+def _twice(first_split: str, first: Pair, split: str, second: Pair) -> str:
+    """Tell how one image comes to have two pairs, and what to do."""
+    names = [f"{pair.entry} of {pair.mask.name}" if pair.entry else pair.mask.name for pair in (first, second)]
+    if split != first_split:
+        labels = f" with the labels {names[0]} and {names[1]}" if names[0] != names[1] else ""
+        return f"this image is in {first_split} and in {split}{labels}; keep it in one of them"
+    return f"two entries, {names[0]} and {names[1]}, give this image different labels; keep one of them"
 
 
 def _folder(paths: Sequence[Path]) -> Path:

@@ -1,9 +1,8 @@
 """k-fold cross-validation: every picture validates once a network that has not seen it."""
 
 from dataclasses import replace
-from hashlib import sha256
 
-from atrous.datasets.pairs import DataSet
+from atrous.datasets.pairs import DataSet, name_hash
 from atrous.errors import DataError
 
 
@@ -31,7 +30,7 @@ def fold_of(data: DataSet, fold: int, folds: int) -> DataSet:
             f"{data.root}: {folds} folds cannot be made from {len(pool)} training pictures; "
             f"expected 2 to {len(pool)} folds"
         )
-    order = sorted(pool, key=lambda pair: (sha256(pair.image.stem.encode()).hexdigest(), str(pair.image)))
+    order = sorted(pool, key=lambda pair: (name_hash(pair.image), str(pair.image)))
     held = {id(pair) for pair in order[fold - 1 :: folds]}
     parts = {
         "train": train._of([pair for pair in pool if id(pair) not in held]),

@@ -19,12 +19,22 @@ from urllib.parse import parse_qs, unquote, urlparse
 
 import numpy as np
 
-from atrous.datasets.folder import Folder, Pair, Readers, checked_size, image_file, load_json, size_of_file
+from atrous.datasets.folder import (
+    Folder,
+    Pair,
+    Readers,
+    checked_size,
+    files_in,
+    has_sections,
+    image_file,
+    load_json,
+    size_of_file,
+)
+from atrous.datasets.naming import Named
 from atrous.datasets.rle import decode_brush
 from atrous.datasets.shapes import fill, points_of
 from atrous.errors import DataError
 from atrous.io import IMAGE_SUFFIXES, image_size
-from atrous.io.paths import pictures_below
 from atrous.labels import LabelSet
 
 LACKS = "Label Studio's export as JSON, a list of tasks with annotations, and the images"
@@ -34,14 +44,14 @@ SHAPES = ("rle", "points", "radiusX", "width")
 
 @dataclass(frozen=True)
 class ResultPainter:
-    """Paints the results of a pair. records: pair -> its results with their class values."""
+    """Paints the results of a pair. records: its entry -> its results with their class values."""
 
-    records: dict[Pair, list[tuple[dict[str, Any], int]]]
+    records: dict[str, list[tuple[dict[str, Any], int]]]
     dtype: np.dtype[Any]
 
     def __call__(self, pair: Pair) -> np.ndarray:
         """Paint (H, W) class values; DataError names a result that cannot be painted."""
-        results = self.records[pair]
+        results = self.records[pair.entry]
         height, width = _size(results, pair)
         values: np.ndarray = np.zeros((height, width), self.dtype)
         for result, value in results:
@@ -82,26 +92,28 @@ def read(root: Path) -> Folder:
     file = _export(root)
     assert file is not None
     tasks = load_json(file)
-    images = {path.name: path for path in reversed(pictures_below(root))}
+    named = Named(root, [root / "images"])
     folder = Folder("label_studio", recognise(root) or "", root, {"all": []})
-    records: dict[Pair, list[tuple[dict[str, Any], str]]] = {}
+    records: dict[str, list[tuple[dict[str, Any], str]]] = {}
     skipped = 0
-    for task in tasks:
-        results = _results(task)
-        if results is None:
+    for number, task in enumerate(tasks, start=1):
+        try:
+            results, names = _results(task), _names(task)
+            regions = None if results is None else _labelled(folder, file, task, results)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            folder.faults.append((file, f"task number {number} is damaged ({error}); export it again"))
+            continue
+        if regions is None:
             skipped += 1
             continue
-        image = next((images[name] for name in _names(task) if name in images), None)
-        if image is None:
-            named = " or ".join(_names(task)[:2]) or "no image"
-            folder.faults.append((file, f"task {task.get('id')} names {named}, which is not below {root}; add it"))
-            continue
-        pair = Pair(image, file)
-        if pair in records:
-            folder.faults.append((file, f"task {task.get('id')} is a second task for {image.name}; keep one of them"))
-            continue
-        records[pair] = _labelled(folder, file, task, results)
-        folder.splits["all"].append(pair)
+        images = next((found for name in names if (found := named.find(name))), [])
+        if len(images) == 1:
+            entry = f"task {task.get('id')}"
+            entry = f"{entry} (number {number})" if entry in records else entry
+            records[entry] = regions
+            folder.splits["all"].append(Pair(images[0], file, entry))
+        else:
+            folder.faults.append((file, _unclear(task, names, images, named)))
     folder.splits["all"].sort(key=lambda pair: pair.image)
     if skipped:
         folder.notes.append(f"{skipped} tasks have no annotation and are left out")
@@ -112,9 +124,20 @@ def read(root: Path) -> Folder:
         )
     labels = LabelSet.numbered(["background", *names])
     value_of = {name: value for value, name in enumerate(labels.names)}
-    drawn = {pair: [(result, value_of[name]) for result, name in found] for pair, found in records.items()}
+    drawn = {entry: [(result, value_of[name]) for result, name in found] for entry, found in records.items()}
     painter = ResultPainter(drawn, labels.dtype)
     return replace(folder, labels=labels, readers=Readers(image_file, painter, size_of_file))
+
+
+def _unclear(task: dict[str, Any], names: list[str], images: list[Path], named: Named) -> str:
+    """Tell that a task's image is not there, or may be one of several."""
+    bare = list(dict.fromkeys(name.rpartition("/")[2] for name in names))
+    sentence = f"task {task.get('id')} names {' or '.join(bare[:2]) or 'no image'}, which "
+    if images:
+        both = " or ".join(path.relative_to(named.root).as_posix() for path in images[:2])
+        return sentence + f"may be {both}; give one of them another name, and the task too"
+    near = named.nearest(bare[0]) if bare else None
+    return sentence + f"is not below {named.root}{f', the nearest name is {near}' if near else ''}; add it"
 
 
 def _size(results: list[tuple[dict[str, Any], int]], pair: Pair) -> tuple[int, int]:
@@ -126,10 +149,8 @@ def _size(results: list[tuple[dict[str, Any], int]], pair: Pair) -> tuple[int, i
 
 
 def _export(root: Path) -> Path | None:
-    for file in sorted(root.glob("*.json")):
-        with file.open("rb") as stream:
-            head = stream.read(4000).lstrip(b"\xef\xbb\xbf \r\n\t")
-        if head.startswith(b"[") and b'"annotations"' in head and (b'"result"' in head or b'"completed_by"' in head):
+    for file in files_in(root, ".json"):
+        if has_sections(file, "[", "annotations", "result"):
             return file
     return None
 
@@ -163,13 +184,17 @@ def _labelled(folder: Folder, file: Path, task: Any, results: list[dict[str, Any
 
 
 def _names(task: Any) -> list[str]:
-    """List the names that a task's image may have: as uploaded (`0a1b2c3d-a.jpg`), or `a.jpg`."""
+    """List the names that a task's image may have, the surest first.
+
+    They are its path, its name as uploaded (`0a1b2c3d-a.jpg`), and its name before that (`a.jpg`).
+    """
     found = []
     for text in (text for text in (task.get("data") or {}).values() if isinstance(text, str)):
         url = urlparse(text)
         path = parse_qs(url.query).get("d", [url.path])[0]
-        name = unquote(path).replace("\\", "/").rpartition("/")[2]
+        path = unquote(path).replace("\\", "/")
+        name = path.rpartition("/")[2]
         if name.lower().endswith(IMAGE_SUFFIXES):
             start, _, rest = name.partition("-")
-            found += [name, rest] if len(start) == 8 and rest else [name]
+            found += [path, name, rest] if len(start) == 8 and rest else [path, name]
     return found

@@ -15,6 +15,7 @@ import os
 from base64 import b64decode
 from dataclasses import dataclass, replace
 from io import BytesIO
+from itertools import islice
 from math import hypot
 from pathlib import Path
 from typing import Any
@@ -30,17 +31,22 @@ from atrous.datasets.folder import (
     Readers,
     checked_size,
     folders_in,
+    has_sections,
     image_file,
     load_json,
     size_of_file,
 )
+from atrous.datasets.naming import Named
 from atrous.datasets.shapes import is_outside
 from atrous.errors import DataError, nearest
-from atrous.io import IMAGE_SUFFIXES, image_size, is_picture
+from atrous.files import read_lines
+from atrous.io import image_size, is_picture
 from atrous.io.paths import files_below, pictures_below
 from atrous.labels import LabelSet
 
 LACKS = "a .json with `shapes` beside each image, as labelme writes it"
+FEW = 20
+"""How many JSON files are looked at to recognise the layout."""
 LINE_WIDTH, POINT_RADIUS = 10, 5
 IGNORE, BACKGROUND = "__ignore__", ("_background_", "background")
 POINTS = {"polygon": 3, "oriented_rectangle": 4, "rectangle": 2, "circle": 2, "line": 2, "linestrip": 2, "point": 1,
@@ -110,8 +116,9 @@ def _paste(packed: str, points: list[tuple[float, ...]], height: int, width: int
 
 def recognise(root: Path) -> str | None:
     """By a JSON file of shapes in the folder or below, if there are no finished masks."""
-    file = next(filter(None, map(_some_json, _folders(root).values())), None)
-    if file is None or not _is_labelme(file) or plain_pairs.has_masks(root):
+    files = (file for part in _folders(root).values() for file in _some_jsons(part))
+    file = next(filter(_is_labelme, files), None)
+    if file is None or plain_pairs.has_masks(root):
         return None
     return f"{file.relative_to(root)} holds shapes as labelme writes them"
 
@@ -123,15 +130,18 @@ def read(root: Path) -> Folder:
     seen: set[str] = set()
     for split, part in _folders(root).items():
         pairs = folder.splits.setdefault(split, [])
-        images = set(pictures_below(part))
+        images, named = set(pictures_below(part)), Named(root, [part])
         for file in map(Path, sorted(files_below(part, (".json",)))):
             content = load_json(file)
-            image = _image(file, content)
+            found = _images(file, content, named)
             seen |= _names_in(folder, file, content, listed)
-            if image is None:
-                folder.lone_masks.append(file)
+            if len(found) == 1:
+                pairs.append(Pair(found[0], file))
+            elif found:
+                both = " or ".join(path.relative_to(root).as_posix() for path in found[:2])
+                folder.faults.append((file, f"its image may be {both}; correct its imagePath"))
             else:
-                pairs.append(Pair(image, file))
+                folder.lone_masks.append(file)
         if alone := len(images - {pair.image for pair in pairs}):
             folder.notes.append(f"{split}: {alone} images have no .json file, so were not annotated, and are left out")
         pairs.sort(key=lambda pair: pair.image)
@@ -186,32 +196,31 @@ def _size(content: dict[str, Any], pair: Pair) -> tuple[int, int]:
 def _folders(root: Path) -> dict[str, Path]:
     """Find the folders of splits if one of them holds a JSON file, else take the root."""
     children = [path for path in folders_in(root) if path.name.lower() in SPLITS]
-    found = {SPLITS[path.name.lower()]: path for path in children if _some_json(path)}
+    found = {SPLITS[path.name.lower()]: path for path in children if _some_jsons(path)}
     return found or {"all": root}
 
 
-def _some_json(folder: Path) -> Path | None:
-    """Find any JSON file in a folder or below."""
-    return next(map(Path, files_below(folder, (".json",))), None)
+def _some_jsons(folder: Path) -> list[Path]:
+    """Find a few JSON files in a folder or below: the first one may be of something else."""
+    return sorted(map(Path, islice(files_below(folder, (".json",), strict=False), FEW)))
 
 
 def _is_labelme(file: Path) -> bool:
-    try:
-        content = load_json(file)
-    except DataError:
-        return False
-    return isinstance(content, dict) and "shapes" in content and "imagePath" in content
+    return has_sections(file, "{", "shapes", "imagePath")
 
 
 def _listed(root: Path) -> list[str] | None:
     file = next((file for folder in (root, root.parent) if (file := folder / "labels.txt").is_file()), None)
-    return [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()] if file else None
+    return read_lines(file) if file else None
 
 
-def _image(file: Path, content: Any) -> Path | None:
-    """Find the image that a file names, else the image of the same stem beside it."""
-    named = str(content.get("imagePath") or "").replace("\\", "/") if isinstance(content, dict) else ""
-    if named and is_picture(file.parent / named):
-        return Path(os.path.normpath(file.parent / named))
-    beside = (file.with_suffix(suffix) for suffix in IMAGE_SUFFIXES)
-    return next((path for path in beside if path.is_file()), None)
+def _images(file: Path, content: Any, named: Named) -> list[Path]:
+    """Find the image that a file names, else those of the same stem beside it, else those of its name elsewhere.
+
+    An image outside of the data folder is not followed.
+    """
+    given = str(content.get("imagePath") or "").replace("\\", "/") if isinstance(content, dict) else ""
+    path = file.parent / given
+    inside = Path(os.path.normpath(path)).is_relative_to(os.path.normpath(named.root))
+    found = [path] if given and inside and is_picture(path) else named.beside(file) or named.find(given)
+    return [Path(os.path.normpath(path)) for path in found]

@@ -83,6 +83,7 @@ def read_folder(root: Path | str) -> Folder:
     for form in LAYOUTS.values():
         if form.recognise(root):
             folder = form.read(root)
+            folder.settle()
             order = (*ORDER, *(split for split in folder.splits if split not in ORDER))
             return replace(folder, splits={split: folder.splits[split] for split in order if split in folder.splits})
     raise _no_layout(root)

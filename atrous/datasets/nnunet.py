@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from atrous.datasets.folder import Folder, Pair, Readers, load_json, mask_file
+from atrous.datasets.folder import Folder, Pair, Readers, files_in, load_json, mask_file
 from atrous.errors import DataError
 from atrous.io import IMAGE_SUFFIXES, image_size, read_image
 from atrous.io.volumes import is_volume, read_labels, read_volume, volume_size
@@ -143,14 +143,15 @@ def _channels(content: dict[str, Any]) -> dict[str, Any]:
 
 def _pair(folder: Folder, split: str, images: Path, masks: Path, ending: str, channels: int) -> None:
     pairs = folder.splits.setdefault(split, [])
-    labelled = {path.name.removesuffix(ending): path for path in sorted(masks.glob(f"*{ending}"))}
-    pictured = {path.name.removesuffix(FIRST + ending): path for path in sorted(images.glob(f"*{FIRST}{ending}"))}
+    labelled = folder.by_name(files_in(masks, ending), lambda path: path.name.removesuffix(ending))
+    pictured = folder.by_name(files_in(images, FIRST + ending), lambda path: path.name.removesuffix(FIRST + ending))
     for name, image in pictured.items():
         if name not in labelled:
             folder.lone_images.append(image)
             continue
         pairs.append(Pair(image, labelled[name]))
-        expected = [images / f"{name}_{number:04}{ending}" for number in range(channels)]
+        stem = image.name.removesuffix(FIRST + ending)
+        expected = [images / f"{stem}_{number:04}{ending}" for number in range(channels)]
         missing = [path for path in expected if not path.is_file()]
         if missing and len(missing) < channels - 1:
             folder.faults.append((missing[0], f"no such file, but dataset.json names {channels} channels; add it"))

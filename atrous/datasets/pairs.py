@@ -1,5 +1,6 @@
 """A folder as a data set: splits of samples, decoded once and verified before training starts."""
 
+import os
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from atrous.sample import Sample
 
 
 class Cache:
-    """Keeps decoded samples up to a number of bytes.
+    """Keeps decoded samples up to a number of bytes, under the pair: one image can have two label files.
 
     The first samples stay, as each epoch visits all samples: a cache that drops old ones would
     never hit.
@@ -92,16 +93,16 @@ class Pairs(Sequence[Sample]):
         if isinstance(index, slice):
             return self._of(self.pairs[index])
         pair = self.pairs[index]
-        sample = self._cache.get(pair.image)
+        sample = self._cache.get(pair)
         if sample is None:
             sample = self._checked(pair, self.readers.image(pair))
-            self._cache.put(pair.image, sample)
+            self._cache.put(pair, sample)
         return sample
 
     def size(self, index: int) -> tuple[int, int]:
         """Tell (height, width) of an image, from the cache or the file's header."""
         pair = self.pairs[index]
-        sample = self._cache.get(pair.image)
+        sample = self._cache.get(pair)
         return self.readers.size(pair)[:2] if sample is None else (sample.image.shape[0], sample.image.shape[1])
 
     def reduced(self, index: int, factor: int) -> tuple[Sample, int]:
@@ -117,19 +118,19 @@ class Pairs(Sequence[Sample]):
             The sample, and the factor by which its image is reduced: `factor` or 1.
         """
         pair = self.pairs[index]
-        sample = self._cache.get((pair.image, factor))
+        sample = self._cache.get((pair, factor))
         if sample is None:
             image = read_reduced(pair.image, factor) if factor > 1 and self.readers.image is image_file else None
             if image is None:
                 return self[index], 1
             sample = self._checked(pair, image, factor)
-            self._cache.put((pair.image, factor), sample)
+            self._cache.put((pair, factor), sample)
         return sample, factor
 
     @property
     def held(self) -> float:
         """The share of the samples, in [0, 1], that the cache holds."""
-        return sum(self._cache.get(pair.image) is not None for pair in self.pairs) / max(len(self.pairs), 1)
+        return sum(self._cache.get(pair) is not None for pair in self.pairs) / max(len(self.pairs), 1)
 
     def share_cache(self, processes: int) -> None:
         """See `Cache.share`."""
@@ -160,7 +161,7 @@ class Pairs(Sequence[Sample]):
 
     def _masks(self) -> Iterator[np.ndarray]:
         for pair in self.pairs:
-            sample = self._cache.get(pair.image)
+            sample = self._cache.get(pair)
             if sample is None or sample.mask is None:
                 yield self.labels.to_indices(self.readers.mask(pair), pair.where)
             else:
@@ -329,9 +330,14 @@ def open_dataset(
 def hold_out(pairs: Sequence[Pair], share: float) -> tuple[list[Pair], list[Pair]]:
     """Split two or more pairs into (kept, held out) by their stems; both keep the old order."""
     size = min(max(1, round(len(pairs) * share)), len(pairs) - 1)
-    ranked = sorted(pairs, key=lambda pair: sha256(pair.image.stem.encode()).digest())
-    taken = {pair.image for pair in ranked[:size]}
-    return [pair for pair in pairs if pair.image not in taken], [pair for pair in pairs if pair.image in taken]
+    ranked = sorted(pairs, key=lambda pair: name_hash(pair.image))
+    taken = set(ranked[:size])
+    return [pair for pair in pairs if pair not in taken], [pair for pair in pairs if pair in taken]
+
+
+def name_hash(image: Path) -> bytes:
+    """Hash the stem of a file, by its bytes: it need not be text."""
+    return sha256(os.fsencode(image.stem)).digest()
 
 
 def channel_statistics(pairs: Sequence[Sample], limit: int = 200) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from atrous.datasets.folder import SPLITS, Folder, Pair, folders_in, some_picture
 from atrous.errors import DataError
-from atrous.io.paths import pictures_below
+from atrous.io.paths import nfc, pictures_below
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
 MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "gt", "segmentationclass")
@@ -146,7 +146,7 @@ def _put(places: dict[str, Path], key: str, path: Path, result: Matching) -> Non
 
 
 def _key(path: Path, folder: Path) -> str:
-    return os.path.splitext(str(path)[len(str(folder)) + 1 :])[0].replace(os.sep, "/")
+    return nfc(os.path.splitext(str(path)[len(str(folder)) + 1 :])[0].replace(os.sep, "/"))
 
 
 def _names(key: str) -> Iterable[str]:

@@ -24,9 +24,9 @@ import numpy as np
 def decode_counts(counts: Sequence[int] | str | bytes | np.ndarray, height: int, width: int) -> np.ndarray:
     """Decode COCO's counts, text or numbers, into bool (H, W)."""
     runs = runs_of(counts) if isinstance(counts, str | bytes) else np.asarray(counts, np.int64)
-    if runs.min(initial=0) < 0 or (total := int(runs.sum())) != height * width:
-        total = -1 if runs.min(initial=0) < 0 else total
-        found = "has negative runs" if total < 0 else f"has {total} pixels"
+    negative, total = runs.min(initial=0) < 0, sum(runs.tolist())  # Python's numbers: a sum of int64 can wrap
+    if negative or total != height * width:
+        found = "has negative runs" if negative else f"has {total} pixels"
         raise ValueError(f"the RLE {found}, its image {height} x {width} = {height * width}")
     return np.repeat(np.arange(len(runs)) & 1, runs).astype(bool).reshape(width, height).T
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from atrous.datasets.folder import SPLITS, Folder, folders_in
 from atrous.errors import DataError
+from atrous.files import read_lines
 from atrous.io.paths import pictures_below
 from atrous.labels import LabelSet
 
@@ -45,8 +46,10 @@ def read(root: Path) -> Folder:
     folder = Folder("roboflow", recognise(root) or "", root, {}, labels)
     for split, part in folders.items():
         pictures = pictures_below(part)
-        masks = {path.stem.removesuffix(MASK): path for path in pictures if path.name.endswith(f"{MASK}.png")}
-        images = {path.stem: path for path in pictures if not path.name.endswith(f"{MASK}.png")}
+        drawn = [path for path in pictures if path.name.endswith(f"{MASK}.png")]
+        photos = [path for path in pictures if not path.name.endswith(f"{MASK}.png")]
+        masks = folder.by_name(drawn, lambda path: path.stem.removesuffix(MASK))
+        images = folder.by_name(photos, lambda path: path.stem)
         folder.add_named(split, [*images, *masks], images, masks, root)
     return folder
 
@@ -54,9 +57,11 @@ def read(root: Path) -> Folder:
 def read_classes(file: Path) -> dict[int, str]:
     """Read a table of classes: pixel value -> name."""
     try:
-        rows = list(csv.reader(file.read_text(encoding="utf-8-sig").splitlines(), skipinitialspace=True))[1:]
+        rows = list(csv.reader(read_lines(file), skipinitialspace=True))[1:]
         found = {int(row[0]): row[1].strip() for row in rows if row}
-    except (OSError, ValueError, IndexError) as error:
+    except DataError:
+        raise
+    except (ValueError, IndexError) as error:
         raise DataError(
             f"{file}: not a table of classes ({error}); expected lines `value, name`, export it again"
         ) from error

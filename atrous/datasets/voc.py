@@ -12,11 +12,14 @@ Source: VOC2012 Development Kit, section 3 (host.robots.ox.ac.uk/pascal/VOC/voc2
 """
 
 import re
+from functools import partial
 from pathlib import Path
 
 from atrous.datasets.folder import Folder
+from atrous.datasets.naming import listed_names, path_below
 from atrous.errors import DataError
-from atrous.io.paths import pictures_below
+from atrous.files import read_lines
+from atrous.io.paths import nfc, pictures_below
 from atrous.labels import VOC21, LabelSet
 
 LACKS = "JPEGImages/ and SegmentationClass/ with ImageSets/Segmentation/*.txt"
@@ -36,15 +39,19 @@ def read(root: Path) -> Folder:
     """Read the pairs of each list."""
     painted = _masks(root)
     assert painted is not None
-    images = {path.stem: path for path in pictures_below(root / "JPEGImages")}
-    masks = {path.stem: path for path in pictures_below(painted)}
-    folder = Folder("voc", recognise(root) or "", root, {}, _labels_of(root, list(masks)))
+    pictures, drawn = pictures_below(root / "JPEGImages"), pictures_below(painted)
+    folder = Folder("voc", recognise(root) or "", root, {}, _labels_of(root, [path.stem for path in drawn]))
+    flat = all(len({nfc(path.stem) for path in files}) == len(files) for files in (pictures, drawn))
+    images, masks = (
+        folder.by_name(files, (lambda path: path.stem) if flat else partial(path_below, part))
+        for part, files in ((root / "JPEGImages", pictures), (painted, drawn))
+    )
     lists = root / "ImageSets" / "Segmentation"
     for split, candidates in LISTS.items():
         file = next((path for name in candidates if (path := lists / f"{name}.txt").is_file()), None)
         if file is None:
             continue
-        names = [line.split()[0] for line in file.read_text().splitlines() if line.strip()]
+        names = listed_names(read_lines(file), {*images, *masks})
         if split == "test" and not any(name in masks for name in names):
             folder.notes.append("the test split is left out: no name in test.txt has a mask (VOC's are not published)")
             continue
@@ -60,8 +67,7 @@ def _labels_of(root: Path, names: list[str]) -> LabelSet | None:
     """The classes of class_names.txt, else VOC's if the names are VOC's, else None."""
     file = root / "class_names.txt"
     if file.is_file():
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-        found = [line for line in lines if line != "__ignore__"]
+        found = [line for line in read_lines(file) if line != "__ignore__"]
         if not found:
             raise DataError(f"{file}: no class name in it; expected one in each line, add the names")
         return LabelSet(tuple("background" if name == "_background_" else name for name in found))

@@ -181,12 +181,9 @@ def training_sides(folder: Folder, looks: Sequence[PairLook]) -> list[str]:
     whole = "train" if "train" in folder.splits else "all"
     if "val" in folder.splits or len(folder.splits.get(whole, ())) < 2:
         return [look.split for look in looks]
-    held = {pair.image for pair in hold_out(folder.splits[whole], HOLDOUT)[1]}
+    held = set(hold_out(folder.splits[whole], HOLDOUT)[1])
     names = {whole: "train"}
-    return [
-        "val" if look.split == whole and look.pair.image in held else names.get(look.split, look.split)
-        for look in looks
-    ]
+    return ["val" if look.split == whole and look.pair in held else names.get(look.split, look.split) for look in looks]
 
 
 def image_kinds(looks: Sequence[PairLook]) -> list[dict[str, Any]]:

@@ -87,7 +87,7 @@ def mend(examination: Examination, out: Path | str, progress: At | None = None) 
                 continue
             own = tuple(examination.reading.cures[place])
             if any(isinstance(cure, Grey) for cure in own):
-                pair = Pair(_in_colour(pair.image, Path(scratch) / str(place)), mask)
+                pair = replace(pair, image=_in_colour(pair.image, Path(scratch) / str(place)))
             cures[pair] = own
             splits[look.split].append(pair)
         left |= {file: reason for file, reason in reasons.items() if file not in left and _alone(file, examination)}

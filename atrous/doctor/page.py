@@ -12,7 +12,7 @@ from atrous.doctor.findings import KINDS, Finding, as_percent
 from atrous.doctor.look import PairLook
 from atrous.doctor.mend import cured
 from atrous.errors import DataError
-from atrous.files import write_atomically
+from atrous.files import printable, write_atomically
 from atrous.io import IMAGE_SUFFIXES, read_image
 from atrous.labels import LabelSet, voc_palette
 from atrous.visual import data_uri, to_rgb8
@@ -70,7 +70,7 @@ def write_page(path: Path | str, examination: Examination) -> None:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     page = environment.get_template("page.html.jinja").render(**_context(examination))
-    write_atomically(Path(path), page.encode())
+    write_atomically(Path(path), printable(page).encode())
 
 
 def _context(examination: Examination) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from atrous.datasets import Pairs
 from atrous.errors import DataError
 from atrous.io import read_mask
+from atrous.io.paths import nfc
 from atrous.labels import LabelSet
 from atrous.metrics import ConfusionMatrix, scores
 from atrous.ops.stats import bootstrap, by_cluster, interval, iou_intervals
@@ -206,7 +207,9 @@ def pooled(results: Sequence[Evaluation]) -> Evaluation:
 def from_folder(folder: Path, labels: LabelSet) -> Callable[[Sample], np.ndarray]:
     """A function that reads label maps `folder/<stem>.png` (.tif, .bmp, .npy) of any tool, in mask files' values."""
     maps = {
-        path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in (".png", ".tif", ".bmp", ".npy")
+        nfc(path.stem): path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in (".png", ".tif", ".bmp", ".npy")
     }
     if not maps:
         raise DataError(
@@ -216,9 +219,9 @@ def from_folder(folder: Path, labels: LabelSet) -> Callable[[Sample], np.ndarray
     def read(sample: Sample) -> np.ndarray:
         assert sample.path is not None
         assert sample.mask is not None
-        if sample.path.stem not in maps:
+        if nfc(sample.path.stem) not in maps:
             raise DataError(f"{folder}: no prediction for {sample.path.name}; expected {sample.path.stem}.png")
-        path = maps[sample.path.stem]
+        path = maps[nfc(sample.path.stem)]
         values = read_mask(path)
         if values.shape != sample.mask.shape:
             raise DataError(

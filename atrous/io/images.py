@@ -213,6 +213,8 @@ def damage_as_data_error(name: Path | str) -> Iterator[None]:
         raise
     except NotImplementedError as error:
         raise DataError(f"{name}: {error}") from error
+    except UnicodeEncodeError as error:  # GDAL takes UTF-8 alone
+        raise DataError(f"{name}: a file of this kind cannot be opened if its name is not UTF-8; rename it") from error
     except Exception as error:
         if isinstance(error, OSError) and error.errno:
             raise DataError(f"{name}: cannot be read ({error.strerror}); check the file's permissions") from error

@@ -3,8 +3,10 @@
 import os
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
+from fnmatch import fnmatch
 from glob import glob
 from pathlib import Path
+from unicodedata import normalize
 
 from atrous.errors import DataError
 from atrous.files import write_atomically
@@ -13,6 +15,16 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".g
 """The files that are looked for in folders; upper case counts too."""
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")
 """Videos are not looked for in folders: each must be named."""
+
+
+def nfc(name: str) -> str:
+    r"""Write a name in the one form in which names are compared: macOS keeps an accent as a sign of its own.
+
+    Example:
+        >>> nfc("cafe\u0301") == "caf\u00e9"
+        True
+    """
+    return normalize("NFC", name)
 
 
 def is_picture(path: Path) -> bool:
@@ -74,7 +86,7 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
         elif path.exists():
             pictures = [path]
         elif any(sign in str(entry) for sign in "*?["):
-            pictures = [match for match in map(Path, sorted(glob(str(entry), recursive=True))) if is_picture(match)]
+            pictures = [match for match in _matches(path) if is_picture(match)]
             if not pictures:
                 raise DataError(f"{entry}: no picture matches this pattern; expected files ending in {_suffixes()}")
         else:
@@ -88,23 +100,74 @@ def pictures_below(folder: Path) -> list[Path]:
     return [Path(path) for path in sorted(files_below(folder, IMAGE_SUFFIXES), key=lambda path: path.split(os.sep))]
 
 
-def files_below(folder: Path | str, suffixes: tuple[str, ...]) -> Iterator[str]:
+def files_below(folder: Path | str, suffixes: tuple[str, ...], *, strict: bool = True) -> Iterator[str]:
     """Yield the files with these suffixes in a folder and its subfolders, in no order.
 
-    A caller that stops early saves the rest of the listing. Hidden files and folders are left out,
-    and so are folders that are links or may not be entered.
+    A caller that stops early saves the rest of the listing. Hidden files and folders are left out.
+    Links to folders are followed, but not to a folder that they are in.
+
+    Args:
+        folder: Where to look.
+        suffixes: The endings of the files, in lower case.
+        strict: False: pass over folders that may not be entered.
+
+    Raises:
+        DataError: A folder may not be entered.
     """
+    yield from _below(os.fspath(folder), suffixes, strict, ())
+
+
+def _below(folder: str, suffixes: tuple[str, ...], strict: bool, above: tuple[str, ...]) -> Iterator[str]:
+    """See `files_below`. above: the real paths of the folders that this one is in, once a link was followed."""
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    yield from files_below(entry.path, suffixes)
-                elif entry.name.lower().endswith(suffixes) and entry.is_file():
-                    yield entry.path
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        listing = os.scandir(folder)
+    except (FileNotFoundError, NotADirectoryError):
         return
+    except PermissionError as error:
+        if strict:
+            raise closed_folder(folder) from error
+        return
+    with listing as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            linked = entry.is_symlink()
+            if os.path.isdir(entry.path) if linked else entry.is_dir():
+                way = above or ((os.path.realpath(folder),) if linked else ())
+                real = os.path.realpath(entry.path) if way else ""
+                if not any(_is_in(known, real) for known in way):
+                    yield from _below(entry.path, suffixes, strict, (*way, real) if way else ())
+            elif entry.name.lower().endswith(suffixes) and (os.path.isfile(entry.path) if linked else entry.is_file()):
+                yield entry.path
+
+
+def _is_in(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _matches(pattern: Path) -> list[Path]:
+    """Find what a pattern matches, sorted. `**` is walked as a folder is: glob does not end in loops of links."""
+    parts = pattern.parts
+    if "**" not in parts:
+        return sorted(map(Path, glob(str(pattern))), key=str)
+    place = parts.index("**")
+    bases = map(Path, glob(str(Path(*parts[:place])))) if place else [Path()]
+    below = [(path, path.parts[len(base.parts) :]) for base in bases for path in pictures_below(base)]
+    return sorted((path for path, rest in below if _fits(rest, parts[place:])), key=str)
+
+
+def _fits(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    """Tell whether the parts of a path fit those of a pattern; `**` stands for any number of them."""
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return _fits(parts, pattern[1:]) or (bool(parts) and _fits(parts[1:], pattern))
+    return bool(parts) and fnmatch(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
+
+
+def closed_folder(folder: Path | str) -> DataError:
+    """Make the error for a folder that may not be entered."""
+    return DataError(f"{folder}: this folder may not be entered; get the right to read it, or move it away")
 
 
 def no_such_path(path: Path | str) -> DataError:

@@ -18,6 +18,7 @@ Rules for photos; `choices_for_images` holds what is different for other images:
 """
 
 import inspect
+import os
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -332,7 +333,7 @@ def class_weights(frequencies: np.ndarray, power: float = 0.25) -> tuple[float, 
 def fingerprint(data: DataSet) -> str:
     """A hash of the training images' names and the classes: a run does not go on with others."""
     text = "\n".join([repr(data.labels), *data.splits["train"].names])
-    return sha256(text.encode()).hexdigest()[:16]
+    return sha256(os.fsencode(text)).hexdigest()[:16]
 
 
 def _weights(

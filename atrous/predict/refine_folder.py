@@ -12,6 +12,7 @@ from PIL import Image
 from atrous.errors import AtrousError, DataError
 from atrous.files import write_atomically
 from atrous.io import find_images, mask_palette, read_image, read_mask
+from atrous.io.paths import nfc
 from atrous.refine.named import Refinement
 
 PROBABILITIES, LABELS = (".npy", ".npz"), (".png", ".tif", ".tiff", ".bmp")
@@ -51,20 +52,20 @@ def refine_folder(
     for folder in (source, images):
         if not folder.is_dir():
             raise AtrousError(f"{folder}: no such folder")
-    photos = {path.stem: path for path in find_images([str(images)])}
+    photos = {nfc(path.stem): path for path in find_images([str(images)])}
     found = sorted(path for path in source.iterdir() if path.suffix.lower() in (*PROBABILITIES, *LABELS))
     if not found:
         raise DataError(f"{source}: holds no probabilities (.npy, .npz) and no label maps (.png, .tif, .bmp)")
-    if not any(path.stem in photos for path in found):
+    if not any(nfc(path.stem) in photos for path in found):
         raise DataError(f"{source}: no file has the name of an image in {images}, as {found[0].stem} should")
     if out.resolve() == source.resolve():
         raise AtrousError(f"{out}: the results would overwrite the files that are refined; give another -o")
     failed = []
     for path in progress(found, len(found)) if progress else found:
         try:
-            if path.stem not in photos:
+            if nfc(path.stem) not in photos:
                 raise DataError(f"{path}: has no image in {images}")
-            image = read_image(photos[path.stem])
+            image = read_image(photos[nfc(path.stem)])
             target = out / f"{path.stem}.png"
             if path.suffix.lower() in PROBABILITIES:
                 labels, _ = refinement(image, _probabilities(path))

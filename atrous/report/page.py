@@ -13,7 +13,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from atrous.errors import DataError
-from atrous.files import write_atomically
+from atrous.files import printable, write_atomically
 from atrous.labels import LabelSet
 from atrous.metrics.confusion import scores
 from atrous.metrics.errors import ERROR_KINDS
@@ -146,7 +146,8 @@ def write_report(path: Path | str, report: Report) -> None:
         lstrip_blocks=True,
     )
     environment.filters.update(number=number_text, percent=percent_text, grouped=grouped_text)
-    write_atomically(Path(path), environment.get_template("page.html").render(**_context(report)).encode())
+    page = environment.get_template("page.html").render(**_context(report))
+    write_atomically(Path(path), printable(page).encode())
 
 
 def number_text(value: float, digits: int = 3) -> str:

@@ -86,17 +86,17 @@ class CsvLines:
         """Keep the rows up to this step."""
         kept = []
         if self.path.exists():
-            whole, _, _ = self.path.read_text().rpartition("\n")  # what follows was cut off
+            whole, _, _ = self.path.read_text(encoding="utf-8").rpartition("\n")  # what follows was cut off
             kept = [row for row in csv.DictReader(whole.splitlines()) if (row.get("step") or "").isdigit()]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("w", newline="") as file:
+        with self.path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
             writer.writeheader()
             writer.writerows(row for row in kept if int(row["step"]) <= step and None not in row)
 
     def write(self, **entry: Any) -> None:
         """Append one row."""
-        with self.path.open("a", newline="") as file:
+        with self.path.open("a", newline="", encoding="utf-8", errors="backslashreplace") as file:
             csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n").writerow(entry)
 
     def close(self) -> None:

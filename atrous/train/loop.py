@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from atrous.bundle import Card, save_bundle
 from atrous.datasets import DataSet
 from atrous.errors import DataError, RecipeError
+from atrous.files import printable
 from atrous.io import write_image
 from atrous.predict.loading import BUNDLE, RECIPE
 from atrous.progress import Bar
@@ -86,6 +87,8 @@ def train(
     keep_freed_memory()
     bundle, saved = folder / BUNDLE, folder / RECIPE
     draft = draft.model_copy(update={"transform": transform_name(transform) if transform else None})
+    if printable(str(folder)) != str(folder):  # safetensors takes no such path
+        raise RecipeError(f"{folder}: the name of this run folder is not UTF-8; give another -o")
     fresh = processes.from_first(lambda: not saved.exists())
     if fresh and extend:
         raise RecipeError(f"{folder}: holds no run to extend; train one first")

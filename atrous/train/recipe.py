@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from atrous.errors import RecipeError, nearest
-from atrous.files import toml_text, write_atomically
+from atrous.errors import DataError, RecipeError, nearest
+from atrous.files import read_text, toml_text, write_atomically
 from atrous.losses import parse_loss
 from atrous.models.former import options_today
 
@@ -392,8 +392,10 @@ ANY: dict[str, Any] = {
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        values = tomllib.loads(read_text(path))
+    except DataError as error:
+        raise RecipeError(str(error)) from error
+    except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path}: cannot be read as TOML ({error})") from error
     if "atrous" in values and isinstance(values.get("options"), dict):  # a run's, perhaps of 0.1
         values["options"] = options_today(str(values.get("model")), values["options"])

@@ -1,6 +1,7 @@
 """The command line as a user meets it: the verbs end to end, and one sentence for every mistake."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -298,3 +299,30 @@ def test_two_pictures_are_never_written_to_one_file(trained: tuple[Path, Path], 
     assert "would both be written" in capsys.readouterr().err
     assert run("predict", other, "--model", folder, "-o", other) == 2
     assert "would overwrite" in capsys.readouterr().err
+
+
+def test_names_that_are_not_utf8_go_through_every_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = make_world(tmp_path / os.fsdecode("\u72d7".encode("gbk")))
+    for path in [path for path in world.rglob("*") if path.is_file()]:
+        path.rename(path.with_name(os.fsdecode("\u72d7".encode("gbk")) + path.name))
+    folder, page = tmp_path / "run", tmp_path / "page.html"
+    assert run("train", world, "-o", world / "run", *SMALL) == 2
+    assert "the name of this run folder is not UTF-8; give another -o" in capsys.readouterr().err
+    assert run("train", world, "-o", folder, *SMALL) == 0
+    assert run("train", world, "-o", folder, *SMALL) == 0
+    assert run("check", world, "--html", page) in (0, 1)
+    page.read_text(encoding="utf-8")
+    assert run("predict", world / "val" / "images", "--model", folder, "-o", tmp_path / "maps") == 0
+    assert run("eval", folder, world, "--json") == 0
+    assert run("report", folder, "-o", page) == 0
+    page.read_text(encoding="utf-8")
+
+
+def test_a_console_that_lacks_a_letter_ends_no_verb(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "a.png")
+    drawn = {"label": "\u72d7", "points": [[1, 1], [5, 1], [5, 5]]}
+    (tmp_path / "a.json").write_text(json.dumps({"imagePath": "a.png", "shapes": [drawn]}))
+    command = [sys.executable, "-m", "atrous", "check", tmp_path]
+    done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "cp1252"})
+    assert b"\\u72d7 " in done.stdout
+    assert done.returncode == 0

@@ -1,4 +1,4 @@
-"""The examples in the docstrings of io, datasets, doctor, labels and sample print what they say."""
+"""The examples in the docstrings of io, datasets, doctor, files, labels and sample print what they say."""
 
 import doctest
 import inspect
@@ -7,8 +7,17 @@ from pathlib import Path
 
 import pytest
 
-ROOMS = ("atrous.io", "atrous.datasets", "atrous.doctor", "atrous.labels", "atrous.sample")
-CLASSES = {"atrous.labels": ("LabelSet",), "atrous.sample": ("Sample",)}
+ROOMS = (
+    "atrous.io", "atrous.io.paths", "atrous.datasets", "atrous.datasets.naming", "atrous.doctor", "atrous.files",
+    "atrous.labels", "atrous.sample",
+)  # fmt: skip
+CLASSES = {
+    "atrous.labels": ("LabelSet",),
+    "atrous.sample": ("Sample",),
+    "atrous.files": ("printable", "read_lines", "read_text"),
+    "atrous.io.paths": ("nfc",),
+    "atrous.datasets.naming": ("listed_names",),
+}
 """What others use of the rooms without an `__all__`."""
 
 

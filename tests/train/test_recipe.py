@@ -124,3 +124,10 @@ def test_an_empty_list_of_class_weights_is_a_decision(tmp_path: Path) -> None:
     path = tmp_path / "part.toml"
     path.write_text("class_weights = []\nscale = [1, 1]\nseed = 18446744073709551615\n")
     assert Recipe.decided(path) == {"class_weights": (), "scale": (1.0, 1.0), "seed": 2**64 - 1}
+
+
+def test_a_recipe_of_another_encoding_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_bytes('model = "unet" # \u72d7'.encode("gbk"))
+    with pytest.raises(RecipeError, match=r"recipe\.toml: is not UTF-8; save it as UTF-8$"):
+        Recipe.load(path)
