@@ -23,6 +23,13 @@ SPLITS = {
     "test": "test", "testing": "test",
 }  # fmt: skip
 """Name of a folder, in lower case -> split."""
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
+MASK_FOLDERS = (
+    "masks", "mask", "labels", "label", "annotations", "annotation", "gt", "gts", "ground_truth", "ground_truths",
+    "groundtruth", "groundtruths", "segmentationclass", "segmentation", "segmentations", "seg", "segs", "manual",
+    "manual1", "manual2", "1st_manual", "2nd_manual", "annots", "annot", "targets", "target",
+)  # fmt: skip
+"""Names of the folders of plain pairs, in lower case, with `_` for spaces and hyphens."""
 
 
 @dataclass(frozen=True)

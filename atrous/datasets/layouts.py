@@ -25,6 +25,7 @@ from atrous.datasets import (
     voc,
 )
 from atrous.datasets.folder import Folder, Layout, Pair
+from atrous.datasets.split_lists import divide
 from atrous.errors import DataError
 from atrous.io import no_such_path
 
@@ -82,7 +83,7 @@ def read_folder(root: Path | str) -> Folder:
         raise DataError(f"{root}: a file; expected a folder, give the folder that holds {plain_pairs.EXPECTED}")
     for form in LAYOUTS.values():
         if form.recognise(root):
-            folder = form.read(root)
+            folder = divide(form.read(root))
             order = (*ORDER, *(split for split in folder.splits if split not in ORDER))
             return replace(folder, splits={split: folder.splits[split] for split in order if split in folder.splits})
     raise _no_layout(root)

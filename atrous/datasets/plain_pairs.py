@@ -11,18 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from atrous.datasets.folder import SPLITS, Folder, Pair, folders_in, some_picture
+from atrous.datasets.folder import IMAGE_FOLDERS, MASK_FOLDERS, SPLITS, Folder, Pair, folders_in, some_picture
+from atrous.datasets.split_lists import candidates
 from atrous.datasets.words import pair_by_words
 from atrous.errors import DataError
 from atrous.io.paths import pictures_below
 
-IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
-MASK_FOLDERS = (
-    "masks", "mask", "labels", "label", "annotations", "annotation", "gt", "gts", "ground_truth", "ground_truths",
-    "groundtruth", "groundtruths", "segmentationclass", "segmentation", "segmentations", "seg", "segs", "manual",
-    "manual1", "manual2", "1st_manual", "2nd_manual", "annots", "annot", "targets", "target",
-)  # fmt: skip
-"""Names of folders, in lower case, with `_` for spaces and hyphens."""
 MASK_ENDINGS = (
     "_labelTrainIds", "_labelIds", "_segmentation", "_masks", "_mask", "-masks", "-mask", "_labels", "_label", "_seg",
     "_gt", "_L",
@@ -35,7 +29,7 @@ class Matching:
     """The files of an image folder and a mask folder, paired; each list is sorted.
 
     doubles: (first, second) files that claim the same place. faults: (folder, why no file of it has
-    a partner); its files are in no list then. notes: sentences to print.
+    a partner), which stands for the lone files. notes: sentences to print.
     """
 
     pairs: list[Pair] = field(default_factory=list)
@@ -48,8 +42,9 @@ class Matching:
     def add_to(self, folder: Folder, split: str) -> None:
         """Add this to a folder, as one split."""
         folder.splits[split] = self.pairs
-        folder.lone_images.extend(self.lone_images)
-        folder.lone_masks.extend(self.lone_masks)
+        if not self.faults:
+            folder.lone_images.extend(self.lone_images)
+            folder.lone_masks.extend(self.lone_masks)
         folder.doubles.extend(self.doubles)
         folder.faults.extend(self.faults)
         folder.notes.extend(note for note in self.notes if note not in folder.notes)
@@ -74,10 +69,12 @@ def read(root: Path) -> Folder:
     folder = Folder("pairs", recognise(root) or "", root, {})
     for split, (images, masks) in find_folders(root).items():
         matching = match(images, masks)
-        if not (matching.pairs or matching.lone_images or matching.faults):
+        if not matching.pairs and not matching.lone_images:
             raise DataError(f"{images}: no images in this folder; expected {EXPECTED}, add the images")
-        if not (matching.pairs or matching.lone_masks or matching.faults):
+        if not matching.pairs and not matching.lone_masks:
             raise DataError(f"{masks}: no masks in this folder; expected {EXPECTED}, add the masks")
+        if candidates(root):  # lists may name each image with its mask
+            matching.faults.clear()
         matching.add_to(folder, split)
     return folder
 
@@ -150,7 +147,6 @@ def match(images: Path, masks: Path) -> Matching:
         )
     if not mask_of and len(image_of) > 1 and len(others) > 1:
         result.faults.append((masks, _no_partners(image_of, others, images, masks)))
-        return result
     result.pairs.extend(Pair(image, mask_of[key]) for key, image in image_of.items() if key in mask_of)
     result.lone_images.extend(image for key, image in image_of.items() if key not in mask_of)
     result.lone_masks.extend(others.values())
