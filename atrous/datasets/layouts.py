@@ -23,6 +23,7 @@ from atrous.datasets import (
     plain_pairs,
     roboflow,
     voc,
+    yolo,
 )
 from atrous.datasets.folder import Folder, Layout, Pair
 from atrous.datasets.split_lists import divide
@@ -44,6 +45,7 @@ LAYOUTS: dict[str, Layout] = {
     "roboflow": Layout(roboflow.recognise, roboflow.read, roboflow.LACKS),
     "label_studio": Layout(label_studio.recognise, label_studio.read, label_studio.LACKS),
     "labelme": Layout(labelme.recognise, labelme.read, labelme.LACKS),
+    "yolo": Layout(yolo.recognise, yolo.read, yolo.LACKS),
     "geotiff": Layout(geotiff.recognise, geotiff.read, geotiff.LACKS),
     "pairs": Layout(plain_pairs.recognise, plain_pairs.read, plain_pairs.EXPECTED),
 }

@@ -121,7 +121,7 @@ def divide(folder: Folder) -> Folder:
         return folder
     if set(folder.splits) != {"all"}:
         listed = [one.file.relative_to(folder.root).as_posix() for one in lists]
-        if others := ", ".join(name for name in listed if not name.startswith("ImageSets/")):
+        if files.own and (others := ", ".join(name for name in listed if not name.startswith("ImageSets/"))):
             folder.notes.append(f"{others}: not read, as the layout gives the splits")
         return folder
     found = replace(folder, splits={}, faults=list(folder.faults), notes=list(folder.notes))
