@@ -15,6 +15,7 @@ from atrous.datasets import shapes
 from atrous.datasets.folder import Folder, Pair, Readers, image_file, size_of_file
 from atrous.errors import DataError
 from atrous.io import image_size
+from atrous.io.paths import pictures_below
 from atrous.labels import LabelSet
 
 BACKGROUND = ("background", "_background_", "__background__", "bg")
@@ -25,16 +26,15 @@ BACKGROUND = ("background", "_background_", "__background__", "bg")
 class Region:
     """An object. Places are x, y in pixels; the first pixel covers 0..1.
 
-    what: what errors call it. label: its class. outlines: polygons (n, 2), united. holes: polygons
-    that are cut out. ellipse: centre x, y, radii x, y, and the angle clockwise in degrees. part: a
-    bool mask (h, w) with the column and row of its first pixel. share: the places of outlines are
-    shares 0..1 of the image's sides.
+    what: what errors call it. label: its class. outlines: polygons (n, 2) by the even-odd rule, an
+    inner one is a hole. ellipse: centre x, y, radii x, y, and the angle clockwise in degrees. part:
+    a bool mask (h, w) with the column and row of its first pixel. share: the places of outlines
+    are shares 0..1 of the image's sides.
     """
 
     what: str
     label: str
     outlines: tuple[np.ndarray, ...] = ()
-    holes: tuple[np.ndarray, ...] = ()
     ellipse: tuple[float, float, float, float, float] | None = None
     part: tuple[np.ndarray, int, int] | None = None
     share: bool = False
@@ -46,8 +46,10 @@ class Region:
             return fill_ellipse(self.ellipse, height, width)
         if self.part is not None:
             return paste(*self.part, height, width)
-        mask = shapes.fill([points * scale for points in self.outlines], height, width)
-        return mask & ~shapes.fill([points * scale for points in self.holes], height, width) if self.holes else mask
+        mask = np.zeros((height, width), bool)
+        for points in self.outlines:
+            mask ^= shapes.fill([points * scale], height, width)
+        return mask
 
     def misplaced(self, height: int, width: int) -> str | None:
         """Tell what is wrong with the place of the region in an image of this size, or None."""
@@ -174,3 +176,36 @@ def paste(part: np.ndarray, left: int, top: int, height: int, width: int) -> np.
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     mask[rows[inside], columns[inside]] = True
     return mask
+
+
+class Finder:
+    """Finds the images that an annotation file names, anywhere below the root."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.named: dict[str, list[tuple[str, ...]]] = {}
+        for path in pictures_below(root):
+            self.named.setdefault(path.name, []).append(path.relative_to(root).parts)
+
+    def find(self, name: str, folder: str = "") -> Path | None:
+        """Find the image that a name means; DataError if several images fit as well.
+
+        Folders may stand in front of the name that the data set lacks, or the other way round.
+        folder: one that should be in the path, if several images fit.
+        """
+        parts = tuple(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))
+        fits = [path for path in self.named.get(parts[-1] if parts else "", ()) if _is_end(parts, path)]
+        if len(fits) > 1:
+            fits = [path for path in fits if path == parts or folder in path[:-1]] or fits
+        if len(fits) > 1:
+            shown = " or ".join("/".join(path) for path in fits[:2])
+            raise DataError(
+                f"{self.root}: {name!r} may be {shown}; expected one image of this name, keep one or write its folder"
+            )
+        return self.root.joinpath(*fits[0]) if fits else None
+
+
+def _is_end(parts: tuple[str, ...], path: tuple[str, ...]) -> bool:
+    """Tell whether a name is an end of a path, or the path below one folder an end of the name."""
+    below = path[1:] or path
+    return path[-len(parts) :] == parts or parts[-len(path) :] == path or parts[-len(below) :] == below
