@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from atrous.datasets import plain_pairs
 from atrous.datasets.folder import Folder, split_of
 from atrous.datasets.regions import Drawing, Finder, Region, rectangle
 from atrous.datasets.shapes import points_of
@@ -28,9 +29,11 @@ THIN = ("polyline", "points", "cuboid", "skeleton")
 
 
 def recognise(root: Path) -> str | None:
-    """By an XML file that begins with `<annotations>`."""
+    """By an XML file that begins with `<annotations>`, if there are no masks yet."""
     file = next(_files(root), None)
-    return f"{file.name} holds annotations as CVAT for images writes them" if file else None
+    if file is None or plain_pairs.has_masks(root):
+        return None
+    return f"{file.name} holds annotations as CVAT for images writes them"
 
 
 def read(root: Path) -> Folder:
@@ -54,7 +57,8 @@ def read(root: Path) -> Folder:
                 drawing.fault(file, f"{name} is not here; add the image below {root}")
                 continue
             regions = sorted(_regions(file, entry, name, listed, drawing), key=lambda pair: pair[0])
-            drawing.add(split_of(subset) or "all", image, file, [region for _, region in regions])
+            size = (entry.get("height"), entry.get("width")) if entry.get("height") else None
+            drawing.add(split_of(subset) or "all", image, file, [region for _, region in regions], size)
     drawing.names = list(names) or None
     return drawing.finished()
 

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from atrous.datasets import plain_pairs
 from atrous.datasets.folder import Folder, load_json, split_of
-from atrous.datasets.regions import Drawing, Finder, Region
+from atrous.datasets.regions import Drawing, Finder, Region, Size
 from atrous.datasets.shapes import points_of
 from atrous.errors import DataError
 from atrous.io.paths import files_below
@@ -27,9 +28,11 @@ LACKS = "a .json with `item` and `annotations` for each image, as V7 exports Dar
 
 
 def recognise(root: Path) -> str | None:
-    """By a JSON file with `annotations` and an `item` (or an `image`)."""
+    """By a JSON file with `annotations` and an `item` (or `image`), if there are no masks yet."""
     file = next((file for file in islice(map(Path, files_below(root, (".json",))), 5) if _is_darwin(file)), None)
-    return f"{file.relative_to(root)} holds annotations as V7 exports Darwin JSON" if file else None
+    if file is None or plain_pairs.has_masks(root):
+        return None
+    return f"{file.relative_to(root)} holds annotations as V7 exports Darwin JSON"
 
 
 def read(root: Path) -> Folder:
@@ -39,7 +42,7 @@ def read(root: Path) -> Folder:
     for file in map(Path, sorted(files_below(root, (".json",)))):
         content = load_json(file)
         try:
-            name, path, annotations = _named(content)
+            name, path, size, annotations = _named(content)
         except (AttributeError, KeyError, TypeError, IndexError):
             if _is_darwin(file):
                 raise DataError(f"{file}: no `item` with a name; expected Darwin JSON, export it again") from None
@@ -50,7 +53,7 @@ def read(root: Path) -> Folder:
             continue
         folders = file.relative_to(root).parts[:-1]
         split = next((found for part in folders if (found := split_of(part))), "all")
-        drawing.add(split, image, file, list(_regions(file, annotations, drawing)))
+        drawing.add(split, image, file, list(_regions(file, annotations, drawing)), size)
     return drawing.finished()
 
 
@@ -62,14 +65,16 @@ def _is_darwin(file: Path) -> bool:
     return b'"item"' in head or (b'"image"' in head and b'"original_filename"' in head)
 
 
-def _named(content: Any) -> tuple[str, str, list[Any]]:
-    """Return the name of the image, a folder around it, and the annotations."""
+def _named(content: Any) -> tuple[str, str, Size | None, list[Any]]:
+    """Return the name of the image, a folder around it, its size, and the annotations."""
     item = content["item"] if "item" in content else content["image"]
     name = item["name"] if "name" in item else item["filename"]
     path = str(item.get("path") or "").strip("/")
     if not isinstance(content["annotations"], list):
         raise TypeError
-    return str(name), path.rpartition("/")[2], content["annotations"]
+    place = (item.get("slots") or [item])[0]
+    size = (place["height"], place.get("width")) if "height" in place else None
+    return str(name), path.rpartition("/")[2], size, content["annotations"]
 
 
 def _regions(file: Path, annotations: list[Any], drawing: Drawing) -> Iterator[Region]:

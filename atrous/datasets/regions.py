@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from atrous.datasets import shapes
-from atrous.datasets.folder import Folder, Pair, Readers, image_file, size_of_file
+from atrous.datasets.folder import Folder, Pair, Readers, checked_size, image_file, size_of_file
 from atrous.errors import DataError
 from atrous.io import image_size
 from atrous.io.paths import pictures_below
@@ -20,6 +20,8 @@ from atrous.labels import LabelSet
 
 BACKGROUND = ("background", "_background_", "__background__", "bg")
 """Labels, in lower case, that mean value 0."""
+Size = tuple[object, object]
+"""Height and width of an image, as an annotation file states them."""
 
 
 @dataclass(frozen=True)
@@ -71,21 +73,22 @@ class Region:
 class RegionPainter:
     """Paints the regions of a pair, later ones on top.
 
-    records: pair -> its regions. values: label -> class value. largest_first: smaller regions are
-    on top instead.
+    records: pair -> its size as its file states it, or None, and its regions. values: label -> class
+    value. largest_first: smaller regions are on top instead.
     """
 
-    records: dict[Pair, list[Region]]
+    records: dict[Pair, tuple[Size | None, list[Region]]]
     values: dict[str, int]
     dtype: np.dtype[Any]
     largest_first: bool = False
 
     def __call__(self, pair: Pair) -> np.ndarray:
         """Paint (H, W) class values; DataError names a region that cannot be painted."""
-        height, width = image_size(pair.image)[:2]
+        size, regions = self.records[pair]
+        height, width = image_size(pair.image)[:2] if size is None else checked_size(*size, pair.where)
         values: np.ndarray = np.zeros((height, width), self.dtype)
         painted = []
-        for region in self.records[pair]:
+        for region in regions:
             try:
                 if problem := region.misplaced(height, width):
                     raise ValueError(problem)
@@ -108,7 +111,7 @@ class Drawing:
     """
 
     folder: Folder
-    records: dict[Pair, list[Region]] = field(default_factory=dict)
+    records: dict[Pair, tuple[Size | None, list[Region]]] = field(default_factory=dict)
     names: Sequence[str] | None = None
     images: set[tuple[str, Path]] = field(default_factory=set)
 
@@ -116,19 +119,22 @@ class Drawing:
         """Note what is wrong with a file."""
         self.folder.faults.append((file, sentence))
 
-    def add(self, split: str, image: Path, file: Path, regions: list[Region]) -> None:
-        """Add an image with its regions; a second entry for it becomes a fault."""
+    def add(self, split: str, image: Path, file: Path, regions: list[Region], size: Size | None = None) -> None:
+        """Add an image with its regions; a second entry for it becomes a fault.
+
+        size: height and width as the file states them.
+        """
         pair = Pair(image, file)
         if pair in self.records or (split, image) in self.images:
             return self.fault(file, f"has a second entry for {image.name}; keep one of them")
         self.images.add((split, image))
-        self.records[pair] = regions
+        self.records[pair] = size, regions
         self.folder.splits.setdefault(split, []).append(pair)
         return None
 
     def finished(self, largest_first: bool = False) -> Folder:
         """Return the folder, with its classes and readers; DataError if no class is left."""
-        used = {region.label for regions in self.records.values() for region in regions}
+        used = {region.label for _, regions in self.records.values() for region in regions}
         names = list(self.names) if self.names is not None else sorted(used)
         names = [name for name in names if name.lower() not in BACKGROUND]
         if not names and not self.folder.faults:

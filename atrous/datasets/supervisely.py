@@ -29,6 +29,8 @@ from atrous.io import IMAGE_SUFFIXES, MAX_PIXELS, is_picture
 from atrous.io.paths import pictures_below
 
 LACKS = "meta.json, and data sets with img/ and ann/ as Supervisely exports them"
+LARGEST = 64 * 2**20
+"""Bytes of an unzipped bitmap at most."""
 
 
 def recognise(root: Path) -> str | None:
@@ -54,7 +56,12 @@ def read(root: Path) -> Folder:
                 drawing.folder.lone_masks.append(file)
                 continue
             used.add(image)
-            drawing.add(split, image, file, list(_regions(file, names, drawing)))
+            content = load_json(file)
+            if not isinstance(content, dict) or not isinstance(content.get("objects"), list):
+                raise DataError(f"{file}: no list of `objects`; expected Supervisely's annotations, export it again")
+            size = content.get("size")
+            size = (size.get("height"), size.get("width")) if isinstance(size, dict) else None
+            drawing.add(split, image, file, list(_regions(file, content["objects"], names, drawing)), size)
         if alone := len([image for image in pictures_below(folder / "img") if image not in used]):
             drawing.folder.notes.append(
                 f"{folder.name}: {alone} images have no .json file, so were not annotated, and are left out"
@@ -91,17 +98,14 @@ def _image(folder: Path, file: Path) -> Path | None:
     return next((path for suffix in IMAGE_SUFFIXES if (path := place.parent / f"{place.name}{suffix}").is_file()), None)
 
 
-def _regions(file: Path, names: list[str], drawing: Drawing) -> Iterator[Region]:
-    content = load_json(file)
-    if not isinstance(content, dict) or not isinstance(content.get("objects"), list):
-        raise DataError(f"{file}: no list of `objects`; expected Supervisely's annotations, export it again")
-    for number, entry in enumerate(content["objects"]):
+def _regions(file: Path, objects: list[Any], names: list[str], drawing: Drawing) -> Iterator[Region]:
+    for number, entry in enumerate(objects):
         try:
             label = entry["classTitle"]
             if label not in names:
                 raise ValueError(f"the class {label!r}; expected one of meta.json, {', '.join(names)}")
             yield _region(entry, f"object {number} ({label})", label)
-        except (KeyError, TypeError, ValueError, OSError, zlib.error) as error:
+        except (KeyError, TypeError, ValueError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)
             drawing.fault(file, f"object {number}: {reason}; correct or delete it")
 
@@ -123,11 +127,13 @@ def _region(entry: dict[str, Any], what: str, label: str) -> Region:
 
 def _opaque(text: str) -> np.ndarray:
     """Unpack a bitmap: bool (h, w), its opaque pixels, or those above 0 without transparency."""
-    unzipper = zlib.decompressobj()
-    data = unzipper.decompress(b64decode(text, validate=True), 64 * 2**20)
-    with Image.open(BytesIO(data), formats=("PNG",)) as picture:
-        if picture.width * picture.height > MAX_PIXELS:
-            raise ValueError(f"a bitmap of {picture.height} x {picture.width} pixels")
-        if "A" in picture.getbands() or "transparency" in picture.info:
-            return np.asarray(picture.convert("RGBA"))[..., 3] > 0
-        return np.asarray(picture.convert("L")) > 0
+    try:
+        data = zlib.decompressobj().decompress(b64decode(text, validate=True), LARGEST)
+        with Image.open(BytesIO(data), formats=("PNG",)) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise ValueError(f"{picture.height} x {picture.width} pixels")
+            if "A" in picture.getbands() or "transparency" in picture.info:
+                return np.asarray(picture.convert("RGBA"))[..., 3] > 0
+            return np.asarray(picture.convert("L")) > 0
+    except Exception as error:  # a damaged picture can raise anything
+        raise ValueError(f"a bitmap that cannot be read ({error}); expected a PNG, zipped, in base64") from error

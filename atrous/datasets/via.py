@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from atrous.datasets import plain_pairs
 from atrous.datasets.folder import SPLITS, Folder, folders_in, load_json
 from atrous.datasets.regions import Drawing, Finder, Region, rectangle
 from atrous.datasets.shapes import points_of
@@ -36,9 +37,11 @@ ALONE = "object"
 
 
 def recognise(root: Path) -> str | None:
-    """By a JSON file or a table with VIA's region attributes."""
+    """By a JSON file or a table with VIA's regions, if there are no masks yet."""
     file = next((file for _, file in _files(root)), None)
-    return f"{file.relative_to(root)} holds regions as VGG Image Annotator writes them" if file else None
+    if file is None or plain_pairs.has_masks(root):
+        return None
+    return f"{file.relative_to(root)} holds regions as VGG Image Annotator writes them"
 
 
 def read(root: Path) -> Folder:
