@@ -12,22 +12,26 @@ at least half opaque (`datasets.rle`).
 Source: labelstud.io/guide, export and task format.
 """
 
+import re
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlparse
 
 import numpy as np
 
-from atrous.datasets.folder import Folder, Pair, Readers, checked_size, image_file, load_json, size_of_file
+from atrous.datasets.folder import Folder, Pair, Readers, checked_size, folders_in, image_file, load_json, size_of_file
 from atrous.datasets.rle import decode_brush
 from atrous.datasets.shapes import fill, points_of
 from atrous.errors import DataError
 from atrous.io import IMAGE_SUFFIXES, image_size
-from atrous.io.paths import pictures_below
+from atrous.io.paths import files_below, pictures_below
 from atrous.labels import LabelSet
 
 LACKS = "Label Studio's export as JSON, a list of tasks with annotations, and the images"
+BRUSH = re.compile(r"task-\d+-annotation-\d+-")
+"""How the name of a brush as PNG begins."""
 SHAPES = ("rle", "points", "radiusX", "width")
 """Keys in the value of a result: of a brush, a polygon, an ellipse, a rectangle."""
 
@@ -72,36 +76,47 @@ def paint_result(value: dict[str, Any], height: int, width: int) -> np.ndarray:
 
 
 def recognise(root: Path) -> str | None:
-    """By a JSON list whose first task has annotations with results."""
-    file = _export(root)
-    return f"{file.name} is a list of tasks as Label Studio exports them" if file else None
+    """By a JSON list whose first task has annotations with results, or by brushes as PNG."""
+    if file := _export(root):
+        return f"{file.name} is a list of tasks as Label Studio exports them"
+    brush = _brush(root)
+    return f"{brush.name} is a brush of Label Studio" if brush else None
 
 
 def read(root: Path) -> Folder:
-    """Read each annotated task with its image; a task without its image is a fault."""
+    """Read each annotated task with its image; a task without its image is a fault.
+
+    Raises DataError for brushes as PNG: they name the number of a task, but no image.
+    """
     file = _export(root)
-    assert file is not None
+    if file is None:
+        raise DataError(
+            f"{_brush(root)}: a brush that Label Studio exported as PNG, which does not tell its image; expected the "
+            "export as JSON, which holds the brushes too, export it again"
+        )
     tasks = load_json(file)
     images = {path.name: path for path in reversed(pictures_below(root))}
     folder = Folder("label_studio", recognise(root) or "", root, {"all": []})
     records: dict[Pair, list[tuple[dict[str, Any], str]]] = {}
     skipped = 0
-    for task in tasks:
-        results = _results(task)
-        if results is None:
-            skipped += 1
-            continue
-        image = next((images[name] for name in _names(task) if name in images), None)
-        if image is None:
-            named = " or ".join(_names(task)[:2]) or "no image"
-            folder.faults.append((file, f"task {task.get('id')} names {named}, which is not below {root}; add it"))
-            continue
-        pair = Pair(image, file)
-        if pair in records:
-            folder.faults.append((file, f"task {task.get('id')} is a second task for {image.name}; keep one of them"))
-            continue
-        records[pair] = _labelled(folder, file, task, results)
-        folder.splits["all"].append(pair)
+    for number, task in enumerate(tasks):
+        try:
+            results = _results(task)
+            if results is None:
+                skipped += 1
+                continue
+            image = next((images[name] for name in _names(task) if name in images), None)
+            if image is None:
+                named = " or ".join(_names(task)[:2]) or "no image"
+                folder.faults.append((file, f"task {task.get('id')} names {named}, which is not below {root}; add it"))
+            elif (pair := Pair(image, file)) in records:
+                sentence = f"task {task.get('id')} is a second task for {image.name}; keep one of them"
+                folder.faults.append((file, sentence))
+            else:
+                records[pair] = _labelled(folder, file, task, results)
+                folder.splits["all"].append(pair)
+        except (AttributeError, KeyError, TypeError, IndexError) as error:
+            folder.faults.append((file, f"task {number + 1} in the list is damaged ({error}); export it again"))
     folder.splits["all"].sort(key=lambda pair: pair.image)
     if skipped:
         folder.notes.append(f"{skipped} tasks have no annotation and are left out")
@@ -132,6 +147,13 @@ def _export(root: Path) -> Path | None:
         if head.startswith(b"[") and b'"annotations"' in head and (b'"result"' in head or b'"completed_by"' in head):
             return file
     return None
+
+
+def _brush(root: Path) -> Path | None:
+    """Find a brush as PNG in the folder, or in a folder in it, among the first files."""
+    places = (root, *folders_in(root))
+    files = (Path(file) for place in places for file in islice(files_below(place, (".png",)), 20))
+    return next((file for file in files if BRUSH.match(file.name)), None)
 
 
 def _results(task: Any) -> list[dict[str, Any]] | None:
