@@ -84,12 +84,9 @@ def recognise(root: Path) -> str | None:
 
 
 def read(root: Path) -> Folder:
-    """Read each annotated task with its image; a task without its image is a fault.
-
-    Raises DataError for brushes as PNG: they name the number of a task, but no image.
-    """
+    """Read each annotated task with its image; a task without its image is a fault."""
     file = _export(root)
-    if file is None:
+    if file is None:  # brushes name the number of a task, but no image
         raise DataError(
             f"{_brush(root)}: a brush that Label Studio exported as PNG, which does not tell its image; expected the "
             "export as JSON, which holds the brushes too, export it again"
@@ -99,24 +96,22 @@ def read(root: Path) -> Folder:
     folder = Folder("label_studio", recognise(root) or "", root, {"all": []})
     records: dict[Pair, list[tuple[dict[str, Any], str]]] = {}
     skipped = 0
-    for number, task in enumerate(tasks):
-        try:
-            results = _results(task)
-            if results is None:
-                skipped += 1
-                continue
-            image = next((images[name] for name in _names(task) if name in images), None)
-            if image is None:
-                named = " or ".join(_names(task)[:2]) or "no image"
-                folder.faults.append((file, f"task {task.get('id')} names {named}, which is not below {root}; add it"))
-            elif (pair := Pair(image, file)) in records:
-                sentence = f"task {task.get('id')} is a second task for {image.name}; keep one of them"
-                folder.faults.append((file, sentence))
-            else:
-                records[pair] = _labelled(folder, file, task, results)
-                folder.splits["all"].append(pair)
-        except (AttributeError, KeyError, TypeError, IndexError) as error:
-            folder.faults.append((file, f"task {number + 1} in the list is damaged ({error}); export it again"))
+    for task in tasks:
+        results = _results(task)
+        if results is None:
+            skipped += 1
+            continue
+        image = next((images[name] for name in _names(task) if name in images), None)
+        if image is None:
+            named = " or ".join(_names(task)[:2]) or "no image"
+            folder.faults.append((file, f"task {task.get('id')} names {named}, which is not below {root}; add it"))
+            continue
+        pair = Pair(image, file)
+        if pair in records:
+            folder.faults.append((file, f"task {task.get('id')} is a second task for {image.name}; keep one of them"))
+            continue
+        records[pair] = _labelled(folder, file, task, results)
+        folder.splits["all"].append(pair)
     folder.splits["all"].sort(key=lambda pair: pair.image)
     if skipped:
         folder.notes.append(f"{skipped} tasks have no annotation and are left out")
