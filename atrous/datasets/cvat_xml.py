@@ -64,7 +64,7 @@ def read(root: Path) -> Folder:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    for file in sorted(root.glob("*.xml")):
+    for file in sorted((*root.glob("*.xml"), *root.glob("annotations/*.xml"))):
         with file.open("rb") as stream:
             head = stream.read(4000)
         if b"<annotations" in head and b"<annotation>" not in head:

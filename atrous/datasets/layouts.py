@@ -133,6 +133,8 @@ def _no_layout(root: Path) -> DataError:
         return DataError(f"{root}: an empty folder; expected {plain_pairs.EXPECTED}, give another folder")
     if parent := plain_pairs.folder_above(root):
         return DataError(f"{root}: only half of a data set; give the folder that holds images and masks, {parent}")
+    if sentence := plain_pairs.half_of_pairs(root):
+        return DataError(f"{root}: {sentence}")
     shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
     others = "".join(f"; {name}: {form.lacks}" for name, form in LAYOUTS.items() if name != "pairs")
     return DataError(f"{root}: no images and masks here (it holds {shown}); expected {plain_pairs.EXPECTED}{others}")

@@ -73,6 +73,7 @@ def read(root: Path) -> Folder:
             raise DataError(f"{images}: no images in this folder; expected {EXPECTED}, add the images")
         if not matching.pairs and not matching.lone_masks:
             raise DataError(f"{masks}: no masks in this folder; expected {EXPECTED}, add the masks")
+        folder.notes.extend(note for note in _unread(images, masks) if note not in folder.notes)
         if candidates(root):  # lists may name each image with its mask
             matching.faults.clear()
         matching.add_to(folder, split)
@@ -120,6 +121,25 @@ def some_image(root: Path) -> Path | None:
 def folder_above(root: Path) -> Path | None:
     """Find the folder of the data set, if `root` is its images/ or its masks/."""
     return root.parent if root.name.lower() in IMAGE_FOLDERS + MASK_FOLDERS and _both(root.parent) else None
+
+
+def half_of_pairs(root: Path) -> str | None:
+    """Tell what a folder lacks to be plain pairs, if it is nearly that; None if it is not."""
+    images = _child(root, IMAGE_FOLDERS, "images")
+    others = [folder for folder in folders_in(root) if folder != images and some_picture(folder)]
+    if images and some_picture(images) and others:
+        listed = ", ".join(f"{folder.name}/" for folder in others[:4]) + (" ..." if len(others) > 4 else "")
+        return (
+            f"{images.name}/ has no masks/ beside it, but there is {listed}; call the folder of masks masks/, or put "
+            "folders that hold a mask for each class into masks/"
+        )
+    inner = [both for folder in folders_in(root)[:2] if (both := _both(folder))]
+    if len(inner) > 1 and len(pictures_below(inner[0][0])) == 1:
+        return (
+            f"a folder for each image, such as {inner[0][0].parent.name}/, a form that is not read; expected one images/ "
+            "and one masks/, with one mask for each image that holds the number of the class in each pixel"
+        )
+    return None
 
 
 def match(images: Path, masks: Path) -> Matching:
@@ -204,6 +224,19 @@ def _child(folder: Path, names: tuple[str, ...], half: str) -> Path | None:
             "give them other names"
         )
     return next(iter([*filled, *found]), None)
+
+
+def _unread(images: Path, masks: Path) -> Iterable[str]:
+    """Yield a note on each folder beside them with as many pictures: it may hold the labels."""
+    if images.parent != masks.parent:
+        return
+    others = [one for one in folders_in(images.parent) if one not in (images, masks) and one.name.lower() not in SPLITS]
+    for other in (one for one in others if some_picture(one)):
+        if len(pictures_below(other)) == len(pictures_below(images)):
+            yield (
+                f"{other.name}/ has as many pictures as {images.name}/ and is not read: the labels are those of "
+                f"{masks.name}/"
+            )
 
 
 def _both(folder: Path) -> tuple[Path, Path] | None:

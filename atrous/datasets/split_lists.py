@@ -3,9 +3,10 @@
 ROOT/train.txt, ROOT/splits/val.csv, ROOT/lists/test.lst, ROOT/ImageSets/trainval.txt, ...
 
 A line names an image, or an image and its mask: with or without folders and suffix, apart by a
-comma, a tab or spaces. A table may have a heading. `trainval` counts where there is neither `train`
-nor `val`. Pairs that no list names are left out; if no list is one of `train`, they are `train`.
-Only a data set without splits of its own is divided.
+comma, a tab or spaces. A table may have a heading. splits.json, or splits.csv with a column
+`split`, lists all. `trainval` counts where there is neither `train` nor `val`. Pairs that no list
+names are left out; if no list is one of `train`, they are `train`. Only a data set without splits
+of its own is divided.
 """
 
 import csv
@@ -16,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from atrous.datasets.folder import IMAGE_FOLDERS, MASK_FOLDERS, SPLITS, Folder, Pair, split_of
+from atrous.datasets.folder import IMAGE_FOLDERS, MASK_FOLDERS, SPLITS, Folder, Pair, load_json, split_of
 from atrous.datasets.text import read_text
 from atrous.errors import DataError
 from atrous.io import IMAGE_SUFFIXES
@@ -24,10 +25,13 @@ from atrous.io import IMAGE_SUFFIXES
 PLACES = ("", "splits", "split", "lists", "list", "ImageSets", "ImageSets/Segmentation")
 SUFFIXES = (".txt", ".csv", ".tsv", ".lst")
 ORDER = ("train", "val", "test")
+TABLES = ("splits", "split")
+"""Stems of a file that lists several splits: a JSON object, or a table with a column `split`."""
 EXACT = {**SPLITS, "trainval": "trainval"}
 """Stem of a file that must be a list -> its split."""
 IMAGE_HEADS = ("image", "img", "file", "path", "name", "id")
 MASK_HEADS = ("mask", "label", "gt", "truth", "annot", "seg", "target")
+SPLIT_HEADS = ("split", "subset", "partition", "fold", "set")
 """Parts of the heading of a column, the surest first."""
 MISSING = ("that are not here", "correct the names, or add the files")
 SEVERAL = ("whose name stands for several", "write the folders too")
@@ -139,6 +143,10 @@ def find_lists(root: Path, files: Files) -> list[SplitList]:
     """
     found: dict[str, SplitList] = {}
     for file in candidates(root):
+        if file.stem.lower() in TABLES:
+            for one in _table(file, files):
+                found.setdefault(one.split, one)
+            continue
         split = EXACT.get(file.stem.lower()) or split_of(file.stem)
         assert split is not None
         one = SplitList(file, split, list(_rows(file, files)))
@@ -161,7 +169,28 @@ def candidates(root: Path) -> list[Path]:
     places = [root / place for place in PLACES]
     files = [file for place in places if place.is_dir() for file in sorted(place.iterdir())]
     files = [file for file in files if file.suffix.lower() in SUFFIXES and file.is_file()]
-    return [file for file in files if file.stem.lower() in EXACT or split_of(file.stem)]
+    named = [file for file in files if file.stem.lower() in EXACT or split_of(file.stem)]
+    return [*named, *(file for place in places for end in (".csv", ".tsv", ".json") for name in TABLES
+                      if (file := place / f"{name}{end}").is_file())]  # fmt: skip
+
+
+def _table(file: Path, files: Files) -> list[SplitList]:
+    """Read a file that lists several splits."""
+    rows: dict[str, list[list[Row]]] = defaultdict(list)
+    if file.suffix == ".json":
+        content = load_json(file)
+        lists = content if isinstance(content, dict) else {}
+        if not lists or not all(isinstance(names, list) for names in lists.values()):
+            raise DataError(f"{file}: not the lists of splits; expected `train`, `val`, `test` with names, correct it")
+        named = [(str(split), str(name), "") for split, names in lists.items() for name in names]
+    else:
+        named = [(row[-1], row[0], row[1]) for row in _cells(file, files)]
+    for split, image, mask in named:
+        if split.lower() not in SPLITS:
+            known = ", ".join(sorted(SPLITS))
+            raise DataError(f"{file}: {image!r} is in the split {split!r}; expected one of {known}, correct it")
+        rows[SPLITS[split.lower()]].append([(image, mask)])
+    return [SplitList(file, split, found) for split, found in rows.items()]
 
 
 def _rows(file: Path, files: Files) -> Iterator[list[Row]]:
@@ -170,22 +199,30 @@ def _rows(file: Path, files: Files) -> Iterator[list[Row]]:
     if file.suffix.lower() not in (".csv", ".tsv"):
         yield from map(_readings, lines)
         return
+    for image, mask, _ in _cells(file, files):
+        yield [(image, mask)]
+
+
+def _cells(file: Path, files: Files) -> list[tuple[str, str, str]]:
+    """Read the names of image and mask, and the split, from each row of a table; '' if it has none."""
+    lines = [line.strip() for line in read_text(file).splitlines() if line.strip()]
     try:
         table = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=_delimiter(file, lines))]
     except csv.Error as error:
         raise DataError(f"{file}: not a table ({error}); expected a name in each line, correct the file") from error
-    image, mask = 0, 1
+    image, mask, split = 0, 1, 1
     if table and not files.find([(table[0][0], "")])[2]:
         heads = [cell.lower() for cell in table[0]]
-        mask = _column(heads, MASK_HEADS, -1)
-        image = _column([("" if place == mask else head) for place, head in enumerate(heads)], IMAGE_HEADS, -1)
-        if image >= 0:
-            table = table[1:]
-        else:
-            image, mask = 0, 1
-    for row in table:
-        if len(row) > image and row[image]:
-            yield [(row[image], row[mask] if 0 <= mask < len(row) else "")]
+        split = _column(heads, SPLIT_HEADS)
+        mask = _column(["" if place == split else head for place, head in enumerate(heads)], MASK_HEADS)
+        image = _column(["" if place in (mask, split) else head for place, head in enumerate(heads)], IMAGE_HEADS)
+        table = table[image >= 0 :]
+        image, mask, split = (image, mask, split) if image >= 0 else (0, 1, 1)
+
+    def cell(row: list[str], place: int) -> str:
+        return row[place] if 0 <= place < len(row) else ""
+
+    return [(cell(row, image), cell(row, mask), cell(row, split)) for row in table if cell(row, image)]
 
 
 def _delimiter(file: Path, lines: Sequence[str]) -> str:
@@ -194,8 +231,8 @@ def _delimiter(file: Path, lines: Sequence[str]) -> str:
     return ";" if lines and ";" in lines[0] and "," not in lines[0] else ","
 
 
-def _column(heads: Sequence[str], words: Sequence[str], default: int) -> int:
-    return next((place for word in words for place, head in enumerate(heads) if word in head), default)
+def _column(heads: Sequence[str], words: Sequence[str]) -> int:
+    return next((place for word in words for place, head in enumerate(heads) if word in head), -1)
 
 
 def _readings(line: str) -> list[Row]:

@@ -1,6 +1,6 @@
 """VGG Image Annotator (VIA 1 and 2): regions in a JSON file or a table.
 
-ROOT/via_region_data.json, ROOT/a.jpg                 or such files in train/, val/, test/
+ROOT/via_region_data.json, ROOT/a.jpg                 or such files in train/, val/, test/, images/
 ROOT/via_project.json                                 a saved project
 ROOT/via_export_csv.csv                               columns filename, region_shape_attributes, ...
 
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from atrous.datasets import plain_pairs
-from atrous.datasets.folder import SPLITS, Folder, folders_in, load_json
+from atrous.datasets.folder import IMAGE_FOLDERS, MASK_FOLDERS, SPLITS, Folder, folders_in, load_json
 from atrous.datasets.regions import Drawing, Finder, Region, rectangle
 from atrous.datasets.shapes import points_of
 from atrous.datasets.text import read_text
@@ -68,8 +68,9 @@ def read(root: Path) -> Folder:
 
 
 def _files(root: Path) -> Iterator[tuple[str, Path]]:
-    splits = [(SPLITS[path.name.lower()], path) for path in folders_in(root) if path.name.lower() in SPLITS]
-    for split, folder in (("all", root), *splits):
+    folders = [(SPLITS.get(path.name.lower(), "all"), path) for path in folders_in(root)]
+    known = (*SPLITS, *IMAGE_FOLDERS, *MASK_FOLDERS)
+    for split, folder in (("all", root), *(place for place in folders if place[1].name.lower() in known)):
         for file in sorted((*folder.glob("*.json"), *folder.glob("*.csv"))):
             with file.open("rb") as stream:
                 head = stream.read(65536)

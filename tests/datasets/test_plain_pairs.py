@@ -201,3 +201,24 @@ def test_names_without_a_rule_give_one_sentence(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "made" / "masks", tmp_path / "masks")
     with pytest.raises(DataError, match=r"masks/p00.png has the name of images/a/p00.png, but another folder around"):
         find_pairs(tmp_path)
+
+
+def test_another_folder_of_as_many_pictures_is_named(tmp_path: Path) -> None:
+    make_pairs(tmp_path / "train", 3)
+    shutil.copytree(tmp_path / "train" / "masks", tmp_path / "train" / "vessels")
+    assert read_folder(tmp_path).notes == [
+        "vessels/ has as many pictures as images/ and is not read: the labels are those of masks/"
+    ]
+
+
+def test_what_a_folder_lacks_to_be_plain_pairs(tmp_path: Path) -> None:
+    made = make_pairs(tmp_path / "made", 3)
+    shutil.copytree(made / "images", tmp_path / "one" / "images")
+    for name in ("tree", "road"):
+        shutil.copytree(made / "masks", tmp_path / "one" / name)
+    with pytest.raises(DataError, match=r"one: images/ has no masks/ beside it, but there is road/, tree/; call the"):
+        find_pairs(tmp_path / "one")
+    for number in range(2):
+        make_pairs(tmp_path / "each" / f"cell{number}", 1)
+    with pytest.raises(DataError, match=r"each: a folder for each image, such as cell0/, a form that is not read"):
+        find_pairs(tmp_path / "each")

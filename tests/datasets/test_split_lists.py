@@ -1,5 +1,6 @@
 """Lists of names beside the pairs divide them."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -193,3 +194,25 @@ def test_a_list_that_is_not_text(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_bytes("\u72d7\n".encode("gbk"))
     with pytest.raises(DataError, match=r"train.txt: not text in UTF-8"):
         read_folder(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["", "splits"])
+def test_one_file_for_all_splits(tmp_path: Path, place: str) -> None:
+    make_pairs(tmp_path, 6)
+    (tmp_path / place).mkdir(exist_ok=True)
+    rows = [f"images/{name}.png,{split}" for split, part in PARTS.items() for name in part]
+    file = tmp_path / place / "splits.csv"
+    file.write_text("\n".join(["image,split", *rows]))
+    assert stems(tmp_path) == PARTS
+    file.write_text("\n".join(rows))
+    assert stems(tmp_path) == PARTS
+    file.write_text("\n".join([*rows, "p00,fifth"]))
+    with pytest.raises(DataError, match=r"splits.csv: 'p00' is in the split 'fifth'; expected one of"):
+        find_pairs(tmp_path)
+    file.unlink()
+    file.with_suffix(".json").write_text(json.dumps(PARTS))
+    assert stems(tmp_path) == PARTS
+    for text in ('{"train": 5}', "[]", '{"train": ["p00"'):
+        file.with_suffix(".json").write_text(text)
+        with pytest.raises(DataError, match=r"splits.json: not "):
+            find_pairs(tmp_path)
