@@ -136,8 +136,8 @@ def half_of_pairs(root: Path) -> str | None:
     inner = [both for folder in folders_in(root)[:2] if (both := _both(folder))]
     if len(inner) > 1 and len(pictures_below(inner[0][0])) == 1:
         return (
-            f"a folder for each image, such as {inner[0][0].parent.name}/, a form that is not read; expected one images/ "
-            "and one masks/, with one mask for each image that holds the number of the class in each pixel"
+            f"a folder for each image, such as {inner[0][0].parent.name}/, a form that is not read; expected one "
+            "images/ and one masks/, with one mask for each image that holds the number of the class in each pixel"
         )
     return None
 
@@ -183,6 +183,11 @@ def _no_partners(image_of: dict[str, Path], others: dict[str, Path], images: Pat
             f"same folders in {images.name}/ and {masks.name}/, move the masks"
         )
     image, mask = next(iter(image_of.values())), next(iter(others.values()))
+    if len(others) >= 2 * len(image_of):
+        return (
+            f"{len(others)} masks for {len(image_of)} images, called like {mask.name} and {image.name}; expected one "
+            "mask for each image, move the other kinds of masks away"
+        )
     return (
         f"none of its {len(others)} masks has the name of one of {len(image_of)} images: they are called like "
         f"{mask.name} and {image.name}; give each mask the name of its image"

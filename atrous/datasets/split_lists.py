@@ -22,7 +22,7 @@ from atrous.datasets.text import read_text
 from atrous.errors import DataError
 from atrous.io import IMAGE_SUFFIXES
 
-PLACES = ("", "splits", "split", "lists", "list", "ImageSets", "ImageSets/Segmentation")
+PLACES = ("", "splits", "split", "lists", "list", "ImageSets", "ImageSets/Segmentation", "images", "data", "meta")
 SUFFIXES = (".txt", ".csv", ".tsv", ".lst")
 ORDER = ("train", "val", "test")
 TABLES = ("splits", "split")

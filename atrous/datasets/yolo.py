@@ -12,6 +12,7 @@ and is left out. Outlines become pixels by COCO's rule (`datasets.shapes`).
 Source: docs.ultralytics.com, instance segmentation datasets.
 """
 
+import os
 import re
 from collections import defaultdict
 from itertools import islice
@@ -24,9 +25,10 @@ import yaml
 from atrous.datasets import plain_pairs
 from atrous.datasets.folder import IMAGE_FOLDERS, SPLITS, Folder, folders_in
 from atrous.datasets.regions import Drawing, Region
+from atrous.datasets.split_lists import Names
 from atrous.datasets.text import read_text
 from atrous.errors import DataError
-from atrous.io import IMAGE_SUFFIXES, is_picture
+from atrous.io import IMAGE_SUFFIXES
 from atrous.io.paths import files_below, pictures_below
 
 LACKS = "images/ and labels/*.txt with a line `class x y x y ...` for each object, as YOLO has them"
@@ -156,13 +158,15 @@ def _named_images(root: Path, base: Any, value: str, drawing: Drawing) -> list[P
     """List the images in a folder, or in a list, that the table names; None if it is not here."""
     plain = value.replace("\\", "/")
     places = [root / plain, root / plain.lstrip("./"), *([root / str(base) / plain] if base else [])]
-    for path in places:
+    for path in (path for path in places if os.path.exists(path)):
         if path.is_dir():
             return pictures_below(path)
         if path.is_file():
             lines = [line.strip().replace("\\", "/") for line in read_text(path).splitlines() if line.strip()]
-            found = {line: next((file for at in (path.parent, root) if is_picture(file := at / line)), None)
-                     for line in lines}  # fmt: skip
+            names = Names(root)
+            for image in pictures_below(root):
+                names.add(image)
+            found = {line: next(iter(names.find(line)), None) for line in lines}
             if missing := [line for line, file in found.items() if file is None]:
                 drawing.fault(path, f"names {len(missing)} images ({missing[0]}, ...) that are not here; correct them")
             return [file for file in found.values() if file]
@@ -208,5 +212,6 @@ def _without_image(root: Path, used: set[Path]) -> list[Path]:
 
 def _holds_numbers(file: Path) -> bool:
     """Tell whether the first line of a file is a class and places."""
-    words = next(iter(read_text(file).split("\n")), "").split()
+    with file.open("rb") as stream:
+        words = stream.readline(1000).decode("utf-8-sig", "replace").split()
     return len(words) > 2 and words[0].isdigit() and all(re.fullmatch(r"-?[\d.]+(e-?\d+)?", word) for word in words)

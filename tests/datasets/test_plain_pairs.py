@@ -203,6 +203,18 @@ def test_names_without_a_rule_give_one_sentence(tmp_path: Path) -> None:
         find_pairs(tmp_path)
 
 
+def test_several_kinds_of_masks_for_each_image(tmp_path: Path) -> None:
+    make_pairs(tmp_path, 3)
+    for path in list((tmp_path / "masks").iterdir()):
+        for kind in ("color", "labelIds"):
+            shutil.copy(path, path.with_stem(f"{path.stem}_gtFine_{kind}"))
+        path.unlink()
+    with pytest.raises(
+        DataError, match=r"masks: 6 masks for 3 images, called like p00_gtFine_color.png and p00.png; ex"
+    ):
+        find_pairs(tmp_path)
+
+
 def test_another_folder_of_as_many_pictures_is_named(tmp_path: Path) -> None:
     make_pairs(tmp_path / "train", 3)
     shutil.copytree(tmp_path / "train" / "masks", tmp_path / "train" / "vessels")

@@ -53,7 +53,7 @@ def test_a_line_names_an_image_in_many_ways(tmp_path: Path, line: str) -> None:
     assert stems(tmp_path) == PARTS
 
 
-@pytest.mark.parametrize("place", ["splits", "lists", "ImageSets", "ImageSets/Segmentation"])
+@pytest.mark.parametrize("place", ["splits", "lists", "ImageSets", "ImageSets/Segmentation", "images"])
 @pytest.mark.parametrize("ending", [".txt", ".csv", ".lst", ".TXT"])
 def test_places_and_suffixes(tmp_path: Path, place: str, ending: str) -> None:
     make_pairs(tmp_path, 6)

@@ -80,6 +80,7 @@ def test_names_of_classes(tmp_path: Path, file: str, text: str, names: tuple[str
         "train: images/one\nval: images/two\nnames: [a, b]\n",
         "path: ../datasets/cells\ntrain: ../images/one\nval: ../images/two\ntest: ../images/none\nnames: [a, b]\n",
         "train: [images/one]\nval: lists/two.txt\nnames: [a, b]\n",
+        "path: .\ntrain: images/one\nval: two.txt\nnames: {0: a, 1: b}\n",
     ],
 )
 def test_the_table_names_the_splits(tmp_path: Path, text: str) -> None:
@@ -87,6 +88,7 @@ def test_the_table_names_the_splits(tmp_path: Path, text: str) -> None:
     make(tmp_path, "images/two", "labels/two", ["c"])
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists" / "two.txt").write_text("./images/two/c.png\n")
+    (tmp_path / "two.txt").write_text("data/images/two/c.png\n")
     (tmp_path / "data.yaml").write_text(text)
     assert splits(tmp_path) == {"train": ["a", "b"], "val": ["c"]}
 
