@@ -15,6 +15,7 @@ Source: robots.ox.ac.uk/~vgg/software/via, the code of version 2.
 
 import csv
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,10 +72,12 @@ def _files(root: Path) -> Iterator[tuple[str, Path]]:
     folders = [(SPLITS.get(path.name.lower(), "all"), path) for path in folders_in(root)]
     known = (*SPLITS, *IMAGE_FOLDERS, *MASK_FOLDERS)
     for split, folder in (("all", root), *(place for place in folders if place[1].name.lower() in known)):
-        for file in sorted((*folder.glob("*.json"), *folder.glob("*.csv"))):
+        for file in (folder / name for name in sorted(os.listdir(folder)) if name.lower().endswith((".json", ".csv"))):
+            if not file.is_file():
+                continue
             with file.open("rb") as stream:
                 head = stream.read(65536)
-            if file.suffix == ".csv":
+            if file.suffix.lower() == ".csv":
                 head = head.partition(b"\n")[0]
                 if all(name.encode() in head for name in COLUMNS):
                     yield split, file
@@ -86,7 +89,7 @@ def _parse(file: Path) -> dict[str, list[Any]]:
     """Read a file: name of an image -> its regions."""
     found: dict[str, list[Any]] = defaultdict(list)
     try:
-        if file.suffix == ".csv":
+        if file.suffix.lower() == ".csv":
             for row in csv.DictReader(read_text(file).splitlines()):
                 row = {key.lstrip("#"): value for key, value in row.items() if key}
                 shape = json.loads(row["region_shape_attributes"] or "{}")

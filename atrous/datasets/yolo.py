@@ -166,7 +166,7 @@ def _named_images(root: Path, base: Any, value: str, drawing: Drawing) -> list[P
             names = Names(root)
             for image in pictures_below(root):
                 names.add(image)
-            found = {line: next(iter(names.find(line)), None) for line in lines}
+            found = {line: files.pop() if len(files := set(names.find(line))) == 1 else None for line in lines}
             if missing := [line for line, file in found.items() if file is None]:
                 drawing.fault(path, f"names {len(missing)} images ({missing[0]}, ...) that are not here; correct them")
             return [file for file in found.values() if file]
