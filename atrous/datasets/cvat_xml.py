@@ -54,7 +54,7 @@ def read(root: Path) -> Folder:
             name, subset = entry.get("name", ""), entry.get("subset") or ""
             image = finder.find(name, subset)
             if image is None:
-                drawing.fault(file, f"{name} is not here; add the image below {root}")
+                drawing.lost.setdefault(file, []).append(name)
                 continue
             regions = sorted(_regions(file, entry, name, listed, drawing), key=lambda pair: pair[0])
             size = (entry.get("height"), entry.get("width")) if entry.get("height") else None

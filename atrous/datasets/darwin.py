@@ -49,7 +49,7 @@ def read(root: Path) -> Folder:
             continue
         image = finder.find(name, path)
         if image is None:
-            drawing.fault(file, f"{name} is not here; add the image below {root}")
+            drawing.lost.setdefault(file, []).append(name)
             continue
         folders = file.relative_to(root).parts[:-1]
         split = next((found for part in folders if (found := split_of(part))), "all")

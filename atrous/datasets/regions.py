@@ -107,13 +107,15 @@ class Drawing:
     """What a layout of drawn objects reads: the folder it becomes, and the regions of each pair.
 
     names: the classes in their order; None takes all labels from A to Z. A class called background
-    is value 0, else 0 is where nothing is drawn. images: (split, image) of all pairs.
+    is value 0, else 0 is where nothing is drawn. images: (split, image) of all pairs. lost: file ->
+    the images that it names and that are not there.
     """
 
     folder: Folder
     records: dict[Pair, tuple[Size | None, list[Region]]] = field(default_factory=dict)
     names: Sequence[str] | None = None
     images: set[tuple[str, Path]] = field(default_factory=set)
+    lost: dict[Path, list[str]] = field(default_factory=dict)
 
     def fault(self, file: Path, sentence: str) -> None:
         """Note what is wrong with a file."""
@@ -134,6 +136,9 @@ class Drawing:
 
     def finished(self, largest_first: bool = False) -> Folder:
         """Return the folder, with its classes and readers; DataError if no class is left."""
+        for file, lost in self.lost.items():
+            shown = ", ".join(lost[:3]) + (", ..." if len(lost) > 3 else "")
+            self.fault(file, f"{len(lost)} of its images ({shown}) are not below {self.folder.root}; add them")
         used = {region.label for _, regions in self.records.values() for region in regions}
         names = list(self.names) if self.names is not None else sorted(used)
         names = [name for name in names if name.lower() not in BACKGROUND]

@@ -23,7 +23,18 @@ from atrous.datasets.text import read_text
 from atrous.errors import DataError
 from atrous.io import IMAGE_SUFFIXES
 
-PLACES = ("", "splits", "split", "lists", "list", "ImageSets", "ImageSets/Segmentation", "images", "data", "meta")
+PLACES = (
+    "",
+    "splits",
+    "split",
+    "lists",
+    "list",
+    "ImageSets",
+    "ImageSets/Segmentation",
+    "images",
+    "data",
+    "annotations",
+)
 SUFFIXES = (".txt", ".csv", ".tsv", ".lst")
 ORDER = ("train", "val", "test")
 TABLES = ("splits", "split")
@@ -153,7 +164,7 @@ def find_lists(root: Path, files: Files) -> list[SplitList]:
         one = SplitList(file, split, list(_rows(file, files)))
         if file.stem.lower() not in EXACT and not any(files.find(row)[2] for row in one.rows):
             continue
-        if split in found and found[split].rows != one.rows:
+        if split in found and _named(found[split], files) != _named(one, files):
             first = found[split].file.relative_to(root)
             raise DataError(
                 f"{file}: a second list of the split {split!r}, with other names than {first}; keep one of them"
@@ -163,6 +174,12 @@ def find_lists(root: Path, files: Files) -> list[SplitList]:
     if both and not {"train", "val"} & set(found):
         found["train"] = replace(both, split="train")
     return list(found.values())
+
+
+def _named(one: SplitList, files: Files) -> set[str]:
+    """Return the files that a list names; a name of no file stands for itself."""
+    found = [files.find(row) for row in one.rows]
+    return {str(path) for name, _, paths in found for path in (paths or {Path(name)})}
 
 
 def candidates(root: Path) -> list[Path]:

@@ -55,7 +55,7 @@ def read(root: Path) -> Folder:
         for name, entries in images.items():
             image = finder.find(name)
             if image is None:
-                drawing.fault(file, f"{name} is not here; add the image below {finder.root}")
+                drawing.lost.setdefault(file, []).append(name)
                 continue
             regions = list[Region]()
             for number, entry in enumerate(entries):

@@ -47,7 +47,7 @@ def test_an_ellipse_and_a_turned_box(tmp_path: Path) -> None:
         ('xbr="28"', 'xbr="-3"', r"shape 2 \(box\): a rectangle of -3 x 4; expected sides above 0"),
         ('label="dog"', 'label="cow"', r"shape 0 \(polygon\): the label 'cow'; expected one of cat, dog"),
         ("<polygon ", "<polyline ", r"shape 0 \(polyline\): a shape without an area"),
-        ('name="c0.png"', 'name="lost.png"', r"lost.png is not here; add the image below"),
+        ('name="c0.png"', 'name="lost.png"', r"1 of its images \(lost.png\) are not below .*; add them"),
         ('name="c0.png"', 'name="c1.png"', r"has a second entry for c1.png|c1.png"),
     ],
 )

@@ -55,7 +55,7 @@ def test_annotations_that_do_not_fit(tmp_path: Path, entry: Any, message: str) -
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"item": {"name": "lost.png"}}, r"d0.json: lost.png is not here; add the image below"),
+        ({"item": {"name": "lost.png"}}, r"d0.json: 1 of its images \(lost.png\) are not below .*; add them"),
         ({"item": {}}, r"d0.json: no `item` with a name; expected Darwin JSON"),
         ({"item": None}, r"d0.json: no `item` with a name"),
         ({"annotations": {}}, r"d0.json: no `item` with a name"),

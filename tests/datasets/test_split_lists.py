@@ -155,10 +155,10 @@ def test_without_a_list_of_train_the_rest_is_trained_on(tmp_path: Path) -> None:
 def test_two_lists_of_one_split_and_an_empty_one(tmp_path: Path) -> None:
     make_pairs(tmp_path, 6)
     write_lists(tmp_path, "{0}")
-    write_lists(tmp_path, "{0}", "splits")
+    write_lists(tmp_path, "images/{0}.png,cat", "splits", ".csv")
     assert stems(tmp_path) == PARTS
-    (tmp_path / "splits" / "val.txt").write_text("p00\n")
-    with pytest.raises(DataError, match=r"splits/val.txt: a second list of the split 'val', with other names than val"):
+    (tmp_path / "splits" / "val.csv").write_text("p00\n")
+    with pytest.raises(DataError, match=r"splits/val.csv: a second list of the split 'val', with other names than val"):
         read_folder(tmp_path)
     shutil.rmtree(tmp_path / "splits")
     (tmp_path / "val.txt").write_text("\n")

@@ -100,7 +100,10 @@ def test_regions_that_do_not_fit(tmp_path: Path, one: Any, message: str) -> None
         ('{"a": {"filename": "a.png", "regions": [', r"not a JSON file"),
         ('{"a": {"filename": "a.png", "regions": 5}}', r"not the regions of VIA"),
         ('{"a": {"filename": "a.png"}, "b": {"regions": []}}', r"not the regions of VIA \(KeyError: 'regions'\)"),
-        ('{"a": {"filename": "lost.png", "regions": [{}]}}', r"lost.png is not here; add the image"),
+        (
+            '{"a": {"filename": "lost.png", "regions": [{}]}}',
+            r"1 of its images \(lost.png\) are not below .*; add them",
+        ),
     ],
 )
 def test_files_that_do_not_fit(tmp_path: Path, content: str, message: str) -> None:

@@ -123,6 +123,7 @@ def test_a_table_that_does_not_fit(tmp_path: Path, text: str, message: str) -> N
         ("-1 " + BOX, r"line 2 has the class -1"),
         ("cat " + BOX, r"line 2 is 'cat 0.25 .*'; expected `class x y x y ...`"),
         ("0 10 10 40 10 40 40", r"line 2 has places beyond 0..1"),
+        ("0 -0.5 0.1 0.5 0.1 0.5 0.5", r"line 2 has places beyond 0..1"),
         ("0 nan nan 0.5 0.5 0.1 0.2", r"line 2 has places beyond 0..1"),
         ('{"a": 1}', r"line 2 is '"),
     ],
