@@ -53,6 +53,11 @@ class Region:
             mask ^= shapes.fill([points * scale], height, width)
         return mask
 
+    def area(self, height: int, width: int) -> float:
+        """Compute the area of the outlines in pixels, holes included."""
+        scale = np.array([width, height]) if self.share else np.ones(2)
+        return sum(shapes.area(points * scale) for points in self.outlines)
+
     def misplaced(self, height: int, width: int) -> str | None:
         """Tell what is wrong with the place of the region in an image of this size, or None."""
         scale = np.array([width, height]) if self.share else np.ones(2)
@@ -74,7 +79,7 @@ class RegionPainter:
     """Paints the regions of a pair, later ones on top.
 
     records: pair -> its size as its file states it, or None, and its regions. values: label -> class
-    value. largest_first: smaller regions are on top instead.
+    value. largest_first: outlines of smaller area are on top instead.
     """
 
     records: dict[Pair, tuple[Size | None, list[Region]]]
@@ -87,18 +92,13 @@ class RegionPainter:
         size, regions = self.records[pair]
         height, width = image_size(pair.image)[:2] if size is None else checked_size(*size, pair.where)
         values: np.ndarray = np.zeros((height, width), self.dtype)
-        painted = []
-        for region in regions:
+        for region in sorted(regions, key=lambda one: -one.area(height, width)) if self.largest_first else regions:
             try:
                 if problem := region.misplaced(height, width):
                     raise ValueError(problem)
-                painted.append((region.paint(height, width), self.values[region.label]))
+                values[region.paint(height, width)] = self.values[region.label]
             except ValueError as error:
                 raise DataError(f"{pair.where}: {region.what}: {error}; correct or delete it") from error
-        if self.largest_first:
-            painted.sort(key=lambda one: -int(one[0].sum()))
-        for mask, value in painted:
-            values[mask] = value
         return values
 
 
