@@ -78,7 +78,8 @@ class Names:
 
     def add(self, path: Path) -> None:
         """Make a file known."""
-        parts = _plain(path.relative_to(self.root).as_posix()).split("/")
+        near = path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
+        parts = _plain(near).split("/")
         for first in range(len(parts)):
             end = "/".join(parts[first:])
             for name in (end, _bare(end)):

@@ -216,3 +216,15 @@ def test_one_file_for_all_splits(tmp_path: Path, place: str) -> None:
         file.with_suffix(".json").write_text(text)
         with pytest.raises(DataError, match=r"splits.json: not "):
             find_pairs(tmp_path)
+
+
+def test_images_outside_of_the_folder_are_listed_by_their_names(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for number in range(2):
+        save_picture(image(number), tmp_path / "photos" / f"a{number}.jpg")
+        shapes = [{"label": "cat", "points": [[1, 1], [9, 1], [9, 9]], "shape_type": "polygon"}]
+        content = {"shapes": shapes, "imagePath": f"../photos/a{number}.jpg"}
+        (tmp_path / "data" / f"a{number}.json").write_text(json.dumps(content))
+    (tmp_path / "data" / "train.txt").write_text("a0.jpg\n")
+    (tmp_path / "data" / "val.txt").write_text("a1\n")
+    assert stems(tmp_path / "data") == {"train": ["a0"], "val": ["a1"]}
