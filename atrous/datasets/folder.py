@@ -27,6 +27,13 @@ SPLITS = {
 """Name of a folder, in lower case -> split."""
 MARKS = codecs.BOM_UTF8 + codecs.BOM_UTF16_LE + b" \r\n\t"
 """The bytes that may come before a JSON file's first sign."""
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
+MASK_FOLDERS = (
+    "masks", "mask", "labels", "label", "annotations", "annotation", "gt", "gts", "ground_truth", "ground_truths",
+    "groundtruth", "groundtruths", "segmentationclass", "segmentation", "segmentations", "seg", "segs", "manual",
+    "manual1", "manual2", "1st_manual", "2nd_manual", "annots", "annot", "targets", "target",
+)  # fmt: skip
+"""Names of the folders of plain pairs, in lower case, with `_` for spaces and hyphens."""
 
 
 @dataclass(frozen=True)

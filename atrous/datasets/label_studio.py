@@ -12,7 +12,9 @@ at least half opaque (`datasets.rle`).
 Source: labelstud.io/guide, export and task format.
 """
 
+import re
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlparse
@@ -25,6 +27,7 @@ from atrous.datasets.folder import (
     Readers,
     checked_size,
     files_in,
+    folders_in,
     has_sections,
     image_file,
     load_json,
@@ -35,9 +38,12 @@ from atrous.datasets.rle import decode_brush
 from atrous.datasets.shapes import fill, points_of
 from atrous.errors import DataError
 from atrous.io import IMAGE_SUFFIXES, image_size
+from atrous.io.paths import files_below
 from atrous.labels import LabelSet
 
 LACKS = "Label Studio's export as JSON, a list of tasks with annotations, and the images"
+BRUSH = re.compile(r"task-\d+-annotation-\d+-")
+"""How the name of a brush as PNG begins."""
 SHAPES = ("rle", "points", "radiusX", "width")
 """Keys in the value of a result: of a brush, a polygon, an ellipse, a rectangle."""
 
@@ -82,15 +88,21 @@ def paint_result(value: dict[str, Any], height: int, width: int) -> np.ndarray:
 
 
 def recognise(root: Path) -> str | None:
-    """By a JSON list whose first task has annotations with results."""
-    file = _export(root)
-    return f"{file.name} is a list of tasks as Label Studio exports them" if file else None
+    """By a JSON list whose first task has annotations with results, or by brushes as PNG."""
+    if file := _export(root):
+        return f"{file.name} is a list of tasks as Label Studio exports them"
+    brush = _brush(root)
+    return f"{brush.name} is a brush of Label Studio" if brush else None
 
 
 def read(root: Path) -> Folder:
     """Read each annotated task with its image; a task without its image is a fault."""
     file = _export(root)
-    assert file is not None
+    if file is None:  # brushes name the number of a task, but no image
+        raise DataError(
+            f"{_brush(root)}: a brush that Label Studio exported as PNG, which does not tell its image; expected the "
+            "export as JSON, which holds the brushes too, export it again"
+        )
     tasks = load_json(file)
     named = Named(root, [root / "images"])
     folder = Folder("label_studio", recognise(root) or "", root, {"all": []})
@@ -153,6 +165,13 @@ def _export(root: Path) -> Path | None:
         if has_sections(file, "[", "annotations", "result"):
             return file
     return None
+
+
+def _brush(root: Path) -> Path | None:
+    """Find a brush as PNG in the folder, or in a folder in it, among the first files."""
+    places = (root, *folders_in(root))
+    files = (Path(file) for place in places for file in islice(files_below(place, (".png",)), 20))
+    return next((file for file in files if BRUSH.match(file.name)), None)
 
 
 def _results(task: Any) -> list[dict[str, Any]] | None:

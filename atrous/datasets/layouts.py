@@ -12,9 +12,12 @@ from atrous.datasets import (
     ade20k,
     camvid,
     cityscapes,
+    class_masks,
     coco,
     coco_stuff,
     cvat,
+    cvat_xml,
+    darwin,
     decathlon,
     geotiff,
     label_studio,
@@ -22,9 +25,13 @@ from atrous.datasets import (
     nnunet,
     plain_pairs,
     roboflow,
+    supervisely,
+    via,
     voc,
+    yolo,
 )
 from atrous.datasets.folder import Folder, Layout, Pair
+from atrous.datasets.split_lists import divide
 from atrous.errors import DataError
 from atrous.io import no_such_path
 
@@ -41,8 +48,14 @@ LAYOUTS: dict[str, Layout] = {
     "coco_stuff": Layout(coco_stuff.recognise, coco_stuff.read, coco_stuff.LACKS),
     "coco": Layout(coco.recognise, coco.read, coco.LACKS),
     "roboflow": Layout(roboflow.recognise, roboflow.read, roboflow.LACKS),
+    "cvat_xml": Layout(cvat_xml.recognise, cvat_xml.read, cvat_xml.LACKS),
+    "via": Layout(via.recognise, via.read, via.LACKS),
+    "supervisely": Layout(supervisely.recognise, supervisely.read, supervisely.LACKS),
+    "darwin": Layout(darwin.recognise, darwin.read, darwin.LACKS),
     "label_studio": Layout(label_studio.recognise, label_studio.read, label_studio.LACKS),
     "labelme": Layout(labelme.recognise, labelme.read, labelme.LACKS),
+    "yolo": Layout(yolo.recognise, yolo.read, yolo.LACKS),
+    "class_masks": Layout(class_masks.recognise, class_masks.read, class_masks.LACKS),
     "geotiff": Layout(geotiff.recognise, geotiff.read, geotiff.LACKS),
     "pairs": Layout(plain_pairs.recognise, plain_pairs.read, plain_pairs.EXPECTED),
 }
@@ -82,7 +95,7 @@ def read_folder(root: Path | str) -> Folder:
         raise DataError(f"{root}: a file; expected a folder, give the folder that holds {plain_pairs.EXPECTED}")
     for form in LAYOUTS.values():
         if form.recognise(root):
-            folder = form.read(root)
+            folder = divide(form.read(root))
             folder.settle()
             order = (*ORDER, *(split for split in folder.splits if split not in ORDER))
             return replace(folder, splits={split: folder.splits[split] for split in order if split in folder.splits})
@@ -121,6 +134,8 @@ def _no_layout(root: Path) -> DataError:
         return DataError(f"{root}: an empty folder; expected {plain_pairs.EXPECTED}, give another folder")
     if parent := plain_pairs.folder_above(root):
         return DataError(f"{root}: only half of a data set; give the folder that holds images and masks, {parent}")
+    if sentence := plain_pairs.half_of_pairs(root):
+        return DataError(f"{root}: {sentence}")
     shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
     others = "".join(f"; {name}: {form.lacks}" for name, form in LAYOUTS.items() if name != "pairs")
     return DataError(f"{root}: no images and masks here (it holds {shown}); expected {plain_pairs.EXPECTED}{others}")

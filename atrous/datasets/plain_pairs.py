@@ -6,16 +6,17 @@ DATA/masks/0001.png         DATA/train/masks/...         DATA/masks/train/...
 """
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from atrous.datasets.folder import SPLITS, Folder, Pair, folders_in, some_picture
+from atrous.datasets.folder import IMAGE_FOLDERS, MASK_FOLDERS, SPLITS, Folder, Pair, folders_in, some_picture
+from atrous.datasets.split_lists import candidates
+from atrous.datasets.words import pair_by_words
 from atrous.errors import DataError
 from atrous.io.paths import nfc, pictures_below
 
-IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
-MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "gt", "segmentationclass")
 MASK_ENDINGS = (
     "_labelTrainIds", "_labelIds", "_segmentation", "_masks", "_mask", "-masks", "-mask", "_labels", "_label", "_seg",
     "_gt", "_L",
@@ -27,20 +28,26 @@ EXPECTED = "images/ and masks/ with the same file names (or train/, val/ and tes
 class Matching:
     """The files of an image folder and a mask folder, paired; each list is sorted.
 
-    doubles: (first, second) files that claim the same place.
+    doubles: (first, second) files that claim the same place. faults: (folder, why no file of it has
+    a partner), which stands for the lone files. notes: sentences to print.
     """
 
     pairs: list[Pair] = field(default_factory=list)
     lone_images: list[Path] = field(default_factory=list)
     lone_masks: list[Path] = field(default_factory=list)
     doubles: list[tuple[Path, Path]] = field(default_factory=list)
+    faults: list[tuple[Path, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def add_to(self, folder: Folder, split: str) -> None:
         """Add this to a folder, as one split."""
         folder.splits[split] = self.pairs
-        folder.lone_images.extend(self.lone_images)
-        folder.lone_masks.extend(self.lone_masks)
+        if not self.faults:
+            folder.lone_images.extend(self.lone_images)
+            folder.lone_masks.extend(self.lone_masks)
         folder.doubles.extend(self.doubles)
+        folder.faults.extend(self.faults)
+        folder.notes.extend(note for note in self.notes if note not in folder.notes)
 
 
 def recognise(root: Path) -> str | None:
@@ -66,6 +73,9 @@ def read(root: Path) -> Folder:
             raise DataError(f"{images}: no images in this folder; expected {EXPECTED}, add the images")
         if not matching.pairs and not matching.lone_masks:
             raise DataError(f"{masks}: no masks in this folder; expected {EXPECTED}, add the masks")
+        folder.notes.extend(note for note in _unread(images, masks) if note not in folder.notes)
+        if candidates(root):  # lists may name each image with its mask
+            matching.faults.clear()
         matching.add_to(folder, split)
     return folder
 
@@ -74,7 +84,7 @@ def find_folders(root: Path) -> dict[str, tuple[Path, Path]]:
     """Find the image folder and the mask folder of each split.
 
     A root that is called `val` and holds images/ and masks/ is the split `val`. Raises DataError
-    for a split that is incomplete or stands there twice.
+    for a split that is incomplete or stands there twice, and where two folders could be the masks.
     """
     if own := _both(root):
         images, masks = own
@@ -113,29 +123,75 @@ def folder_above(root: Path) -> Path | None:
     return root.parent if root.name.lower() in IMAGE_FOLDERS + MASK_FOLDERS and _both(root.parent) else None
 
 
+def half_of_pairs(root: Path) -> str | None:
+    """Tell what a folder lacks to be plain pairs, if it is nearly that; None if it is not."""
+    images = _child(root, IMAGE_FOLDERS, "images")
+    others = [folder for folder in folders_in(root) if folder != images and some_picture(folder)]
+    if images and some_picture(images) and others:
+        listed = ", ".join(f"{folder.name}/" for folder in others[:4]) + (" ..." if len(others) > 4 else "")
+        return (
+            f"{images.name}/ has no masks/ beside it, but there is {listed}; call the folder of masks masks/, or put "
+            "folders that hold a mask for each class into masks/"
+        )
+    inner = [both for folder in folders_in(root)[:2] if (both := _both(folder))]
+    if len(inner) > 1 and len(pictures_below(inner[0][0])) == 1:
+        return (
+            f"a folder for each image, such as {inner[0][0].parent.name}/, a form that is not read; expected one "
+            "images/ and one masks/, with one mask for each image that holds the number of the class in each pixel"
+        )
+    return None
+
+
 def match(images: Path, masks: Path) -> Matching:
     """Pair the pictures of two folders that have the same path below them, apart from the suffix.
 
-    The stem of a mask may end in one of MASK_ENDINGS.
+    The stem of a mask may end in one of MASK_ENDINGS. If no mask has the name of an image, they are
+    paired by `pair_by_words`.
     """
     result = Matching()
     image_of: dict[str, Path] = {}
     for image in pictures_below(images):
         _put(image_of, _key(image, images), image, result)
     mask_of: dict[str, Path] = {}
+    others: dict[str, Path] = {}
     for mask in pictures_below(masks):
         key = _key(mask, masks)
         place = next((name for name in _names(key) if name in image_of), None)
-        if place is None:
-            result.lone_masks.append(mask)
-        else:
-            _put(mask_of, place, mask, result)
-    for key, image in image_of.items():
-        if key in mask_of:
-            result.pairs.append(Pair(image, mask_of[key]))
-        else:
-            result.lone_images.append(image)
+        _put(others if place is None else mask_of, place or key, mask, result)
+    if not mask_of and (found := pair_by_words(list(image_of), list(others))):
+        mask_of = {image: others.pop(mask) for image, mask in found.pairs.items()}
+        words = [" ".join(map(repr, side)) or "nothing" for side in (found.images, found.masks)]
+        result.notes.append(
+            f"{words[0]} in the names of {images.name}/ is {words[1]} in those of {masks.name}/: "
+            "the masks are found by the rest of the names"
+        )
+    if not mask_of and len(image_of) > 1 and len(others) > 1:
+        result.faults.append((masks, _no_partners(image_of, others, images, masks)))
+    result.pairs.extend(Pair(image, mask_of[key]) for key, image in image_of.items() if key in mask_of)
+    result.lone_images.extend(image for key, image in image_of.items() if key not in mask_of)
+    result.lone_masks.extend(others.values())
     return result
+
+
+def _no_partners(image_of: dict[str, Path], others: dict[str, Path], images: Path, masks: Path) -> str:
+    """Tell in one sentence that no mask has the name of an image."""
+    stems = {image.stem: image for image in image_of.values()}
+    if same := next((mask for mask in others.values() if mask.stem in stems), None):
+        image = stems[same.stem].relative_to(images.parent)
+        return (
+            f"{same.relative_to(masks.parent)} has the name of {image}, but another folder around it; expected the "
+            f"same folders in {images.name}/ and {masks.name}/, move the masks"
+        )
+    image, mask = next(iter(image_of.values())), next(iter(others.values()))
+    if len(others) >= 2 * len(image_of):
+        return (
+            f"{len(others)} masks for {len(image_of)} images, called like {mask.name} and {image.name}; expected one "
+            "mask for each image, move the other kinds of masks away"
+        )
+    return (
+        f"none of its {len(others)} masks has the name of one of {len(image_of)} images: they are called like "
+        f"{mask.name} and {image.name}; give each mask the name of its image"
+    )
 
 
 def _put(places: dict[str, Path], key: str, path: Path, result: Matching) -> None:
@@ -157,13 +213,39 @@ def _names(key: str) -> Iterable[str]:
             yield key.removesuffix(ending)
 
 
-def _child(folder: Path, names: tuple[str, ...]) -> Path | None:
-    there = {child.name.lower(): child for child in folders_in(folder)}
-    return next((there[name] for name in names if name in there), None)
+def _child(folder: Path, names: tuple[str, ...], half: str) -> Path | None:
+    """Find the folder with one of these names; DataError if two of them hold pictures.
+
+    One without a picture is found only if there is no other.
+    """
+    there = [(re.sub("[ -]", "_", child.name.lower()), child) for child in folders_in(folder)]
+    found = [child for name in names for other, child in there if other == name]
+    filled = [child for child in found if some_picture(child)] if len(found) > 1 else []
+    if len(filled) > 1:
+        listed = " and ".join(f"{child.name}/" for child in filled)
+        disc = " (mask/ may be the field of view)" if "mask" in {child.name.lower() for child in filled} else ""
+        raise DataError(
+            f"{folder}: {listed} could each hold the {half}{disc}; expected one such folder, move the others away or "
+            "give them other names"
+        )
+    return next(iter([*filled, *found]), None)
+
+
+def _unread(images: Path, masks: Path) -> Iterable[str]:
+    """Yield a note on each folder beside them with as many pictures: it may hold the labels."""
+    if images.parent != masks.parent:
+        return
+    others = [one for one in folders_in(images.parent) if one not in (images, masks) and one.name.lower() not in SPLITS]
+    for other in (one for one in others if some_picture(one)):
+        if len(pictures_below(other)) == len(pictures_below(images)):
+            yield (
+                f"{other.name}/ has as many pictures as {images.name}/ and is not read: the labels are those of "
+                f"{masks.name}/"
+            )
 
 
 def _both(folder: Path) -> tuple[Path, Path] | None:
-    images, masks = _child(folder, IMAGE_FOLDERS), _child(folder, MASK_FOLDERS)
+    images, masks = _child(folder, IMAGE_FOLDERS, "images"), _child(folder, MASK_FOLDERS, "masks")
     return (images, masks) if images and masks else None
 
 

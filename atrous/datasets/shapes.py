@@ -56,7 +56,7 @@ def fill(outlines: Iterable[np.ndarray], height: int, width: int) -> np.ndarray:
     """
     mask = np.zeros((width, height), bool)
     for points in outlines:
-        if np.abs(points).max() > FAR * max(height, width):
+        if not np.abs(points).max() <= FAR * max(height, width):  # NaN is far, too
             far = points[np.abs(points).max(axis=1).argmax()]
             raise ValueError(f"a point at x {far[0]:g}, y {far[1]:g}, far outside of its image, {width} wide")
         columns, rows = _crossings(points, height, width)

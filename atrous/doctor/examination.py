@@ -22,6 +22,7 @@ from atrous.doctor.findings import Finding, in_order
 from atrous.doctor.look import PairLook, look_at
 from atrous.doctor.reading import Reading, file_of_mask
 from atrous.doctor.shapes import find_missing, find_sizes, find_unreadable
+from atrous.doctor.splits import find_splits
 from atrous.doctor.suspicion import Suspect, find_suspicious, rank_masks
 from atrous.doctor.twins import find_twins
 from atrous.doctor.values import read_values
@@ -156,7 +157,7 @@ def examine_looks(
     folder: Folder, looks: Sequence[PairLook], given: LabelSet | None, ignore: Sequence[int] = ()
 ) -> Examination:
     """Draw the findings from the looks. given: the classes, if a file or the layout names them."""
-    findings = [*find_missing(folder), *find_unreadable(looks)]
+    findings = [*find_missing(folder), *find_splits(folder), *find_unreadable(looks)]
     reading = read_values(folder, looks, given, ignore)
     findings += find_sizes(reading) + reading.findings
     sides = training_sides(folder, looks)

@@ -20,6 +20,7 @@ KINDS = {
     "off_by_one": "mask values that are one too high or too low",
     "missing_mask": "an image without a mask",
     "missing_image": "a mask without an image",
+    "no_training": "no pair to train on, or none to validate with",
     "empty_mask": "a mask without a labelled pixel, or with background alone",
     "near_duplicate": "images that are the same, or nearly the same, inside one split",
     "leak": "images of two splits that are the same, nearly the same, or of one video",

@@ -22,10 +22,15 @@ def find_missing(folder: Folder) -> Iterator[Finding]:
         ("image", folder.lone_images, "mask", folder.lone_masks),
         ("mask", folder.lone_masks, "image", folder.lone_images),
     ):
-        stems = [path.stem for path in others]
+        stems = {path.stem: path for path in others}
         for path in paths:
-            near = _near(path.stem, stems)
+            near = _near(path.stem, list(stems))
             mask, image = (near, path.stem) if own == "image" else (path.stem, near)
+            if near == path.stem:  # equal names, in folders that do not correspond
+                there = stems[near].relative_to(folder.root) if stems[near].is_relative_to(folder.root) else stems[near]
+                detail = f"there is no {lacking} of this name in the same folder; {there} has no {own}"
+                yield Finding(f"missing_{lacking}", "error", (path,), detail, "move the mask to the image's folder")
+                continue
             yield Finding(
                 f"missing_{lacking}",
                 "error",

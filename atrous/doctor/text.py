@@ -26,7 +26,7 @@ def describe_examination(examination: Examination) -> Iterator[str]:
         >>> write_image("data/images/a.png", np.zeros((8, 8, 3), np.uint8))
         >>> write_image("data/masks/a.png", np.eye(8, dtype=np.uint8))
         >>> list(describe_examination(examine_dataset("data")))[-1]
-        '0 errors, 0 warnings, 0 notes'
+        '0 errors, 0 warnings, 1 note'
     """
     root, folder = examination.root, examination.folder
     splits = ", ".join(f"{len(pairs):,} {split}" for split, pairs in folder.splits.items())

@@ -14,8 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from atrous.datasets.folder import SPLITS
-from atrous.datasets.plain_pairs import IMAGE_FOLDERS
+from atrous.datasets.folder import IMAGE_FOLDERS, SPLITS
 from atrous.doctor.copies import BY_HASH, normalised
 from atrous.doctor.findings import Finding
 from atrous.doctor.look import PairLook

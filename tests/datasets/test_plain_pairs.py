@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from make_pairs import make_pairs
 
-from atrous.datasets import find_pairs
+from atrous.datasets import find_pairs, read_folder
 from atrous.errors import DataError
 
 
@@ -45,7 +45,9 @@ def test_splits_below(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("images", ["imgs", "image", "img", "JPEGImages", "Images"])
-@pytest.mark.parametrize("masks", ["mask", "labels", "label", "annotations", "gt", "SegmentationClass"])
+@pytest.mark.parametrize(
+    "masks", ["mask", "labels", "label", "annotations", "gt", "SegmentationClass", "Ground Truth", "1st_manual", "seg"]
+)
 def test_other_folder_names(tmp_path: Path, images: str, masks: str) -> None:
     make_pairs(tmp_path, 1)
     (tmp_path / "images").rename(tmp_path / "moved").rename(tmp_path / images)
@@ -141,3 +143,94 @@ def test_two_folders_for_one_split(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "val" / "masks")
     with pytest.raises(DataError, match="val: no images/ and masks/ in this folder"):
         find_pairs(tmp_path)
+
+
+@pytest.mark.parametrize("second", ["1st_manual", "labels", "GT", "ground-truth", "Masks"])
+@pytest.mark.parametrize("place", ["", "training", "val"])
+def test_two_folders_that_could_be_the_masks_are_asked_for(tmp_path: Path, second: str, place: str) -> None:
+    data = make_pairs(tmp_path / place, 2)
+    shutil.copytree(data / "masks", data / second)
+    with pytest.raises(DataError) as caught:
+        find_pairs(tmp_path)
+    for word in (f"{data}: ", "masks/", f"{second}/", "move the others away"):
+        assert word in str(caught.value)
+    shutil.rmtree(data / "masks")
+    assert [pair.mask.parent.name for pairs in find_pairs(tmp_path).values() for pair in pairs] == [second] * 2
+
+
+def test_a_second_folder_without_pictures_is_no_question(tmp_path: Path) -> None:
+    make_pairs(tmp_path, 2)
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "notes.txt").touch()
+    (tmp_path / "imgs").mkdir()
+    assert stems(tmp_path) == {"all": ["p00", "p01"]}
+    shutil.copytree(tmp_path / "images", tmp_path / "img")
+    with pytest.raises(DataError, match=r"images/ and img/ could each hold the images;"):
+        find_pairs(tmp_path)
+
+
+def test_words_that_differ_are_told(tmp_path: Path) -> None:
+    make_pairs(tmp_path, 3)
+    for path in [*(tmp_path / "images").iterdir(), *(tmp_path / "masks").iterdir()]:
+        path.rename(path.with_stem({"images": "IMG-", "masks": "GT-"}[path.parent.name] + path.stem[1:]))
+    folder = read_folder(tmp_path)
+    assert [(pair.image.stem, pair.mask.stem) for pair in folder.pairs] == [
+        (f"IMG-0{number}", f"GT-0{number}") for number in range(3)
+    ]
+    assert folder.notes == [
+        "'IMG' in the names of images/ is 'GT' in those of masks/: the masks are found by the rest of the names"
+    ]
+    (tmp_path / "masks" / "GT-02.png").unlink()
+    assert [path.name for path in read_folder(tmp_path).lone_images] == ["IMG-02.png"]
+
+
+def test_names_without_a_rule_give_one_sentence(tmp_path: Path) -> None:
+    make_pairs(tmp_path, 3)
+    for path in (tmp_path / "masks").iterdir():
+        path.rename(path.with_stem(path.stem.replace("p0", "other")))
+    message = r"masks: none of its 3 masks has the name of one of 3 images: they are called like other0.png and p00.png"
+    folder = read_folder(tmp_path)
+    assert (len(folder.faults), folder.lone_images, folder.lone_masks) == (1, [], [])
+    with pytest.raises(DataError, match=message):
+        find_pairs(tmp_path)
+    shutil.rmtree(tmp_path / "masks")
+    make_pairs(tmp_path / "made", 3)
+    (tmp_path / "images" / "a").mkdir()
+    for path in list((tmp_path / "images").glob("*.png")):
+        path.rename(path.parent / "a" / path.name)
+    shutil.copytree(tmp_path / "made" / "masks", tmp_path / "masks")
+    with pytest.raises(DataError, match=r"masks/p00.png has the name of images/a/p00.png, but another folder around"):
+        find_pairs(tmp_path)
+
+
+def test_several_kinds_of_masks_for_each_image(tmp_path: Path) -> None:
+    make_pairs(tmp_path, 3)
+    for path in list((tmp_path / "masks").iterdir()):
+        for kind in ("color", "labelIds"):
+            shutil.copy(path, path.with_stem(f"{path.stem}_gtFine_{kind}"))
+        path.unlink()
+    with pytest.raises(
+        DataError, match=r"masks: 6 masks for 3 images, called like p00_gtFine_color.png and p00.png; ex"
+    ):
+        find_pairs(tmp_path)
+
+
+def test_another_folder_of_as_many_pictures_is_named(tmp_path: Path) -> None:
+    make_pairs(tmp_path / "train", 3)
+    shutil.copytree(tmp_path / "train" / "masks", tmp_path / "train" / "vessels")
+    assert read_folder(tmp_path).notes == [
+        "vessels/ has as many pictures as images/ and is not read: the labels are those of masks/"
+    ]
+
+
+def test_what_a_folder_lacks_to_be_plain_pairs(tmp_path: Path) -> None:
+    made = make_pairs(tmp_path / "made", 3)
+    shutil.copytree(made / "images", tmp_path / "one" / "images")
+    for name in ("tree", "road"):
+        shutil.copytree(made / "masks", tmp_path / "one" / name)
+    with pytest.raises(DataError, match=r"one: images/ has no masks/ beside it, but there is road/, tree/; call the"):
+        find_pairs(tmp_path / "one")
+    for number in range(2):
+        make_pairs(tmp_path / "each" / f"cell{number}", 1)
+    with pytest.raises(DataError, match=r"each: a folder for each image, such as cell0/, a form that is not read"):
+        find_pairs(tmp_path / "each")

@@ -350,6 +350,18 @@ def dangling_link(root: Path) -> list[Path]:
     return [images(root)[9]]
 
 
+def no_training_split(root: Path) -> list[Path]:
+    (root / "train").rename(root / "test")
+    return [root]
+
+
+def pair_alone(root: Path) -> list[Path]:
+    shutil.rmtree(root / "val")
+    for path in (*images(root)[1:], *masks(root)[1:]):
+        path.unlink()
+    return images(root)
+
+
 def no_image(root: Path) -> list[Path]:
     images(root, "val")[2].unlink()
     return [masks(root, "val")[2]]
@@ -487,6 +499,8 @@ PLANTS: dict[tuple[str, str], list[Callable[[Path], list[Path]]]] = {
     ],
     ("missing_mask", "error"): [no_mask, misspelt_mask, dangling_link],
     ("missing_image", "error"): [no_image],
+    ("no_training", "error"): [no_training_split],
+    ("no_training", "note"): [pair_alone],
     ("near_duplicate", "error"): [two_masks],
     ("empty_mask", "warning"): [forgotten, all_ignored],
     ("near_duplicate", "note"): [copied_pair, saved_again],

@@ -7,7 +7,10 @@ are the values that `Folder.labels` names, or, if the layout names no classes, t
 import gzip
 import json
 import struct
+import zlib
+from base64 import b64encode
 from collections.abc import Callable
+from io import BytesIO
 from itertools import groupby
 from pathlib import Path
 
@@ -441,6 +444,134 @@ def nnunet_volumes(root: Path) -> Masks:
     return found
 
 
+def yolo(root: Path) -> Masks:
+    """Two splits, a class that covers another one, and a file without a line."""
+    found = {}
+    (root / "data.yaml").parent.mkdir(parents=True, exist_ok=True)
+    (root / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [cat, dog]\n")
+    for number, split in enumerate(("train", "train", "val")):
+        save(image(number), root / "images" / split / f"y{number}.png")
+        mask = found[f"y{number}"] = np.zeros(SIZE, np.uint8)
+        lines = []
+        for value, (left, top, right, bottom) in ((2, (7, 5, 14, 10)), (1, (0, 0, 21, 15)))[: 2 - number // 2 * 2]:
+            mask[top:bottom, left:right] = np.where(mask[top:bottom, left:right], mask[top:bottom, left:right], value)
+            corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+            places = " ".join(f"{x / SIZE[1]:.6f} {y / SIZE[0]:.6f}" for x, y in corners)
+            lines.append(f"{value - 1} {places}")
+        (root / "labels" / split).mkdir(parents=True, exist_ok=True)
+        (root / "labels" / split / f"y{number}.txt").write_text("\n".join(lines))
+    return found
+
+
+def cvat_xml(root: Path) -> Masks:
+    """A polygon, a mask and a box; z_order puts the polygon on top."""
+    shapes = (
+        '<polygon label="dog" points="3,4;13,4;13,14;3,14" z_order="2"/>'
+        '<mask label="cat" rle="2, 3, 1, 6" left="10" top="6" width="4" height="3" z_order="0"/>'
+        '<box label="cat" xtl="0" ytl="16" xbr="28" ybr="20" z_order="1"/>'
+    )
+    text = "<version>1.1</version><meta><task><labels><label><name>cat</name></label><label><name>dog</name></label>"
+    text += "</labels></task></meta>"
+    found = {}
+    for number, subset in enumerate(("Train", "Validation")):
+        save(image(number), root / "images" / subset / f"c{number}.png")
+        text += f'<image id="{number}" name="c{number}.png" subset="{subset}" width="28" height="20">{shapes}</image>'
+        mask = found[f"c{number}"] = np.zeros(SIZE, np.uint8)
+        mask[6:9, 10:14] = np.array([[0, 0, 1, 1], [1, 0, 1, 1], [1, 1, 1, 1]])
+        mask[16:20] = 1
+        mask[4:14, 3:13] = 2
+    (root / "annotations.xml").write_text(f'<?xml version="1.0" encoding="utf-8"?><annotations>{text}</annotations>')
+    return found
+
+
+def via(root: Path) -> Masks:
+    """A polygon below a rectangle; regions in a list and in a dictionary."""
+    found = {}
+    for number, split in enumerate(("train", "val")):
+        save(image(number), root / split / f"v{number}.jpg")
+        regions = [
+            {"shape_attributes": {"name": "polygon", "all_points_x": [2, 20, 20, 2], "all_points_y": [3, 3, 9, 9]},
+             "region_attributes": {"kind": "dog"}},
+            {"shape_attributes": {"name": "rect", "x": 5, "y": 6, "width": 4, "height": 9},
+             "region_attributes": {"kind": {"cat": True, "dog": False}}},
+        ]  # fmt: skip
+        content = regions if number else dict(enumerate(regions))
+        entry = {"filename": f"v{number}.jpg", "size": 99, "regions": content, "file_attributes": {}}
+        write_json({f"v{number}.jpg99": entry}, root / split / "via_region_data.json")
+        mask = found[f"v{number}"] = np.zeros(SIZE, np.uint8)
+        mask[3:9, 2:20] = 2
+        mask[6:15, 5:9] = 1
+    return found
+
+
+def packed(part: np.ndarray) -> str:
+    """Pack a bool mask as Supervisely does: base64 of zlib of a PNG with alpha."""
+    stream = BytesIO()
+    Image.fromarray(np.repeat(part[..., None] * np.uint8(255), 4, axis=2)).save(stream, "PNG")
+    return b64encode(zlib.compress(stream.getvalue())).decode()
+
+
+def supervisely(root: Path) -> Masks:
+    """A polygon with a hole below a bitmap."""
+    write_json({"classes": [{"title": "dog", "shape": "any"}, {"title": "cat", "shape": "any"}]}, root / "meta.json")
+    found = {}
+    for number, split in enumerate(("train", "val")):
+        part = np.random.default_rng(number).random((6, 5)) < 0.5
+        objects = [
+            {"classTitle": "dog", "geometryType": "polygon", "points": {
+                "exterior": [[2, 3], [20, 3], [20, 15], [2, 15]], "interior": [[[4, 5], [8, 5], [8, 9], [4, 9]]]}},
+            {"classTitle": "cat", "geometryType": "bitmap", "bitmap": {"data": packed(part), "origin": [15, 10]}},
+        ]  # fmt: skip
+        save(image(number), root / split / "img" / f"s{number}.png")
+        content = {"size": {"height": 20, "width": 28}, "tags": [], "objects": objects}
+        write_json(content, root / split / "ann" / f"s{number}.png.json")
+        mask = found[f"s{number}"] = np.zeros(SIZE, np.uint8)
+        mask[3:15, 2:20] = 1
+        mask[5:9, 4:8] = 0
+        mask[10:16, 15:20][part] = 2
+    return found
+
+
+def darwin(root: Path) -> Masks:
+    """Two paths of one polygon, of which one is a hole."""
+    found = {}
+    for number, split in enumerate(("train", "val")):
+        paths = [[{"x": x, "y": y} for x, y in zip(outline[::2], outline[1::2], strict=True)]
+                 for outline in (box(2, 3, 20, 15), box(4, 5, 8, 9))]  # fmt: skip
+        drawn = [{"name": "dog", "polygon": {"paths": paths}}, {"name": "cat", "polygon": {"paths": paths[1:]}}]
+        item = {"name": f"d{number}.png", "path": f"/{split}", "slots": [{"width": 28, "height": 20}]}
+        save(image(number), root / "images" / split / f"d{number}.png")
+        write_json({"version": "2.0", "item": item, "annotations": [*drawn[: 2 - number], {"name": "x", "tag": {}}]},
+                   root / "releases" / split / f"d{number}.json")  # fmt: skip
+        mask = found[f"d{number}"] = np.zeros(SIZE, np.uint8)
+        mask[3:15, 2:20] = 2
+        mask[5:9, 4:8] = 1 - number
+    return found
+
+
+def class_folders(root: Path) -> Masks:
+    """A folder for each class; one image lacks one of them."""
+    found = {}
+    for number in range(3):
+        mask = found[f"k{number}"] = scene(number, [0, 1, 2][: 3 - number // 2])
+        save(image(number), root / "images" / f"k{number}.png")
+        for value, name in ((1, "road"), (2, "tree")):
+            if value in mask:
+                save((mask == value) * np.uint8(255 if value > 1 else 1), root / "masks" / name / f"k{number}.png")
+    return found
+
+
+def class_endings(root: Path) -> Masks:
+    """The class at the end of the name of each mask."""
+    found = {}
+    for number, split in enumerate(("train", "train", "val")):
+        mask = found[f"k_{number}"] = scene(number, [0, 1, 2])
+        save(image(number), root / split / "images" / f"k_{number}.jpg")
+        for value, name in ((1, "road"), (2, "tree")):
+            save((mask == value) * np.uint8(255), root / split / "masks" / f"k_{number}_{name}.png")
+    return found
+
+
 MAKERS: dict[str, tuple[str, Callable[[Path], Masks]]] = {
     "pairs": ("pairs", pairs),
     "geotiff": ("geotiff", geotiff),
@@ -458,5 +589,12 @@ MAKERS: dict[str, tuple[str, Callable[[Path], Masks]]] = {
     "label studio": ("label_studio", label_studio),
     "labelme": ("labelme", labelme),
     "nnunet": ("nnunet", nnunet),
+    "yolo": ("yolo", yolo),
+    "cvat, xml": ("cvat_xml", cvat_xml),
+    "via": ("via", via),
+    "supervisely": ("supervisely", supervisely),
+    "darwin": ("darwin", darwin),
+    "class folders": ("class_masks", class_folders),
+    "class endings": ("class_masks", class_endings),
 }
 """Name of a tree -> (its layout, its maker)."""
