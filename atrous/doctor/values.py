@@ -9,12 +9,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from atrous.datasets.classes import gap_free, without
+from atrous.datasets.classes import MOST_UNNAMED, gap_free, too_few, too_many, without
 from atrous.datasets.folder import Folder, mask_file
 from atrous.doctor.cures import exchange
 from atrous.doctor.findings import Severity, counted
 from atrous.doctor.look import PairLook
-from atrous.doctor.painted import find_painted, find_smeared
+from atrous.doctor.nearly import find_nearly
+from atrous.doctor.painted import find_compressed, find_painted
 from atrous.doctor.reading import VOID, Reading
 from atrous.errors import DataError
 from atrous.io import mask_palette
@@ -22,8 +23,6 @@ from atrous.labels import LabelSet, voc_palette
 
 RECURS = 0.1
 """A value that is not a class but occurs in at least this share of the masks is a missing class."""
-MOST_VALUES = 64
-"""A mask with more values has no classes: they number instances, or it is a grey photo."""
 
 
 def read_values(
@@ -33,13 +32,24 @@ def read_values(
     counts = [dict(look.mask.values) if look.mask else None for look in looks]
     reading = Reading(looks, counts, [[] for _ in looks], given)
     find_painted(reading)
-    find_smeared(reading)
+    find_compressed(reading)
+    find_nearly(reading)
     _no_numbers(reading)
     if reading.labels is None:
         _infer(reading, folder, ignore)
     else:
         _judge(reading, reading.labels)
+    _few(reading)
     return reading
+
+
+def _few(reading: Reading) -> None:
+    """Report fewer than two classes, unless an error tells already why there are none."""
+    told = any(finding.severity == "error" for finding in reading.findings)
+    if reading.usable and not (told and reading.labels is None):
+        few = too_few(reading.labels or LabelSet(()))
+        if few:
+            reading.report("value_out_of_range", "error", reading.usable, few, "or label further classes in the masks")
 
 
 def _no_numbers(reading: Reading) -> None:
@@ -91,7 +101,9 @@ def _infer(reading: Reading, folder: Folder, ignore: Sequence[int]) -> None:
     for value in stray:
         _stray(reading, value, f"the values that recur without a gap are 0..{run[-1]}" if run else "no mask holds 0")
     there = set(reading.with_value())
-    if run:
+    if many := too_many(run):
+        reading.report("value_out_of_range", "error", reading.usable, many, "or write one number for each class")
+    elif run:
         ignored = (*(value for value in void if value in there), *ignore) or void[:1]
         labels = LabelSet(tuple(f"class {value}" for value in run), _palette(folder, run), tuple(run), ())
         reading.labels = without(replace(labels, ignore=()), tuple(dict.fromkeys(ignored)))
@@ -113,7 +125,7 @@ def _numbered(reading: Reading) -> None:
     """Report masks with so many values that they number instances or are photos."""
     for k in reading.usable:
         counts = reading.counts[k] or {}
-        if len(counts) > MOST_VALUES and max(counts) >= 2 * len(counts) ** 0.5:
+        if len(counts) > MOST_UNNAMED and max(counts) >= 2 * len(counts) ** 0.5:
             others = [len(reading.counts[j] or ()) for j in reading.usable if j != k]
             if others and sorted(others)[len(others) // 2] * 4 > len(counts):
                 continue
@@ -211,7 +223,7 @@ def _judge(reading: Reading, labels: LabelSet) -> None:
             _to_one(reading, [k for k in reading.usable if 255 in (reading.counts[k] or ())], 255, "error")
         else:
             _lone_white(reading, "warning")
-    if len(labels) < MOST_VALUES:
+    if len(labels) < MOST_UNNAMED:
         _numbered(reading)
     known = set(labels.values) | set(labels.ignore)
     masks_with, n = reading.with_value(), len(reading.usable)

@@ -158,13 +158,13 @@ def place_below(folder: Path | str, name: Path | str) -> Path:
         >>> place_below("out", "../a.jpg")
         Traceback (most recent call last):
         ...
-        atrous.errors.DataError: out/../a.jpg: lies outside of the output folder out; rename the input or remove the link
+        atrous.errors.DataError: out/../a.jpg: lies outside of the folder out; rename the input or remove the link
     """
     target = Path(folder, name)
     # realpath, unlike Path.resolve, takes links that lead to themselves
     whole, real = os.path.realpath(folder), os.path.realpath(target)
     if real == whole or not Path(real).is_relative_to(whole):
-        raise DataError(f"{target}: lies outside of the output folder {folder}; rename the input or remove the link")
+        raise DataError(f"{target}: lies outside of the folder {folder}; rename the input or remove the link")
     return target
 
 
