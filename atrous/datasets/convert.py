@@ -44,12 +44,17 @@ def write_pairs(folder: Folder, out: Path | str, progress: At | None = None, *, 
         `out`.
 
     Raises:
-        DataError: `out` exists or cannot be written, the folder is incomplete or holds volumes, or
-            labels cannot be read.
+        DataError: `out` exists, lies in the data folder or cannot be written, the folder is
+            incomplete or holds volumes, or labels cannot be read.
     """
     out = Path(out)
     if out.exists():
         raise DataError(f"{out}: exists already; expected a new folder, as nothing is overwritten, give another name")
+    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder.root)):
+        raise DataError(
+            f"{out}: lies in the data folder {folder.root}, where the copy would be read as further data; "
+            "give a folder beside it"
+        )
     folder.refuse_incomplete()
     if folder.dimensions > 2:
         raise DataError(

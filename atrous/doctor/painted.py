@@ -51,9 +51,9 @@ def _by_table(reading: Reading, places: list[int]) -> None:
     exact = all(one.exact for one in colours if one is not None) and not any(
         look.mask.lossy for k in places if (look := reading.looks[k]).mask
     )
-    smeared = find_levels([reading.looks[k].mask.tally for k in places]) if exact else None  # type: ignore[union-attr]
-    exact = exact and smeared is None
-    table = smeared.levels if smeared else find_table((one for one in colours if one is not None), exact)
+    edges = find_levels([reading.looks[k].mask.tally for k in places]) if exact else None  # type: ignore[union-attr]
+    exact = exact and edges is None
+    table = edges.levels if edges else find_table((one for one in colours if one is not None), exact)
     alone = len(places) * 2 > len(reading.usable)
     labels, known = reading.labels, None
     if labels is None and alone and (known := known_label_set(table, exact)):

@@ -168,6 +168,14 @@ def place_below(folder: Path | str, name: Path | str) -> Path:
     return target
 
 
+def page_path(path: Path | str) -> Path:
+    """Return the path of a page to write; DataError if it is a folder or its name is not that of a page."""
+    path = Path(path)
+    if path.is_dir() or path.suffix.lower() not in (".html", ".htm"):
+        raise DataError(f"{path}: the page is one HTML file; give a name that ends in .html")
+    return path
+
+
 def save_bytes(path: Path | str, data: bytes) -> None:
     """Write a file, whole or not at all; DataError if the disk is full or refuses it."""
     try:
