@@ -53,7 +53,10 @@ def _by_table(reading: Reading, places: list[int]) -> None:
     )
     edges = find_levels([reading.looks[k].mask.tally for k in places]) if exact else None  # type: ignore[union-attr]
     exact = exact and edges is None
-    table = edges.levels if edges else find_table((one for one in colours if one is not None), exact)
+    table = find_table((one for one in colours if one is not None), exact or edges is not None)
+    if edges:  # the colours of the masks that are sound, and those that fill areas in the others
+        sound = [one for k, one in enumerate(colours) if one is not None and k not in edges.places]
+        table = list(dict.fromkeys([*edges.levels, *(find_table(sound, True) if sound else ())]))
     alone = len(places) * 2 > len(reading.usable)
     labels, known = reading.labels, None
     if labels is None and alone and (known := known_label_set(table, exact)):

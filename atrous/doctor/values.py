@@ -9,6 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+import cv2
+import numpy as np
+
 from atrous.datasets.classes import MOST_UNNAMED, gap_free, too_few, too_many, without
 from atrous.datasets.folder import Folder, mask_file
 from atrous.doctor.cures import exchange
@@ -21,6 +24,10 @@ from atrous.errors import DataError
 from atrous.io import mask_palette
 from atrous.labels import LabelSet, voc_palette
 
+MANY_OBJECTS = 4
+"""Masks with fewer numbers are not asked whether they number objects."""
+MASKS_SEEN = 8
+"""So many masks are looked at for that."""
 RECURS = 0.1
 """A value that is not a class but occurs in at least this share of the masks is a missing class."""
 
@@ -107,6 +114,30 @@ def _infer(reading: Reading, folder: Folder, ignore: Sequence[int]) -> None:
         ignored = (*(value for value in void if value in there), *ignore) or void[:1]
         labels = LabelSet(tuple(f"class {value}" for value in run), _palette(folder, run), tuple(run), ())
         reading.labels = without(replace(labels, ignore=()), tuple(dict.fromkeys(ignored)))
+        _objects(reading, folder)
+
+
+def _objects(reading: Reading, folder: Folder) -> None:
+    """Warn of masks that seem to number objects: 1..n in each, another n in each, one piece for each number."""
+    numbers = {k: sorted(set(reading.counts[k] or ()) - {0, VOID}) for k in reading.usable if not reading.cures[k]}
+    tops = Counter(len(own) for own in numbers.values() if own)
+    if len(tops) < 2 or max(tops) < MANY_OBJECTS or tops.total() < 3:
+        return
+    if any(own != list(range(1, len(own) + 1)) for own in numbers.values()):
+        return
+    places = [k for k, own in numbers.items() if own]
+    found = pieces = 0
+    for k in places[:: -(-len(places) // MASKS_SEEN)]:
+        mask = folder.read_mask(reading.looks[k].pair)
+        found += len(numbers[k])
+        pieces += sum(cv2.connectedComponents((mask == value).astype(np.uint8))[0] - 1 for value in numbers[k])
+    if pieces <= 1.1 * found:
+        reading.report(
+            "value_out_of_range", "warning", places,
+            f"each mask holds 0 and 1..n, with n from {min(tops)} to {max(tops)}, and each number is one piece: these "
+            "look like numbers of objects, which would be taken for classes",
+            "write one number for each class; if these are classes, list them in a classes.toml",
+        )  # fmt: skip
 
 
 def _palette(folder: Folder, run: Sequence[int]) -> tuple[tuple[int, int, int], ...]:

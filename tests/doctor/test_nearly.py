@@ -4,6 +4,7 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from faults import scene
@@ -199,3 +200,38 @@ def test_sound_masks_of_any_form_are_accepted(tmp_path: Path, write: Callable[[P
     root = written(tmp_path / "data", write)
     assert examine_dataset(root).errors == []
     open_dataset(root).verify()
+
+
+def numbered_objects(path: Path, mask: np.ndarray) -> None:
+    """Write 1..n, one number for each piece of any class."""
+    pieces = cv2.connectedComponents((mask > 0).astype(np.uint8))[1]
+    Image.fromarray(pieces.astype(np.uint8)).save(f"{path}.png")
+
+
+def test_numbers_of_objects_are_told(tmp_path: Path) -> None:
+    root = written(tmp_path / "data", numbered_objects)
+    assert [one.severity for one in examine_dataset(root).findings if "numbers of objects" in one.detail] == ["warning"]
+
+
+def test_classes_of_which_the_last_are_not_in_each_mask_are_no_objects(tmp_path: Path) -> None:
+    def classes(path: Path, mask: np.ndarray) -> None:
+        number = int(path.name[1:])
+        cells = np.random.default_rng(number).integers(0, 4 + number % 3, (12, 16))
+        few = np.kron(cells, np.ones((8, 8)))
+        Image.fromarray(few.astype(np.uint8)).save(f"{path}.png")
+
+    assert not any("objects" in one.detail for one in examine_dataset(written(tmp_path / "data", classes)).findings)
+
+
+def test_one_smooth_colour_mask_among_sound_ones_costs_no_colour(tmp_path: Path) -> None:
+    paint = np.array([[0, 0, 0], [220, 20, 60], [0, 130, 180], [250, 170, 30]], np.uint8)
+
+    def write(path: Path, mask: np.ndarray) -> None:
+        if path.name == "p2":
+            again(paint[np.minimum(mask, 1)]).save(f"{path}.png")
+        else:
+            Image.fromarray(paint[mask]).save(f"{path}.png")
+
+    labels = examine_dataset(written(tmp_path / "data", write)).labels
+    assert labels is not None
+    assert set(labels.colours) == {tuple(colour) for colour in paint.tolist()}
