@@ -115,7 +115,7 @@ def _levels(tallies: Iterable[Tally]) -> list[tuple[int, ...]]:
     total = pixels.sum()
     level = (core >= FILLS * pixels) | ((between < pixels / 2) & (pixels >= COMMON * (total - pixels.max())))
     edges, others = pixels[~level].sum(), (~level).sum()
-    if level.sum() < 2 or others < max(FEWEST, level.sum()) or min(core.sum(), total - edges) < total / 3:
+    if level.sum() < 2 or others < max(FEWEST, level.sum() - 1) or min(core.sum(), total - edges) < total / 3:
         return []
     if between[~level].sum() < BETWEEN * edges:
         return []
@@ -123,11 +123,12 @@ def _levels(tallies: Iterable[Tally]) -> list[tuple[int, ...]]:
 
 
 def _without_noise(values: np.ndarray, pixels: np.ndarray, core: np.ndarray) -> list[tuple[int, ...]]:
-    """Drop the levels that are another level, moved a little: they are rare beside it and hardly fill areas."""
+    """Drop the levels that are another level, moved a little: they are rarer than it and hardly fill areas."""
     near = max(2, (values.max() - values.min()) / 24)
     kept = []
     for k in range(len(values)):
         close = np.abs(values - values[k]).max(1) <= near
-        if core[k] >= pixels[k] / 2 or not (close & (pixels > 4 * pixels[k])).any():
+        times = 4 if core[k] >= pixels[k] / 20 else 1
+        if core[k] >= pixels[k] / 2 or not (close & (pixels > times * pixels[k])).any():
             kept.append(k)
     return sorted(tuple(values[k].tolist()) for k in kept)

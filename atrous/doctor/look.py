@@ -152,7 +152,8 @@ def facts_of_mask(mask: np.ndarray, lossy: bool = False) -> MaskFacts:
         if is_one_hot(mask):
             indices = mask.argmax(axis=2).astype(np.uint16)
             return MaskFacts(mask.shape, histogram(indices), one_hot=True, cells=shrink_nearest(mask))
-        eight = mask.dtype == np.uint8
+        several = mask.max() <= 1 and (np.count_nonzero(mask, axis=2) > 1).any()  # classes that overlap, not colours
+        eight = mask.dtype == np.uint8 and not several
         found = colours_of(mask) if eight else Colours.none(mask.shape[2])
         return MaskFacts(mask.shape, {}, colours=found, lossy=lossy, cells=shrink_nearest(mask) if eight else None)
     plane = mask[..., 0] if mask.ndim == 3 else mask

@@ -90,6 +90,9 @@ def _infer(reading: Reading, folder: Folder, ignore: Sequence[int]) -> None:
         _to_one(reading, masks, 65535, "error")
     _lone_white(reading, "error")
     _numbered(reading)
+    if many := too_many(sorted(set(reading.with_value()) - set(ignore))):
+        reading.report("value_out_of_range", "error", reading.usable, many, "or write one number for each class")
+        return
     counts = [reading.counts[k] or {} for k in reading.usable]
     run, _, stray = gap_free(counts, ignore)
     body = sorted(value for value in set(reading.with_value()) - set(ignore) if value < VOID)
@@ -108,9 +111,7 @@ def _infer(reading: Reading, folder: Folder, ignore: Sequence[int]) -> None:
     for value in stray:
         _stray(reading, value, f"the values that recur without a gap are 0..{run[-1]}" if run else "no mask holds 0")
     there = set(reading.with_value())
-    if many := too_many(run):
-        reading.report("value_out_of_range", "error", reading.usable, many, "or write one number for each class")
-    elif run:
+    if run:
         ignored = (*(value for value in void if value in there), *ignore) or void[:1]
         labels = LabelSet(tuple(f"class {value}" for value in run), _palette(folder, run), tuple(run), ())
         reading.labels = without(replace(labels, ignore=()), tuple(dict.fromkeys(ignored)))

@@ -126,13 +126,13 @@ def fractions_of(values: np.ndarray) -> str:
     """
     if values.dtype.kind != "f" or not np.isfinite(values).all() or (values == np.floor(values)).all():
         return ""
-    low, high = values.min(), values.max()
+    low, high = float(values.min()), float(values.max())
     return "" if low < 0 or high > 65535 else "soft" if high <= 1 else "levels"
 
 
 def fits_mask(values: np.ndarray) -> np.ndarray:
     """Tell which values a mask may hold: whole numbers 0..65535."""
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):  # 65535 is infinite in float16
         return np.isfinite(values) & (values == np.floor(values)) & (values >= 0) & (values <= 65535)
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from atrous.datasets.levels import find_smeared, tally
 
 SHAPES = [scene(seed)[1] for seed in range(6)]
-WAYS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC, "box": Image.Resampling.BOX}
+WAYS = {name: Image.Resampling[name.upper()] for name in ("bilinear", "bicubic", "box", "lanczos")}
 
 
 def scaled(mask: np.ndarray, factor: float, way: Image.Resampling) -> np.ndarray:
@@ -25,7 +25,9 @@ def jpeg(mask: np.ndarray, quality: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("levels", [[0, 255, 255, 255], [0, 128, 255, 255], [0, 85, 170, 255], [0, 10, 20, 20]])
-@pytest.mark.parametrize("way, factor", [("bilinear", 2), ("bilinear", 0.7), ("bicubic", 3), ("box", 0.7)])
+@pytest.mark.parametrize(
+    "way, factor", [("bilinear", 2), ("bilinear", 0.7), ("bicubic", 3), ("box", 0.7), ("lanczos", 0.7)]
+)
 def test_the_levels_of_scaled_masks_are_found(levels: list[int], way: str, factor: float) -> None:
     table = np.array(levels, np.uint8)
     found = find_smeared([tally(scaled(table[mask], factor, WAYS[way])) for mask in SHAPES])

@@ -150,7 +150,7 @@ def test_an_object_on_the_whole_picture_keeps_its_class_among_labels_in_alpha(tm
     assert (read_mask(tmp_path / "out" / "masks" / "p1.png") == 0).all()
 
 
-@pytest.mark.parametrize("values", [[0, 6, 6, 6], [0, 5, 10, 10]])
+@pytest.mark.parametrize("values", [[0, 2, 4, 4], [0, 6, 6, 6], [0, 5, 10, 10]])
 def test_smooth_class_numbers_are_refused_and_have_no_cure(tmp_path: Path, values: list[int]) -> None:
     table = np.array(values, np.uint8)
     root = written(tmp_path / "data", lambda path, mask: again(table[mask]).save(f"{path}.png"))
@@ -166,6 +166,10 @@ def test_smooth_class_numbers_are_refused_and_have_no_cure(tmp_path: Path, value
 @pytest.mark.parametrize(
     "write, told",
     [
+        (
+            lambda path, mask: np.save(f"{path}.npy", np.dstack([mask > 0, mask > 1, mask > 2]).astype(np.uint8)),
+            "channels",
+        ),
         (lambda path, mask: Image.fromarray(mask * 0).save(f"{path}.png"), "1 class; expected at least 2"),
         (lambda path, mask: Image.fromarray(mask * 0 + 255).save(f"{path}.png"), "0 classes; expected at least 2"),
         (lambda path, mask: np.save(f"{path}.npy", np.zeros(mask.shape, bool)), "1 class; expected at least 2"),
