@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import nn
 
-from atrous.errors import WeightsError
+from atrous.errors import DataError, WeightsError
 from atrous.files import write_atomically
 from atrous.labels import LabelSet
 from atrous.models import build_model
@@ -138,5 +138,5 @@ def _read(path: Path, *, weights: bool) -> tuple[dict[str, torch.Tensor], Card]:
         raise WeightsError(f"{path}: a .safetensors file without an atrous card; make a bundle with `atrous train`")
     try:
         return tensors, Card.from_json(metadata["atrous"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (DataError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: its card cannot be read ({error}); it may come from a newer atrous") from error

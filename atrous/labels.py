@@ -67,8 +67,8 @@ class LabelSet:
         mode: `exclusive` (one class per pixel, softmax) or `multilabel` (a sigmoid for each class).
 
     Raises:
-        DataError: Numbers of names, colours and values differ, two classes share a value, a value
-            is both a class and ignored, or a value lies outside 0..65535.
+        DataError: Numbers of names, colours and values differ, two classes share a name or a value,
+            a value is both a class and ignored, or a value lies outside 0..65535.
 
     Example:
         >>> import numpy as np
@@ -102,6 +102,8 @@ class LabelSet:
             )
         if len(set(self.values)) < len(self.values):
             raise DataError(f"two classes share one mask value: {list(self.values)}; give each class its own value")
+        if twice := [name for name in dict.fromkeys(self.names) if self.names.count(name) > 1]:
+            raise DataError(f"two classes are called {twice[0]!r}; give each class its own name")
         if both := sorted(set(self.values) & set(self.ignore)):
             raise DataError(f"mask value {both[0]} is both a class and ignored; keep it in one of the two")
         if not all(0 <= value <= 65535 for value in self.values + self.ignore):

@@ -128,9 +128,18 @@ def test_a_classes_file_that_contradicts_itself_is_named(tmp_path: Path) -> None
         LabelSet.from_toml(path)
 
 
+def test_a_classes_file_with_one_name_twice_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "classes.toml"
+    path.write_text('[[class]]\nname = "a"\n[[class]]\nname = "a"\n')
+    with pytest.raises(DataError, match=r"classes\.toml: two classes are called 'a'"):
+        LabelSet.from_toml(path)
+
+
 def test_contradictions_are_refused() -> None:
     with pytest.raises(DataError, match="share one mask value"):
         LabelSet(("a", "b"), values=(1, 1))
+    with pytest.raises(DataError, match="two classes are called 'a'; give each class its own name"):
+        LabelSet(("a", "b", "a"))
     with pytest.raises(DataError, match="both a class and ignored"):
         LabelSet(("a", "b"), ignore=(1,))
     with pytest.raises(DataError, match="as many colours"):
@@ -150,7 +159,7 @@ def test_a_classes_file_gives_the_labels_back(labels: LabelSet, tmp_path: Path) 
     assert LabelSet.from_toml(tmp_path / "classes.toml") == labels
 
 
-@given(names=st.lists(st.text(st.characters(codec="utf-8")), min_size=2, max_size=3))
+@given(names=st.lists(st.text(st.characters(codec="utf-8")), min_size=2, max_size=3, unique=True))
 def test_any_name_is_written_so_that_it_is_read_back(
     names: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -31,10 +31,13 @@ def check(
     Exit code 1 if there is an error, or if --write left a pair out.
     """
     from atrous.doctor import describe_examination, examine_dataset, mend, write_page
+    from atrous.io.paths import page_path
     from atrous.progress import Bar
 
     if to not in (None, "pairs") or (to is None) != (out is None):
         raise AtrousError("to convert a data set give both: --to pairs -o OUT, where OUT is a new folder")
+    if html is not None:
+        page_path(html)
     console = console_of(stderr=True)
     with Bar(console, "check", 0) as bar:
         found = examine_dataset(data, classes=classes, ignore=ignore or (), progress=bar.at)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from atrous.cli.options import Decode, Ignore, Refine, RefineOption, Tidy
-from atrous.cli.values import check_targets, conclude, console_of, named_values, numbers, share_of
+from atrous.cli.values import conclude, console_of, named_values, numbers, share_of
 
 
 def predict(  # long: a line for each option
@@ -50,12 +50,16 @@ def predict(  # long: a line for each option
     GeoTIFF, Zarr and video keep their kind: .tif, .zarr, .mkv.
     """
     from atrous.export.without_torch import label_pictures, suits, takes
-    from atrous.io import find_images, is_mapped, target_of, there
+    from atrous.io import find_images, is_mapped, overlay_of, target_of, there, uncertain_of
+    from atrous.io.claims import claim
     from atrous.progress import Bar
 
     paths = find_images(inputs)
     targets = {path: target_of(path, out) for path in paths}
-    check_targets(targets)
+    written = {path: [targets[path], overlay_of(path, out)] for path in paths}
+    if recall is not None:
+        written = {path: [*files, uncertain_of(path, out)] for path, files in written.items()}
+    claim(out, written)
     paths = share_of(paths, shard)
     targets = {path: targets[path] for path in paths}
     if not there("rasterio") and (mapped := [path for path in paths if is_mapped(path)]):

@@ -66,19 +66,6 @@ def share_of(paths: Sequence[Path], text: str | None) -> list[Path]:
     return list(paths[int(match[1]) - 1 :: int(match[2])])
 
 
-def check_targets(targets: dict[Path, Path]) -> None:
-    """Refuse to write two pictures to one file, or over an input."""
-    seen: dict[Path, Path] = {}
-    for path, target in targets.items():
-        if target.resolve() == path.resolve():
-            raise AtrousError(f"{path}: its label map would overwrite it; give another -o folder")
-        if target in seen:
-            raise AtrousError(
-                f"{seen[target]} and {path} would both be written to {target}; predict them into two -o folders"
-            )
-        seen[target] = path
-
-
 def conclude(done: int, failed: Sequence[str], out: Path) -> None:
     """Name what failed, and say what was done. Exit code 1 if some pictures failed, 2 if all did."""
     for sentence in failed:

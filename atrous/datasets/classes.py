@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from atrous.datasets.folder import Folder, Pair, mask_file
+from atrous.datasets.levels import Tally, find_smeared, tally
 from atrous.errors import DataError
 from atrous.io import mask_palette
 from atrous.labels import LabelSet
@@ -18,6 +19,8 @@ from atrous.progress import At
 
 VOID = (255, 65535)
 """Mask values that are ignored by convention, unless they are classes."""
+MOST_UNNAMED = 64
+"""More classes than this must be named by a file: so many values are numbers of objects, or a grey photo."""
 
 
 def find_classes(
@@ -42,12 +45,29 @@ def find_classes(
     else:
         labels, notes = classes_in_masks(folder, ignore, progress)
         where = str(root)
-    if len(labels) < 2 and labels.mode == "exclusive":
-        raise DataError(
-            f"{where}: {len(labels)} {'class' if len(labels) == 1 else 'classes'}; expected at least 2, "
-            "list them in a classes.toml (--classes FILE)"
-        )
+    if few := too_few(labels):
+        raise DataError(f"{where}: {few}")
     return labels, notes
+
+
+def too_few(labels: LabelSet) -> str:
+    """Say that there are too few classes to train: fewer than two, of which each pixel has one; else ''."""
+    if len(labels) >= 2 or labels.mode != "exclusive":
+        return ""
+    return (
+        f"{len(labels)} {'class' if len(labels) == 1 else 'classes'}; expected at least 2, "
+        "list them in a classes.toml (--classes FILE)"
+    )
+
+
+def too_many(values: Sequence[int]) -> str:
+    """Say that masks hold too many values to be classes that no file names; else ''."""
+    if len(values) <= MOST_UNNAMED:
+        return ""
+    return (
+        f"{len(values):,} values from {min(values)} to {max(values)}: numbers of objects, a grey photo or a mask that "
+        f"was scaled smoothly; if these are classes, list them in a classes.toml"
+    )
 
 
 def classes_file(root: Path) -> Path | None:
@@ -75,10 +95,17 @@ def classes_in_masks(
     255 and 65535 are ignored by convention; masks that hold only 0 and 255 have these two classes.
     The highest value must occur in two masks (in one, if there are fewer than five masks), so that
     a stray pixel does not make a class. Raises a DataError with file, value and number of pixels
-    for any other value.
+    for any other value, for masks whose edges hold values between classes, and for more than
+    MOST_UNNAMED classes.
     """
     masks = [pair.mask for pair in folder.pairs]
-    counts = count_values(folder.pairs, folder.read_mask, progress)
+    seen = count_values(folder.pairs, folder.read_mask, progress)
+    if smeared := find_smeared([tally for _, tally in seen]):
+        raise DataError(
+            f"{masks[smeared.places[0]]}: {smeared} ({len(smeared.places)} such masks); expected class indices, "
+            f"`atrous check {folder.root} --write OUT` takes the nearest where that is clear"
+        )
+    counts = [count for count, _ in seen]
     present = set[int]().union(*counts)
     if present - set(ignore) == {0, 255}:
         labels = LabelSet(("value 0", "value 255"), ((0, 0, 0), (255, 255, 255)), (0, 255), tuple(ignore))
@@ -86,6 +113,8 @@ def classes_in_masks(
     run, void, stray = gap_free(counts, ignore)
     if stray:
         raise _stray_value(masks, counts, stray[0], run)
+    if many := too_many(run):
+        raise DataError(f"{folder.root}: the masks hold {many}")
     palette = (mask_palette(masks[0]) if folder.readers.mask is mask_file else None) or []
     colours = tuple(palette[: len(run)]) if len(set(palette[: len(run)])) == len(run) else ()
     ignored = tuple(value for value in void if value in present) or void[:1]
@@ -117,11 +146,20 @@ def gap_free(
 
 def count_values(
     pairs: Sequence[Pair], read: Callable[[Pair], np.ndarray] = mask_file, progress: At | None = None
-) -> list[dict[int, int]]:
-    """Count the values of each pair's mask: value -> pixels; DataError if one cannot be read."""
+) -> list[tuple[dict[int, int], Tally | None]]:
+    """Count the values of each pair's mask; DataError if one cannot be read.
+
+    Returns value -> pixels, and what these values do in a mask of more than two of them.
+    """
+
+    def look(pair: Pair) -> tuple[dict[int, int], Tally | None]:
+        values = read(pair)
+        found = histogram(values)
+        return found, tally(values) if len(found) > 2 and values.ndim == 2 else None
+
     counts = []
     with ThreadPoolExecutor() as pool:
-        for done, found in enumerate(pool.map(lambda pair: histogram(read(pair)), pairs), start=1):
+        for done, found in enumerate(pool.map(look, pairs), start=1):
             counts.append(found)
             if progress:
                 progress(done, len(pairs))

@@ -95,7 +95,10 @@ def read_folder(root: Path | str) -> Folder:
         raise DataError(f"{root}: a file; expected a folder, give the folder that holds {plain_pairs.EXPECTED}")
     for form in LAYOUTS.values():
         if form.recognise(root):
-            folder = divide(form.read(root))
+            try:
+                folder = divide(form.read(root))
+            except DataError as error:  # classes that contradict themselves do not know whose they are
+                raise error if str(root) in str(error) else DataError(f"{root}: {error}") from error
             folder.settle()
             order = (*ORDER, *(split for split in folder.splits if split not in ORDER))
             return replace(folder, splits={split: folder.splits[split] for split in order if split in folder.splits})

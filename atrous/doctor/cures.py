@@ -83,10 +83,23 @@ class Nearest(Cure):
 
 @dataclass(frozen=True)
 class OneHot(Cure):
-    """Takes the number of the one channel of (H, W, K) that is set."""
+    """Takes the number of the one channel of (H, W, K) that is set, or has the largest share."""
 
     def apply(self, mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         return mask.argmax(axis=2).astype(np.uint16)
+
+
+@dataclass(frozen=True)
+class Half(Cure):
+    """Cuts a soft mask at 0.5: 1 from there on, else 0."""
+
+    def apply(self, mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        return (mask.reshape(mask.shape[:2]) >= 0.5).astype(np.uint16)
+
+
+@dataclass(frozen=True)
+class Unhide(Cure):
+    """Takes the alpha channel as the mask, which `io.read_stored` has done."""
 
 
 @dataclass(frozen=True)

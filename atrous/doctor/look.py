@@ -10,18 +10,21 @@ import numpy as np
 
 from atrous.datasets.classes import histogram
 from atrous.datasets.folder import Folder, Pair, image_file, mask_file
+from atrous.datasets.levels import Tally, tally
 from atrous.doctor.colours import Colours, colours_of
 from atrous.doctor.fit import EdgeFit, edge_fit, shrink_to
 from atrous.errors import DataError
 from atrous.io import IMAGE_SUFFIXES, read_stored
 from atrous.io.images import damage_as_data_error, open_file, orient, read_header
-from atrous.io.masks import fits_mask
+from atrous.io.masks import fits_mask, fractions_of, hides_in_alpha, is_one_hot
 from atrous.visual import to_rgb8
 
 CELLS = 32
 """Side of the small pictures that are kept: the image in four channels, the mask in its values."""
 SIDE = 192
 """The longest side of the small image on which edges are compared."""
+FEW = 2
+"""A mask of so few values or colours has none between others."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,10 @@ class MaskFacts:
 
     values: value -> pixels, of its whole numbers 0..65535. stray: (value, pixels), if it has other
     numbers. colours: of a colour mask, or of any JPEG. one_hot: one channel is set in each pixel.
-    lossy: it is a JPEG. cells: (32, 32) values or (32, 32, C) colours. checksum: of the values, 0
-    for colours.
+    lossy: it is a JPEG whose values have changed. hidden: the label is in the alpha channel.
+    fractions: `soft` (0..1, cut at 0.5 here) or `levels` (rounded here), if there are any. tally:
+    what the values, or the colours, do, if they are many. cells: (32, 32) values or (32, 32, C)
+    colours. checksum: of the values, 0 for colours.
     """
 
     shape: tuple[int, ...]
@@ -54,6 +59,9 @@ class MaskFacts:
     colours: Colours | None = None
     one_hot: bool = False
     lossy: bool = False
+    hidden: bool = False
+    fractions: str = ""
+    tally: Tally | None = None
     cells: np.ndarray | None = None
     checksum: int = 0
 
@@ -83,7 +91,7 @@ def look_at(folder: Folder, split: str, pair: Pair) -> PairLook:
     """Read a pair and keep what is needed of it; a fault is kept too, never raised."""
     image, image_fault = attempt(lambda: folder.read_image(pair), pair.image)
     mask, mask_fault = attempt(lambda: folder.read_mask(pair), pair.mask)
-    own, kind = folder.readers.mask is mask_file, "unreadable"
+    own, kind, refused = folder.readers.mask is mask_file, "unreadable", mask is None
     if mask is None and pair.mask.suffix.lower() in IMAGE_SUFFIXES:
         stored, again = attempt(lambda: read_stored(pair.mask), pair.mask)
         if own:
@@ -91,9 +99,23 @@ def look_at(folder: Folder, split: str, pair: Pair) -> PairLook:
         elif stored is not None:
             kind = "colour_mask" if stored.ndim == 3 and stored.shape[2] == 3 else "value_out_of_range"
     turn = orientation(pair.image) if image is not None and folder.readers.image is image_file else 1
-    lossy = own and mask is not None and is_jpeg(pair.mask)
+    nearly = own and refused and mask is not None
+    lossy = nearly and is_jpeg(pair.mask)
     seen = look_at_arrays(pair, split, image, mask, turn, lossy=lossy, volume=folder.dimensions > 2)
+    if own and seen.mask is not None and mask is not None:
+        hidden = nearly and mask.ndim == 2 and hides_in_alpha(pair.mask)
+        seen = replace(seen, mask=replace(seen.mask, hidden=hidden, tally=_tally(mask, seen.mask)))
     return replace(seen, image_fault=image_fault, mask_fault=mask_fault, mask_kind=kind)
+
+
+def _tally(mask: np.ndarray, facts: MaskFacts) -> Tally | None:
+    """Count what the values of a mask do, or its colours; None if they are few or cannot be counted."""
+    if facts.colours is not None and not facts.values:
+        return tally(mask[..., :3]) if facts.colours.exact and facts.colours.distinct > FEW else None
+    if facts.stray or facts.one_hot or len(facts.shape) > 2 or len(facts.values) <= FEW:
+        return None
+    plane = mask[..., 0] if mask.ndim == 3 else mask
+    return tally(whole_numbers(np.rint(plane) if plane.dtype.kind == "f" else plane)[0].reshape(facts.shape))
 
 
 def look_at_arrays(
@@ -130,27 +152,20 @@ def facts_of_mask(mask: np.ndarray, lossy: bool = False) -> MaskFacts:
         if is_one_hot(mask):
             indices = mask.argmax(axis=2).astype(np.uint16)
             return MaskFacts(mask.shape, histogram(indices), one_hot=True, cells=shrink_nearest(mask))
-        eight = mask.dtype == np.uint8
+        several = mask.max() <= 1 and (np.count_nonzero(mask, axis=2) > 1).any()  # classes that overlap, not colours
+        eight = mask.dtype == np.uint8 and not several
         found = colours_of(mask) if eight else Colours.none(mask.shape[2])
         return MaskFacts(mask.shape, {}, colours=found, lossy=lossy, cells=shrink_nearest(mask) if eight else None)
     plane = mask[..., 0] if mask.ndim == 3 else mask
+    if fractions := fractions_of(plane):
+        plane = (plane >= 0.5).astype(np.uint8) if fractions == "soft" else np.rint(plane)
     whole, stray = whole_numbers(plane)
     colours = colours_of(plane[..., None]) if lossy and plane.dtype == np.uint8 else None
     small = None if stray else shrink_nearest(whole.reshape(plane.shape))
     return MaskFacts(
-        plane.shape, histogram(whole), stray, colours, False, lossy, small, crc32(np.ascontiguousarray(whole).data)
-    )
-
-
-def is_one_hot(mask: np.ndarray) -> bool:
-    """Tell whether in each pixel of (H, W, C) one channel is set, always to the same value.
-
-    Three channels with 255 count as colours.
-    """
-    top = mask.max(axis=2)
-    if not top.min() > 0 or top.min() != top.max() or (mask.shape[2] == 3 and top.max() > 1):
-        return False
-    return bool((np.count_nonzero(mask, axis=2) == 1).all())
+        plane.shape, histogram(whole), stray, colours, lossy=lossy, fractions=fractions, cells=small,
+        checksum=crc32(np.ascontiguousarray(whole).data),
+    )  # fmt: skip
 
 
 def whole_numbers(mask: np.ndarray) -> tuple[np.ndarray, tuple[float, int] | None]:

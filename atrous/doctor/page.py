@@ -12,8 +12,9 @@ from atrous.doctor.findings import KINDS, Finding, as_percent
 from atrous.doctor.look import PairLook
 from atrous.doctor.mend import cured
 from atrous.errors import DataError
-from atrous.files import printable, write_atomically
+from atrous.files import printable
 from atrous.io import IMAGE_SUFFIXES, read_image
+from atrous.io.paths import page_path, save_bytes
 from atrous.labels import LabelSet, voc_palette
 from atrous.visual import data_uri, to_rgb8
 
@@ -65,12 +66,13 @@ def write_page(path: Path | str, examination: Examination) -> None:
         >>> Path("report.html").exists()
         True
     """
+    path = page_path(path)
     environment = Environment(
         loader=ChoiceLoader([PackageLoader("atrous", "doctor"), PackageLoader("atrous", "report")]),
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     page = environment.get_template("page.html.jinja").render(**_context(examination))
-    write_atomically(Path(path), printable(page).encode())
+    save_bytes(path, printable(page).encode())
 
 
 def _context(examination: Examination) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from atrous.datasets.levels import find_smeared as find_levels
 from atrous.doctor.colours import RADIUS, find_table, is_photo, known_label_set
 from atrous.doctor.cures import Nearest, OneHot
 from atrous.doctor.findings import Finding, counted
@@ -50,7 +51,12 @@ def _by_table(reading: Reading, places: list[int]) -> None:
     exact = all(one.exact for one in colours if one is not None) and not any(
         look.mask.lossy for k in places if (look := reading.looks[k]).mask
     )
-    table = find_table((one for one in colours if one is not None), exact)
+    edges = find_levels([reading.looks[k].mask.tally for k in places]) if exact else None  # type: ignore[union-attr]
+    exact = exact and edges is None
+    table = find_table((one for one in colours if one is not None), exact or edges is not None)
+    if edges:  # the colours of the masks that are sound, and those that fill areas in the others
+        sound = [one for k, one in enumerate(colours) if one is not None and k not in edges.places]
+        table = list(dict.fromkeys([*edges.levels, *(find_table(sound, True) if sound else ())]))
     alone = len(places) * 2 > len(reading.usable)
     labels, known = reading.labels, None
     if labels is None and alone and (known := known_label_set(table, exact)):
@@ -66,7 +72,7 @@ def _by_table(reading: Reading, places: list[int]) -> None:
     else:
         cure = None
     distinct = max(one.distinct for one in colours if one is not None)
-    smeared = "" if exact else f", which lossy compression has turned into {distinct:,}"
+    smeared = "" if exact else f", which smooth scaling or lossy compression has turned into {distinct:,}"
     seen = f"{len(table)} colours{smeared}"
     if cure is None:
         for k in places:
@@ -136,7 +142,7 @@ def _towards(labels: LabelSet, table: Sequence[tuple[int, ...]], exact: bool) ->
     return Nearest(tuple(dict.fromkeys(colours)), tuple(becomes)) if len(set(colours)) == len(colours) else None
 
 
-def find_smeared(reading: Reading) -> None:
+def find_compressed(reading: Reading) -> None:
     """Find grey masks from JPEG: levels that are far apart can be told, class indices cannot."""
     lossy = [
         k for k, look in enumerate(reading.looks)

@@ -9,21 +9,27 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from atrous.datasets.classes import gap_free, without
+import cv2
+import numpy as np
+
+from atrous.datasets.classes import MOST_UNNAMED, gap_free, too_few, too_many, without
 from atrous.datasets.folder import Folder, mask_file
 from atrous.doctor.cures import exchange
 from atrous.doctor.findings import Severity, counted
 from atrous.doctor.look import PairLook
-from atrous.doctor.painted import find_painted, find_smeared
+from atrous.doctor.nearly import find_nearly
+from atrous.doctor.painted import find_compressed, find_painted
 from atrous.doctor.reading import VOID, Reading
 from atrous.errors import DataError
 from atrous.io import mask_palette
 from atrous.labels import LabelSet, voc_palette
 
+MANY_OBJECTS = 4
+"""Masks with fewer numbers are not asked whether they number objects."""
+MASKS_SEEN = 8
+"""So many masks are looked at for that."""
 RECURS = 0.1
 """A value that is not a class but occurs in at least this share of the masks is a missing class."""
-MOST_VALUES = 64
-"""A mask with more values has no classes: they number instances, or it is a grey photo."""
 
 
 def read_values(
@@ -33,13 +39,24 @@ def read_values(
     counts = [dict(look.mask.values) if look.mask else None for look in looks]
     reading = Reading(looks, counts, [[] for _ in looks], given)
     find_painted(reading)
-    find_smeared(reading)
+    find_compressed(reading)
+    find_nearly(reading)
     _no_numbers(reading)
     if reading.labels is None:
         _infer(reading, folder, ignore)
     else:
         _judge(reading, reading.labels)
+    _few(reading)
     return reading
+
+
+def _few(reading: Reading) -> None:
+    """Report fewer than two classes, unless an error tells already why there are none."""
+    told = any(finding.severity == "error" for finding in reading.findings)
+    if reading.usable and not (told and reading.labels is None):
+        few = too_few(reading.labels or LabelSet(()))
+        if few:
+            reading.report("value_out_of_range", "error", reading.usable, few, "or label further classes in the masks")
 
 
 def _no_numbers(reading: Reading) -> None:
@@ -73,6 +90,9 @@ def _infer(reading: Reading, folder: Folder, ignore: Sequence[int]) -> None:
         _to_one(reading, masks, 65535, "error")
     _lone_white(reading, "error")
     _numbered(reading)
+    if many := too_many(sorted(set(reading.with_value()) - set(ignore))):
+        reading.report("value_out_of_range", "error", reading.usable, many, "or write one number for each class")
+        return
     counts = [reading.counts[k] or {} for k in reading.usable]
     run, _, stray = gap_free(counts, ignore)
     body = sorted(value for value in set(reading.with_value()) - set(ignore) if value < VOID)
@@ -95,6 +115,30 @@ def _infer(reading: Reading, folder: Folder, ignore: Sequence[int]) -> None:
         ignored = (*(value for value in void if value in there), *ignore) or void[:1]
         labels = LabelSet(tuple(f"class {value}" for value in run), _palette(folder, run), tuple(run), ())
         reading.labels = without(replace(labels, ignore=()), tuple(dict.fromkeys(ignored)))
+        _objects(reading, folder)
+
+
+def _objects(reading: Reading, folder: Folder) -> None:
+    """Warn of masks that seem to number objects: 1..n in each, another n in each, one piece for each number."""
+    numbers = {k: sorted(set(reading.counts[k] or ()) - {0, VOID}) for k in reading.usable if not reading.cures[k]}
+    tops = Counter(len(own) for own in numbers.values() if own)
+    if len(tops) < 2 or max(tops) < MANY_OBJECTS or tops.total() < 3:
+        return
+    if any(own != list(range(1, len(own) + 1)) for own in numbers.values()):
+        return
+    places = [k for k, own in numbers.items() if own]
+    found = pieces = 0
+    for k in places[:: -(-len(places) // MASKS_SEEN)]:
+        mask = folder.read_mask(reading.looks[k].pair)
+        found += len(numbers[k])
+        pieces += sum(cv2.connectedComponents((mask == value).astype(np.uint8))[0] - 1 for value in numbers[k])
+    if pieces <= 1.1 * found:
+        reading.report(
+            "value_out_of_range", "warning", places,
+            f"each mask holds 0 and 1..n, with n from {min(tops)} to {max(tops)}, and each number is one piece: these "
+            "look like numbers of objects, which would be taken for classes",
+            "write one number for each class; if these are classes, list them in a classes.toml",
+        )  # fmt: skip
 
 
 def _palette(folder: Folder, run: Sequence[int]) -> tuple[tuple[int, int, int], ...]:
@@ -113,7 +157,7 @@ def _numbered(reading: Reading) -> None:
     """Report masks with so many values that they number instances or are photos."""
     for k in reading.usable:
         counts = reading.counts[k] or {}
-        if len(counts) > MOST_VALUES and max(counts) >= 2 * len(counts) ** 0.5:
+        if len(counts) > MOST_UNNAMED and max(counts) >= 2 * len(counts) ** 0.5:
             others = [len(reading.counts[j] or ()) for j in reading.usable if j != k]
             if others and sorted(others)[len(others) // 2] * 4 > len(counts):
                 continue
@@ -211,7 +255,7 @@ def _judge(reading: Reading, labels: LabelSet) -> None:
             _to_one(reading, [k for k in reading.usable if 255 in (reading.counts[k] or ())], 255, "error")
         else:
             _lone_white(reading, "warning")
-    if len(labels) < MOST_VALUES:
+    if len(labels) < MOST_UNNAMED:
         _numbered(reading)
     known = set(labels.values) | set(labels.ignore)
     masks_with, n = reading.with_value(), len(reading.usable)

@@ -77,6 +77,8 @@ def export_network(
             raise ModelError(f"unknown {what} {value!r}; {nearest(value, known)}")
     if triton and to == "torch-export":
         raise ModelError("a Triton repository takes onnx or openvino; give another --to")
+    if to == "onnx" and not triton:
+        _refuse_foreign(_stem(out).with_name(f"{_stem(out).name}_run.py"))
     graph = Graph(model.cpu(), card, inside=tail == "inside")
     rule = None if graph.inside else tail_rule(graph, card)
     with tempfile.TemporaryDirectory() as folder:
@@ -94,7 +96,7 @@ def write_export(
     """Write the files, by their suffixes, each whole or not at all. The main file comes last."""
     if triton:
         return _write_repository(files, text, graph, card, out, to)
-    stem = out.with_suffix("") if out.suffix in SUFFIX.values() else out
+    stem = _stem(out)
     if to == "onnx":
         files = {"_run.py": Path(runner.__file__).read_bytes(), **files}
     paths: list[Path] = []
@@ -102,6 +104,17 @@ def write_export(
         paths.insert(0, stem.with_name(stem.name + suffix))
         write_atomically(paths[0], data)
     return paths
+
+
+def _stem(out: Path) -> Path:
+    return out.with_suffix("") if out.suffix in SUFFIX.values() else out
+
+
+def _refuse_foreign(script: Path) -> None:
+    """Refuse to write the script that runs the network over one that is not of `atrous export`."""
+    title = Path(runner.__file__).read_bytes().split(b"\n")[0]
+    if script.exists() and not (script.is_file() and script.read_bytes().startswith(title)):
+        raise ModelError(f"{script}: is there already, and is not from `atrous export`; give another -o")
 
 
 def check_export(run: Run, graph: Graph, card: Card, rule: TailRule | None) -> ExportCheck:

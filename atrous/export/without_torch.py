@@ -11,7 +11,7 @@ import numpy as np
 
 from atrous.errors import AtrousError, DataError, MissingExtra, WeightsError
 from atrous.export.runner import Network
-from atrous.io import image_size, read_image, write_image, write_mask
+from atrous.io import image_size, overlay_of, read_image, write_fitting, write_mask
 from atrous.labels import LabelSet
 from atrous.predict.loading import EXPORTED, Kind, kind_of
 from atrous.visual import overlay
@@ -46,7 +46,7 @@ def label_pictures(model: Path, targets: Mapping[Path, Path], out: Path, progres
             image = read_image(path)
             found = network(_pixels(image, network.about)).astype(labels.dtype)
             write_mask(targets[path], found, labels)
-            write_image(out / "overlays" / f"{path.stem}.jpg", overlay(image, found, labels))
+            write_fitting(overlay_of(path, out), overlay(image, found, labels))
         except AtrousError as error:
             failed.append(str(error) if str(path) in str(error) else f"{path}: {error}")
     return failed

@@ -1,10 +1,10 @@
 """From files to arrays and back: photos, masks, lists of inputs. Nothing here imports torch."""
 
-from atrous.io.images import MAX_PIXELS, decode_image, image_size, read_image, write_image
+from atrous.io.images import MAX_PIXELS, decode_image, image_size, read_image, write_fitting, write_image
 from atrous.io.masks import mask_palette, read_mask, read_stored, write_mask, write_values
 from atrous.io.paths import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find_images, is_picture, is_zarr, no_such_path
 from atrous.io.pictures import ArrayPicture, Picture, is_mapped, open_picture, strips, there
-from atrous.io.sinks import LabelWriter, target_of
+from atrous.io.sinks import LabelWriter, overlay_of, target_of, uncertain_of
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -22,12 +22,15 @@ __all__ = [
     "mask_palette",
     "no_such_path",
     "open_picture",
+    "overlay_of",
     "read_image",
     "read_mask",
     "read_stored",
     "strips",
     "target_of",
     "there",
+    "uncertain_of",
+    "write_fitting",
     "write_image",
     "write_mask",
     "write_values",

@@ -46,6 +46,8 @@ _MAGIC = {
     b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "TIFF", b"MM\0+": "TIFF", b"\x93NUMPY": "npy",
 }  # fmt: skip
 _BY_OPENCV = {"PNG", "JPEG", "WebP"}
+_LONGEST = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
+_NO_ALPHA = (".jpg", ".jpeg")
 _ANIMATED = {"GIF", "WebP"}
 _REDUCED = {
     2: (cv2.IMREAD_REDUCED_GRAYSCALE_2, cv2.IMREAD_REDUCED_COLOR_2),
@@ -184,10 +186,11 @@ def write_image(path: Path | str, rgb: np.ndarray) -> None:
 
     Args:
         path: The file; its suffix (.png, .jpg, .jpeg, .webp) tells the kind. Its folder is made.
-        rgb: (H, W, 3) in RGB order, or (H, W) grey; uint8.
+        rgb: (H, W, 3) in RGB order, (H, W, 4) with alpha (not in a JPEG), or (H, W) grey; uint8.
 
     Raises:
-        DataError: Another suffix or type, or the file cannot be written.
+        DataError: Another suffix, shape or type, a picture larger than the format holds, or the
+            file cannot be written.
 
     Example:
         >>> import numpy as np
@@ -201,7 +204,44 @@ def write_image(path: Path | str, rgb: np.ndarray) -> None:
             f"{path}: cannot write {rgb.dtype} as {suffix or 'a file without suffix'}; "
             "use uint8 and .png, .jpg or .webp"
         )
-    save_bytes(path, cv2.imencode(suffix, rgb[..., ::-1] if rgb.ndim == 3 else rgb)[1].tobytes())
+    channels = rgb.shape[2] if rgb.ndim == 3 else 1
+    if rgb.ndim not in (2, 3) or not rgb.size or channels not in ((1, 3) if suffix in _NO_ALPHA else (1, 3, 4)):
+        raise DataError(
+            f"{path}: cannot write an array of shape {rgb.shape}; expected (H, W), (H, W, 3), or RGBA in PNG"
+        )
+    if max(rgb.shape[:2]) > (most := _LONGEST.get(suffix, 2**31 - 1)):
+        raise DataError(
+            f"{path}: {rgb.shape[0]}x{rgb.shape[1]} pixels; {suffix} holds {most:,} a side, "
+            "write a smaller picture or .png"
+        )
+    bgr = cv2.cvtColor(rgb, {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}[channels]) if channels > 1 else rgb
+    try:
+        done, data = cv2.imencode(suffix, bgr)
+    except cv2.error as error:
+        raise DataError(f"{path}: cannot be encoded ({error.err}); write another kind of picture") from error
+    if not done:
+        raise DataError(f"{path}: cannot be encoded as {suffix}; write another kind of picture")
+    save_bytes(path, data.tobytes())
+
+
+def write_fitting(path: Path | str, rgb: np.ndarray) -> None:
+    """Write a picture to look at: every n-th pixel of one that is larger than the format holds.
+
+    Args:
+        path: See `write_image`.
+        rgb: See `write_image`.
+
+    Raises:
+        DataError: See `write_image`.
+
+    Example:
+        >>> import numpy as np
+        >>> write_fitting("wide.jpg", np.zeros((2, 70_000, 3), np.uint8))
+        >>> image_size("wide.jpg")
+        (1, 35000, 3)
+    """
+    step = -(-max(rgb.shape[:2]) // _LONGEST.get(Path(path).suffix.lower(), 2**31 - 1))
+    write_image(path, np.ascontiguousarray(rgb[::step, ::step]))
 
 
 @contextmanager

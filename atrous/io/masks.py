@@ -5,12 +5,14 @@
 
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from atrous.errors import DataError
 from atrous.io.images import (
+    Header,
     damage_as_data_error,
     decode_image,
     decode_pillow,
@@ -32,6 +34,8 @@ def read_mask(path: Path | str) -> np.ndarray:
     A palette PNG gives its indices. A grey PNG of 1, 2 or 4 bits gives its values 0..15. An RGB
     picture with r = g = b gives its grey. An .npy or TIFF file of any type gives its whole numbers.
     Alpha is dropped. The EXIF orientation is applied as for images, so that a pair stays aligned.
+    A mask that only nearly is one is refused: a label in the alpha channel, fractions, one channel
+    for each class, and a JPEG that holds more than black and white.
 
     Args:
         path: The mask file.
@@ -49,8 +53,20 @@ def read_mask(path: Path | str) -> np.ndarray:
         >>> read_mask("mask.npy").tolist()
         [[0, 1], [2, 300]]
     """
+    stored = _read(path)
+    if stored.hidden:
+        raise DataError(
+            f"{path}: one colour everywhere, the label is in the alpha channel; save the alpha channel as the mask, "
+            "or let `atrous check DATA --write OUT` do it"
+        )
     with damage_as_data_error(path):
-        return _whole_numbers(_one_channel(read_stored(path), path), path)
+        values = _whole_numbers(_one_channel(stored.values, path), path)
+    if stored.kind == "JPEG" and (changed := ~np.isin(values, (0, 255))).any():
+        raise DataError(
+            f"{path}: value {values[changed][0]} in {int(changed.sum())} pixels of a JPEG mask; expected class "
+            "indices, which JPEG compression changes, save the masks as PNG (`atrous check` tells whether it can)"
+        )
+    return values
 
 
 def read_stored(path: Path | str) -> np.ndarray:
@@ -60,7 +76,8 @@ def read_stored(path: Path | str) -> np.ndarray:
         path: The mask file.
 
     Returns:
-        (H, W) or (H, W, C), of any numeric type.
+        (H, W) or (H, W, C), of any numeric type; the alpha channel if the label is there. A channel
+        for each class comes last.
 
     Raises:
         DataError: The file cannot be read.
@@ -71,22 +88,51 @@ def read_stored(path: Path | str) -> np.ndarray:
         >>> read_stored("mask.npy").tolist()
         [[0.5, -1.0]]
     """
+    return _read(path).values
+
+
+def hides_in_alpha(path: Path | str) -> bool:
+    """Tell whether a mask file has one colour everywhere, and the label in its alpha channel."""
+    return _read(path).hidden
+
+
+def has_alpha(path: Path | str) -> bool:
+    """Tell whether a picture file has an alpha channel."""
     data = read_bytes(path)
     with damage_as_data_error(path):
-        header = read_header(BytesIO(data), path)
-        if header.mode in ("P", "1", "L"):
-            values = decode_bytes(data) if header.kind == "PNG" else None
-            if values is None:
-                values = _unscaled(decode_pillow(data, header), data, header.kind)
-            return np.ascontiguousarray(orient(values, header.orientation).astype(np.uint8, copy=False))
-        if header.kind == "npy":
-            return np.load(BytesIO(data), allow_pickle=False)
-        return decode_image(data, path)
+        return _alpha(data, read_header(BytesIO(data), path)) is not None
+
+
+def is_one_hot(mask: np.ndarray) -> bool:
+    """Tell whether (H, W, C) has a channel for each class: one is set, or all are shares of 1.
+
+    The channel that is set has the same value in each pixel. Three channels with 255 count as
+    colours.
+    """
+    if mask.shape[2] < 2 or not np.isfinite(mask).all() or mask.min() < 0:
+        return False
+    if mask.dtype.kind == "f" and mask.max() <= 1:
+        return bool((np.abs(mask.sum(axis=2, dtype=np.float64) - 1) < 1e-2).all())
+    top = mask.max(axis=2)
+    if not top.min() > 0 or top.min() != top.max() or (mask.shape[2] == 3 and top.max() > 1):
+        return False
+    return bool((np.count_nonzero(mask, axis=2) == 1).all())
+
+
+def fractions_of(values: np.ndarray) -> str:
+    """Tell what the fractions in a mask (H, W) are: "" none, `soft` shares in 0..1, else `levels`.
+
+    Numbers that no mask may hold, such as NaN and negative ones, are not fractions: "".
+    """
+    if values.dtype.kind != "f" or not np.isfinite(values).all() or (values == np.floor(values)).all():
+        return ""
+    low, high = float(values.min()), float(values.max())
+    return "" if low < 0 or high > 65535 else "soft" if high <= 1 else "levels"
 
 
 def fits_mask(values: np.ndarray) -> np.ndarray:
     """Tell which values a mask may hold: whole numbers 0..65535."""
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):  # 65535 is infinite in float16
         return np.isfinite(values) & (values == np.floor(values)) & (values >= 0) & (values <= 65535)
 
 
@@ -185,6 +231,54 @@ def _unscaled(values: np.ndarray, data: bytes, kind: str) -> np.ndarray:
     return values
 
 
+class _Stored(NamedTuple):
+    """A mask file as it is: its values, the kind of file, and whether they come from the alpha channel."""
+
+    values: np.ndarray
+    kind: str
+    hidden: bool = False
+
+
+def _read(path: Path | str) -> _Stored:
+    data = read_bytes(path)
+    with damage_as_data_error(path):
+        header = read_header(BytesIO(data), path)
+        if header.mode in ("P", "1", "L"):
+            values = decode_bytes(data) if header.kind == "PNG" else None
+            if values is None:
+                values = _unscaled(decode_pillow(data, header), data, header.kind)
+            values = np.ascontiguousarray(orient(values, header.orientation).astype(np.uint8, copy=False))
+            return _Stored(values, header.kind)
+        if header.kind == "npy":
+            return _Stored(_channels_last(np.load(BytesIO(data), allow_pickle=False)), header.kind)
+        pixels = decode_image(data, path)
+        alpha = _alpha(data, header) if (pixels == pixels[:1, :1]).all() else None
+        if alpha is None or (alpha == 255).all():
+            return _Stored(pixels, header.kind)
+        return _Stored(np.ascontiguousarray(orient(alpha, header.orientation)), header.kind, hidden=True)
+
+
+def _channels_last(values: np.ndarray) -> np.ndarray:
+    """Turn (1, H, W) into (H, W), and (K, H, W) of one channel for each class into (H, W, K)."""
+    if values.ndim != 3 or values.shape[2] == 1:
+        return values
+    if values.shape[0] == 1:
+        return values[0]
+    moved = np.moveaxis(values, 0, 2)
+    return moved if not is_one_hot(values) and is_one_hot(moved) else values
+
+
+def _alpha(data: bytes, header: Header) -> np.ndarray | None:
+    """Decode the alpha channel of a picture (H, W) uint8; None if it has none."""
+    picture: Image.Image | None = header.picture
+    if header.tags:
+        try:
+            picture = Image.open(BytesIO(data))
+        except OSError:  # a TIFF that Pillow does not know has bands, not an alpha channel
+            return None
+    return np.asarray(picture.getchannel("A")) if picture and "A" in picture.getbands() else None
+
+
 def _one_channel(values: np.ndarray, path: Path | str) -> np.ndarray:
     """Turn (H, W, C) into (H, W) if all channels are equal; else raise a DataError."""
     if values.ndim == 2:
@@ -192,6 +286,11 @@ def _one_channel(values: np.ndarray, path: Path | str) -> np.ndarray:
     first = values[..., 0]
     if (values[..., 1:] == first[..., None]).all():
         return first
+    if is_one_hot(values):
+        raise DataError(
+            f"{path}: one channel for each of {values.shape[2]} classes; expected one class index per pixel, save the "
+            "number of the highest channel, or let `atrous check DATA --write OUT` do it"
+        )
     step = -(-values.size // MOST_COUNTED)
     some = values.reshape(-1, values.shape[2])[::step]
     colours = f"{len(np.unique(some, axis=0))}{' or more' if step > 1 else ''}"
@@ -205,6 +304,11 @@ def _whole_numbers(values: np.ndarray, path: Path | str) -> np.ndarray:
     """Turn any numeric type into uint8 or uint16; DataError if that would change a value."""
     if values.dtype not in (np.uint8, np.uint16):
         fits = fits_mask(values)
+        if fractions_of(values) == "soft":
+            raise DataError(
+                f"{path}: fractions such as {values[~fits][0]:.3g} in {int((~fits).sum())} pixels, a soft mask; "
+                "expected class indices, cut it at 0.5, or let `atrous check DATA --write OUT` do it"
+            )
         if not fits.all():
             raise DataError(
                 f"{path}: value {values[~fits][0]} in a mask of type {values.dtype} ({int((~fits).sum())} pixels "

@@ -202,6 +202,43 @@ def no_such_path(path: Path | str) -> DataError:
     return DataError(f"{path}: no such file or folder; {advice}")
 
 
+def place_below(folder: Path | str, name: Path | str) -> Path:
+    """Make the path of an output file; whatever its name is, it lies below the output folder.
+
+    Args:
+        folder: The output folder; it need not exist.
+        name: The name of the file, which may come from an input: its parts are not trusted.
+
+    Returns:
+        `folder / name`.
+
+    Raises:
+        DataError: The name is absolute, leads out by `..`, or a link in the folder leads elsewhere.
+
+    Example:
+        >>> place_below("out", "overlays/a.jpg").as_posix()
+        'out/overlays/a.jpg'
+        >>> place_below("out", "../a.jpg")
+        Traceback (most recent call last):
+        ...
+        atrous.errors.DataError: out/../a.jpg: lies outside of the folder out; rename the input or remove the link
+    """
+    target = Path(folder, name)
+    # realpath, unlike Path.resolve, takes links that lead to themselves
+    whole, real = os.path.realpath(folder), os.path.realpath(target)
+    if real == whole or not Path(real).is_relative_to(whole):
+        raise DataError(f"{target}: lies outside of the folder {folder}; rename the input or remove the link")
+    return target
+
+
+def page_path(path: Path | str) -> Path:
+    """Return the path of a page to write; DataError if it is a folder or its name is not that of a page."""
+    path = Path(path)
+    if path.is_dir() or path.suffix.lower() not in (".html", ".htm"):
+        raise DataError(f"{path}: the page is one HTML file; give a name that ends in .html")
+    return path
+
+
 def save_bytes(path: Path | str, data: bytes) -> None:
     """Write a file, whole or not at all; DataError if the disk is full or refuses it."""
     try:

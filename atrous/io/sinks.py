@@ -4,6 +4,7 @@ A file is written under a temporary name and gets its own when it is whole.
 """
 
 import os
+import secrets
 import shutil
 import struct
 import zlib
@@ -13,7 +14,8 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
-from atrous.io.paths import VIDEO_SUFFIXES, cannot_write, is_zarr
+from atrous.errors import DataError
+from atrous.io.paths import VIDEO_SUFFIXES, cannot_write, is_zarr, place_below
 from atrous.io.pictures import Picture, is_mapped, need, there
 from atrous.labels import LabelSet
 
@@ -140,7 +142,7 @@ class LabelWriter:
         labels: The classes; their file values and colours are written.
 
     Raises:
-        DataError: The file cannot be written.
+        DataError: The file cannot be written, or rows are missing when the block ends.
 
     Example:
         >>> import numpy as np
@@ -156,11 +158,12 @@ class LabelWriter:
 
     def __init__(self, target: Path, picture: Picture, labels: LabelSet) -> None:
         self.target, self.labels = target, labels
-        self._temporary = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
-        target.parent.mkdir(parents=True, exist_ok=True)
+        self._temporary = target.with_name(f".{target.stem}.{secrets.token_hex(6)}{target.suffix}")
         size = picture.shape[:2]
+        self._rows, self._height = 0, size[0]
         values = labels.to_values(np.zeros((1, 1), labels.dtype))
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             if target.suffix == ".tif":
                 profile = getattr(picture, "profile", {})
                 self._sink: Sink = GeoSink(self._temporary, size, labels, values.dtype, profile)
@@ -173,6 +176,7 @@ class LabelWriter:
 
     def write(self, indices: np.ndarray) -> None:
         """Write the next rows: (rows, W) class indices."""
+        self._rows += len(indices)
         try:
             self._sink.write(self.labels.to_values(indices))
         except OSError as error:
@@ -184,6 +188,8 @@ class LabelWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         try:
             self._sink.close()
+            if kind is None and self._rows != self._height:
+                raise DataError(f"{self.target}: {self._rows} of {self._height} rows were written; it is left out")
             if kind is None:
                 _remove(self.target)
                 self._temporary.replace(self.target)
@@ -217,7 +223,23 @@ def target_of(path: Path, folder: Path) -> Path:
         suffix = ".zarr"
     elif is_mapped(path) and there("rasterio"):
         suffix = ".tif"
-    return folder / f"{path.stem}{suffix}"
+    return place_below(folder, f"{stem_of(path)}{suffix}")
+
+
+def overlay_of(path: Path, folder: Path) -> Path:
+    """Tell the file that the overlay of an input is written to: .mp4 for a video, else .jpg."""
+    suffix = ".mp4" if path.suffix.lower() in VIDEO_SUFFIXES else ".jpg"
+    return place_below(folder, f"overlays/{stem_of(path)}{suffix}")
+
+
+def uncertain_of(path: Path, folder: Path) -> Path:
+    """Tell the file that shows where no label of an input is certain."""
+    return place_below(folder, f"uncertain/{stem_of(path)}.png")
+
+
+def stem_of(path: Path) -> str:
+    """Name an input without its suffix, also if it is the folder `.`."""
+    return Path(os.path.abspath(path)).stem
 
 
 def _remove(path: Path) -> None:

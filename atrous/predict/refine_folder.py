@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from atrous.errors import AtrousError, DataError
-from atrous.files import write_atomically
 from atrous.io import find_images, mask_palette, read_image, read_mask
-from atrous.io.paths import nfc
+from atrous.io.claims import claim
+from atrous.io.paths import nfc, place_below, save_bytes
 from atrous.refine.named import Refinement
 
 PROBABILITIES, LABELS = (".npy", ".npz"), (".png", ".tif", ".tiff", ".bmp")
@@ -52,7 +52,9 @@ def refine_folder(
     for folder in (source, images):
         if not folder.is_dir():
             raise AtrousError(f"{folder}: no such folder")
-    photos = {nfc(path.stem): path for path in find_images([str(images)])}
+    photos: dict[str, list[Path]] = {}
+    for photo in find_images([str(images)]):
+        photos.setdefault(nfc(photo.stem), []).append(photo)
     found = sorted(path for path in source.iterdir() if path.suffix.lower() in (*PROBABILITIES, *LABELS))
     if not found:
         raise DataError(f"{source}: holds no probabilities (.npy, .npz) and no label maps (.png, .tif, .bmp)")
@@ -60,13 +62,18 @@ def refine_folder(
         raise DataError(f"{source}: no file has the name of an image in {images}, as {found[0].stem} should")
     if out.resolve() == source.resolve():
         raise AtrousError(f"{out}: the results would overwrite the files that are refined; give another -o")
+    for path in found:
+        if len(twins := photos.get(path.stem, [])) > 1:
+            raise DataError(f"{path}: {twins[0]} and {twins[1]} both have its name; give a folder of its images alone")
+    targets = {path: place_below(out, f"{path.stem}.png") for path in found}
+    outputs: dict[Path, list[Path]] = {photo: [] for path in found for photo in photos.get(path.stem, [])}
+    claim(out, outputs | {path: [target] for path, target in targets.items()})
     failed = []
     for path in progress(found, len(found)) if progress else found:
         try:
             if nfc(path.stem) not in photos:
                 raise DataError(f"{path}: has no image in {images}")
-            image = read_image(photos[nfc(path.stem)])
-            target = out / f"{path.stem}.png"
+            image, target = read_image(photos[nfc(path.stem)][0]), targets[path]
             if path.suffix.lower() in PROBABILITIES:
                 labels, _ = refinement(image, _probabilities(path))
                 _write(target, labels.astype(np.uint8 if labels.max() < 256 else np.uint16), None)
@@ -115,4 +122,4 @@ def _write(target: Path, labels: np.ndarray, palette: list[tuple[int, int, int]]
     if palette and labels.dtype == np.uint8:
         picture.putpalette([part for colour in palette for part in colour])
     picture.save(data, "PNG")
-    write_atomically(target, data.getvalue())
+    save_bytes(target, data.getvalue())

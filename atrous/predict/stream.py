@@ -14,7 +14,18 @@ from typing import Any
 import numpy as np
 
 from atrous.errors import AtrousError, DataError
-from atrous.io import VIDEO_SUFFIXES, ArrayPicture, LabelWriter, Picture, open_picture, target_of, write_image
+from atrous.io import (
+    VIDEO_SUFFIXES,
+    ArrayPicture,
+    LabelWriter,
+    Picture,
+    open_picture,
+    overlay_of,
+    target_of,
+    uncertain_of,
+    write_fitting,
+    write_image,
+)
 from atrous.predict.predictor import Predictor
 from atrous.predict.video import label_video
 from atrous.progress import Over
@@ -116,13 +127,13 @@ class _Writer:
 def _whole(predictor: Predictor, source: ArrayPicture, out: Path, writer: _Writer) -> None:
     prediction = predictor(source.array)
     uncertain = prediction.uncertain if predictor.decoding.thresholds is not None else None
-    stem = Path(source.name).stem
+    path = Path(source.name)
 
     def write() -> None:
-        prediction.save(out / f"{stem}.png")
-        write_image(out / "overlays" / f"{stem}.jpg", prediction.overlay_array())
+        prediction.save(target_of(path, out))
+        write_fitting(overlay_of(path, out), prediction.overlay_array())
         if uncertain is not None:
-            write_image(out / "uncertain" / f"{stem}.png", uncertain[:, :, None].astype(np.uint8) * 255)
+            write_image(uncertain_of(path, out), uncertain[:, :, None].astype(np.uint8) * 255)
 
     writer.do(write)
 
@@ -139,7 +150,7 @@ def _by_rows(predictor: Predictor, source: Picture, out: Path, writer: _Writer) 
             writer.finish()
         if writer.path in writer.failed:
             raise DataError(writer.failed[writer.path])
-    name = out / "overlays" / f"{Path(source.name).stem}.jpg"
+    name = overlay_of(Path(source.name), out)
     writer.do(write_image, name, overlay(np.concatenate(seen.kept), np.concatenate(classes), predictor.card.labels))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from atrous.errors import DataError, MissingExtra, ModelError
-from atrous.io import ArrayPicture
+from atrous.io import ArrayPicture, overlay_of, target_of
 from atrous.ops import upsample_argmax
 from atrous.predict.predictor import Predictor
 from atrous.visual import overlay
@@ -72,7 +72,7 @@ def label_video(predictor: Predictor, path: Path, out: Path, smooth: float = 0.0
         raise ModelError(f"--smooth {smooth}: must be in [0, 1), such as 0.5")
     if len(predictor.card.labels.values) and max(predictor.card.labels.values) > 255:
         raise ModelError(f"{path}: mask values above 255 do not fit into a grey video; predict its frames as pictures")
-    targets = [out / f"{path.stem}.mkv", out / "overlays" / f"{path.stem}.mp4"]
+    targets = [target_of(path, out), overlay_of(path, out)]
     temporary = [target.with_name(f".{target.stem}.part{target.suffix}") for target in targets]
     for target in targets:
         target.parent.mkdir(parents=True, exist_ok=True)

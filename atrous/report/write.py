@@ -9,6 +9,7 @@ from atrous.errors import AtrousError
 from atrous.evaluate.compare import check_alike, compare_results
 from atrous.evaluate.data import trained_on
 from atrous.evaluate.sources import Judged, judge
+from atrous.io.paths import page_path
 from atrous.progress import Over
 from atrous.report import EvaluatedRun, make_report, train_command, verdict, write_report
 
@@ -45,7 +46,7 @@ def report_all(
     """
     if not sources:
         raise AtrousError("nothing to report on: give a run folder, a bundle or a folder of label maps")
-    target = _checked(out or _default(sources))
+    target = page_path(out or _default(sources))  # before minutes are spent on the evaluation
     data = data or trained_on(sources[0])
     judged_by = partial(judge, classes=classes, ignore=ignore, cluster=cluster, block=block, progress=progress)
     judged = [judged_by(source, data, split, full=True) for source in sources]
@@ -82,13 +83,6 @@ def _default(sources: Sequence[Path]) -> Path:
         return Path("comparison.html")
     only = sources[0]
     return only.with_name(f"{only.stem}-report.html") if only.suffix == ".safetensors" else only / "report.html"
-
-
-def _checked(target: Path) -> Path:
-    """The page's path; a wrong one is refused before minutes are spent on the evaluation."""
-    if target.is_dir() or target.suffix.lower() not in (".html", ".htm"):
-        raise AtrousError(f"-o {target}: the page is one HTML file; give a name that ends in .html")
-    return target
 
 
 def short_names(sources: Sequence[Path]) -> list[str]:

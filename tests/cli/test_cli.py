@@ -326,3 +326,32 @@ def test_a_console_that_lacks_a_letter_ends_no_verb(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "cp1252"})
     assert b"\\u72d7 " in done.stdout
     assert done.returncode == 0
+
+
+def test_predict_writes_over_its_own_files_alone(trained: tuple[Path, Path], tmp_path: Path, capsys) -> None:
+    world, folder = trained
+    picture = next((world / "test" / "images").iterdir())
+    truth = tmp_path / "masks"
+    (truth / "overlays").mkdir(parents=True)
+    (truth / f"{picture.stem}.png").write_text("truth")
+    assert run("predict", picture, "--model", folder, "-o", truth) == 2
+    assert "is not from this program; nothing is overwritten" in capsys.readouterr().err
+    (truth / f"{picture.stem}.png").rename(truth / "overlays" / f"{picture.stem}.jpg")
+    assert run("predict", picture, "--model", folder, "-o", truth) == 2
+    assert (truth / "overlays" / f"{picture.stem}.jpg").read_text() == "truth"
+    assert [path.name for path in truth.iterdir()] == ["overlays"]
+    for _ in range(2):
+        assert run("predict", picture, "--model", folder, "-o", tmp_path / "out") == 0
+    capsys.readouterr()
+    assert run("predict", picture, "--model", folder, "-o", truth / "overlays" / f"{picture.stem}.jpg") == 2
+    told = capsys.readouterr().err
+    assert "a file, not a folder" in told
+    assert told.count("error") == 1
+
+
+def test_a_page_of_check_is_never_written_over_a_picture(tmp_path: Path, capsys) -> None:
+    picture = make_world(tmp_path / "world") / "train" / "images" / "train0.png"
+    before = picture.read_bytes()
+    assert run("check", tmp_path / "world", "--html", picture) == 2
+    assert "ends in .html" in capsys.readouterr().err
+    assert picture.read_bytes() == before

@@ -163,7 +163,12 @@ def test_a_conversion_that_fails_leaves_nothing(tmp_path: Path) -> None:
         (["x/a.png", "x/b.png"], ["a", "b"]),
         (["x/a.png", "y/a.png", "y/b.png"], ["x_a", "y_a", "b"]),
         (["u/x/a.png", "v/x/a.png"], ["u_x_a", "v_x_a"]),
-        (["x/a.png", "x/a.jpg"], ["x_a_png", "x_a_jpg"]),
+        (["x/a.png", "x/a.jpg"], ["a_png", "a_jpg"]),
+        (["/a.png", "/x/a.png"], ["a", "x_a"]),
+        (["/x/a.png", "/x/a.jpg", "/x/a_png.png"], ["x_a_png", "a_jpg", "x_a_png_2"]),
+        (["a/x.png", "b/x.png", "../../b/x.png"], ["a_x", "b_x", "b_x_2"]),
+        (["a/x.png", "b/X.png"], ["a_x", "b_X"]),
+        (["a/\u00e9.png", "b/e\u0301.png"], ["a_\u00e9", "b_e\u0301"]),
         (["a.b.png"], ["a.b"]),
     ],
 )

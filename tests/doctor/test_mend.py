@@ -1,11 +1,13 @@
 """A mended copy has no error left, every mask says what it meant, the original is unchanged."""
 
+import json
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
 from faults import FAULTS, Fault, all_masks, no_mask, painted, painted_jpeg, sound_set, stray_nineteen
+from PIL import Image
 
 from atrous.datasets import open_dataset
 from atrous.doctor import examine_dataset, mend
@@ -98,3 +100,36 @@ def test_the_table_of_colours_is_in_the_document(tmp_path: Path) -> None:
         near = [(0, 0, 0), (0, 130, 180), (220, 20, 60), (250, 170, 30)]
         assert [entry["value"] for entry in table] == [0, 1, 2, 3]
         assert np.abs(np.array([entry["color"] for entry in table]) - near).max() <= (0 if plant is painted else 8)
+
+
+def test_one_stem_twice_and_an_absolute_path_stay_below_the_copy(tmp_path: Path) -> None:
+    (tmp_path / "data" / "images").mkdir(parents=True)
+    images = [
+        {"id": k, "file_name": name, "height": 8, "width": 9} for k, name in enumerate(("a.png", "a.jpg", "b.png"))
+    ]
+    for entry in images:
+        Image.fromarray(np.full((8, 9, 3), 9 * entry["id"], np.uint8)).save(
+            tmp_path / "data/images" / entry["file_name"]
+        )
+    objects = [
+        {"id": k, "image_id": k, "category_id": 1, "segmentation": [[0, 0, 4, 0, 4, 4, 0, 4]], "bbox": [0, 0, 4, 4],
+         "area": 16, "iscrowd": 0}
+        for k in range(3)
+    ]  # fmt: skip
+    (tmp_path / "data" / "annotations").mkdir()
+    document = {"images": images, "annotations": objects, "categories": [{"id": 1, "name": "cell"}]}
+    (tmp_path / "data" / "annotations" / "instances_default.json").write_text(json.dumps(document))
+    mend(examine_dataset((tmp_path / "data").absolute()), tmp_path / "out")
+    for part, names in (
+        ("images", {"a_png.png", "a_jpg.jpg", "b.png"}),
+        ("masks", {"a_png.png", "a_jpg.png", "b.png"}),
+    ):
+        assert {path.name for path in (tmp_path / "out" / part).iterdir()} == names
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "out"}
+
+
+def test_a_copy_in_the_data_folder_is_refused(tmp_path: Path) -> None:
+    root = sound_set(tmp_path / "data")
+    with pytest.raises(DataError, match=r"lies in the data folder .* give a folder beside it"):
+        mend(examine_dataset(root), root / "train" / "mended")
+    assert not (root / "train" / "mended").exists()

@@ -302,3 +302,13 @@ def test_backends_give_one_answer() -> None:
     assert (found.labels == torch_labels).mean() > 0.999
     np.testing.assert_array_equal(found.probabilities.argmax(0), found.labels)
     assert (Predictor(model, card, backend="onnx", window=64)(image).labels != torch_labels).mean() < 0.5
+
+
+def test_a_script_that_is_not_from_export_is_never_overwritten(tmp_path: Path) -> None:
+    model, card = trained(QUICK[0])
+    (tmp_path / "train_run.py").write_text("my own work")
+    with pytest.raises(ModelError, match=r"train_run\.py: is there already, and is not from `atrous export`"):
+        export_network(model, card, tmp_path / "train.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["train_run.py"]
+    for _ in range(2):
+        export_network(model, card, tmp_path / "other.onnx")

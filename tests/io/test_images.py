@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from atrous.errors import DataError
-from atrous.io import decode_image, image_size, read_image, write_image
+from atrous.io import decode_image, image_size, read_image, write_fitting, write_image
 
 
 def smooth(height: int = 40, width: int = 60, seed: int = 0) -> np.ndarray:
@@ -194,3 +194,34 @@ def test_writing_and_reading_back(tmp_path: Path) -> None:
         write_image(tmp_path / "a.xyz", RGB)
     with pytest.raises(DataError, match="cannot be written"):
         write_image(tmp_path / "a.jpg" / "b.png", RGB)
+
+
+def test_alpha_is_written_in_the_order_of_the_channels(tmp_path: Path) -> None:
+    rgba = np.full((3, 4, 4), (250, 20, 10, 99), np.uint8)
+    for name in ("a.png", "a.webp"):
+        write_image(tmp_path / name, rgba)
+        stored = np.asarray(Image.open(tmp_path / name).convert("RGBA"))
+        assert np.abs(stored.astype(int) - rgba).max() <= (0 if name == "a.png" else 8)
+    with pytest.raises(DataError, match=r"a\.jpg: cannot write an array of shape \(3, 4, 4\)"):
+        write_image(tmp_path / "a.jpg", rgba)
+    with pytest.raises(DataError, match=r"cannot write an array of shape \(3, 4, 2\)"):
+        write_image(tmp_path / "a.png", rgba[..., :2])
+
+
+@pytest.mark.parametrize("suffix, most", [(".jpg", 65500), (".webp", 16383)])
+def test_a_picture_larger_than_its_format_holds_is_refused_or_made_to_fit(
+    tmp_path: Path, suffix: str, most: int
+) -> None:
+    wide = np.zeros((2, most + 1, 3), np.uint8)
+    with pytest.raises(DataError, match=rf"wide\{suffix}: 2x{most + 1} pixels; \{suffix} holds {most:,} a side"):
+        write_image(tmp_path / f"wide{suffix}", wide)
+    write_fitting(tmp_path / f"wide{suffix}", wide)
+    assert image_size(tmp_path / f"wide{suffix}")[1] == -(-(most + 1) // 2)
+    write_image(tmp_path / f"just{suffix}", wide[:, 1:])
+
+
+def test_an_encoder_that_fails_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atrous.io.images.cv2.imencode", lambda suffix, pixels: (False, np.zeros(0, np.uint8)))
+    with pytest.raises(DataError, match=r"a\.png: cannot be encoded as \.png"):
+        write_image(tmp_path / "a.png", np.zeros((2, 2, 3), np.uint8))
+    assert not (tmp_path / "a.png").exists()

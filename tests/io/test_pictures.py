@@ -1,5 +1,6 @@
 """Pictures by rows equal the whole picture; label maps by rows are whole or not there."""
 
+from contextlib import suppress
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -168,3 +169,30 @@ def test_zarr_in_and_out(tmp_path: Path) -> None:
     found = zarr.open(str(tmp_path / "out" / "a.zarr"), mode="r")
     np.testing.assert_array_equal(found[:], np.array([0, 7, 9])[indices])
     assert found.attrs["classes"] == {"a": 0, "b": 7, "c": 9}
+
+
+def test_a_label_map_that_lacks_rows_is_never_left(tmp_path: Path) -> None:
+    (tmp_path / "m.png").write_bytes(b"old")
+    picture = ArrayPicture(np.zeros((4, 5, 3), np.uint8))
+    with (
+        pytest.raises(DataError, match=r"m\.png: 3 of 4 rows were written"),
+        LabelWriter(tmp_path / "m.png", picture, NAMES) as writer,
+    ):
+        writer.write(np.zeros((3, 5), np.uint8))
+    with suppress(KeyboardInterrupt), LabelWriter(tmp_path / "m.png", picture, NAMES) as writer:
+        writer.write(np.zeros((4, 5), np.uint8))
+        raise KeyboardInterrupt
+    assert (tmp_path / "m.png").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["m.png"]
+
+
+def test_two_writers_of_one_label_map_do_not_mix(tmp_path: Path) -> None:
+    picture = ArrayPicture(np.zeros((2, 5, 3), np.uint8))
+    with (
+        LabelWriter(tmp_path / "m.png", picture, NAMES) as first,
+        LabelWriter(tmp_path / "m.png", picture, NAMES) as other,
+    ):
+        for value in (1, 2):
+            first.write(np.full((1, 5), 1, np.uint8))
+            other.write(np.full((1, 5), value, np.uint8))
+    assert read_mask(tmp_path / "m.png").tolist() == [[7] * 5, [7] * 5]

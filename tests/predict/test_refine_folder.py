@@ -101,3 +101,31 @@ def test_nothing_to_do_is_one_sentence(folders: tuple[Path, Path, Path], tmp_pat
         refine_folder(source, images, out, certainty=1.0)
     with pytest.raises(AtrousError, match="unknown refiner"):
         refine_folder(source, images, out, "crff")
+
+
+def test_two_files_for_one_result_and_results_over_images_are_refused(folders: tuple[Path, Path, Path]) -> None:
+    source, images, out = folders
+    np.save(source / "a.npy", noisy(1))
+    before = (images / "a.png").read_bytes()
+    with pytest.raises(AtrousError, match=r"a\.png: the results of .*a\.npy would overwrite it"):
+        refine_folder(source, images, images)
+    assert (images / "a.png").read_bytes() == before
+    Image.fromarray(np.zeros((24, 32), np.uint8)).save(source / "a.png")
+    with pytest.raises(AtrousError, match=r"a\.npy and .*a\.png would both be written to .*out.a\.png"):
+        refine_folder(source, images, out)
+    assert not out.exists()
+    (source / "a.png").unlink()
+    Image.open(images / "a.png").save(images / "a.bmp")
+    with pytest.raises(AtrousError, match=r"a\.npy: .*a\.bmp and .*a\.png both have its name"):
+        refine_folder(source, images, out)
+
+
+def test_refining_again_is_no_loss_but_truth_is(folders: tuple[Path, Path, Path]) -> None:
+    source, images, out = folders
+    np.save(source / "a.npy", noisy(1))
+    assert refine_folder(source, images, out) == refine_folder(source, images, out) == (1, [])
+    np.save(source / "b.npy", noisy(2))
+    (out / "b.png").write_text("truth")
+    with pytest.raises(AtrousError, match=r"b\.png: is there already, and is not from this program"):
+        refine_folder(source, images, out)
+    assert (out / "b.png").read_text() == "truth"
