@@ -114,7 +114,7 @@ class _Writer:
 
 
 def _whole(predictor: Predictor, source: ArrayPicture, out: Path, writer: _Writer) -> None:
-    prediction = predictor(source.array)
+    prediction = predictor(source)
     uncertain = prediction.uncertain if predictor.decoding.thresholds is not None else None
     stem = Path(source.name).stem
 
@@ -132,7 +132,10 @@ def _by_rows(predictor: Predictor, source: Picture, out: Path, writer: _Writer) 
     seen, classes = _Overview(source), []
     with LabelWriter(target_of(Path(source.name), out), source, predictor.card.labels) as target:
         try:
-            for top, labels in predictor.bands(seen):
+            for top, found in predictor.bands(seen):
+                labels, valid = found, source.valid(top, top + len(found))
+                if valid is not None:
+                    labels = np.where(valid, found, predictor.card.labels.ignore_index).astype(found.dtype)
                 writer.do(target.write, labels)
                 classes.append(labels[-top % seen.step :: seen.step, :: seen.step].copy())
         finally:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from atrous.errors import DataError
-from atrous.io import decode_image, open_picture, pictures
+from atrous.io import decode_image, extras, open_picture, pictures
 
 RNG = np.random.default_rng(0)
 
@@ -144,9 +144,10 @@ def test_pixels_that_are_missing_are_an_error(layout: dict) -> None:
         decode_image(bytes(data[: len(data) // 2]))
 
 
-def test_a_floating_point_predictor_is_named() -> None:
+def test_a_floating_point_predictor_needs_gdal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "there", lambda module: False)
     data = tiff(np.ones((4, 5, 2), np.float32), predictor=3)
     with pytest.raises(
-        DataError, match=r"sat.tif: a TIFF predictor 3 with float32 samples, .* save it without one, or as .npy"
+        DataError, match=r"^sat.tif: compressed with predictor 3 of float32, which needs atrous\[geo\]; run"
     ):
         decode_image(data, "sat.tif")
