@@ -189,10 +189,11 @@ def named_classes(folder: Folder, classes: Path | None, ignore: Sequence[int]) -
 def find_mixed(looks: Sequence[PairLook], nodata: Mapping[int, Path]) -> list[Finding]:
     """Find masks that hold as a label what the tags of others call no data."""
     values = [look.mask.values if look.mask else () for look in looks]
-    return [
-        Finding("value_out_of_range", "error", (file_of_mask(looks[place]),), *sentence.split("; expected ", 1))
-        for place, sentence in mixed([look.pair for look in looks], values, nodata).items()
-    ]
+    found = []
+    for place, sentence in mixed([look.pair for look in looks], values, nodata).items():
+        detail, _, remedy = sentence.partition("; ")
+        found.append(Finding("value_out_of_range", "error", (file_of_mask(looks[place]),), detail, remedy))
+    return found
 
 
 def training_sides(folder: Folder, looks: Sequence[PairLook]) -> list[str]:

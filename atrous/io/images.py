@@ -31,7 +31,7 @@ from atrous.errors import DataError
 from atrous.io.extras import decode_raster
 from atrous.io.paths import no_such_path, save_bytes
 from atrous.io.png import chunks, tells_orientation
-from atrous.io.tiff import FLOAT, PALETTE, PHOTOMETRIC, Tags, decode_plain, read_tags
+from atrous.io.tiff import FLOAT, PALETTE, PHOTOMETRIC, WHITE_IS_ZERO, Tags, decode_mask, decode_plain, read_tags
 from atrous.io.valid import empty_pixels, mean_of
 
 MAX_PIXELS = 100_000_000
@@ -371,17 +371,17 @@ def pillow_numbers(picture: Image) -> np.ndarray:
     """The pixels of a Pillow image of any mode as a file of it is read: (H, W) or (H, W, 3), without alpha.
 
     Raises:
-        DataError: A mode without a way to RGB, or an image of several frames.
+        DataError: A mode without a way to RGB.
 
     Example:
         >>> from PIL import Image
         >>> pillow_numbers(Image.new("CMYK", (2, 1))).tolist()
         [[[255, 255, 255], [255, 255, 255]]]
     """
-    if getattr(picture, "n_frames", 1) > 1 and picture.format not in ("MPO", "TIFF"):
-        raise DataError(f"an image of {picture.n_frames} frames; expected one, choose it: image.seek(k), image.copy()")  # type: ignore[attr-defined]
     if picture.mode in _GREY_MODES:
         pixels = np.asarray(picture)
+        if picture.mode.startswith("I;16") and getattr(picture, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:
+            return 65535 - pixels  # Pillow turns 8 bits alone
         return pixels[..., 0] if picture.mode in ("LA", "La") else pixels
     try:
         return np.asarray(picture.convert("RGB"))
@@ -389,14 +389,32 @@ def pillow_numbers(picture: Image) -> np.ndarray:
         raise DataError(f"an image of mode {picture.mode}; expected grey or colours, convert it to RGB") from error
 
 
-def untouched_file(picture: Image) -> str | None:
-    """The file that a Pillow image was opened from, if none of its pixels has been read; else None.
+def read_pillow(picture: Image) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read a Pillow image as `read_valid` reads the file of it.
 
-    Such an image is read from its file: Pillow alone gives 8 bits of a colour picture of 16.
+    An image of whose file no pixel has been read is read from the file: Pillow alone gives 8 bits of
+    a colour picture of 16.
+
+    Raises:
+        DataError: As `read_valid`; an image of several frames, none of which was chosen by a copy.
+
+    Example:
+        >>> from PIL import Image
+        >>> read_pillow(Image.new("I", (2, 1), 70000))[0].tolist()
+        [[[70000.0], [70000.0]]]
     """
-    fresh = isinstance(picture, ImageFile) and bool(picture.tile) and picture.tell() == 0
-    name = getattr(picture, "filename", "")
-    return os.fspath(name) if fresh and name and os.path.isfile(name) else None
+    name = os.fspath(getattr(picture, "filename", "") or "")
+    opened = isinstance(picture, ImageFile) and os.path.isfile(name)
+    if opened and picture.tile and picture.tell() == 0:  # type: ignore[attr-defined]
+        return read_valid(name)
+    if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
+        if not (opened and picture.format == "TIFF"):
+            raise DataError("an image of several frames; expected one, choose it by image.seek(k) and image.copy()")
+        with open(name, "rb") as stream:
+            read_header(stream, name)  # the smaller copies in a TIFF are no frames
+    turn = int(picture.getexif().get(0x0112, 1))
+    pixels = orient(pillow_numbers(picture), turn if 1 <= turn <= 8 else 1)
+    return patched(as_numbers(pixels), None, None, "the image")
 
 
 def orient(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -472,7 +490,7 @@ def decode_parts(
     tags = header.tags
     if tags is None:
         return _decode_colours(data, header), None
-    inside = _inside(data, tags)
+    inside = decode_mask(data, tags)
     if tags.beyond:
         samples = decode_raster(data, tags.beyond, name)
         if shades and tags.ifd.get(PHOTOMETRIC) == PALETTE:
@@ -486,18 +504,6 @@ def decode_parts(
     if tags.transparent:
         inside = samples[..., -1] > 0 if inside is None else inside & (samples[..., -1] > 0)
     return samples[..., : tags.channels], inside
-
-
-def _inside(data: bytes, tags: Tags | None) -> np.ndarray | None:
-    """What the mask page of a TIFF says, (H, W) bool; None if there is none."""
-    if tags is None or tags.mask_page is None:
-        return None
-    with TiffImageFile(BytesIO(data)) as pages:
-        pages.seek(tags.mask_page)
-        inside = np.asarray(pages) > 0
-    if inside.shape != (tags.height, tags.width):
-        raise ValueError(f"its mask has {inside.shape} pixels, the picture {(tags.height, tags.width)}")
-    return inside
 
 
 def _decode_colours(data: bytes, header: Header) -> np.ndarray:

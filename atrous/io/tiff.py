@@ -56,6 +56,8 @@ class Tags:
     order: bytes = b"II"
     kinds: tuple[int, ...] = (0,)
     """NewSubfileType of each directory."""
+    places: tuple[int, ...] = ()
+    """The offset of each directory."""
 
     @property
     def dtype(self) -> np.dtype:
@@ -187,12 +189,15 @@ def read_tags(stream: BinaryIO) -> Tags:
     bits, formats = ifd.get(BITS, (1,)), ifd.get(FORMAT, (UINT,))
     if len(set(bits)) > 1 or len(set(formats)) > 1:
         raise NotImplementedError(f"channels of different types ({bits} bits); expected one type, save it as .npy")
-    kinds = tuple(_kinds(stream, start))
-    return Tags(ifd, int(ifd[WIDTH]), int(ifd[HEIGHT]), samples, int(bits[0]), int(formats[0]), start[:2], kinds)
+    found = list(_directories(stream, start)) or [(0, 0)]
+    places, kinds = (tuple(part) for part in zip(*found, strict=True))
+    return Tags(
+        ifd, int(ifd[WIDTH]), int(ifd[HEIGHT]), samples, int(bits[0]), int(formats[0]), start[:2], kinds, places
+    )
 
 
-def _kinds(stream: BinaryIO, start: bytes) -> Iterator[int]:
-    """Yield NewSubfileType of each directory; a chain that is damaged or closed ends there.
+def _directories(stream: BinaryIO, start: bytes) -> Iterator[tuple[int, int]]:
+    """Yield offset and NewSubfileType of each directory; a chain that is damaged or closed ends there.
 
     start: the first 8 bytes of a TIFF, 16 of a BigTIFF.
     """
@@ -213,7 +218,7 @@ def _kinds(stream: BinaryIO, start: bytes) -> Iterator[int]:
             if tag in (SUBFILE, OLD_SUBFILE):
                 (value,) = struct.unpack_from(order + ("H" if form == 3 else "I"), table, at + (12 if big else 8))
                 kind |= value if tag == SUBFILE else REDUCED * (value == 2)
-        yield kind
+        yield place, kind
         (place,) = struct.unpack_from(order + offset, table, size)
 
 
@@ -295,28 +300,52 @@ def _decode_plane(order: bytes, tags: Tags, pieces: list[bytes], together: int) 
     Pillow reads them from a grey TIFF of bytes that is made for it.
     """
     size = together * tags.bits // 8
-    ifd = tags.ifd
+    pixels = _decompress(order, tags.ifd, pieces, tags.width * size, tags.height, across=size)
+    pixels = pixels.view(f"{_order(order)}{_KINDS[tags.format]}{tags.bits // 8}")
+    return pixels.reshape(tags.height, tags.width, together).astype(pixels.dtype.newbyteorder("="), copy=False)
+
+
+def decode_mask(data: bytes, tags: Tags) -> np.ndarray | None:
+    """The pixels that the mask page of a TIFF calls valid, (H, W) bool; None if it has none."""
+    if tags.mask_page is None:
+        return None
+    ifd, stream = ImageFileDirectory_v2(data[: 16 if data[2:4] == b"\x2b\x00" else 8]), BytesIO(data)
+    stream.seek(tags.places[tags.mask_page])
+    ifd.load(stream)
+    size, bits = (int(ifd[HEIGHT]), int(ifd[WIDTH])), ifd.get(BITS, (1,))[0]
+    if size != (tags.height, tags.width) or bits not in (1, 8):
+        raise ValueError(f"its mask has {size} pixels of {bits} bits, the picture {(tags.height, tags.width)}")
+    tiled = TILES in ifd
+    offsets, counts = (ifd[TILES], ifd[TILE_BYTES]) if tiled else (ifd[STRIPS], ifd[STRIP_BYTES])
+    pieces = [data[offset : offset + count] for offset, count in zip(offsets, counts, strict=True)]
+    return _decompress(tags.order, ifd, pieces, tags.width, tags.height, bits=bits) > 0
+
+
+def _decompress(
+    order: bytes, ifd: ImageFileDirectory_v2, pieces: list[bytes], width: int, height: int, *,
+    bits: int = 8, across: int = 1,
+) -> np.ndarray:  # fmt: skip
+    """Decompress strips or tiles into the (height, width) of a grey picture; across: its pixels per pixel of a tile."""
     sizes = tuple(len(piece) for piece in pieces)
     starts = tuple(accumulate(sizes, initial=8))[:-1]
     entries: dict[int, tuple[int, ...]] = {
-        WIDTH: (tags.width * size,),
-        HEIGHT: (tags.height,),
-        BITS: (8,),
+        WIDTH: (width,),
+        HEIGHT: (height,),
+        BITS: (bits,),
         COMPRESSION: (ifd.get(COMPRESSION, 1),),
         PHOTOMETRIC: (BLACK_IS_ZERO,),
         SAMPLES: (1,),
     }
     if TILES in ifd:
-        entries |= {TILE_WIDTH: (ifd[TILE_WIDTH] * size,), TILE_HEIGHT: (ifd[TILE_HEIGHT],)}
+        entries |= {TILE_WIDTH: (ifd[TILE_WIDTH] * across,), TILE_HEIGHT: (ifd[TILE_HEIGHT],)}
         entries |= {TILES: starts, TILE_BYTES: sizes}
     else:
-        entries |= {ROWS: (ifd.get(ROWS, tags.height),), STRIPS: starts, STRIP_BYTES: sizes}
+        entries |= {ROWS: (ifd.get(ROWS, height),), STRIPS: starts, STRIP_BYTES: sizes}
     body = b"".join(pieces)
     directory = 8 + len(body)
     header = struct.pack(_order(order) + "2sHI", order, 42, directory)
     with TiffImageFile(BytesIO(header + body + _directory(entries, order, directory))) as picture:
-        pixels = np.asarray(picture).view(f"{_order(order)}{_KINDS[tags.format]}{tags.bits // 8}")
-    return pixels.reshape(tags.height, tags.width, together).astype(pixels.dtype.newbyteorder("="), copy=False)
+        return np.asarray(picture)
 
 
 def _order(order: bytes) -> str:

@@ -8,7 +8,7 @@ from warnings import warn
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import nn
 
 from atrous.bundle import Card
@@ -16,7 +16,7 @@ from atrous.errors import DataError, ModelError, nearest
 from atrous.inspect.seams import Halo
 from atrous.inspect.seams import halo as find_halo
 from atrous.io import ArrayPicture, Picture, read_valid
-from atrous.io.images import as_numbers, patched, pillow_numbers, untouched_file
+from atrous.io.images import as_numbers, patched, read_pillow
 from atrous.ops import Tail, upsample_argmax
 from atrous.predict.backends import Backend, open_backend
 from atrous.predict.decoding import choose_decoding
@@ -283,6 +283,10 @@ class _Prepared:
         except DataError as error:
             raise error if self.name in str(error) else DataError(f"{self.name}: {error}") from error
 
+    def valid(self, first: int, end: int) -> np.ndarray | None:
+        """See `Picture`."""
+        return self._source.valid(first, end)
+
 
 def _fits(raw: np.ndarray, dtype: str) -> bool:
     """Whether a picture of 16 bits holds numbers of 8 bits."""
@@ -345,10 +349,8 @@ def as_array(image: Any) -> tuple[np.ndarray, np.ndarray | None]:
     if isinstance(image, (str, Path)):
         return read_valid(Path(image))
     if isinstance(image, Image.Image):
-        if file := untouched_file(image):
-            return read_valid(file)
-        image = pillow_numbers(ImageOps.exif_transpose(image))
-    elif isinstance(image, torch.Tensor):
+        return read_pillow(image)
+    if isinstance(image, torch.Tensor):
         image = image.detach().cpu()
         image = (image.float() if image.dtype == torch.bfloat16 else image).numpy()
     array = np.asarray(image)

@@ -165,6 +165,10 @@ class _Overview:
             self._next += len(self.kept[-1]) * self.step
         return pixels
 
+    def valid(self, first: int, end: int) -> np.ndarray | None:
+        """See `Picture`."""
+        return self._source.valid(first, end)
+
 
 def _named(path: Path, error: AtrousError) -> str:
     return str(error) if str(path) in str(error) else f"{path}: {error}"
