@@ -182,7 +182,7 @@ def test_colours_and_energies_in_other_units() -> None:
     with pytest.raises(DataError, match="nan or infinite"):
         crf_of(broken)
     flat = probabilities().reshape(LABELS, -1)
-    with pytest.raises(DataError, match="unary energies are in 0..1 .* these are probabilities"):
+    with pytest.raises(DataError, match=r"unary energies are in 0\.\.1 .* these are probabilities"):
         crf_of(IMAGE, flat)
     with pytest.raises(DataError, match="unary energies have values that are nan"):
         crf_of(IMAGE, flat * np.nan)

@@ -119,11 +119,9 @@ def test_a_pillow_image_of_any_mode_is_its_file(tmp_path: Path, name: str, loade
         np.testing.assert_array_equal(predictor()(picture).labels, predictor()(tmp_path / name).labels)
 
 
-@pytest.mark.parametrize("big", [False, True])
-@pytest.mark.parametrize("white", [False, True])
-def test_a_pillow_image_of_sixteen_bits_is_its_file(tmp_path: Path, big: bool, white: bool) -> None:
+@pytest.mark.parametrize("order, shades", [("<", "minisblack"), (">", "minisblack"), ("<", "miniswhite")])
+def test_a_pillow_image_of_sixteen_bits_is_its_file(tmp_path: Path, order: str, shades: str) -> None:
     deep, model = photo()[..., 0].astype(np.uint16) * 235, predictor(channels=1, dtype="uint16")
-    order, shades = (">" if big else "<"), ("miniswhite" if white else "minisblack")
     tifffile.imwrite(tmp_path / "a.tif", deep, byteorder=order, photometric=shades)
     with Image.open(tmp_path / "a.tif") as picture:
         picture.load()
@@ -138,11 +136,11 @@ def test_a_pillow_image_of_sixteen_bits_is_its_file(tmp_path: Path, big: bool, w
 def test_of_several_frames_one_is_to_be_chosen(tmp_path: Path, suffix: str) -> None:
     frames = [Image.fromarray(photo()), Image.fromarray(255 - photo())]
     frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:])
-    with pytest.raises(DataError, match="several frames|holds 2 pages"):
+    with pytest.raises(DataError, match=r"several frames|holds 2 pages"):
         predictor()(tmp_path / f"a.{suffix}")
     with Image.open(tmp_path / f"a.{suffix}") as picture:
         for _ in range(2):
-            with pytest.raises(DataError, match="several frames|holds 2 pages"):
+            with pytest.raises(DataError, match=r"several frames|holds 2 pages"):
                 predictor()(picture)
             picture.load()
         picture.seek(1)
