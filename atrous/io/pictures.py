@@ -207,13 +207,13 @@ class PatchedPicture:
 
     def valid(self, first: int, end: int) -> np.ndarray | None:
         """See `Picture`."""
-        return self._valid(self._picture.rows(first, end), first, end)
+        own = self._picture.valid(first, end)  # of a picture that is patched already
+        return self._valid(self._picture.rows(first, end), first, end) if own is None else own
 
     def _valid(self, pixels: np.ndarray, first: int, end: int) -> np.ndarray | None:
-        own, empty = self._picture.valid(first, end), empty_pixels(pixels, self._nodata)
-        told = self._picture.inside(first, end) if isinstance(self._picture, GeoPicture) else None
-        parts = [part for part in (own, told, None if empty is None else ~empty) if part is not None]
-        return np.logical_and.reduce(parts) if parts else None
+        empty = empty_pixels(pixels, self._nodata)
+        inside = self._picture.inside(first, end) if isinstance(self._picture, GeoPicture) else None
+        return inside if empty is None else ~empty if inside is None else inside & ~empty
 
     @cached_property
     def _mean(self) -> np.ndarray:

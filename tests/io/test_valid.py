@@ -127,7 +127,9 @@ def test_by_rows_as_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kin
 def test_the_map_that_is_written_has_nodata(tmp_path: Path) -> None:
     rasterio = pytest.importorskip("rasterio")
     picture = open_picture(geotiff(tmp_path / "a.tif", with_left(scene(), -9999), nodata="-9999"))
-    valid = picture.valid(0, 40)
+    whole, valid = read_valid(tmp_path / "a.tif")
+    np.testing.assert_array_equal(picture.rows(0, 40), whole)
+    np.testing.assert_array_equal(picture.valid(0, 40), valid)  # type: ignore[arg-type]
     labels = LabelSet(("sea", "land"), values=(0, 255), ignore=())
     with LabelWriter(tmp_path / "out.tif", picture, labels) as writer:
         writer.write(np.where(valid, 1, labels.ignore_index).astype(np.uint8))
