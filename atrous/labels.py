@@ -139,6 +139,12 @@ class LabelSet:
         return 255 if len(self) <= 255 else 65535
 
     @property
+    def void(self) -> int:
+        """The value that ignored pixels get in a mask file: the first that is ignored, else one that is free."""
+        free = (value for value in (self.ignore_index, *range(254, -1, -1), 65535) if value not in self.values)
+        return self.ignore[0] if self.ignore else next(free)
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """The type of index masks: uint8, or uint16 with more than 255 classes."""
         return np.dtype(np.uint8 if len(self) <= 255 else np.uint16)
@@ -209,7 +215,7 @@ class LabelSet:
 
         Returns:
             (H, W), uint8, or uint16 if a class or an ignored value is above 255. Ignored pixels
-            become the first ignored value.
+            become `void`.
 
         Example:
             >>> import numpy as np
@@ -219,9 +225,9 @@ class LabelSet:
         """
         table = np.zeros(self.ignore_index + 1, np.uint16)
         table[: len(self)] = self.values
-        table[self.ignore_index] = self.ignore[0] if self.ignore else self.ignore_index
+        table[self.ignore_index] = self.void
         values = table[indices]
-        return values.astype(np.uint8) if max(self.values + self.ignore, default=0) <= 255 else values
+        return values.astype(np.uint8) if max((*self.values, *self.ignore, self.void)) <= 255 else values
 
     def to_colours(self, indices: np.ndarray) -> np.ndarray:
         """Paint class indices.

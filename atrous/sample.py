@@ -20,6 +20,8 @@ class Sample:
         mask: (H, W) class indices 0..K-1, the label set's `ignore_index` where ignored; or None.
         geometry: `spacing` in mm for volumes, `affine` and `crs` for maps; empty for photos.
         path: The file of the image, for messages.
+        valid: (H, W) bool, which pixels of the image hold a value; None if all do. The mask ignores
+            the others.
 
     Example:
         >>> import numpy as np
@@ -31,3 +33,4 @@ class Sample:
     mask: np.ndarray | None = None
     geometry: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
+    valid: np.ndarray | None = None

@@ -1,7 +1,7 @@
 """The classes of a data set: from its classes.toml, its layout, or the values of its masks."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count, takewhile
@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from atrous.datasets.folder import Folder, Pair, mask_file
+from atrous.datasets.geotiff import mixed, nodata_values, without_nodata
 from atrous.datasets.levels import Tally, find_smeared, tally
 from atrous.errors import DataError
 from atrous.io import mask_palette
@@ -33,21 +34,27 @@ def find_classes(
     they stop being classes. Raises DataError for a file that cannot be used, for fewer than two
     classes and for a stray value.
     """
-    root = folder.root
+    root, nodata = folder.root, nodata_values(folder)
     classes = classes or classes_file(root)
     if classes is not None:
-        labels = without(LabelSet.from_toml(classes), ignore)
+        labels = without_nodata(without(LabelSet.from_toml(classes), ignore), nodata)
         where, notes = str(classes), [f"{len(labels)} classes from {classes}"]
     elif folder.labels is not None:
-        labels, where = without(folder.labels, ignore), str(root)
+        labels, where = without_nodata(without(folder.labels, ignore), nodata), str(root)
         notes = [f"{len(labels)} classes of the layout {folder.layout}: {', '.join(labels.names[:5])}"]
         notes[0] += " ..." if len(labels) > 5 else ""
     else:
-        labels, notes = classes_in_masks(folder, ignore, progress)
+        labels, notes = classes_in_masks(folder, ignore, progress, nodata)
         where = str(root)
+    notes += [f"mask value {value} is no data by the tag of {path.name}, and ignored" for value, path in nodata.items()]
     if few := too_few(labels):
-        raise DataError(f"{where}: {few}")
+        raise DataError(f"{where}: {few}" + "".join(map(_if_a_class, nodata, nodata.values())))
     return labels, notes
+
+
+def _if_a_class(value: int, path: Path) -> str:
+    cure = "take the tag away (gdal_edit.py -unsetnodata) if it is a class"
+    return f"; {value} is no data by the tag of {path.name}, {cure}"
 
 
 def too_few(labels: LabelSet) -> str:
@@ -88,24 +95,28 @@ def without(labels: LabelSet, ignore: Sequence[int]) -> LabelSet:
 
 
 def classes_in_masks(
-    folder: Folder, ignore: Sequence[int] = (), progress: At | None = None
+    folder: Folder, ignore: Sequence[int] = (), progress: At | None = None, nodata: Mapping[int, Path] | None = None
 ) -> tuple[LabelSet, list[str]]:
     """Take the values 0..K-1 without a gap as classes, with the masks' palette if they have one.
 
     255 and 65535 are ignored by convention; masks that hold only 0 and 255 have these two classes.
     The highest value must occur in two masks (in one, if there are fewer than five masks), so that
-    a stray pixel does not make a class. Raises a DataError with file, value and number of pixels
-    for any other value, for masks whose edges hold values between classes, and for more than
+    a stray pixel does not make a class. nodata: values that the tags of masks call no data
+    (`geotiff.nodata_values`); they are ignored. Raises a DataError with file, value and number of
+    pixels for any other value, for masks whose edges hold values between classes, and for more than
     MOST_UNNAMED classes.
     """
-    masks = [pair.mask for pair in folder.pairs]
-    seen = count_values(folder.pairs, folder.read_mask, progress)
+    masks, nodata, asked = [pair.mask for pair in folder.pairs], nodata or {}, ignore
+    seen, ignore = count_values(folder.pairs, folder.read_mask, progress), (*ignore, *nodata)
     if smeared := find_smeared([tally for _, tally in seen]):
         raise DataError(
             f"{masks[smeared.places[0]]}: {smeared} ({len(smeared.places)} such masks); expected class indices, "
             f"`atrous check {folder.root} --write OUT` takes the nearest where that is clear"
         )
     counts = [count for count, _ in seen]
+    if different := mixed(folder.pairs, counts, nodata):
+        place, sentence = next(iter(different.items()))
+        raise DataError(f"{masks[place]}: {sentence}")
     present = set[int]().union(*counts)
     if present - set(ignore) == {0, 255}:
         labels = LabelSet(("value 0", "value 255"), ((0, 0, 0), (255, 255, 255)), (0, 255), tuple(ignore))
@@ -120,6 +131,9 @@ def classes_in_masks(
     ignored = tuple(value for value in void if value in present) or void[:1]
     names = tuple(f"class {value}" for value in run)
     labels = without(LabelSet(names, colours, tuple(run), ignored), ignore)
+    if nodata:
+        found = (value for value in void if value in present)
+        labels = replace(labels, ignore=tuple(dict.fromkeys((*nodata, *asked, *found))))
     origin = ", colours from the palette" if colours else ""
     notes = [f"{len(labels)} classes found in the masks: values {', '.join(map(str, labels.values))}{origin}"]
     notes += [f"mask value {value} is ignored by convention" for value in void if value in present - set(ignore)]

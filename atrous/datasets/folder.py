@@ -16,7 +16,7 @@ import numpy as np
 
 from atrous.errors import AtrousError, DataError
 from atrous.files import read_text
-from atrous.io import IMAGE_SUFFIXES, MAX_PIXELS, image_size, read_image, read_mask
+from atrous.io import IMAGE_SUFFIXES, MAX_PIXELS, image_size, read_mask, read_valid
 from atrous.io.paths import closed_folder, files_below, nfc
 from atrous.labels import LabelSet
 
@@ -90,8 +90,8 @@ class Readers(NamedTuple):
 
 
 def image_file(pair: Pair) -> np.ndarray:
-    """Read an image that is one picture file."""
-    return read_image(pair.image)
+    """Read an image that is one picture file; pixels without a value get the mean of the others."""
+    return read_valid(pair.image)[0]
 
 
 def mask_file(pair: Pair) -> np.ndarray:

@@ -14,8 +14,10 @@ import numpy as np
 
 from atrous.datasets.classes import find_classes
 from atrous.datasets.folder import FILES, Pair, Readers, image_file
+from atrous.datasets.geotiff import REPLACE, misplaced, nodata_values, without_nodata
 from atrous.datasets.layouts import read_folder
 from atrous.errors import DataError
+from atrous.io import read_valid, valid_pixels
 from atrous.io.images import read_reduced
 from atrous.labels import LabelSet
 from atrous.progress import At
@@ -95,9 +97,13 @@ class Pairs(Sequence[Sample]):
         pair = self.pairs[index]
         sample = self._cache.get(pair)
         if sample is None:
-            sample = self._checked(pair, self.readers.image(pair))
+            sample = self._checked(pair, *self._image(pair))
             self._cache.put(pair, sample)
         return sample
+
+    def _image(self, pair: Pair) -> tuple[np.ndarray, np.ndarray | None]:
+        """The image of a pair, and which of its pixels hold a value, None if all do."""
+        return read_valid(pair.image) if self.readers.image is image_file else (self.readers.image(pair), None)
 
     def size(self, index: int) -> tuple[int, int]:
         """Tell (height, width) of an image, from the cache or the file's header."""
@@ -123,7 +129,7 @@ class Pairs(Sequence[Sample]):
             image = read_reduced(pair.image, factor) if factor > 1 and self.readers.image is image_file else None
             if image is None:
                 return self[index], 1
-            sample = self._checked(pair, image, factor)
+            sample = self._checked(pair, image, factor=factor)
             self._cache.put((pair, factor), sample)
         return sample, factor
 
@@ -163,11 +169,19 @@ class Pairs(Sequence[Sample]):
         for pair in self.pairs:
             sample = self._cache.get(pair)
             if sample is None or sample.mask is None:
-                yield self.labels.to_indices(self.readers.mask(pair), pair.where)
+                valid = valid_pixels(pair.image) if self.readers.image is image_file else None
+                yield self._indices(pair, self.readers.mask(pair), valid)
             else:
                 yield sample.mask
 
-    def _checked(self, pair: Pair, image: np.ndarray, factor: int = 1) -> Sample:
+    def _indices(self, pair: Pair, values: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+        """The class indices of a mask; pixels of the image that hold nothing are ignored."""
+        mask = self.labels.to_indices(values, pair.where)
+        if valid is not None and valid.shape == mask.shape:
+            mask[~valid] = self.labels.ignore_index
+        return mask
+
+    def _checked(self, pair: Pair, image: np.ndarray, valid: np.ndarray | None = None, factor: int = 1) -> Sample:
         """Read the mask of an image that was read at 1 / factor of its size, and check both."""
         values = self.readers.mask(pair)
         if image.shape[:2] != tuple(-(-side // factor) for side in values.shape):
@@ -183,9 +197,11 @@ class Pairs(Sequence[Sample]):
                 f"{pair.image}: {image.shape[2]} channels of {image.dtype}, but the data set's first image has "
                 f"{self.channels} of {self.dtype}; expected one kind of image, convert the others"
             )
-        mask = self.labels.to_indices(values, pair.where)
+        if elsewhere := misplaced(pair):
+            raise DataError(f"{pair.where}: {elsewhere}; {REPLACE}")
+        mask = self._indices(pair, values, valid)
         image.flags.writeable = mask.flags.writeable = False
-        return Sample(image, mask, path=pair.image)
+        return Sample(image, mask, path=pair.image, valid=valid)
 
 
 @dataclass(frozen=True)
@@ -310,6 +326,8 @@ def open_dataset(
     if labels is None:
         labels, more = find_classes(folder, classes=classes, ignore=ignore, progress=progress)
         notes += more
+    else:
+        labels = without_nodata(labels, nodata_values(folder))
     held_out = False
     training = "train" if "train" in found else "all"
     if holdout > 0 and "val" not in found and len(found.get(training, ())) > 1:
@@ -348,7 +366,8 @@ def channel_statistics(pairs: Sequence[Sample], limit: int = 200) -> tuple[np.nd
         limit: How many images are read at most; they are evenly spaced.
 
     Returns:
-        Mean and standard deviation, float64 (C,) each, in the units of the files.
+        Mean and standard deviation, float64 (C,) each, in the units of the files. Pixels that hold
+        nothing (`Sample.valid`) do not count.
 
     Example:
         >>> import numpy as np
@@ -360,13 +379,18 @@ def channel_statistics(pairs: Sequence[Sample], limit: int = 200) -> tuple[np.nd
     chosen = np.unique(np.linspace(0, len(pairs) - 1, min(limit, len(pairs))).round().astype(int))
     sizes, means, deviations = [], [], []
     for index in chosen:
-        image = pairs[int(index)].image
+        image, valid = pairs[int(index)].image, pairs[int(index)].valid
+        counted = None if valid is None else valid.view(np.uint8)
         # OpenCV takes at most four channels
         fours = [image[..., start : start + 4] for start in range(0, image.shape[2], 4)]
-        mean, deviation = np.concatenate([cv2.meanStdDev(np.ascontiguousarray(four)) for four in fours], axis=1)[..., 0]
-        sizes.append(image.shape[0] * image.shape[1])
+        mean, deviation = np.concatenate(
+            [cv2.meanStdDev(np.ascontiguousarray(four), mask=counted) for four in fours], axis=1
+        )[..., 0]
+        sizes.append(image.shape[0] * image.shape[1] if valid is None else int(valid.sum()))
         means.append(mean)
         deviations.append(deviation)
+    if not sum(sizes):
+        raise DataError("no pixel of the training images holds a value, all are nodata or NaN; give other images")
     mean = np.average(means, axis=0, weights=sizes)
     variance = np.average(np.array(deviations) ** 2 + (np.array(means) - mean) ** 2, axis=0, weights=sizes)
     return mean, np.sqrt(variance)

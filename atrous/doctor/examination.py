@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,6 +14,7 @@ import numpy as np
 
 from atrous.datasets.classes import classes_file, without
 from atrous.datasets.folder import Folder, Pair
+from atrous.datasets.geotiff import mixed, nodata_values, without_nodata
 from atrous.datasets.layouts import read_folder
 from atrous.datasets.pairs import hold_out
 from atrous.doctor.balance import class_counts, find_empty, find_imbalance
@@ -21,7 +22,7 @@ from atrous.doctor.copies import find_copies
 from atrous.doctor.findings import Finding, in_order
 from atrous.doctor.look import PairLook, look_at
 from atrous.doctor.reading import Reading, file_of_mask
-from atrous.doctor.shapes import find_missing, find_sizes, find_unreadable
+from atrous.doctor.shapes import find_empty_pixels, find_missing, find_sizes, find_unreadable
 from atrous.doctor.splits import find_splits
 from atrous.doctor.suspicion import Suspect, find_suspicious, rank_masks
 from atrous.doctor.twins import find_twins
@@ -142,7 +143,8 @@ def examine_dataset(
     """
     root = Path(root)
     folder = read_folder(root)
-    given = named_classes(folder, classes, ignore)
+    given, nodata = named_classes(folder, classes, ignore), nodata_values(folder)
+    given = without_nodata(given, nodata) if given else None
     pairs = [(split, pair) for split, found in folder.splits.items() for pair in found]
     looks = list[PairLook]()
     with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as pool:
@@ -150,14 +152,23 @@ def examine_dataset(
             looks.append(seen)
             if progress:
                 progress(len(looks), len(pairs))
-    return examine_looks(folder, looks, given, ignore)
+    findings = [] if given else find_mixed(looks, nodata)
+    return examine_looks(folder, looks, given, (*ignore, *nodata), findings)
 
 
 def examine_looks(
-    folder: Folder, looks: Sequence[PairLook], given: LabelSet | None, ignore: Sequence[int] = ()
+    folder: Folder,
+    looks: Sequence[PairLook],
+    given: LabelSet | None,
+    ignore: Sequence[int] = (),
+    found: Sequence[Finding] = (),
 ) -> Examination:
-    """Draw the findings from the looks. given: the classes, if a file or the layout names them."""
-    findings = [*find_missing(folder), *find_splits(folder), *find_unreadable(looks)]
+    """Draw the findings from the looks.
+
+    given: the classes, if a file or the layout names them. found: findings that there are already.
+    """
+    findings = [*found, *find_missing(folder), *find_splits(folder), *find_unreadable(looks)]
+    findings += find_empty_pixels(looks)
     reading = read_values(folder, looks, given, ignore)
     findings += find_sizes(reading) + reading.findings
     sides = training_sides(folder, looks)
@@ -175,6 +186,16 @@ def named_classes(folder: Folder, classes: Path | None, ignore: Sequence[int]) -
     classes = classes or classes_file(folder.root)
     labels = LabelSet.from_toml(classes) if classes is not None else folder.labels
     return None if labels is None else without(labels, ignore)
+
+
+def find_mixed(looks: Sequence[PairLook], nodata: Mapping[int, Path]) -> list[Finding]:
+    """Find masks that hold as a label what the tags of others call no data."""
+    values = [look.mask.values if look.mask else () for look in looks]
+    found = []
+    for place, sentence in mixed([look.pair for look in looks], values, nodata).items():
+        detail, _, remedy = sentence.partition("; ")
+        found.append(Finding("value_out_of_range", "error", (file_of_mask(looks[place]),), detail, remedy))
+    return found
 
 
 def training_sides(folder: Folder, looks: Sequence[PairLook]) -> list[str]:

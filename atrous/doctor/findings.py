@@ -13,6 +13,7 @@ class. note: worth knowing."""
 
 KINDS = {
     "unreadable": "a file that is damaged, cut short, empty or not a picture",
+    "no_value": "pixels of an image that hold nothing: NaN, infinite, nodata, masked",
     "size_mismatch": "image and mask, or the images among themselves, differ in size, orientation, channels or type",
     "value_out_of_range": "a mask value that is neither a class nor ignored",
     "colour_mask": "a mask of colours where class indices are expected",

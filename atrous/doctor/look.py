@@ -10,11 +10,12 @@ import numpy as np
 
 from atrous.datasets.classes import histogram
 from atrous.datasets.folder import Folder, Pair, image_file, mask_file
+from atrous.datasets.geotiff import misplaced
 from atrous.datasets.levels import Tally, tally
 from atrous.doctor.colours import Colours, colours_of
 from atrous.doctor.fit import EdgeFit, edge_fit, shrink_to
 from atrous.errors import DataError
-from atrous.io import IMAGE_SUFFIXES, read_stored
+from atrous.io import IMAGE_SUFFIXES, read_stored, valid_pixels
 from atrous.io.images import damage_as_data_error, open_file, orient, read_header
 from atrous.io.masks import fits_mask, fractions_of, hides_in_alpha, is_one_hot
 from atrous.visual import to_rgb8
@@ -33,12 +34,14 @@ class ImageFacts:
 
     shape: (H, W, C) after the EXIF orientation, (D, H, W, C) of a volume. orientation: EXIF, 1..8.
     cells: (32, 32, 4) uint8, lightness, two colours (CIE Lab) and texture; None for a volume.
+    empty: the share of its pixels that hold nothing (`io.read_valid`).
     """
 
     shape: tuple[int, ...]
     dtype: str
     orientation: int = 1
     cells: np.ndarray | None = None
+    empty: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class PairLook:
     image, mask: None if they cannot be read; image_fault and mask_fault then tell why, and
     mask_kind is the kind of that finding. fit: how the mask's edges lie on the image's. unturned:
     the same for the mask turned by the image's EXIF orientation, as if it had been drawn on the
-    picture as stored.
+    picture as stored. elsewhere: how the mask lies at another place on the Earth than its image.
     """
 
     pair: Pair
@@ -85,6 +88,7 @@ class PairLook:
     mask_kind: str = "unreadable"
     fit: EdgeFit | None = None
     unturned: EdgeFit | None = None
+    elsewhere: str = ""
 
 
 def look_at(folder: Folder, split: str, pair: Pair) -> PairLook:
@@ -105,7 +109,10 @@ def look_at(folder: Folder, split: str, pair: Pair) -> PairLook:
     if own and seen.mask is not None and mask is not None:
         hidden = nearly and mask.ndim == 2 and hides_in_alpha(pair.mask)
         seen = replace(seen, mask=replace(seen.mask, hidden=hidden, tally=_tally(mask, seen.mask)))
-    return replace(seen, image_fault=image_fault, mask_fault=mask_fault, mask_kind=kind)
+    if seen.image and folder.readers.image is image_file and (valid := valid_pixels(pair.image)) is not None:
+        seen = replace(seen, image=replace(seen.image, empty=float(1 - valid.mean())))
+    elsewhere = "" if image is None or mask is None else misplaced(pair)
+    return replace(seen, image_fault=image_fault, mask_fault=mask_fault, mask_kind=kind, elsewhere=elsewhere)
 
 
 def _tally(mask: np.ndarray, facts: MaskFacts) -> Tally | None:

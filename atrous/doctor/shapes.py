@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
 from atrous.datasets.folder import Folder
+from atrous.datasets.geotiff import REPLACE
 from atrous.doctor.cures import Grey, Orient, Resize
 from atrous.doctor.findings import Finding, counted
 from atrous.doctor.look import PairLook
@@ -67,6 +68,19 @@ def find_unreadable(looks: Sequence[PairLook]) -> Iterator[Finding]:
                 yield Finding(kind, "error", (path,), detail or fault, remedy)
 
 
+def find_empty_pixels(looks: Sequence[PairLook]) -> Iterator[Finding]:
+    """Yield no_value if some images have pixels that hold nothing."""
+    empty = [look for look in looks if look.image and look.image.empty]
+    if empty:
+        share = sum(look.image.empty for look in empty if look.image) / len(empty)
+        yield Finding(
+            "no_value", "note", tuple(look.pair.image for look in empty),
+            f"{share:.2%} of the pixels of {counted(len(empty), 'image')} hold nothing (NaN, infinite, nodata, masked) "
+            "and count in no statistics, no loss and no score",
+            "nothing to do, unless these pixels should hold values", count=len(empty),
+        )  # fmt: skip
+
+
 def find_sizes(reading: Reading) -> list[Finding]:
     """Find size_mismatch between image and mask, which may have a cure, and among images."""
     findings = [finding for place in range(len(reading.looks)) if (finding := _size(reading, place))]
@@ -81,6 +95,9 @@ def _size(reading: Reading, place: int) -> Finding | None:
     depth = 2 if len(look.image.shape) == 3 else 3
     image, mask, turn = look.image.shape[:depth], look.mask.shape[:depth], look.image.orientation
     sizes = f"the mask is {_by(mask)} (H x W), its image {look.pair.image.name} {_by(image)}"
+    if look.elsewhere:
+        reading.counts[place] = None
+        return Finding("size_mismatch", "error", (file_of_mask(look), look.pair.image), look.elsewhere, REPLACE)
     if image == mask:
         fit, turned = look.fit, look.unturned
         if not (fit and turned and turned.level > fit.level + CLEARLY and max(map(abs, turned.shift)) <= 3):

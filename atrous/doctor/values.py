@@ -96,7 +96,7 @@ def _infer(reading: Reading, folder: Folder, ignore: Sequence[int]) -> None:
     counts = [reading.counts[k] or {} for k in reading.usable]
     run, _, stray = gap_free(counts, ignore)
     body = sorted(value for value in set(reading.with_value()) - set(ignore) if value < VOID)
-    if body and body[0] == 1 and body == list(range(1, len(body) + 1)):
+    if 0 not in ignore and body and body[0] == 1 and body == list(range(1, len(body) + 1)):
         reading.report(
             "off_by_one", "error", reading.usable,
             f"the values are 1..{len(body)} and no mask holds 0, but classes count from 0",

@@ -11,7 +11,7 @@ import numpy as np
 
 from atrous.errors import AtrousError, DataError, MissingExtra, WeightsError
 from atrous.export.runner import Network
-from atrous.io import image_size, overlay_of, read_image, write_fitting, write_mask
+from atrous.io import image_size, overlay_of, read_valid, write_fitting, write_mask
 from atrous.labels import LabelSet
 from atrous.predict.loading import EXPORTED, Kind, kind_of
 from atrous.visual import overlay
@@ -43,8 +43,10 @@ def label_pictures(model: Path, targets: Mapping[Path, Path], out: Path, progres
     labels = LabelSet.from_dict(network.about["card"]["labels"])
     for path in progress(list(targets), len(targets)):
         try:
-            image = read_image(path)
+            image, valid = read_valid(path)
             found = network(_pixels(image, network.about)).astype(labels.dtype)
+            if valid is not None:
+                found[~valid] = labels.ignore_index
             write_mask(targets[path], found, labels)
             write_fitting(overlay_of(path, out), overlay(image, found, labels))
         except AtrousError as error:
@@ -57,7 +59,7 @@ def takes(model: Path, paths: Sequence[Path]) -> bool:
     about = _open(model).about
     for path in paths:
         try:
-            image = read_image(path)
+            image, _ = read_valid(path)
         except AtrousError:
             continue
         if image.dtype.name != about["dtype"] or image.shape[2] not in (1, len(about["mean"])):

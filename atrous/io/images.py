@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
+from PIL.Image import Image
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -27,9 +28,11 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from atrous.errors import DataError
+from atrous.io.extras import decode_raster
 from atrous.io.paths import no_such_path, save_bytes
 from atrous.io.png import chunks, tells_orientation
-from atrous.io.tiff import Tags, decode_plain, read_tags
+from atrous.io.tiff import FLOAT, PALETTE, PHOTOMETRIC, WHITE_IS_ZERO, Tags, decode_mask, decode_plain, read_tags
+from atrous.io.valid import empty_pixels, mean_of
 
 MAX_PIXELS = 100_000_000
 """The largest picture that is decoded, in pixels of up to four channels."""
@@ -45,10 +48,10 @@ _MAGIC = {
     b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"RIFF": "WebP", b"BM": "BMP", b"GIF8": "GIF",
     b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "TIFF", b"MM\0+": "TIFF", b"\x93NUMPY": "npy",
 }  # fmt: skip
+TIFF_STARTS = tuple(start for start, kind in _MAGIC.items() if kind == "TIFF")
 _BY_OPENCV = {"PNG", "JPEG", "WebP"}
 _LONGEST = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
 _NO_ALPHA = (".jpg", ".jpeg")
-_ANIMATED = {"GIF", "WebP"}
 _REDUCED = {
     2: (cv2.IMREAD_REDUCED_GRAYSCALE_2, cv2.IMREAD_REDUCED_COLOR_2),
     4: (cv2.IMREAD_REDUCED_GRAYSCALE_4, cv2.IMREAD_REDUCED_COLOR_4),
@@ -129,10 +132,83 @@ def decode_image(data: bytes, name: Path | str = "image", *, max_pixels: int = M
     """
     with damage_as_data_error(name):
         header = read_header(BytesIO(data), name, max_pixels)
-        pixels = as_numbers(orient(_decode(data, header), header.orientation))
+        pixels = as_numbers(orient(decode_parts(data, header, name)[0], header.orientation))
         if pixels.dtype == np.float32 and (broken := pixels.size - int(np.isfinite(pixels).sum())):
             raise DataError(f"{name}: {broken} values are NaN or infinite; expected finite numbers, replace them")
         return np.ascontiguousarray(pixels)
+
+
+def read_valid(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read a picture as `read_image` does, and tell which of its pixels hold a value.
+
+    A pixel holds none if it is NaN or infinite, has the nodata value of a TIFF (GDAL's tag), is
+    outside of its internal mask, or has the alpha 0 in a GeoTIFF. It gets the mean of the others.
+
+    Args:
+        path: The file.
+        max_pixels: See `read_image`.
+
+    Returns:
+        (H, W, C) as `read_image` gives it, and (H, W) bool, None if every pixel holds a value.
+
+    Raises:
+        DataError: As `read_image`, but for NaN and infinite values in some of the pixels.
+
+    Example:
+        >>> import numpy as np
+        >>> np.save("heights.npy", np.array([[1.0, np.nan, 3.0]]))
+        >>> pixels, valid = read_valid("heights.npy")
+        >>> pixels[..., 0].tolist(), valid.tolist()
+        ([[1.0, 2.0, 3.0]], [[True, False, True]])
+    """
+    data = read_bytes(path, max_pixels)
+    with damage_as_data_error(path):
+        header = read_header(BytesIO(data), path, max_pixels)
+        stored, inside = decode_parts(data, header, path)
+        inside = None if inside is None else orient(inside, header.orientation)
+        pixels = as_numbers(orient(stored, header.orientation))
+        return patched(pixels, inside, header.tags.nodata if header.tags else None, path)
+
+
+def patched(
+    pixels: np.ndarray, inside: np.ndarray | None, nodata: float | None, name: Path | str
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Put the mean of the other pixels where a pixel holds nothing.
+
+    Args:
+        pixels: (H, W, C).
+        inside: (H, W) bool, what a mask says; None if there is none.
+        nodata: The value of pixels that hold nothing; None if there is none.
+        name: What error messages call the picture.
+
+    Returns:
+        (H, W, C), and (H, W) bool, which pixels hold a value, None if all do.
+
+    Raises:
+        DataError: The picture is all of NaN, and nothing says that it may be empty.
+    """
+    empty = empty_pixels(pixels, nodata)
+    valid = inside if empty is None else ~empty if inside is None else inside & ~empty
+    if valid is None or valid.all():
+        return np.ascontiguousarray(pixels), None
+    if nodata is None and not np.isfinite(pixels).any():
+        raise DataError(f"{name}: every value is NaN or infinite; expected finite numbers, replace them")
+    return np.where(valid[..., None], pixels, mean_of(pixels, valid)), np.ascontiguousarray(valid)
+
+
+def valid_pixels(path: Path | str) -> np.ndarray | None:
+    """Tell which pixels of a picture hold a value, as `read_valid` does; most kinds need no decoding."""
+    with damage_as_data_error(path), open_file(path) as stream:
+        kind = _kind(stream, path)
+        if kind not in ("npy", "TIFF"):
+            return None
+        if kind == "npy":
+            floats = npy_header(stream)[2].kind == "f"
+        else:
+            tags = read_tags(stream)
+            floats = tags.format == FLOAT or tags.nodata is not None or tags.mask_page is not None
+            floats = floats or tags.transparent
+    return read_valid(path)[1] if floats else None
 
 
 def read_reduced(path: Path | str, factor: int, *, max_pixels: int = MAX_PIXELS) -> np.ndarray | None:
@@ -285,14 +361,14 @@ def read_header(stream: BinaryIO, name: Path | str, max_pixels: int | None = MAX
     else:
         tags = read_tags(stream) if kind == "TIFF" else None
         stream.seek(0)
-        if tags and tags.plain:
-            header = Header(kind, tags.height, tags.width, tags.channels, tags.orientation, tags=tags)
+        if tags and (tags.plain or tags.beyond):
+            channels = 3 if tags.ifd.get(PHOTOMETRIC) == PALETTE else tags.channels
+            header = Header(kind, tags.height, tags.width, channels, tags.orientation, tags=tags)
         else:
             picture = _READERS[kind](stream)
-            if kind in _ANIMATED and picture.is_animated:
-                raise DataError(f"{name}: a {kind} with several frames; expected one picture, save each frame alone")
             channels = 1 if picture.mode in _GREY_MODES else 3
-            header = Header(kind, picture.height, picture.width, channels, _orientation(picture, stream), picture)
+            header = Header(kind, picture.height, picture.width, channels, _orientation(picture, stream), picture, tags)
+        _refuse_several(header, name)
     if min(header.height, header.width, header.channels) < 1:
         raise DataError(
             f"{name}: an empty picture ({header.height}x{header.width}); expected at least one pixel, replace the file"
@@ -306,6 +382,20 @@ def read_header(stream: BinaryIO, name: Path | str, max_pixels: int | None = MAX
     return header
 
 
+def _refuse_several(header: Header, name: Path | str) -> None:
+    """Raise a DataError for a file of several pictures.
+
+    The smaller copies and masks of a TIFF are none, nor are the previews behind a JPEG (MPO).
+    """
+    if header.tags and (pages := header.tags.pages) > 1:
+        raise DataError(
+            f"{name}: holds {pages} pages; expected one picture, save each page as a file of its own, images and masks "
+            "under the same names (Fiji: Save As > Image Sequence)"
+        )
+    if header.kind in ("PNG", "GIF", "WebP") and getattr(header.picture, "is_animated", False):
+        raise DataError(f"{name}: a {header.kind} with several frames; expected one picture, save each frame alone")
+
+
 def decode_pillow(data: bytes, header: Header) -> np.ndarray:
     """Decode by Pillow: palette indices (H, W), bits as bool, colours (H, W, 3).
 
@@ -317,6 +407,56 @@ def decode_pillow(data: bytes, header: Header) -> np.ndarray:
     if pixels.shape[:2] != (header.height, header.width):
         raise ValueError(f"the header says {header.height}x{header.width}, the pixels are {pixels.shape[:2]}")
     return pixels
+
+
+def pillow_numbers(picture: Image) -> np.ndarray:
+    """The pixels of a Pillow image of any mode as a file of it is read: (H, W) or (H, W, 3), without alpha.
+
+    Raises:
+        DataError: A mode without a way to RGB.
+
+    Example:
+        >>> from PIL import Image
+        >>> pillow_numbers(Image.new("CMYK", (2, 1))).tolist()
+        [[[255, 255, 255], [255, 255, 255]]]
+    """
+    if picture.mode in _GREY_MODES:
+        pixels = np.asarray(picture)
+        if picture.mode.startswith("I;16") and getattr(picture, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:
+            return 65535 - pixels  # Pillow turns 8 bits alone
+        return pixels[..., 0] if picture.mode in ("LA", "La") else pixels
+    try:
+        return np.asarray(picture.convert("RGB"))
+    except ValueError as error:
+        raise DataError(f"an image of mode {picture.mode}; expected grey or colours, convert it to RGB") from error
+
+
+def read_pillow(picture: Image) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read a Pillow image as `read_valid` reads the file of it.
+
+    An image of whose file no pixel has been read is read from the file: Pillow alone gives 8 bits of
+    a colour picture of 16.
+
+    Raises:
+        DataError: As `read_valid`; an image of several frames, none of which was chosen by a copy.
+
+    Example:
+        >>> from PIL import Image
+        >>> read_pillow(Image.new("I", (2, 1), 70000))[0].tolist()
+        [[[70000.0], [70000.0]]]
+    """
+    name = os.fspath(getattr(picture, "filename", "") or "")
+    opened = isinstance(picture, ImageFile) and os.path.isfile(name)
+    if opened and picture.tile and picture.tell() == 0:  # type: ignore[attr-defined]
+        return read_valid(name)
+    if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
+        if not (opened and picture.format == "TIFF"):
+            raise DataError("an image of several frames; expected one, choose it by image.seek(k) and image.copy()")
+        with open(name, "rb") as stream:
+            read_header(stream, name)  # the smaller copies in a TIFF are no frames
+    turn = int(picture.getexif().get(0x0112, 1))
+    pixels = orient(pillow_numbers(picture), turn if 1 <= turn <= 8 else 1)
+    return patched(as_numbers(pixels), None, None, "the image")
 
 
 def orient(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -378,19 +518,43 @@ def _orientation(picture: ImageFile, stream: BinaryIO) -> int:
     return value if 1 <= value <= 8 else 1
 
 
-def _decode(data: bytes, header: Header) -> np.ndarray:
-    """The pixels as stored: (H, W) or (H, W, C), RGB order, without alpha."""
+def decode_parts(
+    data: bytes, header: Header, name: Path | str, *, shades: bool = True
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Decode the pixels as stored, and which of them are inside, (H, W) bool, None if nothing tells.
+
+    Pixels are (H, W) or (H, W, C), in RGB order, without alpha, not yet oriented. The mask of a TIFF
+    tells what is inside, and in a GeoTIFF alpha does. shades: palettes of a TIFF become colours, and
+    numbers whose largest is black are turned; False gives the numbers of the file.
+    """
     if header.kind == "npy":
-        return np.load(BytesIO(data), allow_pickle=False)
-    if header.tags:
-        return decode_plain(data, header.tags)[..., : header.channels]
+        return np.load(BytesIO(data), allow_pickle=False), None
+    tags = header.tags
+    if tags is None:
+        return _decode_colours(data, header), None
+    inside = decode_mask(data, tags)
+    if tags.beyond:
+        samples = decode_raster(data, tags.beyond, name)
+        if shades and tags.ifd.get(PHOTOMETRIC) == PALETTE:
+            return tags.colours[samples[..., 0]], inside
+        if shades and tags.inverted:
+            samples = np.iinfo(samples.dtype).max - samples
+    elif tags.plain or (tags.by_rows and not shades):
+        samples = decode_plain(data, tags, stored=not shades)
+    else:
+        return _decode_colours(data, header) if shades else decode_pillow(data, header), inside
+    if tags.transparent:
+        inside = samples[..., -1] > 0 if inside is None else inside & (samples[..., -1] > 0)
+    return samples[..., : tags.channels], inside
+
+
+def _decode_colours(data: bytes, header: Header) -> np.ndarray:
+    """Decode by OpenCV or Pillow: (H, W) or (H, W, C), RGB order, without alpha."""
     if header.kind in _BY_OPENCV and header.mode not in ("P", "1", "CMYK"):
         return _decode_opencv(data, header)
-    pixels = decode_pillow(data, header)
-    if header.mode in _GREY_MODES:
-        return pixels[..., 0] if header.mode in ("LA", "La") else pixels
+    decode_pillow(data, header)
     assert header.picture is not None
-    return np.asarray(header.picture.convert("RGB"))
+    return pillow_numbers(header.picture)
 
 
 def _decode_opencv(data: bytes, header: Header) -> np.ndarray:

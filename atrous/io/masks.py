@@ -12,16 +12,22 @@ from PIL import Image
 
 from atrous.errors import DataError
 from atrous.io.images import (
+    TIFF_STARTS,
     Header,
+    as_numbers,
     damage_as_data_error,
     decode_image,
+    decode_parts,
     decode_pillow,
+    open_file,
     orient,
     read_bytes,
     read_header,
 )
 from atrous.io.paths import save_bytes
 from atrous.io.png import decode_bytes
+from atrous.io.tiff import Tags, read_tags
+from atrous.io.valid import empty_pixels
 from atrous.labels import Colour, LabelSet
 
 MOST_COUNTED = 300_000
@@ -35,7 +41,8 @@ def read_mask(path: Path | str) -> np.ndarray:
     picture with r = g = b gives its grey. An .npy or TIFF file of any type gives its whole numbers.
     Alpha is dropped. The EXIF orientation is applied as for images, so that a pair stays aligned.
     A mask that only nearly is one is refused: a label in the alpha channel, fractions, one channel
-    for each class, and a JPEG that holds more than black and white.
+    for each class, and a JPEG that holds more than black and white. Pixels of a TIFF that hold
+    nothing (`nodata_value`) have the value that says so.
 
     Args:
         path: The mask file.
@@ -128,6 +135,55 @@ def fractions_of(values: np.ndarray) -> str:
         return ""
     low, high = float(values.min()), float(values.max())
     return "" if low < 0 or high > 65535 else "soft" if high <= 1 else "levels"
+
+
+def nodata_value(path: Path | str) -> int | None:
+    """Tell the value that `read_mask` gives the pixels of a mask that hold nothing.
+
+    That is the nodata value of a TIFF (GDAL's tag), if it is a whole number 0..65535. It is 255 for
+    another nodata value, such as -9999 or NaN, and for pixels outside of the TIFF's internal mask or
+    of alpha 0 in a GeoTIFF; or 65535, if 255 is the value of other pixels.
+
+    Returns:
+        The value; None if the file has none of these, or cannot be read.
+
+    Example:
+        >>> import numpy as np
+        >>> np.save("mask.npy", np.array([[0, 1]]))
+        >>> nodata_value("mask.npy") is None
+        True
+    """
+    try:
+        with open_file(path) as stream:
+            tags = read_tags(stream) if stream.read(4) in TIFF_STARTS and not stream.seek(0) else None
+        if tags is None or (tags.nodata is None and tags.mask_page is None and not tags.transparent):
+            return None
+        if tags.nodata in range(65536):
+            return int(tags.nodata or 0)
+        data = read_bytes(path)
+        return _tiff_values(data, read_header(BytesIO(data), path), tags, path)[1]
+    except Exception:  # a damaged file can raise anything; reading it says so
+        return None
+
+
+def _tiff_values(data: bytes, header: Header, tags: Tags, path: Path | str) -> tuple[np.ndarray, int | None]:
+    """The numbers of a TIFF mask, (H, W) or (H, W, C), and the value of the pixels that hold nothing."""
+    stored, inside = decode_parts(data, header, path, shades=False)
+    stored = stored[..., None] if stored.ndim == 2 else stored
+    stored = stored.astype(np.uint8) if stored.dtype == bool else stored
+    named = tags.nodata in range(65536)
+    empty = None if named or tags.nodata is None else empty_pixels(stored, tags.nodata)
+    values = as_numbers(orient(stored, header.orientation))
+    hidden = np.zeros(stored.shape[:2], bool) if empty is None else empty
+    if inside is not None:
+        hidden |= ~inside
+    hidden, void = orient(hidden, header.orientation), int(tags.nodata or 0) if named else None
+    if hidden.any():
+        if void is None:
+            void = 65535 if (values[~hidden] == 255).any() else 255
+        kind = np.uint16 if values.dtype == np.uint8 and void > 255 else values.dtype
+        values = np.where(hidden[..., None], np.array(void, kind), values.astype(kind, copy=False))
+    return np.ascontiguousarray(values[..., 0] if values.shape[2] == 1 else values), void
 
 
 def fits_mask(values: np.ndarray) -> np.ndarray:
@@ -243,7 +299,7 @@ def _read(path: Path | str) -> _Stored:
     data = read_bytes(path)
     with damage_as_data_error(path):
         header = read_header(BytesIO(data), path)
-        if header.mode in ("P", "1", "L"):
+        if header.tags is None and header.mode in ("P", "1", "L"):
             values = decode_bytes(data) if header.kind == "PNG" else None
             if values is None:
                 values = _unscaled(decode_pillow(data, header), data, header.kind)
@@ -251,7 +307,8 @@ def _read(path: Path | str) -> _Stored:
             return _Stored(values, header.kind)
         if header.kind == "npy":
             return _Stored(_channels_last(np.load(BytesIO(data), allow_pickle=False)), header.kind)
-        pixels = decode_image(data, path)
+        tags = header.tags
+        pixels = decode_image(data, path) if tags is None else _tiff_values(data, header, tags, path)[0]
         alpha = _alpha(data, header) if (pixels == pixels[:1, :1]).all() else None
         if alpha is None or (alpha == 255).all():
             return _Stored(pixels, header.kind)

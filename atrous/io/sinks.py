@@ -15,8 +15,9 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from atrous.errors import DataError
+from atrous.io.extras import need, there
 from atrous.io.paths import VIDEO_SUFFIXES, cannot_write, is_zarr, place_below
-from atrous.io.pictures import Picture, is_mapped, need, there
+from atrous.io.pictures import Picture, is_mapped
 from atrous.labels import LabelSet
 
 BLOCK = 256
@@ -73,7 +74,7 @@ class PngSink:
 
 
 class GeoSink:
-    """A tiled, compressed GeoTIFF. profile: the place on the Earth, from the picture."""
+    """A tiled, compressed GeoTIFF. profile: the place on the Earth, from the picture, and nodata."""
 
     def __init__(
         self, path: Path, size: tuple[int, int], labels: LabelSet, dtype: np.dtype, profile: dict[str, Any]
@@ -165,7 +166,8 @@ class LabelWriter:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.suffix == ".tif":
-                profile = getattr(picture, "profile", {})
+                nodata = {"nodata": labels.void} if getattr(picture, "holes", False) else {}
+                profile = {**getattr(picture, "profile", {}), **nodata}
                 self._sink: Sink = GeoSink(self._temporary, size, labels, values.dtype, profile)
             elif target.suffix == ".zarr":
                 self._sink = ZarrSink(self._temporary, size, labels, values.dtype)

@@ -7,8 +7,9 @@ that they are.
 Source: TIFF 6.0 (Adobe, 1992), sections 2, 8, 14, 15.
 """
 
+import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import accumulate
@@ -20,13 +21,26 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION = 256, 257, 258, 259, 262, 274
 STRIPS, SAMPLES, ROWS, STRIP_BYTES, PLANAR, PREDICTOR = 273, 277, 278, 279, 284, 317
 TILE_WIDTH, TILE_HEIGHT, TILES, TILE_BYTES, EXTRA, FORMAT = 322, 323, 324, 325, 338, 339
+SUBFILE, OLD_SUBFILE, DESCRIPTION, COLORMAP, NODATA = 254, 255, 270, 320, 42113
 
 UINT, INT, FLOAT = 1, 2, 3
 _KINDS = {UINT: "u", INT: "i", FLOAT: "f"}
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE = 0, 1, 2, 3
 JPEG = (6, 7)
+COMPRESSIONS = {
+    1: "nothing", 2: "CCITT", 3: "CCITT fax 3", 4: "CCITT fax 4", 5: "LZW", 6: "JPEG", 7: "JPEG", 8: "deflate",
+    32771: "CCITT", 32773: "PackBits", 32946: "deflate", 34925: "LZMA", 50000: "ZSTD",
+}  # fmt: skip
+"""What Pillow decompresses wherever it is installed."""
+RARE = {34887: "LERC", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL", 33003: "JPEG 2000", 34712: "JPEG 2000"}
+REDUCED, MASK = 1, 4
+"""Bits of NewSubfileType: a smaller copy of another page, and a page that tells which pixels are valid."""
+MOST_PAGES = 100_000
 GEO = (33550, 33922, 34264, 34735)
 """ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory (OGC GeoTIFF 1.1)."""
+SCALE, TIEPOINT, TRANSFORM, KEYS, DOUBLES = *GEO, 34736
+RASTER_TYPE, GEOGRAPHIC, PROJECTED, OWN = 1025, 2048, 3072, 32767
+"""Keys of the GeoKeyDirectory, and the code of a system that has none."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,10 @@ class Tags:
     bits: int
     format: int
     order: bytes = b"II"
+    kinds: tuple[int, ...] = (0,)
+    """NewSubfileType of each directory."""
+    places: tuple[int, ...] = ()
+    """The offset of each directory."""
 
     @property
     def dtype(self) -> np.dtype:
@@ -52,6 +70,72 @@ class Tags:
         return any(tag in self.ifd for tag in GEO)
 
     @property
+    def nodata(self) -> float | None:
+        """The value of pixels that hold nothing (GDAL's tag); None if there is none."""
+        try:
+            return float(str(self.ifd[NODATA]).strip("\0 "))
+        except (KeyError, ValueError):
+            return None
+
+    @property
+    def pages(self) -> int:
+        """The number of pictures; smaller copies and masks of them do not count.
+
+        ImageJ may write one directory for a whole stack, whose pages it counts in the description.
+        """
+        text = str(self.ifd.get(DESCRIPTION, ""))
+        stack = re.search(r"^images=(\d+)", text, re.MULTILINE) if text.startswith("ImageJ=") else None
+        return max(1 + sum(not kind & (REDUCED | MASK) for kind in self.kinds[1:]), int(stack[1]) if stack else 1)
+
+    @property
+    def mask_page(self) -> int | None:
+        """The number of the directory that tells which pixels of the first one are valid."""
+        return next((page for page, kind in enumerate(self.kinds) if page and kind & MASK and not kind & REDUCED), None)
+
+    @property
+    def beyond(self) -> str:
+        """What only GDAL reads of it, in words; '' if there is nothing."""
+        code, predictor = self.ifd.get(COMPRESSION, 1), self.ifd.get(PREDICTOR, 1)
+        if code not in COMPRESSIONS:
+            return f"compressed by {RARE.get(code, f'method {code}')}"
+        if self.by_rows and (predictor not in (1, 2) or (predictor == 2 and self.format == FLOAT)):
+            return f"compressed with predictor {predictor} of {self.dtype.name}"
+        counts = self.ifd.get(TILE_BYTES if TILES in self.ifd else STRIP_BYTES, ())
+        return "a sparse file, not all of whose pixels are stored" if 0 in counts else ""
+
+    @property
+    def place(self) -> np.ndarray | None:
+        """(2, 3): map (x, y) = place @ (column, row, 1), from the corner of the first pixel; None if not told."""
+        if TRANSFORM in self.ifd:
+            place = np.array(self.ifd[TRANSFORM], float).reshape(4, 4)[:2][:, [0, 1, 3]]
+        elif SCALE in self.ifd and TIEPOINT in self.ifd:
+            (width, height), tie = self.ifd[SCALE][:2], self.ifd[TIEPOINT]
+            place = np.array([[width, 0, tie[3] - tie[0] * width], [0, -height, tie[4] + tie[1] * height]], float)
+        else:
+            return None
+        centred = self._geo_keys.get(RASTER_TYPE) == (2,)  # the tags then tell the middle of a pixel
+        return place @ np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1]]) if centred else place
+
+    @property
+    def system(self) -> str:
+        """The coordinate system: `EPSG:32633`, or its own parameters as text; '' if not told."""
+        keys = self._geo_keys
+        code = keys.get(PROJECTED, keys.get(GEOGRAPHIC))
+        if code is None or code != (OWN,):
+            return f"EPSG:{code[0]}" if code else ""
+        return f"a system of its own ({ {key: keys[key] for key in sorted(keys) if key > GEOGRAPHIC} })"
+
+    @property
+    def _geo_keys(self) -> dict[int, tuple[float, ...]]:
+        """The GeoKeyDirectory without its texts."""
+        flat, doubles = tuple(self.ifd.get(KEYS, ())), tuple(self.ifd.get(DOUBLES, ()))
+        found = dict[int, tuple[float, ...]]()
+        for key, where, count, value in zip(flat[4::4], flat[5::4], flat[6::4], flat[7::4], strict=False):
+            if where in (0, DOUBLES):
+                found[key] = doubles[value : value + count] if where else (value,)
+        return found
+
+    @property
     def orientation(self) -> int:
         """The EXIF orientation, 1..8."""
         return int(self.ifd.get(ORIENTATION, 1))
@@ -60,7 +144,7 @@ class Tags:
     def plain(self) -> bool:
         """Whether `decode_plain` reads the file; Pillow reads others (palette, CMYK, JPEG, ...)."""
         deep = self.bits > 8 and (self.ifd.get(PREDICTOR, 1) == 1 or self.inverted)
-        return self.by_rows and (self.samples > 1 or deep or self.format == INT)
+        return not self.beyond and self.by_rows and (self.samples > 1 or deep or self.format == INT)
 
     @property
     def by_rows(self) -> bool:
@@ -75,11 +159,20 @@ class Tags:
         return self.ifd.get(PHOTOMETRIC) == WHITE_IS_ZERO and self.format == UINT
 
     @property
+    def transparent(self) -> bool:
+        """Whether alpha tells which pixels hold something; in a photo it does not."""
+        return self.mapped and self.channels < self.samples
+
+    @property
+    def colours(self) -> np.ndarray:
+        """The palette, (n, 3) uint8."""
+        return (np.array(self.ifd[COLORMAP]).reshape(3, -1).T >> 8).astype(np.uint8)
+
+    @property
     def channels(self) -> int:
-        """Samples per pixel, without alpha."""
-        extra = self.ifd.get(EXTRA, ())
-        colour = 3 if self.ifd.get(PHOTOMETRIC) == RGB else 1
-        return colour if self.samples == colour + 1 and tuple(extra) in ((1,), (2,)) else self.samples
+        """Samples per pixel, without alpha, which is the last sample."""
+        extra = tuple(self.ifd.get(EXTRA, ()))
+        return self.samples - 1 if self.samples > 1 and extra[-1:] in ((1,), (2,)) else self.samples
 
 
 def read_tags(stream: BinaryIO) -> Tags:
@@ -96,32 +189,60 @@ def read_tags(stream: BinaryIO) -> Tags:
     bits, formats = ifd.get(BITS, (1,)), ifd.get(FORMAT, (UINT,))
     if len(set(bits)) > 1 or len(set(formats)) > 1:
         raise NotImplementedError(f"channels of different types ({bits} bits); expected one type, save it as .npy")
-    return Tags(ifd, int(ifd[WIDTH]), int(ifd[HEIGHT]), samples, int(bits[0]), int(formats[0]), start[:2])
+    found = list(_directories(stream, start)) or [(0, 0)]
+    places, kinds = (tuple(part) for part in zip(*found, strict=True))
+    return Tags(
+        ifd, int(ifd[WIDTH]), int(ifd[HEIGHT]), samples, int(bits[0]), int(formats[0]), start[:2], kinds, places
+    )
+
+
+def _directories(stream: BinaryIO, start: bytes) -> Iterator[tuple[int, int]]:
+    """Yield offset and NewSubfileType of each directory; a chain that is damaged or closed ends there.
+
+    start: the first 8 bytes of a TIFF, 16 of a BigTIFF.
+    """
+    order, big = _order(start[:2]), len(start) == 16
+    count, entry, offset = ("Q", 20, "Q") if big else ("H", 12, "I")
+    (place,), seen = struct.unpack(order + offset, start[8:] if big else start[4:]), set[int]()
+    while place and place not in seen and len(seen) < MOST_PAGES:
+        seen.add(place)
+        stream.seek(place)
+        head = stream.read(struct.calcsize(count))
+        size = struct.unpack(order + count, head)[0] * entry if len(head) == struct.calcsize(count) else 0
+        table = stream.read(min(size, 65535 * entry) + struct.calcsize(offset))
+        if not size or len(table) < size + struct.calcsize(offset):
+            return
+        kind = 0
+        for at in range(0, size, entry):
+            tag, form = struct.unpack_from(order + "HH", table, at)
+            if tag in (SUBFILE, OLD_SUBFILE):
+                (value,) = struct.unpack_from(order + ("H" if form == 3 else "I"), table, at + (12 if big else 8))
+                kind |= value if tag == SUBFILE else REDUCED * (value == 2)
+        yield place, kind
+        (place,) = struct.unpack_from(order + offset, table, size)
 
 
 Read = Callable[[int, int], bytes]
 """(offset, count) -> bytes of the file; fewer if the file ends before."""
 
 
-def decode_plain(data: bytes, tags: Tags) -> np.ndarray:
-    """Decode a `plain` TIFF into (H, W, C), in the file's type, with alpha, not yet oriented."""
-    return decode_rows(lambda offset, count: data[offset : offset + count], tags, 0, tags.height)
+def decode_plain(data: bytes, tags: Tags, *, stored: bool = False) -> np.ndarray:
+    """Decode a `plain` TIFF into (H, W, C), in the file's type, with alpha, not yet oriented.
+
+    stored: as `decode_rows`.
+    """
+    return decode_rows(lambda offset, count: data[offset : offset + count], tags, 0, tags.height, stored=stored)
 
 
-def decode_rows(read: Read, tags: Tags, first: int, end: int) -> np.ndarray:
+def decode_rows(read: Read, tags: Tags, first: int, end: int, *, stored: bool = False) -> np.ndarray:
     """Decode the rows first..end - 1 of a `plain` TIFF into (rows, W, C).
 
-    Only the strips or tiles that hold these rows are read.
+    Only the strips or tiles that hold these rows are read. stored: give the numbers of the file also
+    where the largest one is black, as labels are numbers and not shades.
     """
     if first >= end:
         return np.empty((0, tags.width, tags.samples), tags.dtype)
     ifd, planar = tags.ifd, tags.ifd.get(PLANAR, 1) == 2
-    predictor = ifd.get(PREDICTOR, 1)
-    if predictor not in (1, 2) or (predictor == 2 and tags.format == FLOAT):
-        raise NotImplementedError(
-            f"a TIFF predictor {predictor} with {tags.dtype} samples, which cannot be read; "
-            "save it without one, or as .npy"
-        )
     tiled = TILES in ifd
     offsets, counts = (ifd[TILES], ifd[TILE_BYTES]) if tiled else (ifd[STRIPS], ifd[STRIP_BYTES])
     high = int(ifd[TILE_HEIGHT] if tiled else min(ifd.get(ROWS, tags.height), tags.height))
@@ -139,11 +260,26 @@ def decode_rows(read: Read, tags: Tags, first: int, end: int) -> np.ndarray:
         pieces = [read(offsets[place], counts[place]) for place in places]
         if [len(piece) for piece in pieces] != [counts[place] for place in places]:
             raise ValueError("the file is truncated")
+        if ifd.get(COMPRESSION, 1) == 1:
+            _check_sizes([len(piece) for piece in pieces], tags, start * high, high, together)
         pixels = _decode_plane(tags.order, band, pieces, together)
-        decoded.append(_undo_differences(pixels, band) if predictor == 2 else pixels)
+        decoded.append(_undo_differences(pixels, band) if ifd.get(PREDICTOR, 1) == 2 else pixels)
     rows = decoded[0] if planes == 1 else np.concatenate(decoded, axis=2)
     rows = rows[first - start * high : end - start * high]
-    return np.iinfo(rows.dtype).max - rows if tags.inverted else rows
+    return np.iinfo(rows.dtype).max - rows if tags.inverted and not stored else rows
+
+
+def _check_sizes(sizes: list[int], tags: Tags, top: int, high: int, together: int) -> None:
+    """Raise ValueError for an uncompressed strip or tile that is too small for its pixels.
+
+    libtiff would fill it from the bytes behind it. top: the first row; high: rows of a strip or tile.
+    """
+    across = -(-tags.width // int(tags.ifd[TILE_WIDTH])) if TILES in tags.ifd else 1
+    width = int(tags.ifd[TILE_WIDTH]) if TILES in tags.ifd else tags.width
+    for place, size in enumerate(sizes):
+        rows = high if TILES in tags.ifd else min(high, tags.height - top - place // across * high)
+        if size < (needed := rows * width * together * tags.bits // 8):
+            raise ValueError(f"a strip or tile of {size} bytes, {needed} are needed")
 
 
 def raw_place(tags: Tags) -> int | None:
@@ -164,28 +300,52 @@ def _decode_plane(order: bytes, tags: Tags, pieces: list[bytes], together: int) 
     Pillow reads them from a grey TIFF of bytes that is made for it.
     """
     size = together * tags.bits // 8
-    ifd = tags.ifd
+    pixels = _decompress(order, tags.ifd, pieces, tags.width * size, tags.height, across=size)
+    pixels = pixels.view(f"{_order(order)}{_KINDS[tags.format]}{tags.bits // 8}")
+    return pixels.reshape(tags.height, tags.width, together).astype(pixels.dtype.newbyteorder("="), copy=False)
+
+
+def decode_mask(data: bytes, tags: Tags) -> np.ndarray | None:
+    """The pixels that the mask page of a TIFF calls valid, (H, W) bool; None if it has none."""
+    if tags.mask_page is None:
+        return None
+    ifd, stream = ImageFileDirectory_v2(data[: 16 if data[2:4] == b"\x2b\x00" else 8]), BytesIO(data)
+    stream.seek(tags.places[tags.mask_page])
+    ifd.load(stream)
+    size, bits = (int(ifd[HEIGHT]), int(ifd[WIDTH])), ifd.get(BITS, (1,))[0]
+    if size != (tags.height, tags.width) or bits not in (1, 8):
+        raise ValueError(f"its mask has {size} pixels of {bits} bits, the picture {(tags.height, tags.width)}")
+    tiled = TILES in ifd
+    offsets, counts = (ifd[TILES], ifd[TILE_BYTES]) if tiled else (ifd[STRIPS], ifd[STRIP_BYTES])
+    pieces = [data[offset : offset + count] for offset, count in zip(offsets, counts, strict=True)]
+    return _decompress(tags.order, ifd, pieces, tags.width, tags.height, bits=bits) > 0
+
+
+def _decompress(
+    order: bytes, ifd: ImageFileDirectory_v2, pieces: list[bytes], width: int, height: int, *,
+    bits: int = 8, across: int = 1,
+) -> np.ndarray:  # fmt: skip
+    """Decompress strips or tiles into the (height, width) of a grey picture; across: its pixels per pixel of a tile."""
     sizes = tuple(len(piece) for piece in pieces)
     starts = tuple(accumulate(sizes, initial=8))[:-1]
     entries: dict[int, tuple[int, ...]] = {
-        WIDTH: (tags.width * size,),
-        HEIGHT: (tags.height,),
-        BITS: (8,),
+        WIDTH: (width,),
+        HEIGHT: (height,),
+        BITS: (bits,),
         COMPRESSION: (ifd.get(COMPRESSION, 1),),
         PHOTOMETRIC: (BLACK_IS_ZERO,),
         SAMPLES: (1,),
     }
     if TILES in ifd:
-        entries |= {TILE_WIDTH: (ifd[TILE_WIDTH] * size,), TILE_HEIGHT: (ifd[TILE_HEIGHT],)}
+        entries |= {TILE_WIDTH: (ifd[TILE_WIDTH] * across,), TILE_HEIGHT: (ifd[TILE_HEIGHT],)}
         entries |= {TILES: starts, TILE_BYTES: sizes}
     else:
-        entries |= {ROWS: (ifd.get(ROWS, tags.height),), STRIPS: starts, STRIP_BYTES: sizes}
+        entries |= {ROWS: (ifd.get(ROWS, height),), STRIPS: starts, STRIP_BYTES: sizes}
     body = b"".join(pieces)
     directory = 8 + len(body)
     header = struct.pack(_order(order) + "2sHI", order, 42, directory)
     with TiffImageFile(BytesIO(header + body + _directory(entries, order, directory))) as picture:
-        pixels = np.asarray(picture).view(f"{_order(order)}{_KINDS[tags.format]}{tags.bits // 8}")
-    return pixels.reshape(tags.height, tags.width, together).astype(pixels.dtype.newbyteorder("="), copy=False)
+        return np.asarray(picture)
 
 
 def _order(order: bytes) -> str:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from atrous.errors import DataError
+from atrous.io.extras import need
 from atrous.io.images import damage_as_data_error, open_file
 from atrous.io.masks import fits_mask
-from atrous.io.pictures import need
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 

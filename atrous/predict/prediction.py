@@ -28,6 +28,8 @@ class Prediction:
         labels: (H, W) uint8, or uint16 with more than 256 classes: class indices 0..K-1.
         label_set: the classes: names, colours, values in mask files.
         image: the raw image it was made from, (H, W, C).
+        valid: (H, W) bool, which pixels hold a value (not NaN, not nodata); None if all do. The others have a label, of
+            the mean of the valid ones, which counts neither in files nor in areas.
 
     Example:
         >>> import numpy as np
@@ -47,6 +49,7 @@ class Prediction:
         decoding: Decoding = PLAIN,
     ) -> None:
         self.labels, self.label_set, self.image = labels, label_set, image
+        self.valid: np.ndarray | None = None
         self._logits, self._decoding = logits, decoding
 
     @property
@@ -88,22 +91,31 @@ class Prediction:
 
     def overlay_array(self, alpha: float = 0.5) -> np.ndarray:
         """The same as an (H, W, 3) uint8 array."""
-        return overlay(self.image, self.labels, self.label_set, alpha)
+        return overlay(self.image, self.known, self.label_set, alpha)
+
+    @property
+    def known(self) -> np.ndarray:
+        """(H, W) labels, the label set's `ignore_index` where a pixel holds no value."""
+        return self.labels if self.valid is None else np.where(self.valid, self.labels, self.label_set.ignore_index)
 
     def save(self, path: Path | str) -> None:
-        """Write the label map as an index PNG with the class palette, in the values of the data set's own masks."""
-        write_mask(Path(path), self.labels, self.label_set)
+        """Write the label map as an index PNG with the class palette, in the values of the data set's own masks.
+
+        Pixels without a value get the value of ignored ones.
+        """
+        write_mask(Path(path), self.known, self.label_set)
 
     def areas(self) -> dict[str, float]:
-        """Share of the image per class, in 0..1."""
-        counts = np.bincount(self.labels.reshape(-1), minlength=len(self.names))
-        return {name: float(count / self.labels.size) for name, count in zip(self.names, counts, strict=True)}
+        """Share of the image per class, in 0..1; pixels without a value do not count."""
+        labels = self.labels.reshape(-1) if self.valid is None else self.labels[self.valid]
+        counts = np.bincount(labels, minlength=len(self.names))
+        return {name: float(count / max(labels.size, 1)) for name, count in zip(self.names, counts, strict=True)}
 
     def to_hf(self) -> list[dict[str, Any]]:
         """The form of Hugging Face's image-segmentation pipeline: a binary PIL mask per class that is present."""
         return [
-            {"label": self.names[k], "score": None, "mask": Image.fromarray(np.uint8(self.labels == k) * 255)}
-            for k in np.unique(self.labels)
+            {"label": self.names[k], "score": None, "mask": Image.fromarray(np.uint8(self.known == k) * 255)}
+            for k in np.unique(self.labels if self.valid is None else self.labels[self.valid])
         ]
 
     def __repr__(self) -> str:

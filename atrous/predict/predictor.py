@@ -4,17 +4,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Unpack
+from warnings import warn
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import nn
 
 from atrous.bundle import Card
 from atrous.errors import DataError, ModelError, nearest
 from atrous.inspect.seams import Halo
 from atrous.inspect.seams import halo as find_halo
-from atrous.io import ArrayPicture, Picture, read_image
+from atrous.io import ArrayPicture, Picture, read_valid
+from atrous.io.images import as_numbers, patched, read_pillow
 from atrous.ops import Tail, upsample_argmax
 from atrous.predict.backends import Backend, open_backend
 from atrous.predict.decoding import choose_decoding
@@ -34,6 +36,12 @@ from atrous.predict.windows import (
 from atrous.refine.named import choose_refinement
 from atrous.refine.tidying import parse_tidying
 from atrous.sample import FULL_SCALE
+
+NORMALISED, OVERSHOOT = 0.125, 0.05
+"""Shares of white: a picture of numbers below 0 and none above the first is a normalised one; filters of pictures leave
+numbers outside of the range by up to the second."""
+DARK = 16383
+"""A picture of 16 bits without a larger number has 14 bits or fewer, whose range is not known."""
 
 
 class PredictorOptions(CuttingOptions, total=False):
@@ -107,17 +115,19 @@ class Predictor:
         """Label one image.
 
         Args:
-            image: a path, a PIL image, or an (H, W[, C]) array in the units of the training images.
+            image: a path, a PIL image, or an (H, W[, C]) array or tensor in the units of the training images. Pixels
+                without a value (NaN, nodata) count as the mean of the others, see `Prediction.valid`.
 
         Raises:
             DataError: it is not a picture, or its channels or units are not those of the training images.
         """
-        raw = as_array(image)
+        raw, valid = as_array(image)
         prediction = self._plain(raw)
         if self.refinement:
             prediction = prediction.refined(self.refinement)
         for step in self.tidying:
             prediction.labels = step(prediction.labels)
+        prediction.valid = valid
         return prediction
 
     def _plain(self, raw: np.ndarray) -> Prediction:
@@ -156,7 +166,7 @@ class Predictor:
 
     def logits(self, image: Any) -> tuple[torch.Tensor, Tail]:
         """The logits (1, K, h, w) of an image that goes through the network whole, and their resize to its size."""
-        return self._logits(self.pixels(as_array(image)))
+        return self._logits(self.pixels(as_array(image)[0]))
 
     def cut(self, shape: tuple[int, int, int]) -> Cut:
         """How an image of this shape (H, W, C) is cut; ModelError where the cut that is asked for is impossible."""
@@ -235,19 +245,18 @@ class Predictor:
         elif raw.shape[2] == 3 and channels == 1:
             raw = np.round(raw @ np.array([0.299, 0.587, 0.114])).astype(raw.dtype)[:, :, None]
         if raw.shape[2] != channels:
+            last = ", the channels last: (H, W, C)" if raw.shape[0] in (1, channels) else ""
             raise DataError(
-                f"the image has {raw.shape[2]} channels, but the model was trained on {channels}; give it {channels}"
+                f"the image has {raw.shape[2]} channels, but the model was trained on {channels}; "
+                f"give it {channels}{last}"
             )
         if raw.dtype.kind == "f" and not np.isfinite(raw).all():
             raise DataError("the image holds values that are not finite (nan or inf); replace them before predicting")
         name = raw.dtype.name
-        if name != dtype and name in FULL_SCALE and dtype in FULL_SCALE:
+        if name != dtype and dtype in FULL_SCALE and raw.size and not part:
+            judge_units(name, float(raw.min()), float(raw.max()), dtype)
+        if name != dtype and name in FULL_SCALE and dtype in FULL_SCALE and (part or not _fits(raw, dtype)):
             return raw.astype(np.float32) * np.float32(FULL_SCALE[dtype] / FULL_SCALE[name])
-        if raw.dtype.kind == "f" and dtype in FULL_SCALE and not part and raw.size and 0 < raw.max() <= 1:
-            raise DataError(
-                f"the image's values lie in 0..1, but the model was trained on {dtype} images; "
-                f"multiply by {FULL_SCALE[dtype]:.0f}"
-            )
         return raw if name in ("uint8", "float32") else raw.astype(np.float32)
 
 
@@ -258,34 +267,97 @@ class _Prepared:
 
     def __init__(self, source: Picture, predictor: Predictor) -> None:
         self.name, self._source, self._predictor = source.name, source, predictor
-        self._largest = np.zeros((1, 1, len(predictor.card.mean)), np.float32)
+        self._low, self._high = np.inf, -np.inf
         self.shape = (*source.shape[:2], self.rows(0, 1).shape[2])
 
     def rows(self, first: int, end: int) -> np.ndarray:
         """See `Picture`."""
         try:
             raw = self._source.rows(first, end)
-            if raw.dtype.kind == "f" and raw.size:
-                self._largest = np.maximum(self._largest, raw.max())
+            name, dtype = raw.dtype.name, self._predictor.card.dtype
+            if name != dtype and dtype in FULL_SCALE and raw.size:
+                self._low, self._high = min(self._low, float(raw.min())), max(self._high, float(raw.max()))
                 if end == self._source.shape[0]:
-                    self._predictor.pixels(self._largest)
+                    judge_units(name, self._low, self._high, dtype, whole=False)
             return self._predictor.pixels(raw, part=True)
         except DataError as error:
             raise error if self.name in str(error) else DataError(f"{self.name}: {error}") from error
 
+    def valid(self, first: int, end: int) -> np.ndarray | None:
+        """See `Picture`."""
+        return self._source.valid(first, end)
 
-def as_array(image: Any) -> np.ndarray:
-    """A path, PIL image or array as an (H, W, C) array of its own dtype; DataError for anything else."""
+
+def _fits(raw: np.ndarray, dtype: str) -> bool:
+    """Whether a picture of 16 bits holds numbers of 8 bits."""
+    return dtype == "uint8" and raw.max() <= FULL_SCALE[dtype]
+
+
+def judge_units(name: str, low: float, high: float, dtype: str, *, whole: bool = True) -> None:
+    """Judge by its numbers whether a picture has the units of the training images.
+
+    Args:
+        name: the picture's type: uint8, uint16 or float32, which whole numbers of other types become.
+        low, high: its least and greatest number.
+        dtype: the type of the training images, uint8 or uint16.
+        whole: numbers of 8 bits in a picture of 16 are taken as they are, not scaled; False if its rows were scaled
+            before all of them were known.
+
+    Raises:
+        DataError: it has other units: 0..1, normalised, or of more bits.
+
+    Warns:
+        UserWarning: it was scaled from 16 bits to 8, or from 8 to 16.
+    """
+    full = FULL_SCALE[dtype]
+    trained = f"the model was trained on {dtype} images"
+    if name == "float32":
+        if 0 < high <= 1 and low >= 0:
+            raise DataError(f"the image's values lie in 0..1, but {trained}; multiply by {full:.0f}")
+        if (low < 0 and high <= full * NORMALISED) or low < -full * OVERSHOOT or high > full * (1 + OVERSHOOT):
+            raise DataError(
+                f"the image's values lie in {low:.4g}..{high:.4g}, but {trained}, 0..{full:.0f}; give it the "
+                "picture's own numbers, not normalised and of as many bits"
+            )
+    elif name == "uint16":
+        if high <= full and whole:
+            return
+        if high <= DARK:
+            raise DataError(
+                f"the image has 16 bits and values up to {high:.0f}, but {trained}; scale its range to 0..{full:.0f}"
+            )
+        warn(f"the image has 16 bits, but {trained}; it is divided by 257", stacklevel=2)
+    else:
+        warn(f"the image has 8 bits, but {trained}; it is multiplied by 257", stacklevel=2)
+
+
+def as_array(image: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """An image as an array, and which of its pixels hold a value.
+
+    Args:
+        image: a path, a PIL image, an array or tensor (H, W[, C]), or an `ArrayPicture`.
+
+    Returns:
+        (H, W, C) uint8, uint16 or float32, as a file of these numbers would be read, and (H, W) bool; None if every
+        pixel holds a value.
+
+    Raises:
+        DataError: it is anything else, or all of it is NaN.
+    """
+    if isinstance(image, ArrayPicture):
+        return image.array, image.mask
     if isinstance(image, (str, Path)):
-        return read_image(Path(image))
+        return read_valid(Path(image))
     if isinstance(image, Image.Image):
-        image = ImageOps.exif_transpose(image)
-        image = np.asarray(image if image.mode in ("L", "RGB", "I;16", "F") else image.convert("RGB"))
+        return read_pillow(image)
+    if isinstance(image, torch.Tensor):
+        image = image.detach().cpu()
+        image = (image.float() if image.dtype == torch.bfloat16 else image).numpy()
     array = np.asarray(image)
     if array.ndim == 2:
         array = array[:, :, None]
-    if array.ndim != 3 or 0 in array.shape or array.dtype.kind not in "uif":
+    if array.ndim != 3 or 0 in array.shape or array.dtype.kind not in "buif":
         raise DataError(
             f"an array of shape {array.shape} and dtype {array.dtype} is not a picture; expected (H, W[, C]) numbers"
         )
-    return array
+    return patched(as_numbers(array), None, None, "the image")

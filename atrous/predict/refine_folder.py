@@ -63,10 +63,10 @@ def refine_folder(
     if out.resolve() == source.resolve():
         raise AtrousError(f"{out}: the results would overwrite the files that are refined; give another -o")
     for path in found:
-        if len(twins := photos.get(path.stem, [])) > 1:
+        if len(twins := photos.get(nfc(path.stem), [])) > 1:
             raise DataError(f"{path}: {twins[0]} and {twins[1]} both have its name; give a folder of its images alone")
     targets = {path: place_below(out, f"{path.stem}.png") for path in found}
-    outputs: dict[Path, list[Path]] = {photo: [] for path in found for photo in photos.get(path.stem, [])}
+    outputs: dict[Path, list[Path]] = {photo: [] for path in found for photo in photos.get(nfc(path.stem), [])}
     claim(out, outputs | {path: [target] for path, target in targets.items()})
     failed = []
     for path in progress(found, len(found)) if progress else found:

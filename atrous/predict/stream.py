@@ -125,7 +125,7 @@ class _Writer:
 
 
 def _whole(predictor: Predictor, source: ArrayPicture, out: Path, writer: _Writer) -> None:
-    prediction = predictor(source.array)
+    prediction = predictor(source)
     uncertain = prediction.uncertain if predictor.decoding.thresholds is not None else None
     path = Path(source.name)
 
@@ -143,7 +143,10 @@ def _by_rows(predictor: Predictor, source: Picture, out: Path, writer: _Writer) 
     seen, classes = _Overview(source), []
     with LabelWriter(target_of(Path(source.name), out), source, predictor.card.labels) as target:
         try:
-            for top, labels in predictor.bands(seen):
+            for top, found in predictor.bands(seen):
+                labels, valid = found, source.valid(top, top + len(found))
+                if valid is not None:
+                    labels = np.where(valid, found, predictor.card.labels.ignore_index).astype(found.dtype)
                 writer.do(target.write, labels)
                 classes.append(labels[-top % seen.step :: seen.step, :: seen.step].copy())
         finally:
@@ -172,6 +175,10 @@ class _Overview:
             self.kept.append(pixels[self._next - first :: self.step, :: self.step].copy())
             self._next += len(self.kept[-1]) * self.step
         return pixels
+
+    def valid(self, first: int, end: int) -> np.ndarray | None:
+        """See `Picture`."""
+        return self._source.valid(first, end)
 
 
 def _named(path: Path, error: AtrousError) -> str:

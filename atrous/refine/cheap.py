@@ -14,7 +14,14 @@ from scipy import ndimage, sparse
 from scipy.sparse.linalg import cg
 
 from atrous.errors import DataError
-from atrous.refine.inputs import checked_image, checked_labels, checked_probabilities, checked_spacing, in_range
+from atrous.refine.inputs import (
+    checked_colours,
+    checked_image,
+    checked_labels,
+    checked_probabilities,
+    checked_spacing,
+    in_range,
+)
 
 MOST_GUIDES = 16
 """Channels that may guide: for each window a matrix of so many rows is inverted."""
@@ -136,9 +143,9 @@ def bilateral_solver(
         [[0.8 0.8 0.8 0.2 0.2 0.2]]
     """
     p = checked_probabilities(probabilities)
-    values = checked_image(image, p.shape[1:])
     in_range("spatial", spatial, 1e-6, 1e6)
     in_range("colour", colour, 1e-12, 1e12)
+    values = checked_colours(image, p.shape[1:], colour)
     in_range("smoothness", smoothness, 0, 1e9)
     in_range("iterations", iterations, 1, 10_000)
     sure = p.max(0) if confidence is None else np.asarray(confidence, np.float32)

@@ -17,6 +17,7 @@ import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
+from warnings import warn
 
 import torch
 from torch import nn
@@ -26,6 +27,7 @@ from torch.nn import functional
 from atrous.errors import DataError, ModelError
 from atrous.ops import lattice, lattice_torch
 from atrous.ops.resize import resize
+from atrous.refine.inputs import are_small
 
 Normalisation = Literal["symmetric", "none"]
 
@@ -364,6 +366,10 @@ def _check_inputs(image: torch.Tensor, logits: torch.Tensor, classes: int) -> No
         raise DataError(f"logits of {logits.shape[1]} classes were given to a CRF of {classes}; build it for as many")
     if image.is_floating_point() and not torch.compiler.is_compiling() and not image.isfinite().all():
         raise DataError("the image holds values that are not finite (nan or inf); replace them")
+    if image.is_floating_point() and not torch.compiler.is_compiling():
+        low, high = (float(value) for value in image.detach().aminmax())
+        if low < high and are_small(low, high, lambda: bool((image == image.round()).all())):
+            warn(f"the image's colours lie in {low:.3g}..{high:.3g}, but are taken in 0..255", stacklevel=3)
 
 
 def _check_classes(classes: int) -> None:

@@ -16,7 +16,13 @@ import numpy as np
 
 from atrous.errors import DataError, nearest
 from atrous.ops.lattice import LARGEST_DIMENSION
-from atrous.refine.inputs import checked_image, checked_probabilities, checked_spacing
+from atrous.refine.inputs import (
+    checked_colours,
+    checked_image,
+    checked_probabilities,
+    checked_spacing,
+    refuse_probabilities,
+)
 from atrous.refine.meanfield import MOST_LABELS, Kernel, MeanField, Normalisation
 from atrous.refine.unary import unary_from_logits, unary_from_probabilities
 
@@ -110,7 +116,8 @@ def dense_crf(
             raise DataError(f"{name} is {numbers}; expected {count} numbers, widths over 0 and then the weight")
     energy = _unary(probabilities, unary, threads)
     shape = energy.shape[1:]
-    colours, steps = checked_image(image, shape), checked_spacing(spacing, len(shape))
+    steps = checked_spacing(spacing, len(shape))
+    colours = checked_colours(image, shape, bilateral[1]) if bilateral[-1] else checked_image(image, shape)
     kernels = []
     for weight, features in (
         (gaussian[-1], lambda: pixel_features(shape, steps / gaussian[0])),
@@ -172,6 +179,5 @@ def _unary(values: np.ndarray, kind: str, threads: int | None) -> np.ndarray:
             f"{kind} have shape {array.shape}; expected (K, H, W) or (K, D, H, W), K from 2 to {MOST_LABELS:,}"
         )
     array = array.astype(np.float32, copy=False)
-    if not np.isfinite(array).all():
-        raise DataError(f"{kind} have values that are nan or infinite; expected finite numbers")
+    refuse_probabilities(array, kind)
     return unary_from_logits(array) if kind == "logits" else array

@@ -2,11 +2,16 @@
 
 from collections.abc import Callable
 from typing import Any
+from warnings import warn
 
 import numpy as np
 
 from atrous.errors import DataError
 
+SMALL = 10
+"""Fractions up to this are no colours in 0..255: they are in 0..1, or normalised."""
+MOST_STEPS = 50
+"""If the colours of an image above 255 span more of its widths, the width was chosen for 0..255."""
 MOST_CLASSES = 65536
 """Labels are uint8 or uint16."""
 
@@ -75,6 +80,60 @@ def checked_image(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
             "the image has values that are nan or infinite; set them to a number, to the smallest for instance"
         )
     return array
+
+
+def checked_colours(image: np.ndarray, shape: tuple[int, ...], width: float) -> np.ndarray:
+    """`checked_image` of colours that are compared in units of `width`; see `judge_colours`."""
+    colours = checked_image(image, shape)
+    judge_colours(np.asarray(image), width)
+    return colours
+
+
+def judge_colours(colours: np.ndarray, width: float) -> None:
+    """Judge whether colours have the units of a width, which is mostly meant for 0..255.
+
+    Args:
+        colours: of any real type and shape.
+        width: colours that differ by less are alike.
+
+    Raises:
+        DataError: they are bool, in 0..1 or normalised, and the width tells none of them apart; or NaN.
+
+    Warns:
+        UserWarning: they have more than 8 bits, and the width tells nearly all of them apart.
+    """
+    if colours.dtype == np.uint8 or not colours.size:
+        return
+    low, high = float(colours.min()), float(colours.max())
+    if not np.isfinite([low, high]).all():
+        raise DataError("the colours have values that are nan or infinite; expected numbers in 0..255")
+    if 0 < high - low <= width and are_small(low, high, lambda: bool((colours == np.rint(colours)).all())):
+        raise DataError(
+            f"the colours lie in {low:.3g}..{high:.3g}, and a width of {width:g} tells none of them apart; colours are "
+            "taken in 0..255: multiply them by 255, or give a width in their units"
+        )
+    if high > 255 and high - low > MOST_STEPS * width:
+        warn(
+            f"the colours reach {high:.6g}, and a width of {width:g} tells nearly all of them apart; colours are taken "
+            "in 0..255: scale them, or give a width in their units",
+            stacklevel=3,
+        )
+
+
+def are_small(low: float, high: float, whole: Callable[[], bool]) -> bool:
+    """Whether colours from `low` to `high` are in 0..1, or normalised; whole: tells if all are whole numbers."""
+    return low >= -SMALL and high <= SMALL and not (low >= 0 and high > 1 and whole())
+
+
+def refuse_probabilities(values: np.ndarray, kind: str) -> None:
+    """Raise a DataError if energies or logits (K, ...) are NaN, infinite, or in truth probabilities."""
+    if not np.isfinite(values).all():
+        raise DataError(f"{kind} have values that are nan or infinite; expected finite numbers")
+    if values.size and values.min() >= 0 and values.max() <= 1 and np.abs(values.sum(0) - 1).max() < 1e-3:
+        raise DataError(
+            f"{kind} are in 0..1 with the sum 1 at every pixel: these are probabilities; take -log of them "
+            "(unary_from_probabilities), or name them as probabilities"
+        )
 
 
 def checked_labels(labels: np.ndarray, axes: tuple[int, ...] = (2, 3)) -> np.ndarray:

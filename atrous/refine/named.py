@@ -9,12 +9,15 @@ import numpy as np
 
 from atrous import refine
 from atrous.errors import ModelError, nearest
+from atrous.refine.inputs import judge_colours
 from atrous.sample import FULL_SCALE
 
 LABELERS = ("graph_cut", "icm", "trws")
 """These give labels; probabilities stay the network's."""
 REFINERS = ("guided_filter", "bilateral_solver")
 """These give probabilities, as the dense CRF and its presets do."""
+ALIKE = 13.0
+"""Colours of 0..255 that differ by less are alike to most refiners."""
 TUNED = "tuned"
 """The name for what `atrous tune-crf` found for a bundle, which may be that none helps."""
 
@@ -72,14 +75,21 @@ class Refinement:
         return getattr(refine, self.name) if own else refine.dense_crf
 
     def _colours(self, image: np.ndarray) -> np.ndarray:
-        """The image's colours in 0..255, without an alpha channel."""
+        """The image's colours in 0..255, uint8, without an alpha channel."""
         image = image[..., :3] if image.shape[-1] == 4 else image
+        if image.dtype == np.uint8:
+            return image
         if image.dtype.name in FULL_SCALE:
-            return image.astype(np.float32) * np.float32(255 / FULL_SCALE[image.dtype.name])
-        if self.dtype in FULL_SCALE or len(self.mean) != image.shape[-1]:
-            return image.astype(np.float32) * np.float32(255 / FULL_SCALE.get(self.dtype, 255))
-        low, high = (np.array(self.mean) + step * np.array(self.std) for step in (-2, 2))
-        return (np.clip((image - low) / (high - low), 0, 1) * 255).astype(np.float32)
+            colours = image * (255 / FULL_SCALE[image.dtype.name])
+        elif self.dtype in FULL_SCALE or len(self.mean) != image.shape[-1]:
+            factor = 255 / FULL_SCALE.get(self.dtype, 255)
+            if factor == 1:
+                judge_colours(image, ALIKE)
+            colours = image * factor
+        else:
+            low, high = (np.array(self.mean) + step * np.array(self.std) for step in (-2, 2))
+            colours = (image - low) / (high - low) * 255
+        return np.clip(np.rint(colours), 0, 255).astype(np.uint8)
 
 
 _GIVEN = ("probabilities", "image", "unary", "monitor", "exact")

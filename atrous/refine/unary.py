@@ -4,6 +4,7 @@ import numpy as np
 
 from atrous.errors import DataError
 from atrous.ops.threads import Team
+from atrous.refine.inputs import refuse_probabilities
 
 CLIP = 1e-5
 """Smaller probabilities count as this: a pixel may cost 11.5 nats at most."""
@@ -23,12 +24,17 @@ def unary_from_probabilities(
     Returns:
         (K, ...) float32 -log p.
 
+    Raises:
+        DataError: numbers out of 0..1, such as logits, or nan.
+
     Example:
         >>> import numpy as np
         >>> print(unary_from_probabilities(np.array([0.5, 0.0])).round(2))
         [ 0.69 11.51]
     """
     p = np.asarray(probabilities, np.float32)
+    if p.size and not (p.min() >= 0 and p.max() <= 1 + 1e-3):  # nan fails both
+        raise DataError("probabilities are out of 0..1, or nan; logits need a softmax first")
     energy = np.empty(p.shape, np.float32)
 
     def some(first: int, last: int) -> None:
@@ -56,12 +62,16 @@ def unary_from_logits(logits: np.ndarray, *, clip: float | None = CLIP) -> np.nd
     Returns:
         (K, ...) float32, -log softmax over the first axis.
 
+    Raises:
+        DataError: they are nan or infinite, or in truth probabilities.
+
     Example:
         >>> import numpy as np
         >>> np.exp(-unary_from_logits(np.zeros(4))).tolist()
         [0.25, 0.25, 0.25, 0.25]
     """
     z = np.asarray(logits, np.float32)
+    refuse_probabilities(z, "logits")
     z = z - z.max(0)
     energy = np.log(np.exp(z).sum(0)) - z
     return energy if clip is None else np.minimum(energy, np.float32(-np.log(clip)))

@@ -159,3 +159,30 @@ def test_bad_input() -> None:
         crf.addPairwiseBilateral(80, 13, np.zeros((5, 4, 3), np.uint8), 10)
     with pytest.raises(DataError, match=r"expected \(dimensions, 20\)"):
         crf.addPairwiseEnergy(np.zeros((20, 2)), 3)
+
+
+def crf_of(image: np.ndarray, energies: np.ndarray | None = None, srgb: float = 13) -> np.ndarray:
+    crf = dcrf.DenseCRF2D(WIDTH, HEIGHT, LABELS)
+    crf.setUnaryEnergy(utils.unary_from_softmax(probabilities()) if energies is None else energies)
+    crf.addPairwiseBilateral(sxy=20, srgb=srgb, rgbim=image, compat=10)
+    return crf.inference(2)
+
+
+def test_colours_and_energies_in_other_units() -> None:
+    for wrong in (IMAGE / 255.0, (IMAGE - 120.0) / 60, IMAGE > 128):
+        with pytest.raises(DataError, match=r"colours are taken in 0\.\.255"):
+            crf_of(wrong)
+        with pytest.raises(DataError, match=r"colours are taken in 0\.\.255"):
+            utils.create_pairwise_bilateral((20, 20), (13, 13, 13), wrong, 2)
+    crf_of(IMAGE / 255.0, srgb=0.05)
+    with pytest.warns(UserWarning, match=r"colours are taken in 0\.\.255"):
+        crf_of(IMAGE.astype(np.uint16) * 257)
+    broken = IMAGE.astype(np.float32)
+    broken[0, 0, 0] = np.nan
+    with pytest.raises(DataError, match="nan or infinite"):
+        crf_of(broken)
+    flat = probabilities().reshape(LABELS, -1)
+    with pytest.raises(DataError, match=r"unary energies are in 0\.\.1 .* these are probabilities"):
+        crf_of(IMAGE, flat)
+    with pytest.raises(DataError, match="unary energies have values that are nan"):
+        crf_of(IMAGE, flat * np.nan)

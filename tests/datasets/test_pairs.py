@@ -9,7 +9,7 @@ from make_pairs import make_pair, make_pairs
 from PIL import Image
 
 from atrous.datasets import DataSet, Pair, channel_statistics, open_dataset
-from atrous.datasets import folder as module
+from atrous.datasets import pairs as pairs_module
 from atrous.datasets.pairs import hold_out
 from atrous.errors import DataError
 from atrous.labels import LabelSet
@@ -82,7 +82,7 @@ def test_a_good_data_set_verifies_once_and_is_cached(tmp_path: Path, monkeypatch
     seen: list[tuple[int, int]] = []
     data.verify(progress=lambda done, total: seen.append((done, total)))
     assert seen == [(done, 6) for done in range(1, 7)]
-    monkeypatch.setattr(module, "read_image", None)  # decoding again would fail
+    monkeypatch.setattr(pairs_module, "read_valid", None)  # decoding again would fail
     assert all(sample.image.shape == (24, 32, 3) for pairs in data.splits.values() for sample in pairs)
 
 

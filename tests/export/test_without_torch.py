@@ -50,7 +50,8 @@ def test_other_units_go_the_whole_way(exported: Path, tmp_path: Path) -> None:
     assert suits(exported, [tmp_path / "deep.png"])
     assert not takes(exported, [tmp_path / "deep.png"])
     arguments = ["predict", str(tmp_path / "deep.png"), "--model", str(exported), "-o", str(tmp_path / "o")]
-    cli.app(arguments, standalone_mode=False)
+    with pytest.warns(UserWarning, match="the image has 16 bits"):
+        cli.app(arguments, standalone_mode=False)
     written = np.asarray(Image.open(tmp_path / "o" / "deep.png"))
     np.testing.assert_array_equal(written, predictor()(photo()[:, :, 0]).labels)
 

@@ -479,9 +479,9 @@ class Fault:
 
 PLANTS: dict[tuple[str, str], list[Callable[[Path], list[Path]]]] = {
     ("unreadable", "error"): [
-        truncated_jpeg, flipped_bit, empty_file, truncated_mask, web_page_as_mask, not_a_number, other_kind_of_file,
-        bomb,
+        truncated_jpeg, flipped_bit, empty_file, truncated_mask, web_page_as_mask, other_kind_of_file, bomb,
     ],
+    ("no_value", "note"): [not_a_number],
     ("size_mismatch", "error"): [
         half_size, turned_by_exif, one_pixel_short, lying_on_its_side, grey_among_colour, sixteen_bits_among_eight,
     ],

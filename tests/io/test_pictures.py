@@ -136,7 +136,7 @@ def test_a_geotiff_keeps_its_place(tmp_path: Path) -> None:
         tmp_path / "map.tif", "w", driver="GTiff", height=300, width=70, count=4, dtype="uint8", crs="EPSG:32633",
         transform=place, photometric="RGB", alpha="YES",
     ) as data:  # fmt: skip
-        data.write(np.concatenate([pixels, pixels[..., :1]], 2).transpose(2, 0, 1))
+        data.write(np.concatenate([pixels, np.full_like(pixels[..., :1], 255)], 2).transpose(2, 0, 1))
     picture = open_picture(tmp_path / "map.tif")
     assert picture.shape == (300, 70, 3)
     np.testing.assert_array_equal(picture.rows(100, 290), pixels[100:290])

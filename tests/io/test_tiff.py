@@ -2,14 +2,17 @@
 
 import struct
 import zlib
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import tifffile
 
 from atrous.errors import DataError
-from atrous.io import decode_image, open_picture, pictures
+from atrous.io import decode_image, extras, image_size, open_picture, pictures, read_image, read_mask
+from atrous.io.tiff import read_tags
 
 RNG = np.random.default_rng(0)
 
@@ -144,9 +147,55 @@ def test_pixels_that_are_missing_are_an_error(layout: dict) -> None:
         decode_image(bytes(data[: len(data) // 2]))
 
 
-def test_a_floating_point_predictor_is_named() -> None:
+def test_a_floating_point_predictor_needs_gdal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "there", lambda module: False)
     data = tiff(np.ones((4, 5, 2), np.float32), predictor=3)
     with pytest.raises(
-        DataError, match=r"sat.tif: a TIFF predictor 3 with float32 samples, .* save it without one, or as .npy"
+        DataError, match=r"^sat.tif: compressed with predictor 3 of float32, which needs atrous\[geo\]; run"
     ):
         decode_image(data, "sat.tif")
+
+
+@pytest.mark.parametrize("short", [1, 40, 70])
+@pytest.mark.parametrize("layout", [{}, {"tile": 16}, {"planar": True}], ids=str)
+def test_pieces_that_are_too_small_are_an_error(short: int, layout: dict) -> None:
+    pixels = RNG.integers(0, 250, (20, 37, 5)).astype(np.uint8)
+    data = bytearray(tiff(pixels, **layout))
+    tags = read_tags(BytesIO(bytes(data)))
+    counts = tags.ifd[325 if "tile" in layout else 279]
+    place = data.rindex(struct.pack(f"<{len(counts)}I", *counts))
+    struct.pack_into("<I", data, place + 4 * (len(counts) - 1), counts[-1] - short)
+    with pytest.raises(DataError, match=r"\d+ bytes, \d+ are needed"):
+        decode_image(bytes(data), "a.tif")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_masks_give_the_stored_numbers_where_zero_is_white(tmp_path: Path, dtype: type) -> None:
+    values = RNG.integers(0, 5, (20, 30)).astype(dtype)
+    tifffile.imwrite(tmp_path / "m.tif", values, photometric="miniswhite")
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.tif"), values)
+    np.testing.assert_array_equal(read_image(tmp_path / "m.tif")[..., 0], np.iinfo(dtype).max - values)
+
+
+def test_a_stack_is_refused_and_smaller_copies_are_not(tmp_path: Path) -> None:
+    pixels = RNG.integers(0, 250, (16, 20)).astype(np.uint8)
+    with tifffile.TiffWriter(tmp_path / "pyramid.tif") as file:
+        file.write(pixels, metadata=None)
+        file.write(pixels[::2, ::2], subfiletype=1, metadata=None)
+    np.testing.assert_array_equal(read_image(tmp_path / "pyramid.tif")[..., 0], pixels)
+    for name, how in (
+        ("pages.tif", {}), ("big.tif", {"bigtiff": True}), ("motorola.tif", {"byteorder": ">"}),
+        ("fiji.tif", {"imagej": True}),
+    ):  # fmt: skip
+        tifffile.imwrite(tmp_path / name, np.stack([pixels] * 7), photometric="minisblack", **how)
+        for read in (read_image, read_mask, image_size, open_picture):
+            with pytest.raises(DataError, match=rf"{name}: holds 7 pages; expected one picture, save each page"):
+                read(tmp_path / name)
+
+
+def test_fiji_counts_pages_that_have_no_directory() -> None:
+    data = tiff(RNG.integers(0, 250, (16, 20, 2)).astype(np.uint8))
+    tags = read_tags(BytesIO(data))
+    assert tags.pages == 1
+    tags.ifd[270] = "ImageJ=1.53t\nimages=9\nslices=9\n"
+    assert tags.pages == 9

@@ -278,3 +278,11 @@ def test_convcrf_exports() -> None:
         layer = ConvCRF(3, window=3).eval()  # 11 takes a minute
         exported = torch.export.export(layer, (image, logits)).module()
         torch.testing.assert_close(exported(image, logits), layer(image, logits))
+
+
+@pytest.mark.parametrize("layer", [CRFRNN, ConvCRF])
+def test_colours_that_are_not_in_0_to_255_are_warned_of(layer: type[nn.Module]) -> None:
+    image, logits = torch.rand(1, 3, 8, 8), torch.randn(1, 2, 8, 8)
+    with pytest.warns(UserWarning, match=r"colours lie in 0.*, but are taken in 0\.\.255"):
+        layer(2)(image, logits)
+    layer(2)((image * 255).round(), logits)

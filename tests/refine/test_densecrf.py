@@ -5,8 +5,15 @@ import pytest
 from skimage import data
 
 import atrous
-from atrous.errors import AtrousError
-from atrous.refine import PRESETS, dense_crf, unary_from_labels, unary_from_logits, unary_from_probabilities
+from atrous.errors import AtrousError, DataError
+from atrous.refine import (
+    PRESETS,
+    bilateral_solver,
+    dense_crf,
+    unary_from_labels,
+    unary_from_logits,
+    unary_from_probabilities,
+)
 
 
 def crops(height: int = 26, width: int = 31) -> list[np.ndarray]:
@@ -195,3 +202,54 @@ def test_bad_input(probabilities: np.ndarray, image: np.ndarray, options: dict, 
 def test_bad_labels(labels: list, classes: int, certainty: float, words: str) -> None:
     with pytest.raises(AtrousError, match=words):
         unary_from_labels(np.array(labels), classes, certainty)
+
+
+UNFIT = {
+    "0..1": lambda image: image / 255.0,
+    "normalised": lambda image: (image - 120.0) / 60,
+    "bool": lambda image: image > 128,
+    "zeros and ones": lambda image: (image > 128).astype(int),
+}
+
+
+@pytest.mark.parametrize("unit", UNFIT)
+def test_colours_that_the_width_cannot_tell_apart_are_refused(unit: str) -> None:
+    image = crops()[0]
+    p, wrong = guess(image), UNFIT[unit](image)
+    for refine in (dense_crf, bilateral_solver):
+        with pytest.raises(DataError, match=r"a width of 1[36] tells none of them apart; .* in 0\.\.255"):
+            refine(p, wrong)
+    assert dense_crf(p, wrong, bilateral=(80, 0.05, 10)).shape == p.shape  # a width in their units
+    assert dense_crf(p, wrong, bilateral=(80, 13, 0)).shape == p.shape  # without colours
+
+
+@pytest.mark.parametrize("factor", [16, 257])
+def test_colours_of_more_bits_are_warned_of(factor: int) -> None:
+    image = crops()[0]
+    for refine in (dense_crf, bilateral_solver):
+        with pytest.warns(UserWarning, match=r"tells nearly all of them apart; colours are taken in 0\.\.255"):
+            refine(guess(image), image.astype(np.uint16) * factor)
+
+
+def test_colours_in_their_range_are_taken_in_any_type() -> None:
+    image = crops()[0]
+    p = guess(image)
+    found = dense_crf(p, image)
+    for dtype in (np.float32, np.int32, np.uint16):
+        np.testing.assert_array_equal(dense_crf(p, image.astype(dtype)), found)
+    dark = (image // 32).astype(np.float32)
+    np.testing.assert_array_equal(dense_crf(p, dark), dense_crf(p, dark.astype(np.uint8)))
+    dense_crf(p, cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB))
+    dense_crf(p, np.zeros(image.shape))
+
+
+@pytest.mark.parametrize("unary", ["logits", "energies"])
+def test_probabilities_are_neither_logits_nor_energies(unary: str) -> None:
+    image = crops()[0]
+    with pytest.raises(AtrousError, match=f"{unary} are in 0..1 .* these are probabilities"):
+        dense_crf(guess(image), image, unary=unary)  # type: ignore[arg-type]
+    with pytest.raises(AtrousError, match="these are probabilities"):
+        unary_from_logits(guess(image))
+    for wrong in (np.log(guess(image)), guess(image) * np.nan):
+        with pytest.raises(AtrousError, match=r"probabilities are out of 0\.\.1, or nan"):
+            unary_from_probabilities(wrong)

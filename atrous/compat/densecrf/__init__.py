@@ -25,6 +25,7 @@ import numpy as np
 
 from atrous.errors import DataError
 from atrous.refine.densecrf import pixel_features
+from atrous.refine.inputs import judge_colours, refuse_probabilities
 from atrous.refine.meanfield import Kernel, MeanField, Normalisation
 
 
@@ -135,6 +136,7 @@ class DenseCRF:
     def _set(self, energies: np.ndarray) -> None:
         if energies.shape != (self._labels, self._pixels):
             raise DataError(f"unary energies have shape {energies.shape}; expected {(self._labels, self._pixels)}")
+        refuse_probabilities(energies, "unary energies")
         self._unary, self._field = energies, None
 
     def _add(self, features: np.ndarray, compat: Compatibility, kernel: int, normalization: int) -> None:
@@ -186,10 +188,12 @@ class DenseCRF2D(DenseCRF):
         """Add the kernel of position and colour.
 
         sxy: pixels, one number or (x, y). srgb: one number or (r, g, b). rgbim: (h, w, 3), 0..255.
+        Raises a DataError for colours in 0..1 that srgb tells nothing of, and for NaN.
         """
         image = np.asarray(rgbim)
         if image.ndim != 3 or image.shape[:2] != self._shape:
             raise DataError(f"rgbim has shape {image.shape}; expected {(*self._shape, 3)}")
+        judge_colours(image, float(np.min(srgb)))
         colours = image / np.broadcast_to(np.asarray(srgb, np.float32), image.shape[-1:])
         self._add(pixel_features(self._shape, _steps(sxy), colours), compat, kernel, normalization)
 

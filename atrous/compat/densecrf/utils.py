@@ -6,6 +6,7 @@ from warnings import warn
 import numpy as np
 
 from atrous import refine
+from atrous.refine.inputs import judge_colours
 
 
 def unary_from_labels(labels: np.ndarray, n_labels: int, gt_prob: float, zero_unsure: bool = True) -> np.ndarray:
@@ -46,6 +47,7 @@ def create_pairwise_bilateral(
 
     chdim: the axis of the channels; -1 if the image has none.
     """
+    judge_colours(np.asarray(img), float(np.min(schan)))
     colours = img[None] if chdim == -1 else np.moveaxis(img, chdim, 0)
     flat = colours.reshape(len(colours), -1).astype(np.float32)
     deviations = np.broadcast_to(np.asarray(schan, np.float32), len(flat))
