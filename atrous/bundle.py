@@ -79,7 +79,12 @@ class Card:
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> bytes:
     """Write tensors and string metadata as one safetensors file, atomically; returns the bytes written."""
-    own = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    own, places = dict[str, torch.Tensor](), set[int]()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        place = plain.untyped_storage().data_ptr()
+        own[name] = plain.clone() if place in places else plain  # safetensors refuses memory that two names share
+        places.add(place)
     data = to_bytes(own, metadata=dict(metadata))
     write_atomically(path, data)
     return data

@@ -309,7 +309,7 @@ def _verify(data: DataSet, console: Console) -> None:
     """Check every file that a training reads, and print what the doctor warns of, at most `MOST_WARNINGS` lines."""
     witness = Witness(data.labels, data.root)
     try:
-        data.verify([split for split in ("train", "val") if split in data.splits], visit=witness.see)
+        data.verify(data.read_in_training, visit=witness.see)
     except DataError as error:
         raise DataError(f"{error}; `atrous check {data.root}` names every fault with its remedy") from error
     warnings = witness.warnings()

@@ -11,7 +11,7 @@ from typing import Any, overload
 import cv2
 import numpy as np
 
-from atrous.datasets.classes import find_classes
+from atrous.datasets.classes import find_classes, histogram
 from atrous.datasets.folder import FILES, Pair, Readers, image_file
 from atrous.datasets.layouts import read_folder
 from atrous.errors import DataError
@@ -22,7 +22,7 @@ from atrous.sample import Sample
 
 
 class Cache:
-    """Keeps decoded samples up to a number of bytes.
+    """Keeps decoded samples up to a number of bytes, and the class counts of all masks that were decoded.
 
     The first samples stay, as each epoch visits all samples: a cache that drops old ones would
     never hit.
@@ -32,6 +32,7 @@ class Cache:
         self.megabytes = megabytes
         self._left = int(megabytes * 2**20)
         self._samples: dict[Hashable, Sample] = {}
+        self.counts: dict[Hashable, np.ndarray] = {}
         self._lock = Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -153,18 +154,16 @@ class Pairs(Sequence[Sample]):
         Returns:
             (K,) int64; ignored pixels do not count.
         """
-        total = np.zeros(self.labels.ignore_index + 1, np.int64)
-        for indices in self._masks():
-            total += np.bincount(indices.ravel(), minlength=len(total))
-        return total[: len(self.labels)]
-
-    def _masks(self) -> Iterator[np.ndarray]:
+        total = np.zeros(len(self.labels), np.int64)
         for pair in self.pairs:
-            sample = self._cache.get(pair.image)
-            if sample is None or sample.mask is None:
-                yield self.labels.to_indices(self.readers.mask(pair), pair.where)
-            else:
-                yield sample.mask
+            counts = self._cache.counts.get(pair.image)  # of a mask that was decoded before
+            total += self._counted(self.labels.to_indices(self.readers.mask(pair), pair.where)) if counts is None else counts
+        return total
+
+    def _counted(self, indices: np.ndarray) -> np.ndarray:
+        """Count the pixels of each class in one mask."""
+        found = histogram(indices)
+        return np.array([found.get(index, 0) for index in range(len(self.labels))], np.int64)
 
     def _checked(self, pair: Pair, image: np.ndarray, factor: int = 1) -> Sample:
         """Read the mask of an image that was read at 1 / factor of its size, and check both."""
@@ -183,6 +182,7 @@ class Pairs(Sequence[Sample]):
                 f"{self.channels} of {self.dtype}; expected one kind of image, convert the others"
             )
         mask = self.labels.to_indices(values, pair.where)
+        self._cache.counts[pair.image] = self._counted(mask)
         image.flags.writeable = mask.flags.writeable = False
         return Sample(image, mask, path=pair.image)
 
@@ -208,6 +208,26 @@ class DataSet:
     dtype: np.dtype[Any]
     notes: list[str] = field(default_factory=list)
     held_out: bool = False
+
+    @property
+    def training(self) -> Pairs:
+        """What a network may be trained on: the split `train`, or `all` of a folder without splits.
+
+        Raises:
+            DataError: There is neither.
+        """
+        for name in ("train", "all"):
+            if name in self.splits:
+                return self.splits[name]
+        raise DataError(
+            f"{self.root}: has {' and '.join(self.splits)}, but nothing to train on; expected images and masks in "
+            "train/, or without splits"
+        )
+
+    @property
+    def read_in_training(self) -> list[str]:
+        """The names of the splits that a training reads."""
+        return [name for name, pairs in self.splits.items() if pairs is self.training or name == "val"]
 
     def verify(
         self,
@@ -319,6 +339,9 @@ def open_dataset(
             f"no val folder: {len(val)} of {len(train) + len(val)} training pairs are held out as val, "
             "by the hash of their names"
         )
+    elif holdout > 0 and "val" not in found and training in found:
+        found = {"train": found.pop(training), **found}
+        notes.append("one training pair: there is no validation")
     first = folder.read_image(folder.pairs[0])
     channels, dtype = first.shape[2], first.dtype
     cache = Cache(cache_mb)

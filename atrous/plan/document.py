@@ -84,7 +84,7 @@ def plan(
         source.refuse_incomplete()
         return volume_plan(source, memory, progress)
     data = open_dataset(root, classes=classes, ignore=ignore, progress=progress)
-    data.verify([split for split in ("train", "val") if split in data.splits], progress)
+    data.verify(data.read_in_training, progress)
     return picture_plan(data, measure=measure, say=say, layout=source.layout, **wishes)
 
 
@@ -143,7 +143,7 @@ def measured(recipe: Recipe, data: DataSet, say: Callable[[str], None]) -> Recip
         seconds = (
             0.0 if recipe.steps else validation_seconds(run.evaluated, run.card, run.data.splits.get("val", []), device)
         )
-        return settle(recipe, run.objective, data.splits["train"], device=device, workers=0, began=began,
+        return settle(recipe, run.objective, data.training, device=device, workers=0, began=began,
                       validation=seconds, say=say)  # fmt: skip
 
 

@@ -28,7 +28,7 @@ import torch
 
 from atrous import __version__
 from atrous.bundle import Card, load_bundle
-from atrous.datasets import DataSet, channel_statistics
+from atrous.datasets import DataSet
 from atrous.doctor.balance import RARE
 from atrous.doctor.findings import as_percent
 from atrous.errors import DataError, ModelError, RecipeError, WeightsError, nearest
@@ -36,6 +36,7 @@ from atrous.models import MODELS, build_model
 from atrous.models.refined import page_of
 from atrous.plan.facts import KINDS, UP, Facts, facts_of
 from atrous.plan.memory import Fit, Needs, fit, free_memory
+from atrous.plan.statistics import normalisation
 from atrous.predict.loading import bundle_in, digest
 from atrous.sample import FULL_SCALE
 from atrous.train.recipe import Recipe
@@ -146,7 +147,7 @@ def drafted(
         weights, mean, std = "random", card.mean, card.std
     else:
         weights, mean, std = _weights(model, network | fields["options"], pretrained, data, facts, say)
-    train, val = data.splits["train"], data.splits.get("val", ())
+    train, val = data.training, data.splits.get("val", ())
     recipe = Recipe.checked(
         str(data.root),
         atrous=__version__,
@@ -251,7 +252,7 @@ def again(data: DataSet, held: Recipe, **wishes: Any) -> Recipe:
         held: the run's recipe.
         wishes: fields of the recipe; None leaves a field as it is.
     """
-    now = {"fingerprint": fingerprint(data), "train_images": len(data.splits["train"])}
+    now = {"fingerprint": fingerprint(data), "train_images": len(data.training)}
     asked = {key: value for key, value in wishes.items() if value is not None and key in Recipe.model_fields}
     return Recipe.checked(str(data.root), **held.model_dump() | now | asked)
 
@@ -331,7 +332,7 @@ def class_weights(frequencies: np.ndarray, power: float = 0.25) -> tuple[float, 
 
 def fingerprint(data: DataSet) -> str:
     """A hash of the training images' names and the classes: a run does not go on with others."""
-    text = "\n".join([repr(data.labels), *data.splits["train"].names])
+    text = "\n".join([repr(data.labels), *data.training.names])
     return sha256(text.encode()).hexdigest()[:16]
 
 
@@ -358,12 +359,7 @@ def _weights(
             if scale is not None and facts.kind == "photos":
                 mean, std = cast(Any, net.encoder).mean, cast(Any, net.encoder).std
                 return weights, tuple(scale * float(m) for m in mean), tuple(scale * float(s) for s in std)
-            return weights, *_statistics(data)
+            return weights, *normalisation(data.training, str(data.dtype), say)
     elif pretrained:
         raise DataError(f"there are no pretrained weights for {model}; pass --no-pretrained")
-    return "random", *_statistics(data)
-
-
-def _statistics(data: DataSet) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    mean, std = channel_statistics(data.splits["train"])
-    return tuple(float(m) for m in mean), tuple(max(float(s), 1e-6) for s in std)
+    return "random", *normalisation(data.training, str(data.dtype), say)

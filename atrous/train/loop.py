@@ -137,7 +137,7 @@ def begin(
     run.recipe = settle(
         run.recipe,
         run.objective,
-        run.data.splits["train"],
+        run.data.training,
         device=device,
         workers=workers,
         began=began,
@@ -200,7 +200,7 @@ def loop(
     module.train()
     if recipe.compile is True:
         compile_network(run.objective)
-    pairs = run.data.splits["train"]
+    pairs = run.data.training
     stream = batches(pairs, recipe, run.step, steps, workers=workers, then=transform)
     began, saved, speed = time.perf_counter() - run.seconds, time.perf_counter(), Speed()
     losses: list[float] = []
@@ -274,7 +274,7 @@ def note_bad(run: Run, replaced: Sequence[Replaced], log: Logger, console: Conso
         run.bad.append(name)
         log.write(step=run.step + 1, bad_picture=name, instead=instead, why=why)
         console.print(f"[yellow]{name} cannot be read any more, {instead} replaces it: {why}[/]", highlight=False)
-    count = len(run.data.splits["train"])
+    count = len(run.data.training)
     if len(run.bad) > max(1, BAD * count):
         raise DataError(
             f"{run.data.root}: {len(run.bad)} of {count} training pictures cannot be read any more, which is more than "
