@@ -8,6 +8,7 @@ import typer
 
 from atrous.cli.options import Decode, Ignore, Refine, RefineOption, Tidy
 from atrous.cli.values import check_targets, conclude, console_of, named_values, numbers, share_of
+from atrous.errors import AtrousError
 
 
 def predict(  # long: a line for each option
@@ -50,12 +51,14 @@ def predict(  # long: a line for each option
     GeoTIFF, Zarr and video keep their kind: .tif, .zarr, .mkv.
     """
     from atrous.export.without_torch import label_pictures, suits, takes
-    from atrous.io import find_images, is_mapped, target_of, there
+    from atrous.io import VIDEO_SUFFIXES, find_images, is_mapped, target_of, there
     from atrous.progress import Bar
 
     paths = find_images(inputs)
     targets = {path: target_of(path, out) for path in paths}
     check_targets(targets)
+    if smooth and not any(path.suffix.lower() in VIDEO_SUFFIXES for path in paths):
+        raise AtrousError(f"--smooth {smooth:g}: averages the frames of a video, and there is none here; leave it out")
     paths = share_of(paths, shard)
     targets = {path: targets[path] for path in paths}
     if not there("rasterio") and (mapped := [path for path in paths if is_mapped(path)]):
@@ -69,8 +72,8 @@ def predict(  # long: a line for each option
         "scales": numbers("--scales", scales or "1"),
         "exact": exact,
     }
-    default = (None, 0.25, "gaussian", False, None, False, None, "argmax", None, None, None)
-    asked = (window, overlap, blend, flip, scales, exact, max_ram, decode, recall, refine, tidy)
+    default = (None, 0.25, "gaussian", False, None, False, None, "argmax", None, None, None, None, 0.0)
+    asked = (window, overlap, blend, flip, scales, exact, max_ram, decode, recall, refine, refine_option, tidy, smooth)
     plain = backend in ("auto", "onnx") and asked == default and all(one.suffix == ".png" for one in targets.values())
     if plain and suits(model, paths) and takes(model, paths):
         with Bar(console_of(), "predict", len(paths)) as bar:

@@ -1,6 +1,6 @@
 """A folder as a data set: splits of samples, decoded once and verified before training starts."""
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -157,7 +157,9 @@ class Pairs(Sequence[Sample]):
         total = np.zeros(len(self.labels), np.int64)
         for pair in self.pairs:
             counts = self._cache.counts.get(pair.image)  # of a mask that was decoded before
-            total += self._counted(self.labels.to_indices(self.readers.mask(pair), pair.where)) if counts is None else counts
+            total += (
+                self._counted(self.labels.to_indices(self.readers.mask(pair), pair.where)) if counts is None else counts
+            )
         return total
 
     def _counted(self, indices: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ from atrous.predict.loading import BUNDLE, RECIPE
 from atrous.progress import Bar
 from atrous.train import processes
 from atrous.train.advice import STARVED, Speed, advice, norm_advice
-from atrous.train.autotune import FABRIC_PRECISION, compile_network, compiled, keep_freed_memory, settle
+from atrous.train.autotune import FABRIC_PRECISION, compile_network, compiled, settle
 from atrous.train.batches import Replaced, Transform, batches, transform_name
 from atrous.train.loggers import CsvLines, JsonLines, Logger, Loggers
 from atrous.train.optimizer import frozen_at, make_optimizer, rate_at
@@ -37,6 +37,7 @@ from atrous.train.run import Run, build, check_same, keep_best, known, load_weig
 from atrous.train.sharding import lay_out, set_up
 from atrous.train.signals import Stop
 from atrous.train.step import MOST_SKIPPED, pictures_of_step, take_step, too_many_skipped
+from atrous.train.surroundings import freed_memory_kept, left_as_found
 from atrous.train.validation import validate, validation_seconds
 from atrous.visual import beside
 
@@ -49,6 +50,8 @@ BAD = 0.01
 
 
 @processes.joined()
+@left_as_found()
+@freed_memory_kept()
 def train(
     draft: Recipe,
     data: DataSet,
@@ -83,7 +86,6 @@ def train(
         AtrousError: too many steps had a loss that is not finite.
     """
     console, began = processes.voice(console or Console(quiet=True)), time.perf_counter()
-    keep_freed_memory()
     bundle, saved = folder / BUNDLE, folder / RECIPE
     draft = draft.model_copy(update={"transform": transform_name(transform) if transform else None})
     fresh = processes.from_first(lambda: not saved.exists())
@@ -230,7 +232,7 @@ def loop(
             mean = float(np.mean(losses)) if losses else None
             speed.count(recipe.batch)
             best = f"{run.best:.3f}" if run.best >= 0 else "-"
-            bar.update(run.step, f"loss {mean or np.nan:.3f}  mIoU {best}  {speed}")
+            bar.update(run.step, f"loss {np.nan if mean is None else mean:.3f}  mIoU {best}  {speed}")
             if run.step % 10 == 0 or run.step == steps:
                 log.write(step=run.step, loss=mean, lr=rate_at(recipe, run.step - 1),
                           images_per_second=round(speed.rate, 2), waiting=round(speed.waiting, 3),

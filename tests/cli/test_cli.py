@@ -1,6 +1,7 @@
 """The command line as a user meets it: the verbs end to end, and one sentence for every mistake."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -217,7 +218,22 @@ def _no_weight_file(world: Path) -> list[object]:
     return ["train", world, "--model", "unet", "--encoder", "resnet18", "--encoder-weights", world / "none.safetensors"]
 
 
+def _only(*splits: str):
+    """A command of training on a folder that has these splits alone."""
+
+    def arguments(world: Path) -> list[object]:
+        for split in {"train", "val", "test"} - set(splits):
+            shutil.rmtree(world / split)
+        return ["train", world]
+
+    return arguments
+
+
 MISTAKES = {
+    _only("test"): ["has test, but nothing to train on", "train/"],
+    _only("val"): ["has val, but nothing to train on"],
+    _only("val", "test"): ["has val and test, but nothing to train on"],
+    lambda world: ["plan", *_only("test")(world)[1:]]: ["has test, but nothing to train on"],
     _empty: ["empty", "images"],
     _wrong_path: ["wrold"],
     _orphan_masks: ["train0.png"],
@@ -264,6 +280,7 @@ def test_a_mistake_is_one_sentence(mistake, tmp_path: Path, capsys: pytest.Captu
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert "Traceback" not in error
+    assert not (tmp_path / "run").exists()
     for part in MISTAKES[mistake]:
         assert part in error
 
