@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import nn
 
-from atrous.errors import WeightsError
+from atrous.errors import WeightsError, let_through
 from atrous.files import write_atomically
 from atrous.labels import LabelSet
 from atrous.models import build_model
@@ -124,6 +124,7 @@ def load_bundle(path: Path | str) -> tuple[nn.Module, Card]:
     try:
         model.load_state_dict(tensors)  # copied into float32
     except RuntimeError as error:
+        let_through(error)
         reason = str(error).splitlines()[-1].strip()
         raise WeightsError(f"{path}: the weights do not fit {card.model} {card.options} ({reason})") from error
     return model.eval(), card

@@ -14,7 +14,7 @@ from atrous.bundle import Card, load_bundle, save_bundle
 from atrous.datasets import DataSet, open_dataset
 from atrous.datasets.folds import fold_of
 from atrous.doctor import Witness, finding_line
-from atrous.errors import DataError, ModelError, RecipeError, WeightsError, nearest
+from atrous.errors import DataError, ModelError, RecipeError, WeightsError, memory_in_words, nearest
 from atrous.evaluate.data import choose_split, open_like_run
 from atrous.evaluate.evaluation import Evaluation, evaluate, pooled
 from atrous.files import write_atomically
@@ -76,6 +76,7 @@ class Segmenter:
 
     @processes.joined()
     @left_as_found()
+    @memory_in_words()
     def fit(
         self,
         data: Path | str | DataSet,

@@ -17,7 +17,7 @@ import torch
 from lightning_fabric import Fabric
 
 from atrous.datasets import Pairs
-from atrous.errors import RecipeError
+from atrous.errors import RecipeError, let_through
 from atrous.ops.timing import interleaved, remembered, this_machine
 from atrous.train import processes
 from atrous.train.batches import Batch, Transform, batches
@@ -176,6 +176,7 @@ def not_compiled(recipe: Recipe, objective: Objective, batch: Batch, device: tor
     try:
         Trial(recipe, objective, choice, _alone(device, choice)).step(batch.images, batch.labels)
     except Exception as error:  # tracer, code generator and compiler have errors of their own
+        let_through(error)
         return _reason(error)
     return ""
 

@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 
 from atrous.bundle import Card, save_bundle
 from atrous.datasets import DataSet
-from atrous.errors import DataError, RecipeError
+from atrous.errors import DataError, RecipeError, memory_in_words
 from atrous.io import write_image
 from atrous.predict.loading import BUNDLE, RECIPE
 from atrous.progress import Bar
@@ -52,6 +52,7 @@ BAD = 0.01
 @processes.joined()
 @left_as_found()
 @freed_memory_kept()
+@memory_in_words()
 def train(
     draft: Recipe,
     data: DataSet,

@@ -162,7 +162,7 @@ def joined() -> Iterator[None]:
         _wire()
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # whatever it is: it goes on, in all processes
         if size() == 1 or isinstance(error, Elsewhere):
             raise
         speaks = first() if isinstance(error, Interrupted) else _speaks()

@@ -172,9 +172,7 @@ def test_a_run_that_goes_on_keeps_what_was_measured_or_planned_and_takes_what_is
     assert draft(data, held=held) == held
     assert draft(data, held=held, model="deeplabv3plus", pretrained=False, options={"zoom": 1.0}, time=1800.0) == held
     asked = draft(data, held=held, batch=4, options={"zoom": 2.0}, pretrained=True)
-    assert asked == held.model_copy(
-        update={"batch": 4, "options": {"zoom": 2.0, "low": 24}, "weights": "pretrained"}
-    )
+    assert asked == held.model_copy(update={"batch": 4, "options": {"zoom": 2.0, "low": 24}, "weights": "pretrained"})
 
 
 def test_the_recipe_does_not_depend_on_the_memory_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
