@@ -103,7 +103,9 @@ def train(  # long: a line for each option
         console=console,
     )
     inside = folder / "fold-*" if folds else folder
-    console.print(f"\nmodel  {inside / BUNDLE}\nreport {inside / 'report.html'}", highlight=False)
+    console.print(f"\nmodel  {inside / BUNDLE}", highlight=False)
+    if list(folder.glob("fold-*/report.html" if folds else "report.html")):  # there is none without a validation
+        console.print(f"report {inside / 'report.html'}", highlight=False)
     console.print(f"next   atrous eval {folder} {data}\n       atrous predict PICTURES --model {folder}")
 
 

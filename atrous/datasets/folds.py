@@ -26,6 +26,8 @@ def fold_of(data: DataSet, fold: int, folds: int) -> DataSet:
     """
     train, val = data.training, data.splits.get("val")
     pool = [*train.pairs, *(val.pairs if val is not None else ())]
+    if len(pool) < 2:
+        raise DataError(f"{data.root}: one training picture; folds need two or more, train without them")
     if not 2 <= folds <= len(pool):
         raise DataError(
             f"{data.root}: {folds} folds cannot be made from {len(pool)} training pictures; "

@@ -232,7 +232,7 @@ def loop(
             losses = [*losses[-9:], loss] if isfinite(loss) else losses
             mean = float(np.mean(losses)) if losses else None
             speed.count(recipe.batch)
-            best = f"{run.best:.3f}" if run.best >= 0 else "-"
+            best = f"{run.best:.3f}" if run.best >= 0 and "val" in run.data.splits else "-"
             bar.update(run.step, f"loss {np.nan if mean is None else mean:.3f}  mIoU {best}  {speed}")
             if run.step % 10 == 0 or run.step == steps:
                 log.write(step=run.step, loss=mean, lr=rate_at(recipe, run.step - 1),

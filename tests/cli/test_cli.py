@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import SMALL, run
+from make_pairs import make_pairs
 from PIL import Image
 from worlds import make_world
 
@@ -315,3 +316,26 @@ def test_two_pictures_are_never_written_to_one_file(trained: tuple[Path, Path], 
     assert "would both be written" in capsys.readouterr().err
     assert run("predict", other, "--model", folder, "-o", other) == 2
     assert "would overwrite" in capsys.readouterr().err
+
+
+def test_one_pair_is_trained_on_and_the_other_verbs_say_why_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, folder = make_pairs(tmp_path / "data", 1), tmp_path / "run"
+    assert run("train", data, "-o", folder, *SMALL) == 0
+    said = capsys.readouterr().out
+    assert "one training pair: there is no validation" in said
+    assert "report.html" not in said
+    assert "mIoU -" in said
+    for words, told in (
+        (["compare", folder, folder], "one image; a comparison needs at least two"),
+        (["calibrate", folder], "give another --split"),
+        (["tune-crf", folder], "give another --split"),
+        (["eval", folder, data, "--split", "val"], "has no split 'val'"),
+        (["train", data, "-o", tmp_path / "folds", *SMALL, "--folds", "2"], "one training picture; folds need two"),
+        (["train", data, "-o", tmp_path / "other", *SMALL, "--set", "patience=2"], "there is no val split"),
+        (["predict", data / "images", "--model", folder, "--smooth", "0.5"], "--smooth 0.5: averages the frames"),
+    ):
+        assert run(*words) == 2
+        assert told in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "run"]
