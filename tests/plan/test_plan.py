@@ -15,6 +15,7 @@ from PIL import Image
 from atrous.cli import main
 from atrous.datasets import open_dataset
 from atrous.errors import DataError
+from atrous.labels import LabelSet
 from atrous.models import create_model
 from atrous.plan import draft, plan
 from atrous.plan.cases import Case, Intensities, case_of, intensities
@@ -385,3 +386,9 @@ def test_facts_of_three_equal_channels_are_grey(tmp_path: Path) -> None:
         plane = np.random.default_rng(number).integers(0, 255, (20, 20), np.uint8)
         write(tmp_path, f"e{number}", np.dstack([plane] * 3), np.tile(np.uint8([0, 1]), (20, 10)))
     assert facts_of(open_dataset(tmp_path)).kind == "grey"
+
+
+def test_one_class_alone_is_no_task(tmp_path: Path) -> None:
+    data = open_dataset(photos(tmp_path), labels=LabelSet(("all",), values=(0,), ignore=tuple(range(1, 256))))
+    with pytest.raises(DataError, match="1 class; expected at least 2"):
+        draft(data, pretrained=False, steps=5)
