@@ -7,7 +7,9 @@
 Names are looked up on first use (PEP 562), so that `import atrous` costs milliseconds and imports no torch.
 """
 
+import os
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -55,6 +57,14 @@ if not TYPE_CHECKING:  # else every name would exist for mypy
         if name in _SUBPACKAGES:
             return import_module(f"atrous.{name}")
         raise AttributeError(f"module 'atrous' has no attribute {name!r}")
+
+
+_KERNELS = Path(__file__).parent / "ops" / "__pycache__"
+
+if "NUMBA_CACHE_DIR" not in os.environ and not (os.access(_KERNELS, os.W_OK) and any(_KERNELS.glob("*.nbc"))):
+    from atrous.files import keep_kernels  # before numba is imported, which reads that variable once
+
+    keep_kernels(_KERNELS)
 
 
 def __dir__() -> list[str]:

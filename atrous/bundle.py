@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import nn
 
-from atrous.errors import DataError, WeightsError
+from atrous.errors import DataError, WeightsError, let_through
 from atrous.files import write_atomically
 from atrous.labels import LabelSet
 from atrous.models import build_model
@@ -79,7 +79,12 @@ class Card:
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> bytes:
     """Write tensors and string metadata as one safetensors file, atomically; returns the bytes written."""
-    own = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    own, places = dict[str, torch.Tensor](), set[int]()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        place = plain.untyped_storage().data_ptr()
+        own[name] = plain.clone() if place in places else plain  # safetensors refuses memory that two names share
+        places.add(place)
     data = to_bytes(own, metadata=dict(metadata))
     write_atomically(path, data)
     return data
@@ -119,6 +124,7 @@ def load_bundle(path: Path | str) -> tuple[nn.Module, Card]:
     try:
         model.load_state_dict(tensors)  # copied into float32
     except RuntimeError as error:
+        let_through(error)
         reason = str(error).splitlines()[-1].strip()
         raise WeightsError(f"{path}: the weights do not fit {card.model} {card.options} ({reason})") from error
     return model.eval(), card

@@ -6,9 +6,12 @@ AtrousError
 |- WeightsError   weights that are missing, unreachable or do not fit
 |- RecipeError    a recipe or run folder that contradicts itself        (also a ValueError)
 |- MissingExtra   an optional dependency that is not installed          (also an ImportError)
+|- OutOfMemory    the memory of the machine or of its GPU is used up
 `- Elsewhere      another process of the same run failed, and says why
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -36,6 +39,10 @@ class MissingExtra(AtrousError, ImportError):
     """An optional dependency that is not installed; the message holds the exact pip command."""
 
 
+class OutOfMemory(AtrousError):
+    """The memory of the machine or of its GPU is used up; the message says which options need less."""
+
+
 class Elsewhere(AtrousError):
     """Another process of the same run failed, and says why; this one ends without a word. cause: what it met itself."""
 
@@ -48,3 +55,52 @@ def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
     """The tail of an error about an unknown name: `did you mean 'unet'?`, or the known names when none is near."""
     close = get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
+
+
+FULL = (
+    "out of memory", "not enough memory", "insufficient memory", "can't allocate memory", "cannot allocate memory",
+    "failed to allocate memory", "unable to allocate", "bad_alloc", "alloc_failed",
+)  # fmt: skip
+"""Words, in small letters, of those who ask for memory that there is not: torch, CUDA, numpy, OpenCV, ONNX Runtime."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is used up. The libraries' errors for it share no base.
+
+    Example:
+        >>> is_out_of_memory(RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"))
+        True
+    """
+    text = f"{type(error).__name__} {error}".lower().replace("outofmemory", "out of memory")
+    return isinstance(error, MemoryError) or (
+        not isinstance(error, AtrousError) and any(words in text for words in FULL)
+    )
+
+
+def let_through(error: Exception) -> None:
+    """Raise an error again that says nothing about the input: memory is used up, or a name is wrong in this code.
+
+    Where a library may raise anything on a damaged file, `except Exception` begins with this.
+    """
+    if isinstance(error, NameError) or is_out_of_memory(error):
+        raise error
+
+
+@contextmanager
+def memory_in_words() -> Iterator[None]:
+    """Turn what the libraries raise when memory is used up into OutOfMemory."""
+    try:
+        yield
+    except Exception as error:  # torch, numpy, OpenCV and the runtimes: their errors for it share no base
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(no_memory(error)) from error
+
+
+def no_memory(error: BaseException) -> str:
+    """The sentence about memory that is used up."""
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:200]
+    return (
+        f"the memory is used up ({reason}); in training take a smaller --batch or --crop, or cut the batch into parts "
+        "with --set accumulate=2; in prediction take a smaller --window"
+    )

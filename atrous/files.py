@@ -1,14 +1,18 @@
-"""Write files so that a crash leaves the old file or the new one; the text of TOML; texts that users bring."""
+"""Files: written whole or not at all; texts that users bring; the cache, which may be missing; the text of TOML."""
 
 import codecs
 import os
 import re
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 import tomli_w
+from platformdirs import user_cache_path
 
 from atrous.errors import DataError
 
@@ -89,7 +93,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException as error:
+    except BaseException as error:  # Ctrl-C too: nothing half stays, and the error goes on
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
@@ -109,3 +113,74 @@ def toml_text(document: Mapping[str, Any]) -> str:
     text = re.sub("[\ud800-\udfff]", lambda sign: "\\" + printable(sign[0]), text)  # TOML has no escape for them
     # Strings hold no raw newline (it is escaped): each one inside a value belongs to an array.
     return text.replace("[\n", "[").replace(",\n]", "]").replace(",\n", ", ")
+
+
+def in_cache(*parts: str) -> Path:
+    """Where a file of the user's cache is, or may be written.
+
+    Where the cache cannot be written (HOME is missing, read-only, a full disk), new files go into a
+    folder that lasts as long as this process, and one line on stderr says so.
+
+    Example:
+        >>> in_cache("choices", "0123.json").parts[-2:]
+        ('choices', '0123.json')
+    """
+    root = Path(user_cache_path("atrous"))
+    with suppress(OSError):
+        if root.joinpath(*parts).exists():
+            return root.joinpath(*parts)
+    return writable(root).joinpath(*parts)
+
+
+def keep(path: Path, data: bytes) -> None:
+    """Write a file of the user's cache; where that fails, say so once and go on without it."""
+    try:
+        write_atomically(path, data)
+    except OSError as error:
+        _tell(str(path.parent), error.strerror)
+
+
+def takes_files(folder: Path) -> bool:
+    """Whether files of some size can be written into a folder, which is made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder, buffering=0) as file:
+            return file.write(bytes(PROBE)) == PROBE
+    except OSError:
+        return False
+
+
+PROBE = 2**16
+"""Bytes that are written to see whether a folder takes files."""
+
+
+@cache
+def writable(root: Path) -> Path:
+    """A folder for a cache, or one of this process in its place, which one line on stderr says."""
+    if root.is_absolute() and takes_files(root):  # without a home the path begins with a plain "~"
+        return root
+    with suppress(OSError):
+        _folders.append(TemporaryDirectory(prefix="atrous-"))
+        _tell(str(root), "it cannot be written")
+        return Path(_folders[-1].name)
+    return root
+
+
+_folders: list[TemporaryDirectory[str]] = []
+"""In the place of a cache; removed when the process ends."""
+
+
+@cache
+def _tell(folder: str, reason: str | None) -> None:
+    print(f"note: {folder}: {reason}; what is measured or fetched is not kept for the next time "
+          "(XDG_CACHE_HOME can name another folder)", file=sys.stderr)  # fmt: skip
+
+
+def keep_kernels(own: Path) -> None:
+    """Have numba keep compiled kernels in the user's cache, where it cannot keep them in the package's folder `own`.
+
+    Otherwise it raises RuntimeError ("no locator available") in a package that is read-only, for a
+    user without a home.
+    """
+    if not takes_files(own):
+        os.environ["NUMBA_CACHE_DIR"] = str(writable(Path(user_cache_path("atrous"))) / "numba")

@@ -14,18 +14,18 @@ from atrous.bundle import Card, load_bundle, save_bundle
 from atrous.datasets import DataSet, open_dataset
 from atrous.datasets.folds import fold_of
 from atrous.doctor import Witness, finding_line
-from atrous.errors import DataError, ModelError, RecipeError, WeightsError, nearest
+from atrous.errors import DataError, ModelError, RecipeError, WeightsError, memory_in_words, nearest
 from atrous.evaluate.data import choose_split, open_like_run
 from atrous.evaluate.evaluation import Evaluation, evaluate, pooled
 from atrous.files import write_atomically
 from atrous.labels import LabelSet
 from atrous.models import list_models
-from atrous.plan import again, draft, fingerprint
+from atrous.plan import check_wishes, draft, fingerprint
 from atrous.predict import Prediction, Predictor
 from atrous.predict.ensemble import Ensemble
-from atrous.predict.loading import default_device, folds_in, load_network, load_predictor
+from atrous.predict.loading import RECIPE, default_device, folds_in, load_network, load_predictor
 from atrous.predict.predictor import PredictorOptions
-from atrous.progress import Over
+from atrous.progress import Bar, Over
 from atrous.report import report_run
 from atrous.train import processes
 from atrous.train.batches import Transform
@@ -33,6 +33,7 @@ from atrous.train.loggers import Logger
 from atrous.train.loop import train
 from atrous.train.options import RecipeOptions
 from atrous.train.recipe import FROM_DATA, Recipe
+from atrous.train.surroundings import left_as_found
 
 MOST_WARNINGS = 5
 """Of the data that are printed before a training."""
@@ -74,6 +75,8 @@ class Segmenter:
         self._predictor: Predictor | None = None
 
     @processes.joined()
+    @left_as_found()
+    @memory_in_words()
     def fit(
         self,
         data: Path | str | DataSet,
@@ -123,14 +126,20 @@ class Segmenter:
             Interrupted: a stop was asked for; everything is saved.
         """
         console = processes.voice(console or Console())
+        root = data.root if isinstance(data, DataSet) else Path(data)
+        folder = Path(out) if out else Path("runs") / root.resolve().name
+        given = {key: value for key, value in (("time", time), ("steps", steps)) if value is not None}
+        wishes = {**self._wishes, **given}
+        check_wishes(wishes, resumes=(folder / RECIPE).exists())
+        processes.check_strategy(strategy)
         if not isinstance(data, DataSet):
-            data = open_dataset(data, classes=Path(classes) if classes else None, ignore=ignore, cache_mb=cache_mb)
-        folder = Path(out) if out else Path("runs") / data.root.resolve().name
+            with Bar(console, "read masks", 0) as bar:
+                data = open_dataset(
+                    root, classes=Path(classes) if classes else None, ignore=ignore, cache_mb=cache_mb, progress=bar.at
+                )
         for note in data.notes:
             console.print(note, markup=False, highlight=False)
         _verify(data, console)
-        given = {key: value for key, value in (("time", time), ("steps", steps)) if value is not None}
-        wishes = {**self._wishes, **given}
         how: dict[str, Any] = {
             "workers": workers, "transform": transform, "loggers": loggers, "extend": extend, "console": console,
             "strategy": strategy,
@@ -146,14 +155,12 @@ class Segmenter:
     def _train(self, data: DataSet, folder: Path, wishes: dict[str, Any], how: dict[str, Any]) -> Evaluation | None:
         """One run, its scores and its page; the scores where they were not there yet."""
         console = how["console"]
-        saved = folder / "recipe.toml"
+        saved = folder / RECIPE
         held = processes.from_first(lambda: Recipe.load(saved) if saved.exists() else None)
         if held is not None and held.fold and "fold" not in wishes:  # one fold of several, by its own folder
             wishes, data = {**wishes, "fold": held.fold}, fold_of(data, *held.fold)
 
         def drafted() -> Recipe:
-            if held is not None and how["extend"]:
-                return again(data, held, **wishes)
             return draft(data, held=held, say=lambda text: console.print(f"[bold yellow]{text}[/]"), **wishes)
 
         recipe = processes.from_first(drafted)
@@ -307,9 +314,10 @@ class Segmenter:
 
 def _verify(data: DataSet, console: Console) -> None:
     """Check every file that a training reads, and print what the doctor warns of, at most `MOST_WARNINGS` lines."""
-    witness = Witness(data.labels, data.root)
+    witness, read = Witness(data.labels, data.root), data.read_in_training
     try:
-        data.verify([split for split in ("train", "val") if split in data.splits], visit=witness.see)
+        with Bar(console, "check", 0) as bar:
+            data.verify(read, bar.at, visit=witness.see)
     except DataError as error:
         raise DataError(f"{error}; `atrous check {data.root}` names every fault with its remedy") from error
     warnings = witness.warnings()
@@ -322,6 +330,8 @@ def _verify(data: DataSet, console: Console) -> None:
 def wishes_of(file: Path, length: bool = True) -> dict[str, Any]:
     """What a recipe, or a part of one, decides, as options of a Segmenter; length: its time and steps too."""
     decided = Recipe.decided(file)
+    if "atrous" in decided and "steps" in decided:  # a whole recipe: its steps were measured, to fit its time
+        decided.pop("time", None)
     left = FROM_DATA if length else {*FROM_DATA, "time", "steps", "validate_every", "warmup"}
     weights = decided.get("weights")
     values = {name: value for name, value in decided.items() if name not in left}

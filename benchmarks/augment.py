@@ -34,9 +34,9 @@ from torchvision.transforms.v2 import functional
 from atrous.datasets import Pairs, open_dataset
 from atrous.io import write_image, write_mask
 from atrous.labels import CITYSCAPES19
-from atrous.train.autotune import keep_freed_memory
 from atrous.train.batches import TrainingSet
 from atrous.train.objective import Normalise
+from atrous.train.surroundings import keep_freed_memory
 from atrous.transforms import Augment, generator
 
 CROP, BATCH, BATCHES = 512, 4, 2

@@ -33,11 +33,12 @@ from atrous.datasets import open_dataset
 from atrous.encoders.weights import has_packaged_weights, load_pretrained
 from atrous.files import write_atomically
 from atrous.plan import draft
-from atrous.train.autotune import FABRIC_PRECISION, keep_freed_memory, settle
+from atrous.train.autotune import FABRIC_PRECISION, settle
 from atrous.train.batches import batches
 from atrous.train.recipe import Recipe
 from atrous.train.run import build
 from atrous.train.step import take_step
+from atrous.train.surroundings import keep_freed_memory
 
 ENCODER, SIZE, BATCH, CLASSES, PICTURES = "tf_efficientnet_lite0", 256, 8, 19, 32
 RATE = 1e-3

@@ -14,7 +14,7 @@ import typer
 
 from atrous import __version__
 from atrous.cli import data, evaluation, networks, prediction, training
-from atrous.errors import AtrousError, Elsewhere
+from atrous.errors import AtrousError, Elsewhere, is_out_of_memory, no_memory
 from atrous.train.signals import Interrupted
 
 app = typer.Typer(
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         app(arguments)
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt) as error:  # whatever it is, `explain` says it
         if debug:
             raise
         sys.exit(explain(error))
@@ -97,6 +97,9 @@ def explain(error: BaseException) -> int:
         return error.code
     if isinstance(error, AtrousError):
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    if is_out_of_memory(error):
+        print(f"error: {no_memory(error)}", file=sys.stderr)
         return 2
     if isinstance(error, OSError) and error.strerror:
         room = "; make room and give the same command again" if error.errno in FULL else ""

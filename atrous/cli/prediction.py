@@ -8,6 +8,7 @@ import typer
 
 from atrous.cli.options import Decode, Ignore, Refine, RefineOption, Tidy
 from atrous.cli.values import conclude, console_of, named_values, numbers, share_of
+from atrous.errors import AtrousError
 
 
 def predict(  # long: a line for each option
@@ -50,12 +51,14 @@ def predict(  # long: a line for each option
     GeoTIFF, Zarr and video keep their kind: .tif, .zarr, .mkv.
     """
     from atrous.export.without_torch import label_pictures, suits, takes
-    from atrous.io import find_images, is_mapped, overlay_of, target_of, there, uncertain_of
+    from atrous.io import VIDEO_SUFFIXES, find_images, is_mapped, overlay_of, target_of, there, uncertain_of
     from atrous.io.claims import claim
     from atrous.progress import Bar
 
     paths = find_images(inputs)
     targets = {path: target_of(path, out) for path in paths}
+    if smooth and not any(path.suffix.lower() in VIDEO_SUFFIXES for path in paths):
+        raise AtrousError(f"--smooth {smooth:g}: averages the frames of a video, and there is none here; leave it out")
     written = {path: [targets[path], overlay_of(path, out)] for path in paths}
     if recall is not None:
         written = {path: [*files, uncertain_of(path, out)] for path, files in written.items()}
@@ -73,8 +76,8 @@ def predict(  # long: a line for each option
         "scales": numbers("--scales", scales or "1"),
         "exact": exact,
     }
-    default = (None, 0.25, "gaussian", False, None, False, None, "argmax", None, None, None)
-    asked = (window, overlap, blend, flip, scales, exact, max_ram, decode, recall, refine, tidy)
+    default = (None, 0.25, "gaussian", False, None, False, None, "argmax", None, None, None, None, 0.0)
+    asked = (window, overlap, blend, flip, scales, exact, max_ram, decode, recall, refine, refine_option, tidy, smooth)
     plain = backend in ("auto", "onnx") and asked == default and all(one.suffix == ".png" for one in targets.values())
     if plain and suits(model, paths) and takes(model, paths):
         with Bar(console_of(), "predict", len(paths)) as bar:

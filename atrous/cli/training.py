@@ -86,7 +86,8 @@ def train(  # long: a line for each option
     if twice := [name for name in settings if wishes.get(name) is not None]:
         raise AtrousError(f"--set {twice[0]} and --{twice[0].replace('options', 'option')} were both given; give one")
     given = {name: value for name, value in (wishes | settings).items() if value is not None}
-    segmenter = Segmenter(**(wishes_of(recipe, steps is None and time is None) if recipe else {}) | given)
+    asked = wishes_of(recipe, length=not given.keys() & {"steps", "time"}) if recipe else {}
+    segmenter = Segmenter(**asked | given)
     folder, console = out or Path("runs") / data.resolve().name, processes.voice(console_of())
     segmenter.fit(
         data,
@@ -102,7 +103,9 @@ def train(  # long: a line for each option
         console=console,
     )
     inside = folder / "fold-*" if folds else folder
-    console.print(f"\nmodel  {inside / BUNDLE}\nreport {inside / 'report.html'}", highlight=False)
+    console.print(f"\nmodel  {inside / BUNDLE}", highlight=False)
+    if list(folder.glob("fold-*/report.html" if folds else "report.html")):  # there is none without a validation
+        console.print(f"report {inside / 'report.html'}", highlight=False)
     console.print(f"next   atrous eval {folder} {data}\n       atrous predict PICTURES --model {folder}")
 
 

@@ -85,7 +85,7 @@ def _write(folder: Folder, labels: LabelSet, out: Path, progress: At | None) -> 
             for done, _ in enumerate(pool.map(lambda job: _write_pair(folder, labels, *job), jobs), start=1):
                 if progress:
                     progress(done, len(jobs))
-        except BaseException:
+        except BaseException:  # Ctrl-C too: the jobs that wait are given up, and the error goes on
             pool.shutdown(cancel_futures=True)
             raise
 

@@ -23,8 +23,10 @@ def fold_of(data: DataSet, fold: int, folds: int) -> DataSet:
     Raises:
         DataError: There are fewer pictures than folds, or fewer than two folds.
     """
-    train, val = data.splits["train"], data.splits.get("val")
+    train, val = data.training, data.splits.get("val")
     pool = [*train.pairs, *(val.pairs if val is not None else ())]
+    if len(pool) < 2:
+        raise DataError(f"{data.root}: one training picture; folds need two or more, train without them")
     if not 2 <= folds <= len(pool):
         raise DataError(
             f"{data.root}: {folds} folds cannot be made from {len(pool)} training pictures; "
@@ -36,5 +38,5 @@ def fold_of(data: DataSet, fold: int, folds: int) -> DataSet:
         "train": train._of([pair for pair in pool if id(pair) not in held]),
         "val": train._of([pair for pair in pool if id(pair) in held]),
     }
-    rest = {name: pairs for name, pairs in data.splits.items() if name not in parts}
+    rest = {name: pairs for name, pairs in data.splits.items() if name not in (*parts, "all")}
     return replace(data, splits={**parts, **rest}, held_out=False)

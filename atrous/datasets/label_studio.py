@@ -36,7 +36,7 @@ from atrous.datasets.folder import (
 from atrous.datasets.naming import Named
 from atrous.datasets.rle import decode_brush
 from atrous.datasets.shapes import fill, points_of
-from atrous.errors import DataError
+from atrous.errors import DataError, let_through
 from atrous.io import IMAGE_SUFFIXES, image_size
 from atrous.io.paths import files_below
 from atrous.labels import LabelSet
@@ -64,6 +64,7 @@ class ResultPainter:
             try:
                 values[paint_result(result["value"], height, width)] = value
             except Exception as error:  # damaged numbers can raise anything
+                let_through(error)
                 raise DataError(f"{pair.where}: result {result.get('id')!r}: {error}; export it again") from error
         return values
 

@@ -38,7 +38,7 @@ from atrous.datasets.folder import (
 )
 from atrous.datasets.naming import Named
 from atrous.datasets.shapes import is_outside
-from atrous.errors import DataError, nearest
+from atrous.errors import DataError, let_through, nearest
 from atrous.files import read_lines
 from atrous.io import image_size, is_picture
 from atrous.io.paths import files_below, pictures_below
@@ -75,6 +75,7 @@ class ShapePainter:
             try:
                 values[paint_shape(shape, height, width)] = self.values[shape["label"]]
             except Exception as error:  # damaged points and pictures can raise anything
+                let_through(error)
                 raise DataError(f"{pair.mask}: shape {number} ({shape['label']}): {error}; draw it again") from error
         return values
 

@@ -1,7 +1,7 @@
 """A folder as a data set: splits of samples, decoded once and verified before training starts."""
 
 import os
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -12,7 +12,7 @@ from typing import Any, overload
 import cv2
 import numpy as np
 
-from atrous.datasets.classes import find_classes
+from atrous.datasets.classes import find_classes, histogram
 from atrous.datasets.folder import FILES, Pair, Readers, image_file
 from atrous.datasets.geotiff import REPLACE, misplaced, nodata_values, without_nodata
 from atrous.datasets.layouts import read_folder
@@ -25,7 +25,9 @@ from atrous.sample import Sample
 
 
 class Cache:
-    """Keeps decoded samples up to a number of bytes, under the pair: one image can have two label files.
+    """Keeps decoded samples up to a number of bytes, and the class counts of all masks that were decoded.
+
+    What is kept stands under the pair, as one image can have two label files.
 
     The first samples stay, as each epoch visits all samples: a cache that drops old ones would
     never hit.
@@ -35,6 +37,7 @@ class Cache:
         self.megabytes = megabytes
         self._left = int(megabytes * 2**20)
         self._samples: dict[Hashable, Sample] = {}
+        self.counts: dict[Hashable, np.ndarray] = {}
         self._lock = Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -160,19 +163,19 @@ class Pairs(Sequence[Sample]):
         Returns:
             (K,) int64; ignored pixels do not count.
         """
-        total = np.zeros(self.labels.ignore_index + 1, np.int64)
-        for indices in self._masks():
-            total += np.bincount(indices.ravel(), minlength=len(total))
-        return total[: len(self.labels)]
-
-    def _masks(self) -> Iterator[np.ndarray]:
+        total = np.zeros(len(self.labels), np.int64)
         for pair in self.pairs:
-            sample = self._cache.get(pair)
-            if sample is None or sample.mask is None:
+            counts = self._cache.counts.get(pair)  # of a mask that was decoded before
+            if counts is None:
                 valid = valid_pixels(pair.image) if self.readers.image is image_file else None
-                yield self._indices(pair, self.readers.mask(pair), valid)
-            else:
-                yield sample.mask
+                counts = self._counted(self._indices(pair, self.readers.mask(pair), valid))
+            total += counts
+        return total
+
+    def _counted(self, indices: np.ndarray) -> np.ndarray:
+        """Count the pixels of each class in one mask."""
+        found = histogram(indices)
+        return np.array([found.get(index, 0) for index in range(len(self.labels))], np.int64)
 
     def _indices(self, pair: Pair, values: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
         """The class indices of a mask; pixels of the image that hold nothing are ignored."""
@@ -200,6 +203,7 @@ class Pairs(Sequence[Sample]):
         if elsewhere := misplaced(pair):
             raise DataError(f"{pair.where}: {elsewhere}; {REPLACE}")
         mask = self._indices(pair, values, valid)
+        self._cache.counts[pair] = self._counted(mask)
         image.flags.writeable = mask.flags.writeable = False
         return Sample(image, mask, path=pair.image, valid=valid)
 
@@ -225,6 +229,26 @@ class DataSet:
     dtype: np.dtype[Any]
     notes: list[str] = field(default_factory=list)
     held_out: bool = False
+
+    @property
+    def training(self) -> Pairs:
+        """What a network may be trained on: the split `train`, or `all` of a folder without splits.
+
+        Raises:
+            DataError: There is neither.
+        """
+        for name in ("train", "all"):
+            if name in self.splits:
+                return self.splits[name]
+        raise DataError(
+            f"{self.root}: has {' and '.join(self.splits)}, but nothing to train on; expected images and masks in "
+            "train/, or without splits"
+        )
+
+    @property
+    def read_in_training(self) -> list[str]:
+        """The names of the splits that a training reads."""
+        return [name for name, pairs in self.splits.items() if pairs is self.training or name == "val"]
 
     def verify(
         self,
@@ -338,6 +362,9 @@ def open_dataset(
             f"no val folder: {len(val)} of {len(train) + len(val)} training pairs are held out as val, "
             "by the hash of their names"
         )
+    elif holdout > 0 and "val" not in found and training in found:
+        found = {"train": found.pop(training), **found}
+        notes.append("one training pair: there is no validation")
     first = folder.read_image(folder.pairs[0])
     channels, dtype = first.shape[2], first.dtype
     cache = Cache(cache_mb)

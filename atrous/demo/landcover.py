@@ -31,6 +31,7 @@ from PIL import Image
 from platformdirs import user_cache_path
 
 from atrous.errors import DataError, MissingExtra
+from atrous.files import writable
 from atrous.io import read_image, write_image, write_mask
 from atrous.labels import LabelSet
 from atrous.sample import Sample
@@ -268,6 +269,6 @@ def _check(wheel: Path, remedy: str) -> None:
 
 def _cache(cache: Path | None) -> Path:
     """Make the cache folder, default the user's, and return it."""
-    cache = user_cache_path("atrous") if cache is None else Path(cache)
+    cache = writable(user_cache_path("atrous")) if cache is None else Path(cache)
     cache.mkdir(parents=True, exist_ok=True)
     return cache

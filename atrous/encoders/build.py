@@ -14,7 +14,7 @@ from atrous.encoders.features import Encoder
 from atrous.encoders.mit import MIT, mix_transformer
 from atrous.encoders.pyramid import SimplePyramid, is_plain
 from atrous.encoders.weights import load_pretrained, pretrained_state
-from atrous.errors import ModelError
+from atrous.errors import ModelError, let_through
 
 PYRAMID = (4, 8, 16, 32)
 """The strides that a pyramid of maps is built on; a page that reads them asks `encoder` for them."""
@@ -114,6 +114,7 @@ def _build(name: str, in_channels: int, stride: int, *, finest: int | None = Non
                     name, features_only=True, in_chans=in_channels, **own, **dilated, **any_size
                 )
             except (TypeError, AssertionError, RuntimeError, NotImplementedError, ValueError, AttributeError) as error:
+                let_through(error)
                 reason = str(error)
                 continue
             reason = f"its deepest features are at stride {max(net.feature_info.reduction())}"

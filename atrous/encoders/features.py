@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from atrous.errors import ModelError
+from atrous.errors import ModelError, let_through
 from atrous.layers.channels import per_channel
 from atrous.layers.depthwise import quick_depthwise
 from atrous.layers.norm import safe_norms
@@ -103,6 +103,7 @@ class Encoder(nn.Module):
         weight = next(self.parameters())
         try:
             features = self(torch.zeros(1, self.in_channels, side, side, device=weight.device, dtype=weight.dtype))
-        except (RuntimeError, AssertionError, ValueError, IndexError):
+        except (RuntimeError, AssertionError, ValueError, IndexError) as error:
+            let_through(error)
             return False
         return all(0 not in f.shape and f.shape[1] == count for f, count in zip(features, self.channels, strict=True))

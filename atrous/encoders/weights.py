@@ -15,7 +15,7 @@ from timm.models import adapt_input_conv
 from torch import nn
 
 from atrous.encoders import mit
-from atrous.errors import WeightsError
+from atrous.errors import WeightsError, let_through
 
 State = dict[str, torch.Tensor]
 
@@ -131,6 +131,7 @@ def _from_file(name: str, path: Path) -> State:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        let_through(error)
         reason = getattr(error, "strerror", None) or _first_sentence(error)
         raise WeightsError(
             f"{path}: cannot be read as weights of encoder {name!r} ({reason}); "
@@ -164,6 +165,7 @@ def _from_hub(name: str) -> State:
             huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=SECONDS)
         return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay).state_dict()
     except Exception as error:  # httpx, timm, torch and others raise errors of their own
+        let_through(error)
         reason = _first_sentence(error)
         raise WeightsError(
             f"the pretrained weights of encoder {name!r} cannot be fetched from timm's hub ({reason}); {_remedy(name)}"

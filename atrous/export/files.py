@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from atrous.bundle import Card
-from atrous.errors import ModelError, nearest
+from atrous.errors import ModelError, let_through, nearest
 from atrous.export import runner
 from atrous.files import write_atomically
 from atrous.predict.backends import graph as graphs
@@ -127,6 +127,7 @@ def check_export(run: Run, graph: Graph, card: Card, rule: TailRule | None) -> E
             except ModelError:
                 raise
             except Exception as error:  # a runtime's own errors share no base
+                let_through(error)
                 raise ModelError(
                     f"{card.model} cannot be exported for any size: at {_by(size)} the exported network fails "
                     f"({graphs.short(error)})"
@@ -164,8 +165,8 @@ def _smallest(run: Run, graph: Graph, card: Card, rule: TailRule | None) -> int:
         try:
             if _compare(run, graph, card, rule, (side,) * graph.axes, 1)[0] >= AGREEMENT:
                 return side
-        except Exception:  # what a runtime raises at sides that it does not take
-            continue
+        except Exception as error:  # what a runtime raises at sides that it does not take
+            let_through(error)
     return min(side for size in graph.sizes for side in size)
 
 
@@ -203,6 +204,7 @@ def _torch_export(graph: Graph, card: Card, folder: Path) -> tuple[Made, Run]:
     try:
         module = torch.export.load(BytesIO(saved(""))).module()
     except Exception as error:  # whatever the serializer meets
+        let_through(error)
         raise ModelError(f"{card.model} cannot be saved by torch.export ({graphs.short(error)})") from error
     return lambda text: {".pt2": saved(text)}, lambda image: module(torch.from_numpy(image)).detach().numpy()
 

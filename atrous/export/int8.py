@@ -18,7 +18,7 @@ from torch import nn
 
 from atrous.bundle import Card
 from atrous.datasets import open_dataset
-from atrous.errors import DataError, MissingExtra, ModelError
+from atrous.errors import DataError, MissingExtra, ModelError, let_through
 from atrous.evaluate.evaluation import evaluate
 from atrous.export.files import openvino_files, write_export
 from atrous.predict import Predictor
@@ -146,6 +146,7 @@ def by_onnxruntime(onnx_file: bytes, images: list[np.ndarray], folder: Path) -> 
             reduce_range=True,  # seven bits for weights: without VNNI sums of u8 x s8 saturate
         )
     except Exception as error:  # whatever the quantiser meets
+        let_through(error)
         raise DataError(f"ONNX Runtime cannot quantise this network ({str(error).splitlines()[0][:200]})") from error
     made = (folder / "int8.onnx").read_bytes()
     return made, onnx.session(made)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from atrous.errors import AtrousError, DataError, MissingExtra, WeightsError
+from atrous.errors import AtrousError, DataError, MissingExtra, WeightsError, let_through
 from atrous.export.runner import Network
 from atrous.io import image_size, overlay_of, read_valid, write_fitting, write_mask
 from atrous.labels import LabelSet
@@ -75,6 +75,7 @@ def _open(model: Path) -> Network:
     except KeyError:
         raise WeightsError(f"{model}: carries no atrous metadata; make the file with `atrous export`") from None
     except Exception as error:  # ONNX Runtime's errors share no base
+        let_through(error)
         raise WeightsError(f"{model}: ONNX Runtime cannot open it ({str(error).splitlines()[0][:200]})") from error
 
 

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
-from atrous.errors import ModelError
+from atrous.errors import ModelError, let_through
 from atrous.inspect.field import Field, Note
 from atrous.inspect.rules import Call, outputs, tensors_of
 from atrous.inspect.stages import StageCall, Watch
@@ -78,6 +78,7 @@ def run(model: nn.Module, state: Mapping[str, torch.Tensor], image: torch.Tensor
     except ModelError:
         raise
     except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+        let_through(error)
         sides = " x ".join(map(str, image.shape[2:]))
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(

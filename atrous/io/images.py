@@ -27,7 +27,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from atrous.errors import DataError
+from atrous.errors import DataError, let_through
 from atrous.io.extras import decode_raster
 from atrous.io.paths import no_such_path, save_bytes
 from atrous.io.png import chunks, tells_orientation
@@ -331,7 +331,8 @@ def damage_as_data_error(name: Path | str) -> Iterator[None]:
         raise DataError(f"{name}: {error}") from error
     except UnicodeEncodeError as error:  # GDAL takes UTF-8 alone
         raise DataError(f"{name}: a file of this kind cannot be opened if its name is not UTF-8; rename it") from error
-    except Exception as error:
+    except Exception as error:  # on a damaged file decoders raise whatever they meet
+        let_through(error)
         if isinstance(error, OSError) and error.errno:
             raise DataError(f"{name}: cannot be read ({error.strerror}); check the file's permissions") from error
         reason = str(error).strip().split("\n")[0] or type(error).__name__
@@ -513,7 +514,8 @@ def _orientation(picture: ImageFile, stream: BinaryIO) -> int:
         return 1  # Pillow would decode all pixels to find data behind them
     try:
         value = int(picture.getexif().get(0x0112, 1))
-    except Exception:  # damaged EXIF data: the pixels may still be sound
+    except Exception as error:  # damaged EXIF data raises anything, and the pixels may still be sound
+        let_through(error)
         return 1
     return value if 1 <= value <= 8 else 1
 

@@ -318,9 +318,9 @@ def is_mapped(path: Path) -> bool:
         False
     """
     try:
-        with open_file(path) as stream:
+        with damage_as_data_error(path), open_file(path) as stream:
             return path.suffix.lower() in (".tif", ".tiff") and read_tags(stream).mapped
-    except Exception:  # a damaged file can raise anything
+    except DataError:
         return False
 
 

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -64,16 +63,31 @@ def _fits(layer: nn.Conv2d) -> bool:
 
 
 class _Convolve(torch.autograd.Function):
-    """(N, C, H, W), weight (C, 1, k, k), rate d -> (N, C, H, W)."""
+    """(N, C, H, W), weight (C, 1, k, k), rate d -> (N, C, H, W).
+
+    The gradients are made of operations that torch can differentiate again.
+    """
+
+    generate_vmap_rule = True
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, rate: int) -> torch.Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.rate = rate
+    def forward(x: torch.Tensor, weight: torch.Tensor, rate: int) -> torch.Tensor:
         return _same(x, weight, rate)
 
     @staticmethod
-    @once_differentiable
+    def setup_context(ctx: Any, inputs: tuple[torch.Tensor, torch.Tensor, int], output: torch.Tensor) -> None:
+        x, weight, ctx.rate = inputs
+        ctx.save_for_backward(x, weight)
+        ctx.save_for_forward(x, weight)
+
+    @staticmethod
+    def jvp(ctx: Any, of_x: torch.Tensor | None, of_weight: torch.Tensor | None, _: None) -> torch.Tensor:
+        x, weight = ctx.saved_tensors
+        parts = [] if of_x is None else [_same(of_x, weight, ctx.rate)]
+        parts += [] if of_weight is None else [_same(x, of_weight, ctx.rate)]
+        return torch.stack(parts).sum(0)
+
+    @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None]:
         x, weight = ctx.saved_tensors
         of_x = of_weight = None

@@ -8,6 +8,8 @@ from typing import Literal, NamedTuple
 
 import torch
 
+from atrous.errors import ModelError
+
 Region = Literal["batch", "sample"]
 """Over what the sums of a class go: the whole batch, or each sample by itself."""
 
@@ -32,13 +34,18 @@ class Truth(NamedTuple):
 
 
 def is_exclusive(logits: torch.Tensor, labels: torch.Tensor) -> bool:
-    """Whether labels are class indices; ValueError if their shape fits neither form."""
+    """Whether labels are class indices; ModelError if their shape fits neither form, or there is one class alone."""
     if labels.shape == logits.shape:
         return False
     if labels.shape != logits.shape[:1] + logits.shape[2:]:
-        raise ValueError(
+        raise ModelError(
             f"labels {tuple(labels.shape)} do not fit logits {tuple(logits.shape)}; "
             "expected (N, ...) of class indices or (N, K, ...) of 0 and 1"
+        )
+    if logits.shape[1] < 2:
+        raise ModelError(
+            f"logits {tuple(logits.shape)} of one class: its softmax is always 1, so that nothing is learned; expected "
+            f"at least 2 classes, or labels {tuple(logits.shape)} of 0 and 1"
         )
     return True
 

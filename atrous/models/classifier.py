@@ -24,7 +24,7 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional
 
-from atrous.errors import ModelError
+from atrous.errors import ModelError, let_through
 from atrous.layers import pad_reflect, safe_norms
 from atrous.models.model import Strided
 from atrous.ops.resize import Tail
@@ -106,6 +106,7 @@ def from_classifier(classifier: nn.Module, size: int | tuple[int, int] | None = 
             scores = graph(image)
             stride = _stride(graph, image)
     except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError, AssertionError) as error:
+        let_through(error)
         raise _unlike(name, (height, width), str(error).split("\n")[0]) from error
     close = 1e3 * torch.finfo(logits.dtype).eps * float(logits.abs().max())
     if scores.shape != (*logits.shape, 1, 1) or float((scores[:, :, 0, 0] - logits).abs().max()) > close:

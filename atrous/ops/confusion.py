@@ -18,7 +18,7 @@ def _count(truth, prediction, classes, ignore, table):  # type: ignore[no-untype
     before it to reach memory.
     """
     for i in range(truth.size):
-        # uint64 turns a label below 0 into a huge one: it is no class, as it should be.
+        # uint64 turns a label below 0 into a huge one, `ignore` too: it is no class, as it should be.
         row = np.uint64(truth[i])
         column = np.uint64(prediction[i])
         if row == ignore:
@@ -90,10 +90,10 @@ def count_pairs(truth: np.ndarray, prediction: np.ndarray, classes: int, ignore:
         true, other = (part[:done].astype(dtype, copy=False).view(np.uint64) for part in (flat, guess))
         _COUNT_WORDS[dtype](true, other, *_places(classes, ignore, labels), table)
     if done < flat.size:
-        _count(flat[done:], guess[done:], np.uint64(classes), np.uint64(ignore), table)
+        _count(flat[done:], guess[done:], np.uint64(classes), np.uint64(ignore % 2**64), table)
     counts = table.sum(0).reshape(classes + 2, classes + 1)
     if counts[-1].any():
-        bad = flat[(flat < 0) | ((flat >= classes) & (flat != ignore))][0]
+        bad = flat[((flat < 0) | (flat >= classes)) & (flat != ignore)][0]
         raise ValueError(f"true label {bad} is neither a class 0..{classes - 1} nor the ignored {ignore}")
     return counts[:classes]
 

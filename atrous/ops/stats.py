@@ -12,6 +12,8 @@ import numpy as np
 from numba import njit
 from scipy.special import expit, logit, stdtrit
 
+from atrous.errors import DataError
+
 Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(hit, union), each (..., K) sums -> score (...)."""
 
@@ -241,9 +243,9 @@ def compare(
     """
     n = len(a[0])
     if any(one.shape != a[0].shape for one in (*a, *b)):
-        raise ValueError("all runs must be counted on the same images and classes")
+        raise DataError("all runs must be counted on the same images and classes")
     if n < 2:
-        raise ValueError("a comparison needs two images at least")
+        raise DataError("one image; a comparison needs at least two, give a split that has more")
     rng = np.random.default_rng(seed)
     sides = [[_hit_and_union(one).astype(np.float64) for one in side] for side in (a, b)]
 

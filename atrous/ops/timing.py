@@ -12,15 +12,13 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
-from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
 
 import torch
-from platformdirs import user_cache_path
 
 from atrous.errors import AtrousError
-from atrous.files import write_atomically
+from atrous.files import in_cache, keep
 
 Name = TypeVar("Name")
 
@@ -86,15 +84,12 @@ def remembered(
 
     Returns:
         The result; a file that cannot be read is measured anew and replaced.
-
-    Raises:
-        OSError: the cache cannot be written.
     """
-    path = Path(user_cache_path("atrous")) / kind / f"{sha256('|'.join(what).encode()).hexdigest()[:16]}.json"
+    path = in_cache(kind, f"{sha256('|'.join(what).encode()).hexdigest()[:16]}.json")
     with suppress(OSError, ValueError, KeyError, TypeError, AtrousError):
         kept = json.loads(path.read_text())
         if isinstance(kept, dict) and usable(kept):
             return {key: value for key, value in kept.items() if key != "what"}
     found = measure()
-    write_atomically(path, json.dumps({**found, "what": list(what)}, indent=1).encode())
+    keep(path, json.dumps({**found, "what": list(what)}, indent=1).encode())
     return found

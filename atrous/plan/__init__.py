@@ -16,6 +16,7 @@ from atrous.plan.rules import (
     draft,
     fingerprint,
 )
+from atrous.plan.wishes import check_wishes
 
 __all__ = [
     "DEFAULT_ENCODER",
@@ -23,6 +24,7 @@ __all__ = [
     "MAX_CROP",
     "Plan",
     "again",
+    "check_wishes",
     "class_weights",
     "draft",
     "fingerprint",

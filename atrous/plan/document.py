@@ -16,6 +16,7 @@ from atrous.models import MODELS
 from atrous.plan.cases import cases_of, channel_names
 from atrous.plan.medical import plan_volumes
 from atrous.plan.rules import drafted
+from atrous.plan.wishes import check_wishes
 from atrous.progress import At
 from atrous.train.autotune import settle
 from atrous.train.recipe import Recipe
@@ -79,19 +80,20 @@ def plan(
         >>> plan("data/", measure=False, time=1800.0).recipe["crop"]    # doctest: +SKIP
         [320, 320]
     """
+    check_wishes(wishes)
     source = read_folder(root)
     if source.dimensions > 2:
         source.refuse_incomplete()
         return volume_plan(source, memory, progress)
     data = open_dataset(root, classes=classes, ignore=ignore, progress=progress)
-    data.verify([split for split in ("train", "val") if split in data.splits], progress)
+    data.verify(data.read_in_training, progress)
     return picture_plan(data, measure=measure, say=say, layout=source.layout, **wishes)
 
 
 def picture_plan(data: DataSet, *, measure: bool, say: Callable[[str], None], layout: str, **wishes: Any) -> Plan:
     """`plan` for images."""
     own: dict[str, Any] = {key: wishes.pop(key, None) for key in ("model", "encoder", "pretrained")}
-    made = drafted(data, **own, held=None, say=say, wishes=wishes)
+    made = drafted(data, **own, say=say, wishes=wishes)
     recipe, reasons = with_stride(made.recipe), dict(made.reasons)
     if measure:
         recipe = measured(recipe, data, say)
@@ -143,7 +145,7 @@ def measured(recipe: Recipe, data: DataSet, say: Callable[[str], None]) -> Recip
         seconds = (
             0.0 if recipe.steps else validation_seconds(run.evaluated, run.card, run.data.splits.get("val", []), device)
         )
-        return settle(recipe, run.objective, data.splits["train"], device=device, workers=0, began=began,
+        return settle(recipe, run.objective, data.training, device=device, workers=0, began=began,
                       validation=seconds, say=say)  # fmt: skip
 
 

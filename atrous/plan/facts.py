@@ -101,7 +101,7 @@ class Facts:
 
 def facts_of(data: DataSet) -> Facts:
     """Look at the training split: at every mask, and at some of the images."""
-    train = data.splits["train"]
+    train = data.training
     sizes = tuple(train.size(index) for index in range(0, len(train), max(1, len(train) // SIZES)))
     equal = data.channels == 3 and all(same_channels(train[index].image) for index in spread(len(train), 8))
     found = Facts(len(train), data.channels, str(data.dtype), sizes, train.frequencies(), equal, None)

@@ -15,7 +15,7 @@ ROOM = 1.5
 COPIES = 5
 """Copies of the weights: the weights, their gradients, Adam's two moments, the moving average."""
 USED = 0.8
-"""Share of the free memory that a run may use."""
+"""Share of the memory that a run may use: the rest is for the system, the data and torch itself."""
 LEAST = 64
 """No side of a crop is cut to less than this, in pixels."""
 
@@ -28,13 +28,13 @@ class Fit:
         crop: (height, width).
         accumulate: number of parts of a batch.
         needs: bytes that the step needs.
-        free: bytes that are free; None if that is not known.
+        total: bytes that there are; None if that is not known.
     """
 
     crop: tuple[int, int]
     accumulate: int
     needs: float
-    free: float | None
+    total: float | None
 
 
 class Needs:
@@ -54,8 +54,8 @@ class Needs:
         return ROOM * pictures * (picture + logits) + COPIES * self.weights
 
 
-def fit(needs: Needs, batch: int, crop: tuple[int, int], free: float | None) -> Fit:
-    """Cut the batch into parts until a step fits into USED of the free memory, then the crop.
+def fit(needs: Needs, batch: int, crop: tuple[int, int], total: float | None) -> Fit:
+    """Cut the batch into parts until a step fits into USED of the memory, then the crop.
 
     The crop is halved, at most to LEAST.
 
@@ -63,10 +63,10 @@ def fit(needs: Needs, batch: int, crop: tuple[int, int], free: float | None) -> 
         needs: the memory of the network.
         batch: images of a step.
         crop: (height, width).
-        free: bytes that are free; None if that is not known: then everything fits.
+        total: bytes that there are; None if that is not known: then everything fits.
     """
     accumulate = 1
-    while (need := needs.of(-(-batch // accumulate), crop)) > USED * (free or need / USED):
+    while (need := needs.of(-(-batch // accumulate), crop)) > USED * (total or need / USED):
         if accumulate < batch:
             accumulate = min(2 * accumulate, batch)
         elif min(crop) >= 2 * LEAST:
@@ -74,21 +74,22 @@ def fit(needs: Needs, batch: int, crop: tuple[int, int], free: float | None) -> 
             crop = height, width
         else:
             break
-    return Fit(crop, accumulate, need, free)
+    return Fit(crop, accumulate, need, total)
 
 
-def free_memory() -> float | None:
-    """Bytes that are free on the device that would train; None if the system does not say."""
+def total_memory() -> float | None:
+    """Bytes of memory of the device that would train; None if the system does not say.
+
+    Not those that are free: a recipe must not depend on what else runs at the moment.
+    """
     if torch.cuda.is_available():
-        return float(torch.cuda.mem_get_info()[0])
+        return float(torch.cuda.mem_get_info()[1])
     try:
         lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-        free = 1024.0 * int(lines["MemAvailable"].split()[0])
+        total = 1024.0 * int(lines["MemTotal"].split()[0])
     except (OSError, KeyError, ValueError):
         return None
-    group = Path("/sys/fs/cgroup")
     try:
-        limit, used = ((group / name).read_text() for name in ("memory.max", "memory.current"))
-        return min(free, float(limit) - float(used))
+        return min(total, float(Path("/sys/fs/cgroup/memory.max").read_text()))
     except (OSError, ValueError):  # no group, or "max"
-        return free
+        return total

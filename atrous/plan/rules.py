@@ -29,14 +29,15 @@ import torch
 
 from atrous import __version__
 from atrous.bundle import Card, load_bundle
-from atrous.datasets import DataSet, channel_statistics
+from atrous.datasets import DataSet
 from atrous.doctor.balance import RARE
 from atrous.doctor.findings import as_percent
 from atrous.errors import DataError, ModelError, RecipeError, WeightsError, nearest
 from atrous.models import MODELS, build_model
 from atrous.models.refined import page_of
 from atrous.plan.facts import KINDS, UP, Facts, facts_of
-from atrous.plan.memory import Fit, Needs, fit, free_memory
+from atrous.plan.memory import Fit, Needs, fit, total_memory
+from atrous.plan.statistics import normalisation
 from atrous.predict.loading import bundle_in, digest
 from atrous.sample import FULL_SCALE
 from atrous.train.recipe import Recipe
@@ -65,7 +66,7 @@ def draft(
         encoder: a name of timm; default tf_efficientnet_lite0.
         pretrained: None: ImageNet weights if they can be had, else `say` is told. True: they must
             be there. False: random weights. A string: a file of encoder weights.
-        held: the recipe of a run that goes on.
+        held: the recipe of a run that goes on (`again`).
         say: is told what a person should know, a sentence at a time.
         wishes: fields of the recipe (steps, time, batch, crop, lr, seed, ...); None means
             undecided. `init` is a bundle, run or published name, whose network and normalisation
@@ -79,7 +80,10 @@ def draft(
         AtrousError: a name is unknown, a wish does not fit a recipe, or weights that were asked for
             are missing.
     """
-    return drafted(data, model=model, encoder=encoder, pretrained=pretrained, held=held, say=say, wishes=wishes).recipe
+    own: dict[str, Any] = {"model": model, "encoder": encoder, "pretrained": pretrained}
+    if held is not None:
+        return again(data, held, **own, **wishes)
+    return drafted(data, **own, say=say, wishes=wishes).recipe
 
 
 class Choice(NamedTuple):
@@ -103,51 +107,45 @@ def drafted(
     model: str | None,
     encoder: str | None,
     pretrained: bool | str | None,
-    held: Recipe | None,
     say: Callable[[str], None],
     wishes: dict[str, Any],
 ) -> Draft:
     """`draft`, with the facts and the reasons."""
     card = None
+    if data.labels.mode == "exclusive" and len(data.labels) < 2:
+        raise DataError(
+            f"{data.root}: 1 class; expected at least 2, such as a background: one alone is nothing to learn"
+        )
     asked = {key for key, value in {**wishes, "model": model, "encoder": encoder}.items() if value is not None}
+    wishes = _located(wishes)
     if wishes.get("init") is not None:
-        wishes["init"] = str(bundle_in(wishes["init"]))
-    if wishes.get("distil") is not None:
-        wishes["distil_digest"] = digest(Path(wishes["distil"]))
-        wishes["distil"] = str(wishes["distil"])
-    if wishes.get("init") is not None and held is None:
         card, network_of = _start(wishes["init"], model, encoder, data, say, wishes)
         model, encoder, pretrained, wishes = card.model, card.options.get("encoder"), False, wishes | network_of
-    model = model or (held.model if held else DEFAULT_MODEL)
-    if model not in MODELS and not card and not held:
+    model = model or DEFAULT_MODEL
+    if model not in MODELS and not card:
         raise ModelError(f"unknown model {model!r}; {nearest(model, list(MODELS))}")
     if model in MODELS and "encoder" in inspect.signature(MODELS[model]).parameters:
-        encoder = encoder or (held.encoder if held else DEFAULT_ENCODER)
+        encoder = encoder or DEFAULT_ENCODER
     facts = facts_of(data)
     network: dict[str, Any] = {"in_channels": data.channels}
     if encoder is not None:
         network["encoder"] = encoder
     fields: dict[str, Any] = {key: value for key, value in wishes.items() if value is not None}
-    fields.setdefault("options", held.options if held and held.model == model else {})
+    fields.setdefault("options", {})
     if "steps" not in fields:
         fields.setdefault("time", 3600.0)
     chosen = choices_for_images(facts)
-    if held is not None:  # what memory and images decided when the run began
-        chosen |= {key: Choice(getattr(held, key), "as in the run so far") for key in {*chosen, "accumulate"} & PLANNED}
-    elif model in MODELS:
+    if model in MODELS:
         own: dict[str, Any] = {key: fields[key] for key in ("stride", "channels") if key in fields}
         needs = Needs(model, len(data.labels), {**network, **own, **fields["options"]})
         batch, crop = fields.get("batch", chosen["batch"].value), fields.get("crop", chosen["crop"].value)
-        found = fit(needs, batch, tuple(crop), free_memory())
+        found = fit(needs, batch, tuple(crop), total_memory())
         chosen |= choices_for_memory(found, chosen["crop"], {"crop", "accumulate"} - asked)
-    if held is not None and (pretrained is None or held.init):
-        # the bundle of `init` has replaced the encoder's weights
-        weights, mean, std = held.weights, held.mean, held.std
-    elif card is not None:
+    if card is not None:
         weights, mean, std = "random", card.mean, card.std
     else:
         weights, mean, std = _weights(model, network | fields["options"], pretrained, data, facts, say)
-    train, val = data.splits["train"], data.splits.get("val", ())
+    train, val = data.training, data.splits.get("val", ())
     recipe = Recipe.checked(
         str(data.root),
         atrous=__version__,
@@ -165,10 +163,6 @@ def drafted(
     )
     reasons = {key: choice.why for key, choice in chosen.items()} | _network_reasons(recipe, facts)
     return Draft(recipe, facts, reasons | dict.fromkeys(asked & set(Recipe.model_fields), "as asked"))
-
-
-PLANNED = {"crop", "accumulate", "loss", "scale", "vflip", "brightness", "contrast", "saturation", "hue"}
-"""Fields that a run keeps when it goes on, unless other values are asked for."""
 
 
 def choices_for_images(facts: Facts) -> dict[str, Choice]:
@@ -208,7 +202,7 @@ def choices_for_images(facts: Facts) -> dict[str, Choice]:
 
 def choices_for_memory(found: Fit, crop: Choice, undecided: set[str]) -> dict[str, Choice]:
     """`crop` and `accumulate` that fit the memory, if undecided. crop: the choice so far."""
-    known = "" if found.free is None else f" of {found.free / 1e9:.1f} GB of free memory"
+    known = "" if found.total is None else f" of {found.total / 1e9:.1f} GB of memory"
     need = f"a step takes about {found.needs / 1e9:.1f} GB{known}"
     whole = tuple(found.crop) == tuple(crop.value)
     chosen = {
@@ -244,17 +238,37 @@ def _network_reasons(recipe: Recipe, facts: Facts) -> dict[str, str]:
     return {key: why for key, why in found.items() if why}
 
 
-def again(data: DataSet, held: Recipe, **wishes: Any) -> Recipe:
+def again(data: DataSet, held: Recipe, *, pretrained: bool | str | None = None, **wishes: Any) -> Recipe:
     """The recipe of a run with the data of now and with wishes, to be compared with the old one.
+
+    What was measured or planned when the run began, perhaps on another machine, stays as it is.
 
     Args:
         data: the data as they are now.
         held: the run's recipe.
+        pretrained: as `draft` takes it.
         wishes: fields of the recipe; None leaves a field as it is.
     """
-    now = {"fingerprint": fingerprint(data), "train_images": len(data.splits["train"])}
-    asked = {key: value for key, value in wishes.items() if value is not None and key in Recipe.model_fields}
+    now = {
+        "fingerprint": fingerprint(data), "train_images": len(data.training),
+        "val_images": len(data.splits.get("val", ())), "in_channels": data.channels, "dtype": str(data.dtype),
+    }  # fmt: skip
+    asked = {key: value for key, value in _located(wishes).items() if value is not None}
+    if "options" in asked:
+        asked["options"] = held.options | asked["options"]
+    if pretrained is not None and not held.init:  # the bundle of `init` has replaced the encoder's weights
+        asked["weights"] = pretrained if isinstance(pretrained, str) else "pretrained" if pretrained else "random"
     return Recipe.checked(str(data.root), **held.model_dump() | now | asked)
+
+
+def _located(wishes: dict[str, Any]) -> dict[str, Any]:
+    """The wishes, `init` and `distil` as a recipe writes them."""
+    found = dict(wishes)
+    if found.get("init") is not None:
+        found["init"] = str(bundle_in(found["init"]))
+    if found.get("distil") is not None:
+        found |= {"distil": str(found["distil"]), "distil_digest": digest(Path(found["distil"]))}
+    return found
 
 
 def _start(
@@ -332,7 +346,7 @@ def class_weights(frequencies: np.ndarray, power: float = 0.25) -> tuple[float, 
 
 def fingerprint(data: DataSet) -> str:
     """A hash of the training images' names and the classes: a run does not go on with others."""
-    text = "\n".join([repr(data.labels), *data.splits["train"].names])
+    text = "\n".join([repr(data.labels), *data.training.names])
     return sha256(os.fsencode(text)).hexdigest()[:16]
 
 
@@ -359,12 +373,7 @@ def _weights(
             if scale is not None and facts.kind == "photos":
                 mean, std = cast(Any, net.encoder).mean, cast(Any, net.encoder).std
                 return weights, tuple(scale * float(m) for m in mean), tuple(scale * float(s) for s in std)
-            return weights, *_statistics(data)
+            return weights, *normalisation(data.training, str(data.dtype), say)
     elif pretrained:
         raise DataError(f"there are no pretrained weights for {model}; pass --no-pretrained")
-    return "random", *_statistics(data)
-
-
-def _statistics(data: DataSet) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    mean, std = channel_statistics(data.splits["train"])
-    return tuple(float(m) for m in mean), tuple(max(float(s), 1e-6) for s in std)
+    return "random", *normalisation(data.training, str(data.dtype), say)

@@ -119,6 +119,8 @@ def load_predictor(
         own = EXPORTED[Path(source).suffix]
         if (backend := options.pop("backend", "auto")) not in ("auto", own):
             raise ModelError(f"{source}: runs on {own} only; leave out --backend {backend}")
+        if device not in (None, "cpu"):
+            raise ModelError(f"{source}: runs on the CPU only; leave out device={device!r}, or open its bundle")
         return Predictor(*open_exported(source), **options)
     return Predictor(*load_network(source), device=device or default_device(), **options)
 

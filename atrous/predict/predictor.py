@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from atrous.bundle import Card
-from atrous.errors import DataError, ModelError, nearest
+from atrous.errors import DataError, ModelError, memory_in_words, nearest
 from atrous.inspect.seams import Halo
 from atrous.inspect.seams import halo as find_halo
 from atrous.io import ArrayPicture, Picture, read_valid
@@ -111,6 +111,7 @@ class Predictor:
         if isinstance(model, nn.Module):
             model.to(self.device).eval()
 
+    @memory_in_words()
     def __call__(self, image: Any) -> Prediction:
         """Label one image.
 
@@ -161,8 +162,9 @@ class Predictor:
                 "need the whole picture; leave them out"
             )
         prepared = _Prepared(source, self)
-        for top, labels in self._bands(prepared, self.cut(prepared.shape)):
-            yield top, labels.astype(self.card.labels.dtype, copy=False)
+        with memory_in_words():
+            for top, labels in self._bands(prepared, self.cut(prepared.shape)):
+                yield top, labels.astype(self.card.labels.dtype, copy=False)
 
     def logits(self, image: Any) -> tuple[torch.Tensor, Tail]:
         """The logits (1, K, h, w) of an image that goes through the network whole, and their resize to its size."""

@@ -15,6 +15,7 @@ from safetensors import safe_open
 
 from atrous.bundle import Card
 from atrous.datasets import Pairs
+from atrous.datasets.classes import VOID
 from atrous.evaluate.evaluation import Evaluation
 from atrous.predict.loading import bundle_in
 from atrous.report.page import MOST_CASES, Report, ReportedRun, write_report
@@ -22,15 +23,18 @@ from atrous.report.pictures import ImageCase
 from atrous.report.remarks import data_remarks
 from atrous.sample import Sample
 from atrous.train.loggers import read_log
-from atrous.train.recipe import Recipe
+from atrous.train.recipe import FROM_DATA, Recipe
 
 SEED = 0
 """The seed with which the random cases are drawn."""
-SET = (
-    "loss", "smoothing", "aux_weight", "optimizer", "weight_decay", "clip", "power", "schedule", "layer_decay",
-    "freeze", "freeze_steps", "frozen_norms", "accumulate", "patience", "distil_weight", "distil_temperature",
-)  # fmt: skip
-"""Fields of a recipe that only `--set` can set."""
+FLAGS = {"encoder": "encoder", "steps": "steps", "batch": "batch", "lr": "lr", "seed": "seed", "refine": "refine",
+         "init": "init", "distil": "distil"}  # fmt: skip
+"""Fields of a recipe that have an option of their own in `atrous train`, which shows their value as it is."""
+PLANNED = {
+    "scale", "vflip", "encoder_lr", "ema", "loss", "class_weights", "saturation", "hue", "brightness", "contrast",
+    "accumulate",
+}  # fmt: skip
+"""Fields for which a plan takes values of its own, so that a command must name them even if they are as by default."""
 
 
 @dataclass(frozen=True)
@@ -214,23 +218,43 @@ def train_command(card: Card, folder: Path) -> str:
         >>> train_command(card, Path("runs/x"))
         'atrous train DATA -o runs/x --model unet --encoder resnet18 --steps 200 --pretrained'
     """
-    recipe = card.recipe
+    recipe, root = card.recipe, folder
     weights = recipe.get("weights", "random")
-    words = ["atrous", "train", card.data, "-o", str(folder), "--model", card.model]
-    options = {"--encoder": "encoder", "--steps": "steps", "--batch": "batch", "--lr": "lr", "--seed": "seed"}
-    for option, key in options.items():
-        if key in recipe:
-            words += [option, str(recipe[key])]
-    for key in ("refine", "init", "distil"):
-        if key in recipe:
-            words += [f"--{key}", recipe[key]]
-    for key in SET:
-        if recipe.get(key, default := Recipe.model_fields[key].default) != default:
-            words += ["--set", f"{key}={json.dumps(recipe[key])}"]
+    fold, extended = recipe.get("fold"), recipe.get("extended") or ()
+    if fold:
+        root = folder.parent
+    words = ["atrous", "train", card.data, "-o", str(root)]
+    options = ["--model", card.model]
+    begun = recipe | ({"steps": extended[0][1]} if extended else {})
+    for key, option in FLAGS.items():
+        if begun.get(key) is not None:
+            options += [f"--{option}", str(begun[key])]
+    for key, field in Recipe.model_fields.items():
+        value, by_flag = recipe.get(key), {*FLAGS, *FROM_DATA, "model", "crop", "options", "time"}
+        if key not in by_flag and value is not None and (key in PLANNED or value != field.default):
+            options += ["--set", f"{key}={_typed(True if value == 'failed' else value)}"]
+    for name, value in recipe.get("options", {}).items():
+        options += ["--option", f"{name}={_typed(value)}"]
     if "crop" in recipe:
-        words += ["--crop", "{}x{}".format(*recipe["crop"])]
+        options += ["--crop", "{}x{}".format(*recipe["crop"])]
+    options += [word for value in card.labels.ignore if value not in VOID for word in ("--ignore", str(value))]
+    options += ["--folds", str(fold[1])] if fold else []
     flags = {"random": ["--no-pretrained"], "pretrained": ["--pretrained"]}
-    return shlex.join(words + flags.get(weights, ["--encoder-weights", weights]))
+    commands = [words + options + flags.get(weights, ["--encoder-weights", weights])]
+    ends = [*(length for _, length in extended[1:]), recipe.get("steps")]
+    commands += [[*words[:3], "-o", str(folder), "--extend", str(length - end)]
+                 for (end, _), length in zip(extended, ends, strict=False)]  # fmt: skip
+    return " && ".join(shlex.join(command) for command in commands)
+
+
+def _typed(value: object) -> str:
+    """A value as `--set NAME=VALUE` reads it: TOML on one line."""
+    if isinstance(value, Mapping):
+        inside = (f"{json.dumps(key, ensure_ascii=False)} = {_typed(item)}" for key, item in value.items())
+        return "{" + ", ".join(inside) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_typed, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def facts(run: EvaluatedRun) -> dict[str, str]:

@@ -5,7 +5,6 @@ So two runs of one command on one machine compute the same.
 """
 
 import copy
-import ctypes
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ import torch
 from lightning_fabric import Fabric
 
 from atrous.datasets import Pairs
-from atrous.errors import RecipeError
+from atrous.errors import RecipeError, let_through
 from atrous.ops.timing import interleaved, remembered, this_machine
 from atrous.train import processes
 from atrous.train.batches import Batch, Transform, batches
@@ -89,6 +88,9 @@ def settle(
         chosen = processes.from_first(lambda: _measured_once(recipe, objective, batch, device))
         say("a step measured: " + ", ".join(f"{name} {1000 * s:.3g} ms" for name, s in chosen["seconds"].items()))
         recipe = recipe.model_copy(update={key: chosen[key] for key in ("precision", "channels_last", "fused")})
+    elif recipe.steps is not None and recipe.compile is not True:  # nothing else would find a mistake before step 1
+        choice = options_of(recipe, device)[0]
+        Trial(recipe, objective, choice, _alone(device, choice)).step(batch.images, batch.labels)
     validations = VALIDATIONS
     if recipe.steps is None:
         assert recipe.time is not None
@@ -105,20 +107,6 @@ def settle(
     }
     settled = recipe.model_copy(update=updates)
     return processes.from_first(lambda: settled)
-
-
-def keep_freed_memory() -> None:
-    """Tell glibc to keep freed memory for the next step; with other C libraries nothing happens.
-
-    By default glibc returns every large block to the system and asks for it again. On two cores a
-    fifth of a training step went into clearing those pages. Now the process stays as large as its
-    largest step.
-    """
-    trim, mmap, most = -1, -3, 2**31 - 1  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of mallopt(3)
-    with suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(trim, most)
-        mallopt(mmap, most)
 
 
 VALIDATIONS = 8
@@ -188,6 +176,7 @@ def not_compiled(recipe: Recipe, objective: Objective, batch: Batch, device: tor
     try:
         Trial(recipe, objective, choice, _alone(device, choice)).step(batch.images, batch.labels)
     except Exception as error:  # tracer, code generator and compiler have errors of their own
+        let_through(error)
         return _reason(error)
     return ""
 

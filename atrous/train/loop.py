@@ -22,14 +22,14 @@ from safetensors import SafetensorError, safe_open
 
 from atrous.bundle import Card, save_bundle
 from atrous.datasets import DataSet
-from atrous.errors import DataError, RecipeError
+from atrous.errors import DataError, RecipeError, memory_in_words
 from atrous.files import printable
 from atrous.io import write_image
 from atrous.predict.loading import BUNDLE, RECIPE
 from atrous.progress import Bar
 from atrous.train import processes
 from atrous.train.advice import STARVED, Speed, advice, norm_advice
-from atrous.train.autotune import FABRIC_PRECISION, compile_network, compiled, keep_freed_memory, settle
+from atrous.train.autotune import FABRIC_PRECISION, compile_network, compiled, settle
 from atrous.train.batches import Replaced, Transform, batches, transform_name
 from atrous.train.loggers import CsvLines, JsonLines, Logger, Loggers
 from atrous.train.optimizer import frozen_at, make_optimizer, rate_at
@@ -38,6 +38,7 @@ from atrous.train.run import Run, build, check_same, keep_best, known, load_weig
 from atrous.train.sharding import lay_out, set_up
 from atrous.train.signals import Stop
 from atrous.train.step import MOST_SKIPPED, pictures_of_step, take_step, too_many_skipped
+from atrous.train.surroundings import freed_memory_kept, left_as_found
 from atrous.train.validation import validate, validation_seconds
 from atrous.visual import beside
 
@@ -50,6 +51,9 @@ BAD = 0.01
 
 
 @processes.joined()
+@left_as_found()
+@freed_memory_kept()
+@memory_in_words()
 def train(
     draft: Recipe,
     data: DataSet,
@@ -84,7 +88,6 @@ def train(
         AtrousError: too many steps had a loss that is not finite.
     """
     console, began = processes.voice(console or Console(quiet=True)), time.perf_counter()
-    keep_freed_memory()
     bundle, saved = folder / BUNDLE, folder / RECIPE
     draft = draft.model_copy(update={"transform": transform_name(transform) if transform else None})
     if printable(str(folder)) != str(folder):  # safetensors takes no such path
@@ -140,7 +143,7 @@ def begin(
     run.recipe = settle(
         run.recipe,
         run.objective,
-        run.data.splits["train"],
+        run.data.training,
         device=device,
         workers=workers,
         began=began,
@@ -203,7 +206,7 @@ def loop(
     module.train()
     if recipe.compile is True:
         compile_network(run.objective)
-    pairs = run.data.splits["train"]
+    pairs = run.data.training
     stream = batches(pairs, recipe, run.step, steps, workers=workers, then=transform)
     began, saved, speed = time.perf_counter() - run.seconds, time.perf_counter(), Speed()
     losses: list[float] = []
@@ -232,8 +235,8 @@ def loop(
             losses = [*losses[-9:], loss] if isfinite(loss) else losses
             mean = float(np.mean(losses)) if losses else None
             speed.count(recipe.batch)
-            best = f"{run.best:.3f}" if run.best >= 0 else "-"
-            bar.update(run.step, f"loss {mean or np.nan:.3f}  mIoU {best}  {speed}")
+            best = f"{run.best:.3f}" if run.best >= 0 and "val" in run.data.splits else "-"
+            bar.update(run.step, f"loss {np.nan if mean is None else mean:.3f}  mIoU {best}  {speed}")
             if run.step % 10 == 0 or run.step == steps:
                 log.write(step=run.step, loss=mean, lr=rate_at(recipe, run.step - 1),
                           images_per_second=round(speed.rate, 2), waiting=round(speed.waiting, 3),
@@ -277,7 +280,7 @@ def note_bad(run: Run, replaced: Sequence[Replaced], log: Logger, console: Conso
         run.bad.append(name)
         log.write(step=run.step + 1, bad_picture=name, instead=instead, why=why)
         console.print(f"[yellow]{name} cannot be read any more, {instead} replaces it: {why}[/]", highlight=False)
-    count = len(run.data.splits["train"])
+    count = len(run.data.training)
     if len(run.bad) > max(1, BAD * count):
         raise DataError(
             f"{run.data.root}: {len(run.bad)} of {count} training pictures cannot be read any more, which is more than "

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from inspect import signature
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import torch
 import torch.distributed as dist
@@ -107,6 +107,12 @@ def check_batch(batch: int, parts: int) -> None:
         )
 
 
+def check_strategy(strategy: str) -> None:
+    """Raise RecipeError for a strategy that does not exist."""
+    if strategy not in get_args(Strategy):
+        raise RecipeError(f"unknown strategy {strategy!r}; expected {' or '.join(get_args(Strategy))}")
+
+
 def fabric(device: torch.device, precision: Any, *, strategy: str = "ddp", thaws: bool = False) -> Fabric:
     """Fabric for this process: one device, or this process's device of several.
 
@@ -114,8 +120,7 @@ def fabric(device: torch.device, precision: Any, *, strategy: str = "ddp", thaws
         thaws: some parameters have no gradient at first (`freeze_steps`), which DDP must know.
     """
     here = place()
-    if strategy not in ("ddp", "fsdp"):
-        raise RecipeError(f"unknown strategy {strategy!r}; expected ddp or fsdp")
+    check_strategy(strategy)
     if here.size == 1:
         return Fabric(accelerator=device.type, devices=1, precision=precision)
     spread: Any
@@ -157,7 +162,7 @@ def joined() -> Iterator[None]:
         _wire()
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # whatever it is: it goes on, in all processes
         if size() == 1 or isinstance(error, Elsewhere):
             raise
         speaks = first() if isinstance(error, Interrupted) else _speaks()

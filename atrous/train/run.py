@@ -86,6 +86,11 @@ def build(recipe: Recipe, data: DataSet, folder: Path, *, pretrained: bool) -> R
     Args:
         pretrained: load the encoder's weights, or those of `recipe.init`; a checkpoint holds them already.
     """
+    if recipe.class_weights and len(recipe.class_weights) != len(data.labels):
+        raise RecipeError(
+            f"{data.root}: class_weights has {len(recipe.class_weights)} values for {len(data.labels)} classes; "
+            "give one for each class, or []"
+        )
     torch.manual_seed(recipe.seed)
     weights = recipe.weights if pretrained else "random"
     source: bool | str = {"random": False, "pretrained": True}.get(weights, weights)
@@ -170,7 +175,7 @@ def check_same(recipe: Recipe, draft: Recipe, folder: Path) -> None:
         if key == "compile" and asked and held:
             continue  # the run holds what came of the same wish
         if asked is not None and asked != held and key not in ("atrous", "data", "extended"):
-            if key in ("fingerprint", "train_images", "val_images"):
+            if key in ("fingerprint", "train_images", "val_images", "in_channels", "dtype"):
                 raise RecipeError(
                     f"{folder} holds a run on other images or classes than {draft.data} has now; use another -o"
                 )

@@ -66,7 +66,7 @@ def gradient_norm(fabric: Fabric, module: nn.Module, optimizer: torch.optim.Opti
 
 def pictures_of_step(run: Run, step: int) -> list[str]:
     """The file names of a step's pictures, in order, without those that cutmix and mosaic add."""
-    pairs = run.data.splits["train"]
+    pairs = run.data.training
     keys = keys_of_step(step, run.recipe.batch, len(pairs), run.recipe.seed)
     return [pairs.pairs[index].image.name for _, index in keys]
 

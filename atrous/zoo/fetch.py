@@ -14,11 +14,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.request import Request, urlopen
 
-from platformdirs import user_cache_path
 from rich.console import Console
 
 from atrous import __version__
-from atrous.errors import WeightsError, nearest
+from atrous.errors import WeightsError, let_through, nearest
+from atrous.files import in_cache
 from atrous.progress import Bar
 from atrous.zoo.cards import CARDS, Weights
 from atrous.zoo.importer import import_weights
@@ -63,14 +63,15 @@ def bundle_of(name: str, *, console: Console | None = None) -> Path:
         return own[name]
     if name not in CARDS:
         raise WeightsError(f"there are no weights called {name!r}; {nearest(name, published_names())}{absence()}")
-    weights, folder = CARDS[name], Path(user_cache_path("atrous")) / "weights"
-    bundle, console = folder / f"{name}.safetensors", console or Console(stderr=True)
+    weights, bundle = CARDS[name], in_cache("weights", f"{name}.safetensors")
+    folder, console = bundle.parent, console or Console(stderr=True)
     if bundle.exists():
         return bundle
     console.print(f"{name}: {weights.licence}", markup=False, highlight=False)
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{name}.", dir=folder) as scratch:
-        url, path = _at_hand(weights, folder / name) or _fetch(name, weights, folder / name, Path(scratch), console)
+        place = in_cache("weights", name)
+        url, path = _at_hand(weights, place) or _fetch(name, weights, place, Path(scratch), console)
         verify_file(path, weights)
         import_weights(
             path, weights.source, weights.model, weights.encoder, len(weights.labels), bundle,
@@ -126,6 +127,7 @@ def _fetch(name: str, weights: Weights, place: Path, scratch: Path, console: Con
             _download(url, path, f"fetch {name}, MB", console)
             return url, path
         except Exception as error:  # urllib, httpx and huggingface_hub raise errors of their own
+            let_through(error)
             failure = error
             if _status(error) not in GONE:
                 break

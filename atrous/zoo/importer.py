@@ -13,7 +13,7 @@ from torch import nn
 
 from atrous import __version__
 from atrous.bundle import Card, save_bundle
-from atrous.errors import ModelError, WeightsError, nearest
+from atrous.errors import ModelError, WeightsError, let_through, nearest
 from atrous.labels import VOC21, LabelSet
 from atrous.models import build_model
 from atrous.zoo.convert import hf, mmseg, smp, torchvision
@@ -196,6 +196,7 @@ def _unpickle(path: Path) -> object:
     except OSError:
         raise
     except Exception as error:  # a damaged pickle can raise anything
+        let_through(error)
         raise WeightsError(
             f"{path}: refused, because it is damaged or holds more than tensors, which could run code; "
             "save model.state_dict() alone, preferably as .safetensors"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import SMALL, run
+from make_pairs import make_pairs
 from PIL import Image
 from worlds import make_world
 
@@ -218,7 +220,22 @@ def _no_weight_file(world: Path) -> list[object]:
     return ["train", world, "--model", "unet", "--encoder", "resnet18", "--encoder-weights", world / "none.safetensors"]
 
 
+def _only(*splits: str):
+    """A command of training on a folder that has these splits alone."""
+
+    def arguments(world: Path) -> list[object]:
+        for split in {"train", "val", "test"} - set(splits):
+            shutil.rmtree(world / split)
+        return ["train", world]
+
+    return arguments
+
+
 MISTAKES = {
+    _only("test"): ["has test, but nothing to train on", "train/"],
+    _only("val"): ["has val, but nothing to train on"],
+    _only("val", "test"): ["has val and test, but nothing to train on"],
+    lambda world: ["plan", *_only("test")(world)[1:]]: ["has test, but nothing to train on"],
     _empty: ["empty", "images"],
     _wrong_path: ["wrold"],
     _orphan_masks: ["train0.png"],
@@ -265,6 +282,7 @@ def test_a_mistake_is_one_sentence(mistake, tmp_path: Path, capsys: pytest.Captu
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert "Traceback" not in error
+    assert not (tmp_path / "run").exists()
     for part in MISTAKES[mistake]:
         assert part in error
 
@@ -355,3 +373,26 @@ def test_a_page_of_check_is_never_written_over_a_picture(tmp_path: Path, capsys)
     assert run("check", tmp_path / "world", "--html", picture) == 2
     assert "ends in .html" in capsys.readouterr().err
     assert picture.read_bytes() == before
+
+
+def test_one_pair_is_trained_on_and_the_other_verbs_say_why_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, folder = make_pairs(tmp_path / "data", 1), tmp_path / "run"
+    assert run("train", data, "-o", folder, *SMALL) == 0
+    said = capsys.readouterr().out
+    assert "one training pair: there is no validation" in said
+    assert "report.html" not in said
+    assert "mIoU -" in said
+    for words, told in (
+        (["compare", folder, folder], "one image; a comparison needs at least two"),
+        (["calibrate", folder], "give another --split"),
+        (["tune-crf", folder], "give another --split"),
+        (["eval", folder, data, "--split", "val"], "has no split 'val'"),
+        (["train", data, "-o", tmp_path / "folds", *SMALL, "--folds", "2"], "one training picture; folds need two"),
+        (["train", data, "-o", tmp_path / "other", *SMALL, "--set", "patience=2"], "there is no val split"),
+        (["predict", data / "images", "--model", folder, "--smooth", "0.5"], "--smooth 0.5: averages the frames"),
+    ):
+        assert run(*words) == 2
+        assert told in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "run"]

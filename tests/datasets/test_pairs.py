@@ -71,10 +71,35 @@ def test_held_out_is_at_least_one_and_never_all(count: int, share: float, held: 
     assert (reverse_kept[::-1], reverse_out[::-1]) == (kept, out)
 
 
-def test_a_single_pair_and_splits_that_are_not_for_training_stay_whole(tmp_path: Path) -> None:
-    assert list(open_dataset(make_pairs(tmp_path / "one", 1)).splits) == ["all"]
-    assert list(open_dataset(make_pairs(tmp_path / "two" / "val", 3)).splits) == ["val"]
-    assert list(open_dataset(make_pairs(tmp_path / "three" / "test", 3)).splits) == ["test"]
+def test_a_single_pair_is_trained_on(tmp_path: Path) -> None:
+    data = open_dataset(make_pairs(tmp_path / "one", 1))
+    assert list(data.splits) == ["train"]
+    assert data.notes[-1] == "one training pair: there is no validation"
+    assert len(data.training) == 1
+    whole = open_dataset(tmp_path / "one", holdout=0)
+    assert whole.training is whole.splits["all"]
+    assert whole.read_in_training == ["all"]
+
+
+def test_splits_that_are_not_for_training_stay_whole(tmp_path: Path) -> None:
+    for split in ("val", "test"):
+        data = open_dataset(make_pairs(tmp_path / split / split, 3).parent)
+        assert list(data.splits) == [split]
+        with pytest.raises(DataError, match=f"has {split}, but nothing to train on; expected .* in train/"):
+            data.training  # noqa: B018
+
+
+def test_class_counts_come_from_the_check_not_from_a_second_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_pairs(tmp_path / "data", 5)
+    fresh = open_dataset(root, cache_mb=0)
+    expected = fresh.training.frequencies()
+    data = open_dataset(root, cache_mb=0)
+    data.verify()
+    monkeypatch.setattr("atrous.datasets.folder.read_mask", None)  # decoding again would fail
+    assert data.training.frequencies().tolist() == expected.tolist()
+    assert data.training.choose([0]).frequencies().sum() < expected.sum()
 
 
 def test_a_good_data_set_verifies_once_and_is_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,3 +65,34 @@ def test_only_layers_that_fit_are_changed() -> None:
     ]
     net = quick_depthwise(nn.Sequential(*others))
     assert all(type(layer) is nn.Conv2d for layer in net)
+
+
+@pytest.mark.parametrize(("kernel", "rate"), [(3, 2), (5, 3)])
+def test_gradients_can_be_differentiated_again(kernel: int, rate: int) -> None:
+    found = []
+    for layer in pair(kernel, rate):
+        x = torch.randn(2, 6, 9, 8, dtype=torch.double, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        (of_x,) = torch.autograd.grad(layer(x).pow(3).sum(), x, create_graph=True)
+        of_x.square().sum().backward()
+        found.append((x.grad, layer.weight.grad, layer.bias.grad))
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize(("kernel", "rate"), [(3, 2), (5, 4)])
+def test_func_takes_it_as_torchs_own(kernel: int, rate: int) -> None:
+    found = []
+    for layer in pair(kernel, rate):
+        images = torch.randn(3, 6, 9, 8, dtype=torch.double, generator=torch.Generator().manual_seed(0))
+
+        def score(parameters: dict[str, torch.Tensor], x: torch.Tensor, layer: nn.Module = layer) -> torch.Tensor:
+            return torch.func.functional_call(layer, parameters, (x[None],)).pow(3).sum()
+
+        parameters = dict(layer.named_parameters())
+        found.append(
+            (
+                torch.func.grad(score)(parameters, images[0]),
+                torch.func.vmap(torch.func.grad(score), in_dims=(None, 0))(parameters, images),
+                torch.func.hessian(lambda x, score=score, own=parameters: score(own, x))(images[0, :, :3, :3]),
+            )
+        )
+    torch.testing.assert_close(*found)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from atrous.errors import ModelError
 from atrous.losses import LOSSES, make_loss
 
 EVERY = [
@@ -172,3 +173,9 @@ def test_the_smallest_images(text: str, shape: tuple[int, ...]) -> None:
 def test_labels_of_another_shape_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"labels \(2, 4\) do not fit logits \(2, 3, 5\)"):
         make_loss(text)(torch.zeros(2, 3, 5), torch.zeros(2, 4, dtype=torch.long))
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_one_class_alone_is_refused(name: str) -> None:
+    with pytest.raises(ModelError, match="of one class: its softmax is always 1"):
+        make_loss(name)(torch.zeros(1, 1, 16, 16), torch.zeros(1, 16, 16, dtype=torch.long))

@@ -66,3 +66,20 @@ def test_refuses_other_shapes_labels_and_floats() -> None:
     large[11, 3] = 9
     with pytest.raises(ValueError, match="true label 9"):
         count_pairs(large, large, 2)
+
+
+@pytest.mark.parametrize("ignore", [-1, -100, 2**40])
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int64"])
+def test_labels_below_0_can_be_ignored(ignore: int, dtype: str) -> None:
+    truth = np.arange(1200, dtype=np.int64).reshape(30, 40) % 4
+    truth[truth == 3] = ignore if ignore < 0 or dtype == "int64" else 0
+    prediction = np.arange(1200).reshape(30, 40) % 5
+    expected = brute_force(truth, prediction, 3, ignore)
+    np.testing.assert_array_equal(count_pairs(truth.astype(dtype), prediction, 3, ignore), expected)
+    truth[0, 0] = -7
+    with pytest.raises(ValueError, match=f"true label -7 is neither a class 0..2 nor the ignored {ignore}"):
+        count_pairs(truth.astype(dtype), prediction, 3, ignore)
+
+
+def test_a_prediction_of_the_ignored_label_is_a_mistake() -> None:
+    assert count_pairs(np.array([0, -1, 1]), np.array([-1, 0, 1]), 2, -1).tolist() == [[0, 0, 1], [0, 1, 0]]

@@ -4,6 +4,7 @@ import json
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,12 +15,13 @@ from PIL import Image
 from atrous.cli import main
 from atrous.datasets import open_dataset
 from atrous.errors import DataError
+from atrous.labels import LabelSet
 from atrous.models import create_model
 from atrous.plan import draft, plan
 from atrous.plan.cases import Case, Intensities, case_of, intensities
 from atrous.plan.facts import facts_of
 from atrous.plan.medical import coarse_stage, feature_maps, network, normalisation, plan_volumes, target_spacing
-from atrous.plan.memory import COPIES, ROOM, Needs, fit
+from atrous.plan.memory import COPIES, ROOM, Needs, fit, total_memory
 from atrous.plan.rules import _network_reasons
 from atrous.train.recipe import Recipe
 
@@ -161,11 +163,30 @@ def test_reasons_name_where_weights_and_normalisation_come_from(tmp_path: Path) 
     assert "cost accuracy" in _network_reasons(recipe, facts)["weights"]
 
 
-def test_a_run_that_goes_on_keeps_its_crop(tmp_path: Path) -> None:
+def test_a_run_that_goes_on_keeps_what_was_measured_or_planned_and_takes_what_is_asked(tmp_path: Path) -> None:
     data = open_dataset(photos(tmp_path))
-    held = draft(data, pretrained=False, steps=5).model_copy(update={"crop": (64, 64), "accumulate": 2})
-    again = draft(data, held=held, steps=5)
-    assert (again.crop, again.accumulate) == ((64, 64), 2)
+    other: dict[str, Any] = {
+        "crop": (64, 64), "accumulate": 2, "batch": 8, "precision": "bf16", "fused": False, "class_weights": (1.0, 1.5),
+        "time": 1800.0, "steps": 77, "options": {"zoom": 1.0, "low": 24},
+    }  # fmt: skip
+    held = draft(data, pretrained=False, steps=5).model_copy(update=other)
+    assert draft(data, held=held) == held
+    assert draft(data, held=held, model="deeplabv3plus", pretrained=False, options={"zoom": 1.0}, time=1800.0) == held
+    asked = draft(data, held=held, batch=4, options={"zoom": 2.0}, pretrained=True)
+    assert asked == held.model_copy(update={"batch": 4, "options": {"zoom": 2.0, "low": 24}, "weights": "pretrained"})
+
+
+def test_the_recipe_does_not_depend_on_the_memory_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for free in (1, 10**9):
+        text = f"MemTotal: 16000000 kB\nMemFree: {free} kB\nMemAvailable: {free} kB\n"
+        monkeypatch.setattr(Path, "read_text", lambda self, text=text: text if self.name == "meminfo" else "max")
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+        found.append(total_memory())
+        monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+        monkeypatch.setattr("torch.cuda.mem_get_info", lambda free=free: (free, 8 * 2**30))
+        found.append(total_memory())
+    assert found == [16000000 * 1024, 8 * 2**30] * 2
 
 
 def test_short_memory_cuts_the_batch_and_then_the_crop() -> None:
@@ -185,7 +206,7 @@ def test_short_memory_cuts_the_batch_and_then_the_crop() -> None:
 def test_the_memory_at_hand_reaches_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = open_dataset(photos(tmp_path))
     needs = Needs("deeplabv3plus", 2, {"in_channels": 3, "encoder": "tf_efficientnet_lite0"})
-    monkeypatch.setattr("atrous.plan.rules.free_memory", lambda: 0.99 * needs.of(4, (128, 160)) / 0.8)
+    monkeypatch.setattr("atrous.plan.rules.total_memory", lambda: 0.99 * needs.of(4, (128, 160)) / 0.8)
     recipe = draft(data, pretrained=False, steps=5)
     assert (recipe.batch, recipe.accumulate, recipe.crop) == (4, 2, (128, 160))
 
@@ -365,3 +386,9 @@ def test_facts_of_three_equal_channels_are_grey(tmp_path: Path) -> None:
         plane = np.random.default_rng(number).integers(0, 255, (20, 20), np.uint8)
         write(tmp_path, f"e{number}", np.dstack([plane] * 3), np.tile(np.uint8([0, 1]), (20, 10)))
     assert facts_of(open_dataset(tmp_path)).kind == "grey"
+
+
+def test_one_class_alone_is_no_task(tmp_path: Path) -> None:
+    data = open_dataset(photos(tmp_path), labels=LabelSet(("all",), values=(0,), ignore=tuple(range(1, 256))))
+    with pytest.raises(DataError, match="1 class; expected at least 2"):
+        draft(data, pretrained=False, steps=5)

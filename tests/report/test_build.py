@@ -1,16 +1,22 @@
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
+from command_line import run as command
+from runs import COMMAND
+from worlds import make_world
 
-from atrous.bundle import Card, save_tensors
+from atrous.bundle import Card, load_card, save_tensors
 from atrous.evaluate.evaluation import Evaluation, evaluate
 from atrous.labels import LabelSet
 from atrous.report import EvaluatedRun, make_report, report_run, train_command
 from atrous.report.build import choose_cases, facts
 from atrous.sample import Sample
+from atrous.train.recipe import Recipe
 
 LABELS = LabelSet(("ground", "disc"))
 RECIPE = {"encoder": "resnet18", "steps": 40, "batch": 4, "crop": (64, 96), "lr": 0.001, "seed": 3,
@@ -55,8 +61,8 @@ def test_the_page_of_a_run(tmp_path: Path) -> None:
     assert "5 images" in text
     for fact in ("1 min 35 s", "0.02 million", "0.2 MB", "resnet18", "64 x 96 pixels"):
         assert f">{fact}</td>" in text
-    for command in ("atrous train", "atrous eval", "atrous report"):
-        assert command in text
+    for words in ("atrous train", "atrous eval", "atrous report"):
+        assert words in text
     assert "rests on 5 independent groups" in text
     shown = [text.index(f"kinds of errors: p{k}.png") for k in (4, 3, 0, 1, 2)]
     assert shown == sorted(shown), "worst first, then the others in their order"
@@ -147,3 +153,35 @@ def test_the_command_holds_what_was_decided() -> None:
     )
     local = Card("unet", {}, LABELS, (0.0,), (1.0,), recipe={"weights": "w.pth"}, data="d")
     assert train_command(local, Path("r")).endswith("--encoder-weights w.pth")
+
+
+MIXES = {
+    "plain": [],
+    "as by default": [
+        *("--set", "scale=[0.5,2.0]", "--set", "encoder_lr=1.0", "--set", "class_weights=[]", "--set", "hue=5.0"),
+        *("--set", "aux_weight=0.3", "--ignore", "2"),
+    ],
+    "many": [
+        *("--set", "rotate=10", "--set", "shear=3", "--set", "gamma=0.2", "--set", "cutmix=0.3", "--set", "warmup=2"),
+        *("--set", "loss=ce + 0.5 * dice(squared=true)", "--set", "freeze=norms", "--set", "freeze_steps=1"),
+        *("--set", "optimizer=sgd", "--lr", "0.003", "--seed", "7", "--option", "joined=false", "--set", "stride=32"),
+    ],
+    "extended": ["--set", "patience=9"],
+    "folds": ["--folds", "2"],
+}
+
+
+@pytest.mark.parametrize("mix", MIXES)
+def test_the_command_makes_the_recipe_again(mix: str, tmp_path: Path) -> None:
+    data, run = make_world(tmp_path / "my 'data' $HOME"), tmp_path / "a run"
+    train = ["train", data, "-o", run, *COMMAND, "--steps", "2", *MIXES[mix]]
+    assert command(*train) == 0
+    if mix == "extended":
+        assert command("train", data, "-o", run, "--extend", "2") == 0
+        assert command("train", data, "-o", run, "--extend", "1") == 0
+    inside = "fold-2" if mix == "folds" else ""
+    card = load_card(run / inside / "model.safetensors")
+    for words in train_command(card, tmp_path / "b run" / inside).split(" && "):
+        assert command(*shlex.split(words)[1:]) == 0
+    made = [Recipe.load(folder / inside / "recipe.toml") for folder in (run, tmp_path / "b run")]
+    assert made[0] == made[1]

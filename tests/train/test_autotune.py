@@ -186,8 +186,9 @@ def test_where_compiling_fails_training_says_so_and_goes_on(
     assert same_tensors(bundle, plain)
     bundle.unlink()
     assert same_tensors(fit(world, tmp_path / "run", compile=True)[0], plain)  # the same command again
+    assert same_tensors(fit(world, tmp_path / "run")[0], plain)  # and one that does not ask
     with pytest.raises(RecipeError, match="holds a run with compile = failed, this command asks for False"):
-        fit(world, tmp_path / "run")
+        fit(world, tmp_path / "run", compile=False)
 
 
 def test_a_compiled_run_that_cannot_be_any_more_is_one_sentence(
@@ -230,7 +231,7 @@ def test_a_compiled_run_is_exact_too(world: DataSet, tmp_path: Path, monkeypatch
 
 FAULTS = """
 import resource, torch
-from atrous.train.autotune import keep_freed_memory
+from atrous.train.surroundings import keep_freed_memory
 if {keep}:
     keep_freed_memory()
 for turn in range(30):  # blocks are aligned, and it takes some until one that was freed fits the next

@@ -17,6 +17,7 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
+from platformdirs import user_cache_path
 from published import hf_segformer, smp_segformer
 from rich.console import Console
 
@@ -111,7 +112,7 @@ def test_a_folder_of_that_name_comes_first(published: Path, tmp_path: Path, monk
 
 
 def test_a_file_put_there_by_hand_is_used_and_kept(published: Path) -> None:
-    folder = Path(fetch.user_cache_path("atrous")) / "weights"
+    folder = Path(user_cache_path("atrous")) / "weights"
     place = folder / "segformer-b0-ade" / "pytorch_model.bin"
     place.parent.mkdir(parents=True)
     published.rename(place)
@@ -206,7 +207,7 @@ def point_at(address: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def kept() -> list[str]:
     """What the user's cache of weights holds."""
-    return sorted(path.name for path in (Path(fetch.user_cache_path("atrous")) / "weights").iterdir())
+    return sorted(path.name for path in (Path(user_cache_path("atrous")) / "weights").iterdir())
 
 
 def test_the_next_file_is_asked_for_where_one_is_not_and_the_shared_cache_keeps_it(hub: Hub, published: Path) -> None:
@@ -226,7 +227,7 @@ def test_the_next_file_is_asked_for_where_one_is_not_and_the_shared_cache_keeps_
 
 
 def test_a_file_by_hand_comes_before_the_network(hub: Hub, published: Path) -> None:
-    place = Path(fetch.user_cache_path("atrous")) / "weights" / "segformer-b0-ade" / "pytorch_model.bin"
+    place = Path(user_cache_path("atrous")) / "weights" / "segformer-b0-ade" / "pytorch_model.bin"
     place.parent.mkdir(parents=True)
     published.rename(place)
     assert bundle_of("segformer-b0-ade").exists()
@@ -283,7 +284,7 @@ def test_offline_mode_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixt
     assert huggingface_hub.constants.HF_HUB_OFFLINE
     assert run("predict", tmp_path / "photo.png", "--model", "segformer-b0-cityscapes") == 2
     message = capsys.readouterr().err.splitlines()[-1]
-    place = Path(fetch.user_cache_path("atrous")) / "weights" / "segformer-b0-cityscapes" / "model.safetensors"
+    place = Path(user_cache_path("atrous")) / "weights" / "segformer-b0-cityscapes" / "model.safetensors"
     assert message.endswith(
         "weights 'segformer-b0-cityscapes' are not in the cache and https://huggingface.co/nvidia/"
         "segformer-b0-finetuned-cityscapes-1024-1024/resolve/main/model.safetensors cannot be fetched "
@@ -327,7 +328,7 @@ def test_half_a_file_or_an_open_line_leaves_nothing(
     with pytest.raises(WeightsError) as caught:
         bundle_of("lraspp-mobilenetv3-voc")
     file = "lraspp_mobilenet_v3_large-d234d4ea.pth"
-    place = Path(fetch.user_cache_path("atrous")) / "weights" / "lraspp-mobilenetv3-voc" / file
+    place = Path(user_cache_path("atrous")) / "weights" / "lraspp-mobilenetv3-voc" / file
     assert str(caught.value) == (
         f"weights 'lraspp-mobilenetv3-voc' are not in the cache and https://download.pytorch.org/models/{file} "
         f"cannot be fetched ({message}); go online, or put that file at {place}"

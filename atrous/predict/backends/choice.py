@@ -127,7 +127,7 @@ def measure(
     for name, backend in opened.items():
         try:
             found = agreement(reference, backend(pixels))
-        except Exception as error:  # each runtime has errors of its own
+        except Exception as error:  # each runtime has errors of its own; another one may do
             refused[name] = reason_of(error)
             continue
         if found.passes or name == "torch":
@@ -155,7 +155,7 @@ def _open(
     for name, options in ways.items():
         try:
             opened[name] = open_backend(name.split()[0], model, card, device=device, **options)
-        except Exception as error:  # missing extras, models without an export
+        except Exception as error:  # missing extras, models without an export; another one may do
             if name == "torch":
                 raise
             refused[name] = reason_of(error)

@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from atrous import __version__
 from atrous.bundle import Card
-from atrous.errors import ModelError
+from atrous.errors import ModelError, let_through
 from atrous.ops.resize import Tail, low_logits
 from atrous.predict.backends.tails import TailRule
 from atrous.sample import FULL_SCALE
@@ -203,6 +203,7 @@ def to_program(graph: Graph, card: Card) -> ExportedProgram:
                 prefer_deferred_runtime_asserts_over_guards=True,
             )
     except Exception as error:  # the exporter raises whatever it meets
+        let_through(error)
         raise ModelError(f"{card.model} cannot be exported for any size ({short(error)})") from error
     _without_asserts(program.graph_module)
     _whole_ceilings(program.graph_module)

@@ -1,19 +1,19 @@
 """ONNX Runtime: a network is exported first; an exported file is run as it is."""
 
 import json
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from platformdirs import user_cache_path
 from torch import nn
 
 from atrous import __version__
 from atrous.bundle import Card
-from atrous.errors import MissingExtra, ModelError, WeightsError
-from atrous.files import write_atomically
+from atrous.errors import MissingExtra, ModelError, WeightsError, let_through
+from atrous.files import in_cache, keep
 from atrous.predict.backends.exported import Exported, read_about
 from atrous.predict.backends.graph import (
     KEY,
@@ -46,11 +46,11 @@ def from_file(path: Path) -> tuple[Exported, Card]:
 def kept_onnx(graph: Graph, card: Card) -> bytes:
     """`to_onnx`, kept in the user's cache, as it takes seconds to minutes."""
     made_by = f"{__version__} {torch.__version__} {graph.inside} {network_fingerprint(graph.model, card)}"
-    path = Path(user_cache_path("atrous")) / "exported" / f"{sha256(made_by.encode()).hexdigest()[:24]}.onnx"
-    if path.exists():
+    path = in_cache("exported", f"{sha256(made_by.encode()).hexdigest()[:24]}.onnx")
+    with suppress(OSError):
         return path.read_bytes()
     made = to_onnx(graph, card)
-    write_atomically(path, made)
+    keep(path, made)
     return made
 
 
@@ -76,6 +76,7 @@ def to_onnx(graph: Graph, card: Card) -> bytes:
         except ImportError:
             raise MissingExtra("this network needs onnxscript; run `pip install 'atrous[export]'`") from None
         except Exception as error:  # exporters and runtimes raise whatever they meet
+            let_through(error)
             reason = short(error)
     raise ModelError(f"{card.model} cannot be exported to ONNX for any size ({reason})")
 
@@ -113,6 +114,7 @@ def session(source: Path | bytes, *, threads: int | None = None, device: str = "
     try:
         made = runtime.InferenceSession(source if isinstance(source, bytes) else str(source), options, providers)
     except Exception as error:  # its errors share no base
+        let_through(error)
         name = "the exported network" if isinstance(source, bytes) else source
         raise WeightsError(f"{name}: ONNX Runtime cannot open it ({str(error).splitlines()[0][:200]})") from error
     return Session(made)

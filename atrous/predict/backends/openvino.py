@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from atrous.bundle import Card
-from atrous.errors import MissingExtra, WeightsError
+from atrous.errors import MissingExtra, WeightsError, let_through
 from atrous.predict.backends.exported import Exported, read_about
 from atrous.predict.backends.graph import KEY, Graph, describe_graph, tail_rule
 from atrous.predict.backends.onnx import kept_onnx
@@ -52,6 +52,7 @@ def read(path: Path) -> Any:
     try:
         return runtime.Core().read_model(path)
     except RuntimeError as error:
+        let_through(error)
         raise WeightsError(f"{path}: OpenVINO cannot open it ({str(error).splitlines()[0][:200]})") from error
 
 
