@@ -18,7 +18,7 @@ import numpy as np
 from atrous.bundle import save_bundle
 from atrous.doctor.videos import recordings
 from atrous.errors import DataError
-from atrous.evaluate.sources import held_out
+from atrous.evaluate.sources import held_out, told
 from atrous.metrics import ConfusionMatrix
 from atrous.ops.stats import Comparison, by_cluster, compare, miou_of_sums
 from atrous.predict import Predictor
@@ -69,14 +69,14 @@ def tune_crf(
         every candidate scored; and the number of `videos` (None if the pictures are not frames). Fewer
         than four videos never give `use`.
     """
-    predictor, opened, name, path = held_out(run, data, split)
-    pairs = opened.splits[name]
+    predictor, chosen, path = held_out(run, data, split)
+    pairs = chosen.pairs
     videos = None
     if block is None:
         paths = [Path(one) for one in pairs.names]
         videos = recordings(paths, [pairs[index].image for index in range(len(pairs))])
     options: dict[str, Any] = {"block": block or 1, "videos": videos, "progress": progress}
-    found = {"split": name, **search(predictor, pairs, tried or crf_candidates(), **options)}
+    found = {**told(chosen), **search(predictor, pairs, tried or crf_candidates(), **options)}
     save_bundle(path, predictor.model, replace(predictor.card, refinement=found))
     return found
 

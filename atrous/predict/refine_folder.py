@@ -12,6 +12,7 @@ from PIL import Image
 from atrous.errors import AtrousError, DataError
 from atrous.files import write_atomically
 from atrous.io import find_images, mask_palette, read_image, read_mask
+from atrous.io.partners import partners, results_below
 from atrous.refine.named import Refinement
 
 PROBABILITIES, LABELS = (".npy", ".npz"), (".png", ".tif", ".tiff", ".bmp")
@@ -30,6 +31,9 @@ def refine_folder(
 ) -> tuple[int, list[str]]:
     """Refine every file of `source` that has an image of the same stem in `images`; write OUT/<stem>.png.
 
+    Files in folders below `source` belong to the images in folders of the same names (`atrous.io.partners`), and are
+    written into such folders.
+
     Probabilities (<stem>.npy or .npz, (K, H, W) in 0..1) become class numbers 0..K-1. A label map keeps its
     values, type and palette.
 
@@ -43,7 +47,8 @@ def refine_folder(
         How many files were done, and a sentence for each that failed.
 
     Raises:
-        AtrousError: nothing can be done: a folder is missing, nothing fits, or a name or option is unknown.
+        AtrousError: nothing can be done: a folder is missing, nothing fits, it is not clear which file belongs to
+            which image, or a name or option is unknown.
     """
     refinement = Refinement(name, options or {})
     if not 0 < certainty < 1:
@@ -51,21 +56,28 @@ def refine_folder(
     for folder in (source, images):
         if not folder.is_dir():
             raise AtrousError(f"{folder}: no such folder")
-    photos = {path.stem: path for path in find_images([str(images)])}
-    found = sorted(path for path in source.iterdir() if path.suffix.lower() in (*PROBABILITIES, *LABELS))
-    if not found:
-        raise DataError(f"{source}: holds no probabilities (.npy, .npz) and no label maps (.png, .tif, .bmp)")
-    if not any(path.stem in photos for path in found):
-        raise DataError(f"{source}: no file has the name of an image in {images}, as {found[0].stem} should")
     if out.resolve() == source.resolve():
         raise AtrousError(f"{out}: the results would overwrite the files that are refined; give another -o")
+    found = [
+        path
+        for path in results_below(source, (*PROBABILITIES, *LABELS))
+        if out.resolve() not in path.resolve().parents  # results of a run before
+    ]
+    if not found:
+        raise DataError(f"{source}: holds no probabilities (.npy, .npz) and no label maps (.png, .tif, .bmp)")
+    photos = partners(found, source, find_images([str(images)]))
+    if not photos:
+        raise DataError(f"{source}: no file has the name of an image in {images}, as {found[0].stem} should")
+    targets = {path: out / path.relative_to(source).with_suffix(".png") for path in found}
+    if over := next((path for path, photo in photos.items() if targets[path].resolve() == photo.resolve()), None):
+        raise AtrousError(f"{photos[over]}: the result for {over} would overwrite it; give another -o")
     failed = []
     for path in progress(found, len(found)) if progress else found:
         try:
-            if path.stem not in photos:
+            if path not in photos:
                 raise DataError(f"{path}: has no image in {images}")
-            image = read_image(photos[path.stem])
-            target = out / f"{path.stem}.png"
+            image = read_image(photos[path])
+            target = targets[path]
             if path.suffix.lower() in PROBABILITIES:
                 labels, _ = refinement(image, _probabilities(path))
                 _write(target, labels.astype(np.uint8 if labels.max() < 256 else np.uint16), None)
