@@ -15,7 +15,8 @@ from atrous.labels import LabelSet
 from atrous.predict.loading import Kind, is_network, kind_of, load_predictor
 
 PROBES = 24
-"""So many training pictures, evenly spaced, tell whether a folder of the same names holds the same pictures."""
+"""So many training pictures, evenly spaced, tell whether a folder of the same names holds the same pictures: where half
+of them are known, it does."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,8 @@ def _is_of_run(card: Card, opened: DataSet, here: bool) -> bool:
     pairs = opened.splits.get("train")
     if pairs is None or fingerprint_of(card.labels, pairs.names) != card.recipe.get("fingerprint"):
         return False
-    return here or not card.seen or all(Seen(card.seen).among(pairs[:: -(-len(pairs) // PROBES)]))
+    probes = pairs[:: -(-len(pairs) // PROBES)]
+    return here or not card.seen or 2 * sum(Seen(card.seen).among(probes)) >= len(probes)
 
 
 def _wanted(opened: DataSet, split: str | None, first: Sequence[str]) -> str | None:

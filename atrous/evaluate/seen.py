@@ -16,22 +16,23 @@ import cv2
 import numpy as np
 
 from atrous.datasets import Pairs
-from atrous.doctor.copies import FAR, hashes
-from atrous.doctor.look import CELLS, SIDE, shrink
+from atrous.doctor.look import SIDE, shrink
 from atrous.errors import DataError
 from atrous.labels import LabelSet
 from atrous.sample import Sample
 from atrous.visual import to_rgb8
 
-NEAR = 6
-"""Two pictures of one name are the same if their looks differ in at most this many of 128 bits."""
+SAME_NAME, SAME_MASK = (1, 0.15), (4, 1.0)
+"""By how many of 15 steps a cell, and the mean cell, of two looks of one picture may differ. Pictures of one camera look
+much alike, and numbers are used as names again and again; two pictures with one mask are hardly ever different ones."""
 
 
 class Trace(NamedTuple):
     """What is kept of a picture, in hexadecimal digits.
 
     name: of the file's stem. pixels: of the picture. mask: of its labels, "" where they are of one class.
-    look: 128 bits that change little when a picture is compressed or scaled.
+    look: 8 x 8 cells of grey, 0 to 15 from the darkest to the brightest. It changes little when a picture is
+    compressed, scaled or made brighter.
     """
 
     name: str
@@ -48,17 +49,19 @@ def trace_of(sample: Sample) -> Trace:
 
     Example:
         >>> sample = Sample(np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6), np.uint8), path=Path("a.png"))
-        >>> trace_of(sample).look
-        '00000000000000000000000000000000'
+        >>> trace_of(sample).look == "0" * 64
+        True
     """
     mask = sample.mask if sample.mask is not None and sample.mask.min() != sample.mask.max() else None
-    grey = cv2.cvtColor(to_rgb8(shrink(sample.image, SIDE)), cv2.COLOR_RGB2GRAY)
-    first, second = hashes(cv2.resize(grey, (CELLS, CELLS), interpolation=cv2.INTER_AREA)[None])[0]
+    grey = cv2.cvtColor(to_rgb8(shrink(sample.image, SIDE)), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    cells = cv2.resize(grey, (8, 8), interpolation=cv2.INTER_AREA)
+    cells -= cells.min()
+    look = np.round(15 * cells / max(float(cells.max()), 1.0)).astype(int)
     return Trace(
         _hash((sample.path or Path()).stem.encode()),
         _hash_array(sample.image),
         "" if mask is None else _hash_array(mask),
-        f"{int(first):016x}{int(second):016x}",
+        "".join(f"{cell:x}" for cell in look.ravel()),
     )
 
 
@@ -84,26 +87,27 @@ class Seen:
 
     def __init__(self, traces: Iterable[str]) -> None:
         self._pixels: set[str] = set()
-        self._looks: dict[str, list[int]] = defaultdict(list)
+        self._looks: dict[str, list[np.ndarray]] = defaultdict(list)
         for text in traces:
             trace = Trace(*text.split("."))
             self._pixels.add(trace.pixels)
             for key in (f"name {trace.name}", f"mask {trace.mask}"):
-                self._looks[key].append(int(trace.look, 16))
+                self._looks[key].append(_cells(trace.look))
 
     def __bool__(self) -> bool:
         return bool(self._pixels)
 
     def __contains__(self, sample: Sample) -> bool:
         trace = trace_of(sample)
-        return trace.pixels in self._pixels or (
-            self._alike(f"name {trace.name}", trace, NEAR)
-            or (bool(trace.mask) and self._alike(f"mask {trace.mask}", trace, FAR))
+        if trace.pixels in self._pixels:
+            return True
+        return self._alike(f"name {trace.name}", trace, *SAME_NAME) or (
+            bool(trace.mask) and self._alike(f"mask {trace.mask}", trace, *SAME_MASK)
         )
 
-    def _alike(self, key: str, trace: Trace, most: int) -> bool:
-        look = int(trace.look, 16)
-        return any((look ^ other).bit_count() <= most for other in self._looks.get(key, ()))
+    def _alike(self, key: str, trace: Trace, most: int, mean: float) -> bool:
+        apart = [np.abs(_cells(trace.look) - look) for look in self._looks.get(key, ())]
+        return any(cells.max() <= most and cells.mean() <= mean for cells in apart)
 
     def among(self, pairs: Pairs) -> list[bool]:
         """For each picture, whether it was trained on.
@@ -118,6 +122,10 @@ class Seen:
 def fingerprint_of(labels: LabelSet, names: Iterable[str]) -> str:
     """A hash of classes and of the training images' names, which the recipe keeps."""
     return sha256("\n".join([repr(labels), *names]).encode()).hexdigest()[:16]
+
+
+def _cells(look: str) -> np.ndarray:
+    return np.array([int(cell, 16) for cell in look])
 
 
 def _hash(data: bytes) -> str:
