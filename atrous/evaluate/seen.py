@@ -23,8 +23,8 @@ from atrous.sample import Sample
 from atrous.visual import to_rgb8
 
 SAME_NAME, SAME_MASK = (1, 0.15), (4, 1.0)
-"""By how many of 15 steps a cell, and the mean cell, of two looks of one picture may differ. Pictures of one camera look
-much alike, and numbers are used as names again and again; two pictures with one mask are hardly ever different ones."""
+"""By how many of 15 steps a cell, and the mean cell, of two looks of one picture may differ. Pictures of one camera
+look much alike, and numbers are used as names again and again; two pictures with one mask are hardly ever different."""
 
 
 class Trace(NamedTuple):
