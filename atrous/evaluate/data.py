@@ -76,7 +76,10 @@ def choose_pictures(
     Raises:
         DataError: the data cannot be used, or every picture was seen by one fold of a cross-validation.
     """
-    opened, same = _open(networks[0] if networks else None, data, classes)
+    if not networks:
+        opened = open_dataset(data, holdout=0, **classes)
+        return Chosen(opened, choose_split(opened, split, first), trained_on=None)
+    opened, same = _open(networks[0], data, classes)
     known = networks[0].recipe["fingerprint"] if same else ""
     others = [card for card in networks if card.recipe.get("fingerprint") != known]
     seen = Seen({trace for card in others for trace in card.seen})
@@ -91,9 +94,9 @@ def choose_pictures(
     return _remarked(chosen, others)
 
 
-def _open(card: Card | None, data: Path | str, classes: Mapping[str, Any]) -> tuple[DataSet, bool]:
+def _open(card: Card, data: Path | str, classes: Mapping[str, Any]) -> tuple[DataSet, bool]:
     """The data, and whether they are those that the network was trained on, with its held-out share."""
-    if card is None or not card.recipe:
+    if not card.recipe:
         return open_dataset(data, holdout=0, **classes), False
     here = Path(card.recipe["data"]).resolve() == Path(data).resolve()
     fold, folds = card.recipe.get("fold") or (0, 0)

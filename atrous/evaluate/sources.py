@@ -93,27 +93,14 @@ def judge(
     chosen, predictor = _open(source, data, split, networks, classes, ignore, **wishes)
     opened = chosen.data
     count, ignored = len(opened.labels), opened.labels.ignore_index
-    metrics: dict[str, Any] = {}
-    if full:
-        metrics = {
-            "boundary_iou": BoundaryIoU(count, ignored),
-            "boundary_f": BoundaryF(count, ignored),
-            "trimap": TrimapCurve(count, ignored),
-            "errors": ErrorKinds(count, ignored),
-        }
+    metrics: dict[str, Any] = _full(count, ignored) if full else {}
     metrics |= make_measures(measures, opened.labels)
     if as_tool:
         metrics["as"] = Foreign(as_tool, count, ignored)
     asked = _Asked(predictor, Calibration(count, ignored)) if predictor else None
     if full and asked:
         metrics["calibration"] = asked
-    remarks, predict = [chosen.remark] * bool(chosen.remark), asked
-    if predict is None:
-        others = [pair.image for name in opened.splits.keys() - {chosen.split} for pair in opened.splits[name].pairs]
-        predict, surplus = from_folder(source, opened.labels, chosen.pairs, others)
-        if surplus:
-            names = ", ".join(str(path.relative_to(source)) for path in surplus[:3]) + " ..." * (len(surplus) > 3)
-            remarks.append(f"{source}: {len(surplus)} label maps belong to no image of {data} ({names})")
+    predict, surplus = (asked, "") if asked else _label_maps(source, chosen)
     result = evaluate(
         predict,
         chosen.pairs,
@@ -124,8 +111,29 @@ def judge(
         cluster=_finder(cluster) if cluster else None,
         block=block,
     )
-    told = {"left_out": chosen.left_out, "trained_on": chosen.trained_on, "remark": "; ".join(remarks)}
-    return Judged(source, replace(result, **told), opened, predict, predictor.card if predictor else None)
+    remark = "; ".join(filter(None, (chosen.remark, surplus)))
+    result = replace(result, left_out=chosen.left_out, trained_on=chosen.trained_on, remark=remark)
+    return Judged(source, result, opened, predict, predictor.card if predictor else None)
+
+
+def _label_maps(folder: Path, chosen: Chosen) -> tuple[Callable[[Sample], np.ndarray], str]:
+    """What reads the label map of a sample, and a sentence if some label maps are of no image."""
+    splits = chosen.data.splits
+    others = [pair.image for name in splits.keys() - {chosen.split} for pair in splits[name].pairs]
+    read, surplus = from_folder(folder, chosen.data.labels, chosen.pairs, others)
+    names = ", ".join(str(path.relative_to(folder)) for path in surplus[:3]) + " ..." * (len(surplus) > 3)
+    sentence = f"{folder}: {len(surplus)} label maps belong to no image of {chosen.data.root} ({names})"
+    return read, sentence if surplus else ""
+
+
+def _full(count: int, ignored: int) -> dict[str, Any]:
+    """The metrics of a full judgement that need label maps only. count: of classes."""
+    return {
+        "boundary_iou": BoundaryIoU(count, ignored),
+        "boundary_f": BoundaryF(count, ignored),
+        "trimap": TrimapCurve(count, ignored),
+        "errors": ErrorKinds(count, ignored),
+    }
 
 
 class _Asked:

@@ -4,7 +4,6 @@ import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from atrous.errors import AtrousError
 from atrous.evaluate.compare import check_alike, compare_results
@@ -50,8 +49,15 @@ def report_all(
         raise AtrousError("nothing to report on: give a run folder, a bundle or a folder of label maps")
     target = _checked(out or _default(sources))
     data = data or trained_on(sources[0])
-    how: dict[str, Any] = {"classes": classes, "ignore": ignore, "cluster": cluster, "block": block}
-    judged_by = partial(judge, **how, networks=cards_of(sources), progress=progress)
+    judged_by = partial(
+        judge,
+        classes=classes,
+        ignore=ignore,
+        cluster=cluster,
+        block=block,
+        networks=cards_of(sources),
+        progress=progress,
+    )
     judged = [judged_by(source, data, split, full=True) for source in sources]
     results = [one.result for one in judged]
     check_alike(sources, results)
