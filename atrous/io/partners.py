@@ -30,7 +30,7 @@ def partners(files: Sequence[Path], root: Path, images: Sequence[Path]) -> dict[
 
     Example:
         >>> files = [Path("maps/bear/0.png"), Path("maps/boat/0.png")]
-        >>> found = partners(files, Path("maps"), [Path("images/boat/0.jpg"), Path("images/bear/0.jpg")])
+        >>> found = partners(files, Path("maps"), [Path("images/bear/0.jpg"), Path("images/boat/0.jpg")])
         >>> {file.parent.name: image.parent.name for file, image in found.items()}
         {'bear': 'bear', 'boat': 'boat'}
     """
