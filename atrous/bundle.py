@@ -35,7 +35,8 @@ class Card:
     `evaluate.calibrate` found for it, {} before. refinement: what `evaluate.tune_crf` found, {} before.
     layer: the trainable refiner at the network's end, its name and options (`atrous.models.refined`), {} for none.
     training: of published weights what it took, e.g. {"seconds": 1800.0, "steps": 1206, "seed": 0}. sources: the
-    papers and packages behind data and initial weights, as they want to be cited.
+    papers and packages behind data and initial weights, as they want to be cited. seen: traces of the training pictures
+    (`atrous.evaluate.seen`), () in files of before.
     """
 
     model: str
@@ -54,6 +55,7 @@ class Card:
     layer: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
+    seen: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """The card as it stands in the file's header."""
@@ -69,7 +71,7 @@ class Card:
         if held.get("format", 1) < 2:
             data["options"] = options_today(data["model"], data["options"])
         data.update(labels=LabelSet.from_dict(data["labels"]), mean=tuple(data["mean"]), std=tuple(data["std"]))
-        return cls(**data | {"sources": tuple(data.get("sources", ()))})
+        return cls(**data | {key: tuple(data.get(key, ())) for key in ("sources", "seen")})
 
     def build(self) -> nn.Module:
         """The network of this card, weights random."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack, overload
 
@@ -15,7 +16,7 @@ from atrous.datasets import DataSet, open_dataset
 from atrous.datasets.folds import fold_of
 from atrous.doctor import Witness, finding_line
 from atrous.errors import DataError, ModelError, RecipeError, WeightsError, memory_in_words, nearest
-from atrous.evaluate.data import choose_split, open_like_run
+from atrous.evaluate.data import Chosen, choose_pictures, choose_split
 from atrous.evaluate.evaluation import Evaluation, evaluate, pooled
 from atrous.files import write_atomically
 from atrous.labels import LabelSet
@@ -240,22 +241,25 @@ class Segmenter:
 
         Args:
             data: a folder or an open data set with this network's classes.
-            split: "train", "val" or "test"; default "test" where there is one, else "val", else everything.
+            split: "train", "val" or "test"; default "test" where there is one, else "val", else everything. In a
+                folder, pictures that the network was trained on are left out, as in `choose_pictures`.
             progress, metrics, cluster, block: as in `atrous.evaluate.evaluation.evaluate`.
         """
-        if not isinstance(data, DataSet):
-            data = open_like_run(self.card, data)
-        name = choose_split(data, split)
-        return evaluate(
+        if isinstance(data, DataSet):
+            chosen = Chosen(data, choose_split(data, split))
+        else:
+            chosen = choose_pictures(data, split, [self.card], labels=self.labels)
+        result = evaluate(
             lambda sample: self.predictor.labels(sample.image),
-            data.splits[name],
+            chosen.pairs,
             self.labels,
-            name,
+            chosen.split,
             progress=progress,
             metrics=metrics,
             cluster=cluster,
             block=block,
         )
+        return replace(result, left_out=chosen.left_out, trained_on=chosen.trained_on, remark=chosen.remark)
 
     def score(self, data: Path | str | DataSet, split: str | None = None) -> dict[str, Any]:
         """`evaluate` as plain numbers: miou, per_class, pixel_accuracy, policy, interval, split."""

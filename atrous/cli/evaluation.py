@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from atrous.cli.options import Block, Classes, Cluster, Decode, Ignore, Json, Refine, RefineOption, Split, Tidy
-from atrous.cli.values import console_of, named_values
+from atrous.cli.values import console_of, named_values, warn
 
 
 def evaluate(
@@ -67,6 +67,7 @@ def evaluate(
             progress=bar.over,
         )
     result = judged.result
+    warn([result.remark])
     if as_json:
         asked = {"decode": decode, "calibration": calibration, "refine": refine, "tidy": tidy or []}
         print(json.dumps({**result.summary(), **asked}, indent=1))
@@ -103,6 +104,7 @@ def compare(
             block=block,
             progress=bar.over,
         )
+    warn(result["warnings"])
     if as_json:
         print(json.dumps(result, indent=1))
     else:
@@ -126,6 +128,7 @@ def calibrate(
     console = console_of(stderr=as_json)
     with Bar(console, "calibrate", 0) as bar:
         found = fit_decoding(run, data, split, recalls=recall or (0.9,), progress=bar.over)
+    warn(found["warnings"])
     if as_json:
         print(json.dumps(found, indent=1))
     else:
@@ -150,6 +153,7 @@ def tune(
     console = console_of(stderr=as_json)
     with Bar(console, "tune", 0) as bar:
         found = tune_crf(run, data, split, block=block, progress=bar.over)
+    warn(found["warnings"])
     if as_json:
         print(json.dumps(found, indent=1))
     else:
@@ -187,5 +191,6 @@ def report(
             cluster=cluster,
             block=block,
             progress=bar.over,
+            say=warn,
         )
     console.print(f"report {page}", markup=False, highlight=False)

@@ -66,6 +66,13 @@ def share_of(paths: Sequence[Path], text: str | None) -> list[Path]:
     return list(paths[int(match[1]) - 1 :: int(match[2])])
 
 
+def warn(remarks: Sequence[str]) -> None:
+    """Print each remark as a line of stderr; "" is none."""
+    for remark in remarks:
+        if remark:
+            print(f"warning: {remark}", file=sys.stderr)
+
+
 def conclude(done: int, failed: Sequence[str], out: Path) -> None:
     """Name what failed, and say what was done. Exit code 1 if some pictures failed, 2 if all did."""
     for sentence in failed:

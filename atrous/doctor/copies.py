@@ -1,8 +1,12 @@
 """Finds images that are the same, or nearly the same, inside a split and across splits.
 
 Each image gets a hash of 128 bits: the signs of the differences between neighbours on 9 x 9 cells
-(dHash). Its seven mirrored and turned forms get hashes too. Similar hashes give the candidates; the
-correlation of the small pictures decides.
+(dHash). Its seven mirrored and turned forms get hashes too. Similar hashes, and the highest
+correlation of very small pictures, give the candidates; the correlation of the small pictures
+decides.
+
+Pictures of one camera look alike too: the same disc in the dark, the same street behind the cars.
+So where an image looks like many others, a copy of it must be much nearer than those are.
 """
 
 from collections import defaultdict
@@ -21,6 +25,14 @@ FAR = 14
 """Two candidates differ in at most this many of 128 bits."""
 ALIKE = 0.985
 """Two small pictures with at least this correlation show the same scene."""
+LIKE_MANY, MANY = 0.8, 4
+"""An image looks like many others if this many have at least this correlation with it."""
+NEARER = 0.15
+"""A copy of an image that looks like many others differs from it by at most this share of what they differ by."""
+STEP = 1.5
+"""Small pictures that differ by at most so many of 255 grey levels (root mean square) are the same in any case."""
+SAMPLE = 400
+"""So many images, evenly spaced, tell what an image looks like."""
 LEAST_CONTRAST = 4.0
 """A small picture with a smaller standard deviation is too flat to be compared."""
 
@@ -67,16 +79,55 @@ def alike_pairs(thumbs: np.ndarray, sides: np.ndarray) -> list[Copy]:
     codes = np.stack([hashes(forms(thumb)) for thumb in thumbs])
     best, which = nearest_codes(codes, sides.astype(np.int64), FAR)
     scaled = normalised(thumbs)
+    nearest = nearest_looks(scaled, sides)
     found = []
     for second in range(len(thumbs)):
         for other in range(2):
-            first = int(best[second, other])
-            if first >= 0:
-                form = int(which[second, other])
-                likeness = float((scaled[first] * forms(scaled[second])[form]).sum())
-                if likeness >= ALIKE:
-                    found.append(Copy(first, second, form, likeness))
+            candidates = {(int(best[second, other]), int(which[second, other])), (int(nearest[second, other]), 0)}
+            pairs = [
+                Copy(first, second, form, float((scaled[first] * forms(scaled[second])[form]).sum()))
+                for first, form in candidates
+                if first >= 0
+            ]
+            if pairs and is_copy(likest := max(pairs, key=lambda pair: pair.alike), thumbs, scaled):
+                found.append(likest)
     return found
+
+
+def is_copy(pair: Copy, thumbs: np.ndarray, scaled: np.ndarray) -> bool:
+    """Tell whether two images look alike, and not only as many others do.
+
+    thumbs: (n, h, w). scaled: the same, `normalised`.
+    """
+    if pair.alike < ALIKE:
+        return False
+    same = STEP**2 / (2 * float(thumbs[pair.first].var()))  # 1 - the correlation of two that differ by STEP
+    if 1 - pair.alike <= same:
+        return True
+    sample = np.unique(np.linspace(0, len(scaled) - 1, min(SAMPLE, len(scaled))).round().astype(int))
+    sample = sample[(sample != pair.first) & (sample != pair.second)]
+    apart = 1 - np.tensordot(scaled[sample], scaled[pair.first], 2)
+    many = apart[(apart <= 1 - LIKE_MANY) & (apart > same)]
+    return len(many) < MANY or 1 - pair.alike <= NEARER * float(np.median(many))
+
+
+def nearest_looks(scaled: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    """For each of (n, 32, 32), find the one before it with the highest correlation of their 16 x 16 cells.
+
+    Returns (n, 2) places, of its own split and of another, -1 if there is none.
+    """
+    n = len(scaled)
+    cells = normalised(scaled.reshape(n, 16, 2, 16, 2).mean((2, 4))).reshape(n, -1)
+    nearest = np.full((n, 2), -1, np.int64)
+    for start in range(0, n, 512):
+        stop = min(start + 512, n)
+        likeness = cells[start:stop] @ cells[:stop].T
+        before = np.arange(stop) < np.arange(start, stop)[:, None]
+        other = sides[:stop] != sides[start:stop, None]
+        for column, allowed in enumerate((before & ~other, before & other)):
+            masked = np.where(allowed, likeness, -np.inf)
+            nearest[start:stop, column] = np.where(allowed.any(1), masked.argmax(1), -1)
+    return nearest
 
 
 def forms(picture: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ that is merely numbered, they do not.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import comb
 from pathlib import Path
 
@@ -52,8 +52,11 @@ def find_videos(looks: Sequence[PairLook], sides: Sequence[str]) -> Iterator[Fin
         )  # fmt: skip
 
 
-def recordings(images: Sequence[Path], pictures: Sequence[np.ndarray]) -> list[str] | None:
-    """Tell the video of each image (H, W, C) by its path; None if neighbours do not look alike."""
+def recordings(images: Sequence[Path], pictures: Iterable[np.ndarray]) -> list[str] | None:
+    """Tell the video of each image (H, W, C) by its path; None if neighbours do not look alike.
+
+    Pictures are looked at one by one; none is kept.
+    """
     small = [
         cv2.resize(np.asarray(one.mean(2), np.float32), (32, 32), interpolation=cv2.INTER_AREA) for one in pictures
     ]

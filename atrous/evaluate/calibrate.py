@@ -14,7 +14,7 @@ from scipy.special import logsumexp
 
 from atrous.bundle import save_bundle
 from atrous.errors import AtrousError, DataError
-from atrous.evaluate.sources import held_out
+from atrous.evaluate.sources import held_out, told
 from atrous.metrics import ConfusionMatrix
 from atrous.ops.decoding import fit_offsets, fit_temperature, fit_vector, risk_threshold
 from atrous.predict import Predictor
@@ -47,8 +47,8 @@ def calibrate(
     Returns:
         What the card keeps, with the scores before and after: see `fit_decoding`.
     """
-    predictor, opened, name, path = held_out(run, data, split)
-    found = {"split": name, **fit_decoding(predictor, opened.splits[name], recalls=recalls, progress=progress)}
+    predictor, chosen, path = held_out(run, data, split)
+    found = {**told(chosen), **fit_decoding(predictor, chosen.pairs, recalls=recalls, progress=progress)}
     save_bundle(path, predictor.model, replace(predictor.card, decoding=found))
     return found
 

@@ -1,6 +1,7 @@
 """Comparing runs, bundles or folders of label maps on the same images."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from atrous.errors import AtrousError, DataError
 from atrous.evaluate.data import trained_on
 from atrous.evaluate.evaluation import Evaluation
-from atrous.evaluate.sources import judge
+from atrous.evaluate.sources import cards_of, judge
 from atrous.metrics import scores
 from atrous.ops.stats import by_cluster
 from atrous.ops.stats import compare as paired
@@ -43,17 +44,18 @@ def compare_all(
     if len(sources) < 2:
         raise AtrousError("nothing to compare: give at least two runs, bundles or folders of label maps")
     sides = [[Path(part) for part in source.split(",") if part] for source in sources]
-    data = data or trained_on(sides[0][0])
-    results = [
-        [
-            judge(
-                path, data, split, classes=classes, ignore=ignore, cluster=cluster, block=block, progress=progress
-            ).result
-            for path in side
-        ]
-        for side in sides
-    ]
-    check_alike(list(chain(*sides)), list(chain(*results)))
+    data, every = data or trained_on(sides[0][0]), list(chain(*sides))
+    judged_by = partial(
+        judge,
+        classes=classes,
+        ignore=ignore,
+        cluster=cluster,
+        block=block,
+        networks=cards_of(every),
+        progress=progress,
+    )
+    results = [[judged_by(path, data, split).result for path in side] for side in sides]
+    check_alike(every, list(chain(*results)))
     return compare_results(sources, results, block=block)
 
 
@@ -95,6 +97,9 @@ def compare_results(names: Sequence[str], results: Sequence[Sequence[Evaluation]
         "pairs": pairs,
         "split": first.split,
         "images": len(first.names),
+        "left_out": first.left_out,
+        "trained_on": first.trained_on,
+        "warnings": list(dict.fromkeys(result.remark for side in results for result in side if result.remark)),
         "unit": unit,
         "method": f"paired 95 % percentile bootstrap and permutation test over {unit}"
         + (f" in runs of {block}" if block > 1 else ""),

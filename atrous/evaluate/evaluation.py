@@ -1,5 +1,6 @@
 """How good is a network: one confusion matrix over a split, at the masks' resolution, with an interval over images."""
 
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import numpy as np
 from atrous.datasets import Pairs
 from atrous.errors import DataError
 from atrous.io import read_mask
-from atrous.io.paths import nfc
+from atrous.io.partners import partners, results_below
 from atrous.labels import LabelSet
 from atrous.metrics import ConfusionMatrix, scores
 from atrous.ops.stats import bootstrap, by_cluster, interval, iou_intervals
@@ -37,6 +38,9 @@ class Evaluation:
         extras: the results of further metrics, by name.
         predict_seconds: for each image the seconds of the prediction only.
         sizes: for each image its height and width.
+        left_out: how many images of the split were not judged, as the network was trained on them.
+        trained_on: on how many of the judged images the network was trained; None where that is not known.
+        remark: a sentence on this, "" where there is nothing to say.
     """
 
     labels: LabelSet
@@ -50,6 +54,9 @@ class Evaluation:
     extras: dict[str, dict[str, Any]] = field(default_factory=dict)
     predict_seconds: list[float] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
+    left_out: int = 0
+    trained_on: int | None = 0
+    remark: str = ""
 
     @property
     def miou(self) -> float | None:
@@ -81,9 +88,11 @@ class Evaluation:
             "image_miou": _number(_nanmean(self.image_scores())),
             "policy": "mIoU over the data set; classes with neither true nor predicted pixels are skipped (union)",
             "interval_method": method,
-            "warnings": warnings,
+            "warnings": [*warnings, self.remark] if self.remark else warnings,
             "split": self.split,
             "images": len(self.names),
+            "left_out": self.left_out,
+            "trained_on": self.trained_on,
             "seconds": round(self.seconds, 3),
         }
         return summary | {name: self._plain(values) for name, values in self.extras.items()}
@@ -204,24 +213,52 @@ def pooled(results: Sequence[Evaluation]) -> Evaluation:
     )
 
 
-def from_folder(folder: Path, labels: LabelSet) -> Callable[[Sample], np.ndarray]:
-    """A function that reads label maps `folder/<stem>.png` (.tif, .bmp, .npy) of any tool, in mask files' values."""
-    maps = {
-        nfc(path.stem): path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in (".png", ".tif", ".bmp", ".npy")
-    }
-    if not maps:
+MAPS = (".png", ".tif", ".tiff", ".bmp", ".npy")
+"""The files that are label maps."""
+
+
+def from_folder(
+    folder: Path, labels: LabelSet, pairs: Pairs, others: Sequence[Path] = ()
+) -> tuple[Callable[[Sample], np.ndarray], list[Path]]:
+    """A function that reads label maps `folder/<stem>.png` (.tif, .bmp, .npy) of any tool, in mask files' values.
+
+    Images of one stem in several folders have their maps in folders of these names (`atrous.io.partners`).
+
+    Args:
+        folder: the label maps.
+        labels: the classes.
+        pairs: the images that are judged.
+        others: images that may have label maps too, as those of other splits.
+
+    Returns:
+        The function, and the label maps of no image.
+
+    Raises:
+        DataError: an image has no label map, or one that may belong to another image.
+    """
+    images = [pair.image for pair in pairs.pairs]
+    maps = [path for path in results_below(folder, MAPS) if path not in {*images, *others}]
+    found = {image: path for path, image in partners(maps, folder, images).items()}
+    if not found:
         raise DataError(
-            f"{folder}: holds no label maps (.png, .tif, .bmp, .npy); `atrous predict` writes such a folder"
+            f"{folder}: holds no label maps (.png, .tif, .bmp, .npy) with the names of the judged images, as "
+            f"{images[0].stem}.png should be; `atrous predict` writes such a folder"
         )
+    if missing := [image for image in images if image not in found]:
+        root = os.path.commonpath([image.parent for image in images])
+        names = ", ".join(os.path.relpath(image, root) for image in missing[:3]) + " ..." * (len(missing) > 3)
+        raise DataError(
+            f"{folder}: no prediction for {names} ({len(missing)} of {len(images)} images); add the label maps, or "
+            "choose another split"
+        )
+    spare = set(maps) - set(found.values())
+    elsewhere = {path.stem for path in others}
+    surplus = [path for path in maps if path in spare and path.stem not in elsewhere]
 
     def read(sample: Sample) -> np.ndarray:
         assert sample.path is not None
         assert sample.mask is not None
-        if nfc(sample.path.stem) not in maps:
-            raise DataError(f"{folder}: no prediction for {sample.path.name}; expected {sample.path.stem}.png")
-        path = maps[nfc(sample.path.stem)]
+        path = found[sample.path]
         values = read_mask(path)
         if values.shape != sample.mask.shape:
             raise DataError(
@@ -230,7 +267,7 @@ def from_folder(folder: Path, labels: LabelSet) -> Callable[[Sample], np.ndarray
             )
         return labels.to_classes(values)
 
-    return read
+    return read, surplus
 
 
 def _number(value: float) -> float | None:

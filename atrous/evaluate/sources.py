@@ -2,16 +2,16 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from atrous.bundle import Card
-from atrous.datasets import DataSet, open_dataset
+from atrous.datasets import DataSet
 from atrous.errors import AtrousError, nearest
-from atrous.evaluate.data import choose_split, open_like_run, trained_on
+from atrous.evaluate.data import Chosen, choose_pictures, classes_of_run, trained_on
 from atrous.evaluate.evaluation import Evaluation, evaluate, from_folder
 from atrous.evaluate.measures import make_measures
 from atrous.metrics import BoundaryF, BoundaryIoU, Calibration, ErrorKinds, TrimapCurve
@@ -54,9 +54,12 @@ def judge(
     refine_options: Mapping[str, Any] | None = None,
     tidy: Sequence[str] = (),
     measures: Sequence[str] = (),
+    networks: Sequence[Card] | None = None,
     progress: Over | None = None,
 ) -> Judged:
     """Evaluate a network or a folder of label maps on a split of `data`. Pictures stream through; none is kept.
+
+    Pictures that the network was trained on are left out, see `atrous.evaluate.data.choose_pictures`.
 
     Args:
         source: whatever `atrous.load` takes, or a folder of any tool's label maps.
@@ -71,6 +74,7 @@ def judge(
         block: how many neighbouring images the bootstrap draws together; not with `cluster`.
         decode, calibration, refine, refine_options, tidy: of `atrous.Predictor`.
         measures: names of `atrous.evaluate.measures.MEASURES` to add.
+        networks: the cards of all networks that are judged on the same pictures, see `cards_of`; default this one's.
         progress: see `atrous.progress.Over`.
 
     Raises:
@@ -86,35 +90,50 @@ def judge(
         wishes |= {"refine": refine, "refine_options": refine_options}
     if tidy:
         wishes["tidy"] = tidy
-    opened, predictor = _open(source, data, classes, ignore, **wishes)
-    name = choose_split(opened, split)
+    chosen, predictor = _open(source, data, split, networks, classes, ignore, **wishes)
+    opened = chosen.data
     count, ignored = len(opened.labels), opened.labels.ignore_index
-    metrics: dict[str, Any] = {}
-    if full:
-        metrics = {
-            "boundary_iou": BoundaryIoU(count, ignored),
-            "boundary_f": BoundaryF(count, ignored),
-            "trimap": TrimapCurve(count, ignored),
-            "errors": ErrorKinds(count, ignored),
-        }
+    metrics: dict[str, Any] = _full(count, ignored) if full else {}
     metrics |= make_measures(measures, opened.labels)
     if as_tool:
         metrics["as"] = Foreign(as_tool, count, ignored)
     asked = _Asked(predictor, Calibration(count, ignored)) if predictor else None
     if full and asked:
         metrics["calibration"] = asked
-    predict = asked or from_folder(source, opened.labels)
+    predict, surplus = (asked, "") if asked else _label_maps(source, chosen)
     result = evaluate(
         predict,
-        opened.splits[name],
+        chosen.pairs,
         opened.labels,
-        name,
+        chosen.split,
         progress=progress,
         metrics=metrics,
         cluster=_finder(cluster) if cluster else None,
         block=block,
     )
+    remark = "; ".join(filter(None, (chosen.remark, surplus)))
+    result = replace(result, left_out=chosen.left_out, trained_on=chosen.trained_on, remark=remark)
     return Judged(source, result, opened, predict, predictor.card if predictor else None)
+
+
+def _label_maps(folder: Path, chosen: Chosen) -> tuple[Callable[[Sample], np.ndarray], str]:
+    """What reads the label map of a sample, and a sentence if some label maps are of no image."""
+    splits = chosen.data.splits
+    others = [pair.image for name in splits.keys() - {chosen.split} for pair in splits[name].pairs]
+    read, surplus = from_folder(folder, chosen.data.labels, chosen.pairs, others)
+    names = ", ".join(str(path.relative_to(folder)) for path in surplus[:3]) + " ..." * (len(surplus) > 3)
+    sentence = f"{folder}: {len(surplus)} label maps belong to no image of {chosen.data.root} ({names})"
+    return read, sentence if surplus else ""
+
+
+def _full(count: int, ignored: int) -> dict[str, Any]:
+    """The metrics of a full judgement that need label maps only. count: of classes."""
+    return {
+        "boundary_iou": BoundaryIoU(count, ignored),
+        "boundary_f": BoundaryF(count, ignored),
+        "trimap": TrimapCurve(count, ignored),
+        "errors": ErrorKinds(count, ignored),
+    }
 
 
 class _Asked:
@@ -135,12 +154,19 @@ class _Asked:
 
 
 def _open(
-    source: Path, data: Path, classes: Path | None, ignore: Sequence[int], **wishes: Any
-) -> tuple[DataSet, Predictor | None]:
-    """The data, with the classes that apply, and the network if the source is one."""
+    source: Path,
+    data: Path,
+    split: str | None,
+    networks: Sequence[Card] | None,
+    classes: Path | None,
+    ignore: Sequence[int],
+    **wishes: Any,
+) -> tuple[Chosen, Predictor | None]:
+    """The pictures, with the classes that apply, and the network if the source is one."""
     if is_network(source):
         predictor = load_predictor(source, **wishes)
-        return open_like_run(predictor.card, data, classes=classes, ignore=ignore), predictor
+        card = predictor.card
+        return choose_pictures(data, split, networks or [card], labels=classes_of_run(card, classes, ignore)), predictor
     if not source.is_dir():
         raise AtrousError(f"{source}: no such run folder, bundle or folder of predictions")
     if wishes != {"decode": "argmax", "calibration": "none"}:
@@ -148,11 +174,16 @@ def _open(
             f"{source}: holds label maps; --decode, --calibration, --refine and --tidy need a network "
             "(`atrous refine` sharpens folders)"
         )
-    return open_dataset(data, classes=classes, ignore=ignore, holdout=0), None
+    return choose_pictures(data, split, networks or [], classes=classes, ignore=ignore), None
 
 
-def held_out(run: Path, data: Path | None, split: str | None) -> tuple[Predictor, DataSet, str, Path]:
-    """What is needed to fit something to a network: the network, the data, the split's name, and the bundle to write.
+def cards_of(sources: Sequence[Path]) -> list[Card]:
+    """The cards of those sources that are networks."""
+    return [load_predictor(source).card for source in sources if is_network(source)]
+
+
+def held_out(run: Path, data: Path | None, split: str | None) -> tuple[Predictor, Chosen, Path]:
+    """What is needed to fit something to a network: the network, the pictures, and the bundle to write.
 
     Args:
         run: a run's folder, or a bundle.
@@ -160,7 +191,7 @@ def held_out(run: Path, data: Path | None, split: str | None) -> tuple[Predictor
         split: default "val".
 
     Raises:
-        AtrousError: the source has no bundle that can be written, or it was trained on this split.
+        AtrousError: the source has no bundle that can be written, or it was trained on pictures of this split.
     """
     kind = kind_of(run)
     if kind is Kind.PUBLISHED:
@@ -172,13 +203,20 @@ def held_out(run: Path, data: Path | None, split: str | None) -> tuple[Predictor
         raise AtrousError(f"{run}: holds several networks, and no bundle to write this into; give one fold")
     origin = data or trained_on(run)
     predictor = load_predictor(run)
-    opened = open_like_run(predictor.card, origin)
-    name = choose_split(opened, split or ("val" if "val" in opened.splits else None))
-    if name == "train" and origin.resolve() == Path(predictor.card.data).resolve():
+    card = predictor.card
+    chosen = choose_pictures(origin, split, [card], first=("val", "test"), labels=card.labels)
+    if chosen.trained_on:
         raise AtrousError(
-            "the network was trained on the pictures of `train`, so its scores there are too sure; give another --split"
+            f"{origin}: the network was trained on the pictures of `{chosen.split}` ({chosen.trained_on} of "
+            f"{len(chosen.pairs)}), so its scores there are too sure; give another --split, or other data"
         )
-    return predictor, opened, name, bundle_in(run)
+    return predictor, chosen, bundle_in(run)
+
+
+def told(chosen: Chosen) -> dict[str, Any]:
+    """What is said of the pictures beside a result on them, as plain values for JSON."""
+    values = {"split": chosen.split, "left_out": chosen.left_out, "trained_on": chosen.trained_on}
+    return values | {"warnings": [chosen.remark] if chosen.remark else []}
 
 
 def _finder(pattern: str) -> Callable[[str], str]:

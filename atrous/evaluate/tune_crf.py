@@ -5,6 +5,9 @@ The pictures are cut into folds of neighbours, or of whole videos. For each fold
 chosen on the other folds ("leave it off" is one of the choices) and judged on this one. The answer is
 "use" where these judgements together beat the network by more than chance (paired bootstrap), and
 where the pictures are of enough videos.
+
+One picture with its scores is in memory at a time; what is kept of it are counts of pixels, 24 bytes for each class and
+candidate that it was tried with. Of the decoded pictures, the data set's cache keeps at most 1 GiB.
 """
 
 from collections.abc import Sequence
@@ -18,7 +21,7 @@ import numpy as np
 from atrous.bundle import save_bundle
 from atrous.doctor.videos import recordings
 from atrous.errors import DataError
-from atrous.evaluate.sources import held_out
+from atrous.evaluate.sources import held_out, told
 from atrous.metrics import ConfusionMatrix
 from atrous.ops.stats import Comparison, by_cluster, compare, miou_of_sums
 from atrous.predict import Predictor
@@ -69,14 +72,14 @@ def tune_crf(
         every candidate scored; and the number of `videos` (None if the pictures are not frames). Fewer
         than four videos never give `use`.
     """
-    predictor, opened, name, path = held_out(run, data, split)
-    pairs = opened.splits[name]
+    predictor, chosen, path = held_out(run, data, split)
+    pairs = chosen.pairs
     videos = None
     if block is None:
         paths = [Path(one) for one in pairs.names]
-        videos = recordings(paths, [pairs[index].image for index in range(len(pairs))])
+        videos = recordings(paths, (pairs[index].image for index in range(len(pairs))))
     options: dict[str, Any] = {"block": block or 1, "videos": videos, "progress": progress}
-    found = {"split": name, **search(predictor, pairs, tried or crf_candidates(), **options)}
+    found = {**told(chosen), **search(predictor, pairs, tried or crf_candidates(), **options)}
     save_bundle(path, predictor.model, replace(predictor.card, refinement=found))
     return found
 
@@ -147,7 +150,8 @@ class Table:
             Refinement(name, options, card.dtype, tuple(card.mean), tuple(card.std)) for name, options in tried
         ]
         self.before = np.zeros((len(pairs), 3, len(card.labels)), np.int64)
-        self._after = np.full((len(tried), *self.before.shape), -1, np.int64)
+        self._after = np.zeros((len(tried), *self.before.shape), np.int64)  # takes memory where it is written
+        self._done = np.zeros((len(tried), len(pairs)), bool)
 
     def fill(self, index: int, wanted: Sequence[int]) -> None:
         """Count the network's own labels of a picture, and those of the wanted candidates that are missing."""
@@ -155,9 +159,10 @@ class Table:
         prediction = self.predictor(sample.image)
         self.before[index] = self._count(prediction.labels, sample.mask)
         for candidate in wanted:
-            if self._after[candidate, index, 0, 0] < 0:
+            if not self._done[candidate, index]:
                 labels, _ = self.refiners[candidate](prediction.image, prediction.probabilities)
                 self._after[candidate, index] = self._count(labels, sample.mask)
+                self._done[candidate, index] = True
 
     def counts(self, candidate: int | None) -> np.ndarray:
         """The counts (n, 3, K) of a candidate; None stands for the network itself."""

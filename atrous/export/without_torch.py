@@ -55,14 +55,17 @@ def label_pictures(model: Path, targets: Mapping[Path, Path], out: Path, progres
 
 
 def takes(model: Path, paths: Sequence[Path]) -> bool:
-    """Whether all pictures that can be read have the network's units, and its channels or one grey channel."""
+    """Whether all pictures that can be read have the network's units and channels; grey ones become three."""
     about = _open(model).about
     for path in paths:
         try:
             image, _ = read_valid(path)
         except AtrousError:
             continue
-        if image.dtype.name != about["dtype"] or image.shape[2] not in (1, len(about["mean"])):
+        channels = len(about["mean"])
+        if image.dtype.name != about["dtype"] or not (
+            image.shape[2] == channels or (image.shape[2], channels) == (1, 3)
+        ):
             return False
     return True
 
@@ -81,7 +84,7 @@ def _open(model: Path) -> Network:
 
 def _pixels(image: np.ndarray, about: Mapping[str, Any]) -> np.ndarray:
     channels = len(about["mean"])
-    if image.dtype.name != about["dtype"] or image.shape[2] not in (1, channels):
+    if image.dtype.name != about["dtype"] or not (image.shape[2] == channels or (image.shape[2], channels) == (1, 3)):
         raise DataError(
             f"a {image.dtype} picture of {image.shape[2]} channels; expected {about['dtype']} and {channels} channels"
         )

@@ -18,9 +18,7 @@ Rules for photos; `choices_for_images` holds what is different for other images:
 """
 
 import inspect
-import os
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -33,6 +31,7 @@ from atrous.datasets import DataSet
 from atrous.doctor.balance import RARE
 from atrous.doctor.findings import as_percent
 from atrous.errors import DataError, ModelError, RecipeError, WeightsError, nearest
+from atrous.evaluate.seen import fingerprint_of
 from atrous.models import MODELS, build_model
 from atrous.models.refined import page_of
 from atrous.plan.facts import KINDS, UP, Facts, facts_of
@@ -346,8 +345,7 @@ def class_weights(frequencies: np.ndarray, power: float = 0.25) -> tuple[float, 
 
 def fingerprint(data: DataSet) -> str:
     """A hash of the training images' names and the classes: a run does not go on with others."""
-    text = "\n".join([repr(data.labels), *data.training.names])
-    return sha256(os.fsencode(text)).hexdigest()[:16]
+    return fingerprint_of(data.labels, data.training.names)
 
 
 def _weights(

@@ -80,4 +80,5 @@ def load_folds(bundles: Sequence[Path]) -> tuple[nn.Module, Card]:
         exclusive=card.labels.mode == "exclusive",
     )
     recipe = {**card.recipe, "fold": (0, len(bundles))}
-    return model.eval(), dataclasses.replace(card, recipe=recipe, metrics={}, decoding={}, refinement={})
+    seen = tuple(sorted({trace for _, other in loaded for trace in other.seen}))
+    return model.eval(), dataclasses.replace(card, recipe=recipe, metrics={}, decoding={}, refinement={}, seen=seen)

@@ -12,7 +12,8 @@ from PIL import Image
 from atrous.errors import AtrousError, DataError
 from atrous.io import find_images, mask_palette, read_image, read_mask
 from atrous.io.claims import claim
-from atrous.io.paths import nfc, place_below, save_bytes
+from atrous.io.partners import partners, results_below
+from atrous.io.paths import place_below, save_bytes
 from atrous.refine.named import Refinement
 
 PROBABILITIES, LABELS = (".npy", ".npz"), (".png", ".tif", ".tiff", ".bmp")
@@ -31,6 +32,9 @@ def refine_folder(
 ) -> tuple[int, list[str]]:
     """Refine every file of `source` that has an image of the same stem in `images`; write OUT/<stem>.png.
 
+    Files in folders below `source` belong to the images in folders of the same names (`atrous.io.partners`), and are
+    written into such folders.
+
     Probabilities (<stem>.npy or .npz, (K, H, W) in 0..1) become class numbers 0..K-1. A label map keeps its
     values, type and palette.
 
@@ -44,7 +48,8 @@ def refine_folder(
         How many files were done, and a sentence for each that failed.
 
     Raises:
-        AtrousError: nothing can be done: a folder is missing, nothing fits, or a name or option is unknown.
+        AtrousError: nothing can be done: a folder is missing, nothing fits, it is not clear which file belongs to
+            which image, or a name or option is unknown.
     """
     refinement = Refinement(name, options or {})
     if not 0 < certainty < 1:
@@ -52,28 +57,27 @@ def refine_folder(
     for folder in (source, images):
         if not folder.is_dir():
             raise AtrousError(f"{folder}: no such folder")
-    photos: dict[str, list[Path]] = {}
-    for photo in find_images([str(images)]):
-        photos.setdefault(nfc(photo.stem), []).append(photo)
-    found = sorted(path for path in source.iterdir() if path.suffix.lower() in (*PROBABILITIES, *LABELS))
-    if not found:
-        raise DataError(f"{source}: holds no probabilities (.npy, .npz) and no label maps (.png, .tif, .bmp)")
-    if not any(nfc(path.stem) in photos for path in found):
-        raise DataError(f"{source}: no file has the name of an image in {images}, as {found[0].stem} should")
     if out.resolve() == source.resolve():
         raise AtrousError(f"{out}: the results would overwrite the files that are refined; give another -o")
-    for path in found:
-        if len(twins := photos.get(nfc(path.stem), [])) > 1:
-            raise DataError(f"{path}: {twins[0]} and {twins[1]} both have its name; give a folder of its images alone")
-    targets = {path: place_below(out, f"{path.stem}.png") for path in found}
-    outputs: dict[Path, list[Path]] = {photo: [] for path in found for photo in photos.get(nfc(path.stem), [])}
+    found = [
+        path
+        for path in results_below(source, (*PROBABILITIES, *LABELS))
+        if out.resolve() not in path.resolve().parents  # results of a run before
+    ]
+    if not found:
+        raise DataError(f"{source}: holds no probabilities (.npy, .npz) and no label maps (.png, .tif, .bmp)")
+    photos = partners(found, source, find_images([str(images)]))
+    if not photos:
+        raise DataError(f"{source}: no file has the name of an image in {images}, as {found[0].stem} should")
+    targets = {path: place_below(out, str(path.relative_to(source).with_suffix(".png"))) for path in found}
+    outputs: dict[Path, list[Path]] = {photo: [] for photo in photos.values()}
     claim(out, outputs | {path: [target] for path, target in targets.items()})
     failed = []
     for path in progress(found, len(found)) if progress else found:
         try:
-            if nfc(path.stem) not in photos:
+            if path not in photos:
                 raise DataError(f"{path}: has no image in {images}")
-            image, target = read_image(photos[nfc(path.stem)][0]), targets[path]
+            image, target = read_image(photos[path]), targets[path]
             if path.suffix.lower() in PROBABILITIES:
                 labels, _ = refinement(image, _probabilities(path))
                 _write(target, labels.astype(np.uint8 if labels.max() < 256 else np.uint16), None)

@@ -1,12 +1,15 @@
-"""Videos: a label map for every frame, at the same frame rate, and how much the labels flicker.
+"""Videos: a label map for every frame, upright and at the frame's own time, and how much the labels flicker.
 
 OUT/<stem>.mkv holds the data set's own mask values, lossless (FFV1, grey); OUT/overlays/<stem>.mp4 is for looking at.
+Sound is left out.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
+from struct import unpack_from
 from typing import Any, cast
 
 import numpy as np
@@ -56,6 +59,8 @@ class Flicker:
 def label_video(predictor: Predictor, path: Path, out: Path, smooth: float = 0.0) -> Flicker:
     """Label a video: write OUT/<stem>.mkv and OUT/overlays/<stem>.mp4.
 
+    Frames are turned upright as the file's display matrix says, labelled, and shown at their own times.
+
     Args:
         smooth: in [0, 1), the weight of the earlier frames' mean logits in each frame's (an exponential
             mean). If it is not 0, frames go through the network whole.
@@ -79,21 +84,20 @@ def label_video(predictor: Predictor, path: Path, out: Path, smooth: float = 0.0
     flicker, before = Flicker(), None
     try:
         with av.open(str(path)) as source:
-            if not source.streams.video:
+            stream = source.streams.best("video")
+            if stream is None:
                 raise DataError(f"{path}: holds no video; expected a file with moving pictures")
-            stream = source.streams.video[0]
             stream.thread_type = "AUTO"
-            rate = stream.average_rate or stream.guessed_rate
-            frames = (frame.to_ndarray(format="rgb24") for frame in source.decode(stream))
+            rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
             with (
                 _Track(av, temporary[0], rate, "ffv1", "gray") as values,
                 _Track(av, temporary[1], rate, "libx264", "yuv420p") as pictures,
             ):
-                for image, labels in _labelled(predictor, frames, smooth):
+                for time, image, labels in _labelled(predictor, _frames(source, stream, rate, path), smooth):
                     flicker.add(image, labels, before)
                     before = (image, labels)
-                    values.write(predictor.card.labels.to_values(labels))
-                    pictures.write(_even(overlay(image, labels, predictor.card.labels)))
+                    values.write(predictor.card.labels.to_values(labels), time)
+                    pictures.write(_even(overlay(image, labels, predictor.card.labels)), time)
         if flicker.frames == 0:
             raise DataError(f"{path}: holds no frame that can be decoded; expected a whole video")
         for part, target in zip(temporary, targets, strict=True):
@@ -106,14 +110,47 @@ def label_video(predictor: Predictor, path: Path, out: Path, smooth: float = 0.0
     return flicker
 
 
+def _frames(source: Any, stream: Any, rate: Fraction, path: Path) -> Iterator[tuple[Fraction, np.ndarray]]:
+    """Yields each frame's time, in seconds, and its upright picture. A frame without a time follows the one before.
+
+    Where a frame is due at a time that the file cannot name (Matroska has thousandths), that time is taken.
+    """
+    time, shape = -1 / rate, None
+    for frame in source.decode(stream):
+        time = time + 1 / rate if frame.pts is None else frame.pts * frame.time_base
+        due = round(time * rate) / rate
+        time = due if abs(due - time) < frame.time_base else time
+        image = _upright(frame.to_ndarray(format="rgb24"), frame.side_data.get("DISPLAYMATRIX"))
+        shape = shape or image.shape
+        if image.shape != shape:  # the encoder would scale it, which mixes the values of labels
+            raise DataError(
+                f"{path}: the frame at {float(time):.2f} s has {image.shape[0]}x{image.shape[1]} pixels, the first one "
+                f"{shape[0]}x{shape[1]}; expected one size, cut the video there"
+            )
+        yield time, image
+
+
+def _upright(image: np.ndarray, matrix: Any) -> np.ndarray:
+    """Turn and mirror (H, W, 3) as a display matrix says; None: as it is.
+
+    matrix: nine 32-bit numbers (a, b, u, c, d, v, x, y, w); pixel (x, y) is shown at (a x + c y, b x + d y).
+    """
+    if matrix is None:
+        return image
+    a, b, _, c, d = unpack_from("=5i", bytes(matrix))
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        image, a, d = image.swapaxes(0, 1), c, b
+    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+
+
 def _labelled(
-    predictor: Predictor, frames: Iterator[np.ndarray], smooth: float
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields each frame with its labels."""
+    predictor: Predictor, frames: Iterator[tuple[Fraction, np.ndarray]], smooth: float
+) -> Iterator[tuple[Fraction, np.ndarray, np.ndarray]]:
+    """Yields each frame's time and picture with its labels."""
     mean: torch.Tensor | None = None
-    for image in frames:
+    for time, image in frames:
         if not smooth:
-            yield image, predictor.labels(image)
+            yield time, image, predictor.labels(image)
             continue
         cut = predictor.cut(ArrayPicture(predictor.pixels(image)).shape)
         if cut.kind != "whole" or predictor.cutting.averaged or predictor.refinement:
@@ -121,7 +158,11 @@ def _labelled(
         logits, tail = predictor.logits(image)
         mean = logits if mean is None else mean.lerp(logits, 1 - smooth)
         labels = upsample_argmax(mean, tail.size, align_corners=tail.align_corners, crop=tail.crop)[0].cpu().numpy()
-        yield image, labels.astype(predictor.card.labels.dtype, copy=False)
+        yield time, image, labels.astype(predictor.card.labels.dtype, copy=False)
+
+
+TICK = Fraction(1, 90_000)
+"""The unit of written times, in seconds. All usual frame rates are whole numbers of it."""
 
 
 class _Track:
@@ -129,17 +170,23 @@ class _Track:
 
     def __init__(self, av: Any, path: Path, rate: Any, codec: str, format: str) -> None:
         self._av, self._rate, self._codec, self._format = av, rate, codec, format
-        self._file, self._stream = av.open(str(path), "w"), cast(Any, None)
+        self._file, self._stream, self._last = av.open(str(path), "w"), cast(Any, None), -1
 
-    def write(self, image: np.ndarray) -> None:
-        """(H, W, 3) RGB or (H, W) grey, uint8."""
+    def write(self, image: np.ndarray, time: Fraction) -> None:
+        """(H, W, 3) RGB or (H, W) grey, uint8; time: in seconds, later than that of the frame before."""
         if self._stream is None:
-            self._stream = self._file.add_stream(self._codec, rate=self._rate)
+            # with reordered frames at uneven times, MP4 would end before the last ones
+            options = {"bf": "0"} if self._codec == "libx264" else {}
+            self._stream = self._file.add_stream(self._codec, rate=self._rate, options=options)
             self._stream.height, self._stream.width = image.shape[:2]
             self._stream.pix_fmt = self._format
+            self._stream.time_base = self._stream.codec_context.time_base = TICK
+            self._last = round(time / TICK) - 1
         frame = self._av.VideoFrame.from_ndarray(
             np.ascontiguousarray(image), format="gray" if image.ndim == 2 else "rgb24"
         )
+        self._last = max(round(time / TICK), self._last + 1)  # two frames of one time would be an error
+        frame.pts, frame.time_base = self._last, TICK
         self._file.mux(self._stream.encode(frame))
 
     def __enter__(self) -> "_Track":

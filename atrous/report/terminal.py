@@ -30,7 +30,7 @@ def print_evaluation(result: Evaluation, console: Console) -> None:
         f"on {result.split} ({summary['images']} images), pixel accuracy {_cell(summary['pixel_accuracy'])}"
     )
     lines.append(f"{summary['policy']}; {summary['interval_method']}")
-    lines += [f"warning: {text}" for text in summary["warnings"]]
+    lines += [f"warning: {text}" for text in summary["warnings"] if text != result.remark]  # said on stderr
     lines += _extras(summary)
     lines += [line for name in MEASURES if name in summary for line in _measure_table(name, summary[name])]
     for line in lines:

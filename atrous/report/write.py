@@ -1,14 +1,14 @@
 """`atrous report`: one or several runs, bundles or folders of label maps on one page."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from atrous.errors import AtrousError
 from atrous.evaluate.compare import check_alike, compare_results
 from atrous.evaluate.data import trained_on
-from atrous.evaluate.sources import Judged, judge
+from atrous.evaluate.sources import Judged, cards_of, judge
 from atrous.io.paths import page_path
 from atrous.progress import Over
 from atrous.report import EvaluatedRun, make_report, train_command, verdict, write_report
@@ -25,6 +25,7 @@ def report_all(
     cluster: str | None = None,
     block: int = 1,
     progress: Over | None = None,
+    say: Callable[[list[str]], object] | None = None,
 ) -> Path:
     """Evaluate every source in full on the same images, and write one page about them.
 
@@ -36,6 +37,7 @@ def report_all(
             beside a single bundle, `comparison.html` here for several.
         classes, ignore, cluster, block: As in `atrous.evaluate.sources`.
         progress: Wraps what is gone through, to show a bar: (items, how many) -> items.
+        say: Told what is to be said of the judged pictures; the page holds it too.
 
     Returns:
         The path of the page.
@@ -48,10 +50,21 @@ def report_all(
         raise AtrousError("nothing to report on: give a run folder, a bundle or a folder of label maps")
     target = page_path(out or _default(sources))  # before minutes are spent on the evaluation
     data = data or trained_on(sources[0])
-    judged_by = partial(judge, classes=classes, ignore=ignore, cluster=cluster, block=block, progress=progress)
+    judged_by = partial(
+        judge,
+        classes=classes,
+        ignore=ignore,
+        cluster=cluster,
+        block=block,
+        networks=cards_of(sources),
+        progress=progress,
+    )
     judged = [judged_by(source, data, split, full=True) for source in sources]
     results = [one.result for one in judged]
     check_alike(sources, results)
+    remarks = list(dict.fromkeys(one.remark for one in results if one.remark))
+    if say:
+        say(remarks)
     names = short_names(sources)
     verdicts = []
     if len(judged) > 1 and len(results[0].names) > 1:
@@ -68,7 +81,7 @@ def report_all(
         ],
         first.data.splits[first.result.split],
         splits=first.data.splits,
-        notes=first.data.notes,
+        notes=[*first.data.notes, *(remark for remark in remarks if remark not in first.data.notes)],
         verdicts=verdicts,
         title=_title(judged, data),
         commands=[shlex.join([*again, "-o", str(target)]), *_training(judged)],

@@ -11,6 +11,7 @@ Under torchrun or srun the same lines run in several processes, each with its sh
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from atrous.bundle import Card, save_bundle
 from atrous.datasets import DataSet
 from atrous.errors import DataError, RecipeError, memory_in_words
+from atrous.evaluate.seen import traces_of
 from atrous.files import printable
 from atrous.io import write_image
 from atrous.predict.loading import BUNDLE, RECIPE
@@ -184,7 +186,7 @@ def deterministic() -> Iterator[None]:
 def finish(run: Run, bundle: Path) -> Path:
     """Write the best weights, with their card, as the run's bundle."""
     best = load_weights(run.folder / "checkpoints" / "best.safetensors", run)
-    save_bundle(bundle, best, run.card)
+    save_bundle(bundle, best, replace(run.card, seen=traces_of(run.data.splits["train"])))
     return bundle
 
 

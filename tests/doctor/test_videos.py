@@ -1,5 +1,7 @@
 """Names and looks together tell whether pictures are frames of videos."""
 
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,3 +22,19 @@ def test_frames_belong_to_their_video_and_numbered_photos_to_none() -> None:
     assert recordings([*names, Path("images/alone.png")], [*films, films[0]])[-1] == "images/alone.png"
     assert recordings(names, [frames(seed, 1)[0] for seed in range(16)]) is None
     assert recordings([Path(f"images/{'x' * k}.png") for k in range(1, 17)], films) is None
+
+
+def test_pictures_are_looked_at_one_by_one() -> None:
+    shown: list[weakref.ref[np.ndarray]] = []
+    most = 0
+
+    def pictures() -> Iterator[np.ndarray]:
+        nonlocal most
+        for frame in frames(0, 40):
+            picture = frame.copy()
+            shown.append(weakref.ref(picture))
+            most = max(most, sum(one() is not None for one in shown))
+            yield picture
+
+    assert recordings([Path(f"images/a_{k}.png") for k in range(40)], pictures()) == ["a_"] * 40
+    assert most <= 2

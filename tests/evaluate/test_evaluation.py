@@ -51,24 +51,25 @@ def test_label_maps_of_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / "maps"
     folder.mkdir()
     with pytest.raises(DataError, match="holds no label maps"):
-        from_folder(folder, data.labels)
+        from_folder(folder, data.labels, data.splits["test"])
     for name in ("test0", "test1"):
         Image.open(tmp_path / "world" / "test" / "masks" / f"{name}.png").save(folder / f"{name}.png")
-    predict = from_folder(folder, data.labels)
+    predict, surplus = from_folder(folder, data.labels, data.splits["test"])
+    assert surplus == []
     assert evaluate(predict, data.splits["test"], data.labels, "test").summary()["miou"] == 1
     values = np.asarray(Image.open(folder / "test0.png")).copy()
     values[:10] = 77  # no class: a miss, never dropped
     Image.fromarray(values).save(folder / "test0.png")
-    accuracy = evaluate(from_folder(folder, data.labels), data.splits["test"], data.labels, "test").summary()[
-        "pixel_accuracy"
-    ]
+    accuracy = evaluate(
+        from_folder(folder, data.labels, data.splits["test"])[0], data.splits["test"], data.labels, "test"
+    ).summary()["pixel_accuracy"]
     assert accuracy == pytest.approx(1 - 10 / 96)
     Image.fromarray(values[:5]).save(folder / "test0.png")
     with pytest.raises(DataError, match=r"test0\.png: has 64x5 .*64x48"):
-        evaluate(from_folder(folder, data.labels), data.splits["test"], data.labels, "test")
+        evaluate(from_folder(folder, data.labels, data.splits["test"])[0], data.splits["test"], data.labels, "test")
     (folder / "test0.png").unlink()
     with pytest.raises(DataError, match=r"no prediction for test0\.png"):
-        evaluate(from_folder(folder, data.labels), data.splits["test"], data.labels, "test")
+        evaluate(from_folder(folder, data.labels, data.splits["test"])[0], data.splits["test"], data.labels, "test")
 
 
 def test_as_many_widths_as_classes_are_not_taken_for_classes(tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 """Judging and comparing folders of label maps, end to end."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import run
 from PIL import Image
-from worlds import make_world
+from worlds import CLASSES, make_world, picture
 
 from atrous.errors import AtrousError, DataError
 from atrous.evaluate.compare import check_alike, compare_all
@@ -112,3 +115,43 @@ def test_runs_on_other_images_or_classes_are_not_compared(world: Path, tmp_path:
     for other in others:
         with pytest.raises(DataError, match="b: was judged on other images or classes than"):
             check_alike([tmp_path / "a", tmp_path / "b"], [one, other])
+
+
+def clips(root: Path) -> Path:
+    """images/bear/0.png, images/boat/0.png, ... and their masks."""
+    for number, clip in enumerate(("bear", "boat", "cat")):
+        for frame in range(2):
+            arrays = picture(np.random.default_rng((number, frame)), 24, 32)
+            for folder, array in zip(("images", "masks"), arrays, strict=True):
+                (root / folder / clip).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(array).save(root / folder / clip / f"{frame}.png")
+    (root / "classes.toml").write_text(CLASSES)
+    return root
+
+
+def test_label_maps_keep_the_folders_of_their_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = clips(tmp_path / "data")
+    nested, flat = shutil.copytree(data / "masks", tmp_path / "nested"), tmp_path / "flat"
+    assert judge(nested, data).result.summary()["miou"] == 1
+    shutil.copytree(data / "masks" / "bear", flat)
+    refused = r"flat/0\.png: may belong to any of 3 images .*bear/0\.png, .*boat/0\.png, .*cat/0\.png"
+    with pytest.raises(DataError, match=refused):
+        judge(flat, data)
+    with pytest.raises(DataError, match=refused):
+        compare_all([str(nested), str(flat)], data)
+    shutil.copy(nested / "bear" / "0.png", nested / "bear" / "9.png")
+    assert run("eval", nested, data, "--json") == 0
+    out, err = capsys.readouterr()
+    assert (json.loads(out)["miou"], json.loads(out)["trained_on"]) == (1, None)
+    assert f"1 label maps belong to no image of {data} (bear/9.png)" in err
+    assert err.strip().splitlines()[-1].removeprefix("warning: ") == json.loads(out)["warnings"][-1]
+    (nested / "boat" / "0.png").unlink()
+    with pytest.raises(DataError, match=r"no prediction for boat/0\.png \(1 of 6 images\)"):
+        judge(nested, data)
+
+
+def test_label_maps_of_other_splits_are_no_surplus(world: Path, tmp_path: Path) -> None:
+    maps = shifted(world, tmp_path / "maps", 0, 12)
+    for mask in (world / "train" / "masks").iterdir():
+        shutil.copy(mask, maps / mask.name)
+    assert judge(maps, world).result.remark == ""

@@ -11,6 +11,7 @@ from worlds import picture
 from atrous import refine
 from atrous.errors import AtrousError, DataError
 from atrous.predict.refine_folder import refine_folder
+from atrous.refine.named import Refinement
 
 
 @pytest.fixture
@@ -103,23 +104,6 @@ def test_nothing_to_do_is_one_sentence(folders: tuple[Path, Path, Path], tmp_pat
         refine_folder(source, images, out, "crff")
 
 
-def test_two_files_for_one_result_and_results_over_images_are_refused(folders: tuple[Path, Path, Path]) -> None:
-    source, images, out = folders
-    np.save(source / "a.npy", noisy(1))
-    before = (images / "a.png").read_bytes()
-    with pytest.raises(AtrousError, match=r"a\.png: the results of .*a\.npy would overwrite it"):
-        refine_folder(source, images, images)
-    assert (images / "a.png").read_bytes() == before
-    Image.fromarray(np.zeros((24, 32), np.uint8)).save(source / "a.png")
-    with pytest.raises(AtrousError, match=r"a\.npy and .*a\.png would both be written to .*out.a\.png"):
-        refine_folder(source, images, out)
-    assert not out.exists()
-    (source / "a.png").unlink()
-    Image.open(images / "a.png").save(images / "a.bmp")
-    with pytest.raises(AtrousError, match=r"a\.npy: .*a\.bmp and .*a\.png both have its name"):
-        refine_folder(source, images, out)
-
-
 def test_refining_again_is_no_loss_but_truth_is(folders: tuple[Path, Path, Path]) -> None:
     source, images, out = folders
     np.save(source / "a.npy", noisy(1))
@@ -129,3 +113,47 @@ def test_refining_again_is_no_loss_but_truth_is(folders: tuple[Path, Path, Path]
     with pytest.raises(AtrousError, match=r"b\.png: is there already, and is not from this program"):
         refine_folder(source, images, out)
     assert (out / "b.png").read_text() == "truth"
+
+
+def test_one_stem_in_several_folders(folders: tuple[Path, Path, Path]) -> None:
+    source, images, out = folders
+    for number, clip in enumerate(("bear", "boat")):
+        (images / clip).mkdir()
+        (source / clip).mkdir()
+        Image.fromarray(picture(np.random.default_rng(number), 24, 32)[0]).save(images / clip / "0.png")
+        np.save(source / clip / "0.npy", noisy(number))
+    np.save(source / "a.npy", noisy(5))
+    assert refine_folder(source, images, out, "icm") == (3, [])
+    for number, clip in enumerate(("bear", "boat")):
+        expected, _ = Refinement("icm", {})(photo(images / clip, "0"), noisy(number))
+        assert np.array_equal(np.asarray(Image.open(out / clip / "0.png")), expected)
+    (source / "bear" / "0.npy").rename(source / "0.npy")
+    assert refine_folder(source, images, out / "again", "icm") == (3, []), "boat has its own, so the other is bear's"
+    (source / "boat" / "0.npy").unlink()
+    with pytest.raises(DataError, match=r"0\.npy: may belong to any of 2 images .*bear/0\.png, .*boat/0\.png"):
+        refine_folder(source, images, out)
+
+
+@pytest.mark.parametrize("second", ["a.png", "a.npz", "a.tif"])
+def test_two_files_of_one_image_are_refused(folders: tuple[Path, Path, Path], second: str) -> None:
+    source, images, out = folders
+    np.save(source / "a.npy", noisy(1))
+    if second == "a.npz":
+        np.savez(source / second, noisy(2))
+    else:
+        Image.fromarray(noisy(1).argmax(0).astype(np.uint8)).save(source / second)
+    with pytest.raises(DataError, match=f"a.npy and {second} both belong to .*a.png; keep one of them"):
+        refine_folder(source, images, out)
+    assert not out.exists()
+
+
+def test_images_are_not_written_over(folders: tuple[Path, Path, Path]) -> None:
+    source, images, _ = folders
+    np.save(source / "a.npy", noisy(1))
+    before = (images / "a.png").read_bytes()
+    with pytest.raises(AtrousError, match=r"a\.png: the results of .*a\.npy would overwrite it"):
+        refine_folder(source, images, images)
+    assert (images / "a.png").read_bytes() == before
+    out = source / "fine"
+    assert refine_folder(source, images, out, "icm") == (1, [])
+    assert refine_folder(source, images, out, "icm") == (1, []), "results of a run before are no input"
