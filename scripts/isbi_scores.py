@@ -17,7 +17,7 @@ import numpy as np
 from scipy import ndimage
 
 from atrous.errors import AtrousError, DataError
-from atrous.evaluate.data import open_like_run
+from atrous.evaluate.data import choose_pictures
 from atrous.metrics import partition_scores
 from atrous.segmenter import load
 
@@ -44,7 +44,7 @@ def wrong(cell: np.ndarray, mask: np.ndarray, threshold: float) -> float:
 def judge(run: Path, data: Path) -> tuple[float, float, np.ndarray]:
     """The thresholds of pixels and of partitions, and per test slice (pixel error, Rand F, information F)."""
     segmenter = load(run)
-    splits = open_like_run(segmenter.card, data).splits
+    splits = choose_pictures(data, "test", [segmenter.card]).data.splits
     if missing := {"val", "test"} - splits.keys():
         raise DataError(f"{data}: has no split {', '.join(sorted(missing))}; make it with scripts/isbi_em.py")
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from atrous.evaluate.data import choose_split, open_like_run
+from atrous.evaluate.data import choose_pictures
 from atrous.metrics import BoundaryF, ConfusionMatrix, TrimapCurve
 from atrous.ops.stats import compare, interval, miou_of_sums
 from atrous.segmenter import load
@@ -70,11 +70,11 @@ def main() -> None:
     parser.add_argument("--run", type=Path, nargs="*", default=[])
     asked = parser.parse_args()
     segmenter = load(asked.source)
-    opened = open_like_run(segmenter.card, asked.data)
-    pairs = opened.splits[choose_split(opened, asked.split)]
+    chosen = choose_pictures(asked.data, asked.split, [segmenter.card])
+    pairs = chosen.pairs
     size = len(segmenter.labels), segmenter.labels.ignore_index
     plain = judge(segmenter.predictor, pairs, *size)
-    print(f"{len(pairs)} images of {choose_split(opened, asked.split)}\n")
+    print(f"{len(pairs)} images of {chosen.split}\n")
     print(f"| refiner | mIoU | mIoU within {NEAR:g} px | boundary F | ms an image |\n|---|---|---|---|---|")
     print(row("none", plain, plain), flush=True)
     others = [(name, asked.source, {"refine": name}) for name in asked.refiners]

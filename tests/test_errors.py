@@ -49,7 +49,7 @@ def test_other_errors_are_none(error: Exception) -> None:
 def test_a_wrong_name_is_no_damaged_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_image(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
     for error in (NameError("name 'x' is not defined"), MemoryError()):
-        monkeypatch.setattr("atrous.io.images._decode", raising(error))
+        monkeypatch.setattr("atrous.io.images.decode_parts", raising(error))
         with pytest.raises(type(error)):
             read_image(tmp_path / "a.png")
 

@@ -11,13 +11,17 @@ import atrous
 PACKAGE = Path(atrous.__file__).parent
 
 LET_THROUGH = {
-    "datasets/label_studio.py": 1, "datasets/labelme.py": 1, "encoders/weights.py": 1, "export/files.py": 3,
-    "export/int8.py": 1, "export/without_torch.py": 1, "io/images.py": 2, "predict/backends/graph.py": 1,
+    "datasets/label_studio.py": 1, "datasets/labelme.py": 1, "datasets/supervisely.py": 1, "encoders/weights.py": 1,
+    "export/files.py": 3,
+    "export/int8.py": 1, "export/without_torch.py": 1, "io/images.py": 2, "io/masks.py": 1,
+    "predict/backends/graph.py": 1,
     "predict/backends/onnx.py": 2, "train/autotune.py": 1, "zoo/fetch.py": 1, "zoo/importer.py": 1,
 }  # fmt: skip
 """Others raise anything there: they begin with `let_through`, so that memory and wrong names are no damaged file."""
 KEPT = {"predict/backends/bench.py": 2, "predict/backends/choice.py": 2}
 """One of several candidates fails, for whatever reason, and another one is taken; the reason is shown."""
+ALONE = {"export/runner.py": 1}
+"""It is copied beside exported files, so it imports nothing of ours; it goes on with the next picture."""
 RAISED_AGAIN = {
     "cli/__init__.py": 1, "datasets/convert.py": 1, "errors.py": 1, "files.py": 1, "train/processes.py": 1,
 }  # fmt: skip
@@ -45,7 +49,9 @@ PLACES = found()
 
 
 def test_the_list_is_whole() -> None:
-    assert Counter(path for path, *_ in PLACES) == Counter(LET_THROUGH) + Counter(KEPT) + Counter(RAISED_AGAIN)
+    assert Counter(path for path, *_ in PLACES) == Counter(LET_THROUGH) + Counter(KEPT) + Counter(ALONE) + Counter(
+        RAISED_AGAIN
+    )
 
 
 @pytest.mark.parametrize(("path", "handler", "line"), PLACES, ids=[f"{path}:{node.lineno}" for path, node, _ in PLACES])

@@ -24,7 +24,7 @@ from PIL import Image
 from atrous.datasets.folder import Folder, folders_in, load_json, split_of
 from atrous.datasets.regions import Drawing, Region
 from atrous.datasets.shapes import points_of
-from atrous.errors import DataError
+from atrous.errors import DataError, let_through
 from atrous.io import IMAGE_SUFFIXES, MAX_PIXELS, is_picture
 from atrous.io.paths import pictures_below
 
@@ -136,4 +136,5 @@ def _opaque(text: str) -> np.ndarray:
                 return np.asarray(picture.convert("RGBA"))[..., 3] > 0
             return np.asarray(picture.convert("L")) > 0
     except Exception as error:  # a damaged picture can raise anything
+        let_through(error)
         raise ValueError(f"a bitmap that cannot be read ({error}); expected a PNG, zipped, in base64") from error

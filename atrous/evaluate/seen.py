@@ -59,7 +59,7 @@ def trace_of(sample: Sample) -> Trace:
     cells -= cells.min()
     look = np.round(15 * cells / max(float(cells.max()), 1.0)).astype(int)
     return Trace(
-        _hash((sample.path or Path()).stem.encode()),
+        _hash(os.fsencode((sample.path or Path()).stem)),
         _hash_array(sample.image),
         "" if mask is None else _hash_array(mask),
         "".join(f"{cell:x}" for cell in look.ravel()),

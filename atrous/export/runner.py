@@ -22,6 +22,8 @@ class Refused(Exception):
 def read(path):  # (H, W, C) in the file's own numbers: uint8, uint16 or float32; colours first, without alpha
     with open(path, "rb") as file:
         start = file.read(26)
+    if start.startswith(b"\x89PNG") and b"acTL" in path.read_bytes().partition(b"IDAT")[0]:
+        raise Refused("holds several pictures; save each one alone")
     if start.startswith(b"\x93NUMPY"):
         image = np.load(path, allow_pickle=False)
     elif start.startswith(b"\x89PNG") and start[24] == 16 and start[25] != 0:
@@ -54,6 +56,8 @@ def by_pillow(picture, deep):  # deep: a PNG of 16 bits, grey
         raise Refused(f"a {picture.format} file; save it as PNG, JPEG, TIFF or .npy")
     if picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
         raise Refused("holds several pictures; save each one alone")
+    if picture.format == "TIFF" and (42113 in picture.tag_v2 or (33550 in picture.tag_v2 and picture.mode[-1] in "Aa")):
+        raise Refused("a TIFF that says where it holds nothing, which is not read here; label it with `atrous predict`")
     if picture.format == "TIFF" and not (picture.tag_v2.get(274, 1) == 1 and usual_tiff(picture.tag_v2)):
         raise Refused(f"a TIFF of {picture.tag_v2.get(277, 1)} channels that is not read here; save it as .npy")
     picture = ImageOps.exif_transpose(picture)

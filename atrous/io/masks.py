@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from atrous.errors import DataError
+from atrous.errors import DataError, let_through
 from atrous.io.images import (
     TIFF_STARTS,
     Header,
@@ -162,7 +162,8 @@ def nodata_value(path: Path | str) -> int | None:
             return int(tags.nodata or 0)
         data = read_bytes(path)
         return _tiff_values(data, read_header(BytesIO(data), path), tags, path)[1]
-    except Exception:  # a damaged file can raise anything; reading it says so
+    except Exception as error:  # a damaged file can raise anything; reading it says so
+        let_through(error)
         return None
 
 

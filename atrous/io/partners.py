@@ -4,7 +4,6 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from unicodedata import normalize
 
 from atrous.errors import DataError
 from atrous.io.paths import files_below, nfc

@@ -158,7 +158,7 @@ def test_each_pair_of_an_image_has_its_own_labels_in_the_cache(tmp_path: Path) -
     pairs = [Pair(tmp_path / "a.png", tmp_path / f"{name}.png") for name in ("one", "two")]
     for part in ("images", "masks"):
         save(scene(0, [0, 1]) if part == "masks" else image(0), tmp_path / "data" / part / "a.png")
-    samples = open_dataset(tmp_path / "data").splits["all"]._of(pairs)
+    samples = open_dataset(tmp_path / "data").splits["train"]._of(pairs)
     for _ in range(2):
         for index, value in enumerate((0, 1)):
             mask = samples[index].mask
