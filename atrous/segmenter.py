@@ -317,11 +317,11 @@ class Segmenter:
 
 
 def _verify(data: DataSet, console: Console) -> None:
-    """Check every file that a training reads, and print what the doctor warns of, at most `MOST_WARNINGS` lines."""
-    witness, read = Witness(data.labels, data.root), data.read_in_training
+    """Check every file of the data, and print what the doctor warns of, at most `MOST_WARNINGS` lines."""
+    witness = Witness(data.labels, data.root)
     try:
         with Bar(console, "check", 0) as bar:
-            data.verify(read, bar.at, visit=witness.see)
+            data.verify(progress=bar.at, visit=witness.see)
     except DataError as error:
         raise DataError(f"{error}; `atrous check {data.root}` names every fault with its remedy") from error
     warnings = witness.warnings()

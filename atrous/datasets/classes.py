@@ -67,6 +67,15 @@ def too_few(labels: LabelSet) -> str:
     )
 
 
+def nothing_to_learn(labels: LabelSet, pixels: Sequence[int]) -> str:
+    """Say that the masks to train on show fewer than two classes; else ''. pixels: of each class."""
+    shown = [name for name, count in zip(labels.names, pixels, strict=True) if count]
+    if len(shown) > 1 or labels.mode != "exclusive" or too_few(labels):
+        return ""
+    found = f"all labelled pixels to train on are {shown[0]!r}" if shown else "there is no labelled pixel to train on"
+    return f"{found}; expected at least two classes, correct the masks or the list of classes"
+
+
 def too_many(values: Sequence[int]) -> str:
     """Say that masks hold too many values to be classes that no file names; else ''."""
     if len(values) <= MOST_UNNAMED:

@@ -12,7 +12,7 @@ from typing import Any, overload
 import cv2
 import numpy as np
 
-from atrous.datasets.classes import find_classes, histogram
+from atrous.datasets.classes import find_classes, histogram, nothing_to_learn
 from atrous.datasets.folder import FILES, Pair, Readers, image_file
 from atrous.datasets.geotiff import REPLACE, misplaced, nodata_values, without_nodata
 from atrous.datasets.layouts import read_folder
@@ -245,18 +245,13 @@ class DataSet:
             "train/, or without splits"
         )
 
-    @property
-    def read_in_training(self) -> list[str]:
-        """The names of the splits that a training reads."""
-        return [name for name, pairs in self.splits.items() if pairs is self.training or name == "val"]
-
     def verify(
         self,
         splits: Sequence[str] | None = None,
         progress: At | None = None,
         visit: Callable[[str, Pair, Sample], object] | None = None,
     ) -> None:
-        """Decode and check every pair, in threads; this also fills the cache.
+        """Decode and check every pair, in threads, and what there is to learn; this also fills the cache.
 
         Args:
             splits: The splits to check; default all.
@@ -292,6 +287,9 @@ class DataSet:
             ) from problems[0]
         if problems:
             raise problems[0]
+        trained = "train" in self.splits or "all" in self.splits
+        if trained and (nothing := nothing_to_learn(self.labels, self.training.frequencies().tolist())):
+            raise DataError(f"{self.root}: {nothing}")
 
 
 def open_dataset(

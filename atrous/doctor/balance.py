@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from atrous.datasets.classes import nothing_to_learn
 from atrous.doctor.findings import Finding, as_percent, counted
 from atrous.doctor.reading import Reading, file_of_mask
 from atrous.labels import LabelSet
@@ -44,6 +45,10 @@ def find_imbalance(reading: Reading, labels: LabelSet, sides: Sequence[str], roo
         )
         yield Finding("absent_class", "warning", (root,), detail, remedy, _single(labels, nowhere), len(nowhere))
     for side, own in counts.items():
+        whole = side in ("train", "all") and len(reading.usable) == len(reading.looks)  # else there is an error already
+        if whole and (nothing := nothing_to_learn(labels, own[:, 0].tolist())):
+            detail, _, remedy = nothing.partition("; ")
+            yield Finding("no_training", "error", (examples[side],), detail, remedy)
         if lacking := [k for k in range(len(labels)) if total[k, 0] and not own[k, 0] and own[:, 0].any()]:
             verb = "learnt" if side in ("train", "all") else "evaluated"
             detail = f"{_named(labels, lacking)} in no mask of {side}, but in other splits: it cannot be {verb} there"

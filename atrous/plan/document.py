@@ -86,7 +86,7 @@ def plan(
         source.refuse_incomplete()
         return volume_plan(source, memory, progress)
     data = open_dataset(root, classes=classes, ignore=ignore, progress=progress)
-    data.verify(data.read_in_training, progress)
+    data.verify(list(data.splits) if data.training else [], progress)  # `training` raises before files are read
     return picture_plan(data, measure=measure, say=say, layout=source.layout, **wishes)
 
 

@@ -78,7 +78,6 @@ def test_a_single_pair_is_trained_on(tmp_path: Path) -> None:
     assert len(data.training) == 1
     whole = open_dataset(tmp_path / "one", holdout=0)
     assert whole.training is whole.splits["all"]
-    assert whole.read_in_training == ["all"]
 
 
 def test_splits_that_are_not_for_training_stay_whole(tmp_path: Path) -> None:
