@@ -35,7 +35,7 @@ def is_picture(path: Path) -> bool:
         >>> is_picture(Path("missing.png"))
         False
     """
-    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+    return path.suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(path)
 
 
 def is_zarr(path: Path) -> bool:
