@@ -318,7 +318,7 @@ def has_sections(path: Path, start: str, *names: str) -> bool:
     a file of hundreds of megabytes is not parsed for that, and one that is not UTF-8 is recognised
     too, so that reading it tells what is wrong.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         return False
     try:
         with path.open("rb") as stream:

@@ -48,7 +48,7 @@ class Named:
 
     def __init__(self, root: Path, places: Iterable[Path] = (), suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> None:
         self.root, self.suffixes = root, suffixes
-        self.places = [place for place in dict.fromkeys((*places, root)) if place.is_dir()]
+        self.places = [place for place in dict.fromkeys((*places, root)) if os.path.isdir(place)]
 
     def find(self, name: str) -> list[Path]:
         """Find the files that a name fits best: none, one, or several that fit equally well.

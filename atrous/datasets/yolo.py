@@ -175,6 +175,8 @@ def _named_images(tree: Tree, base: Any, value: str, drawing: Drawing) -> list[P
     if value.replace("\\", "/").startswith("/") or DRIVE.match(value):
         names += ["/".join(parts[first:]) for parts in readings(value) for first in range(len(parts) - 1)]
     path = next((found[0] for name in names if len(found := tree.find_name(name)) == 1), None)
+    if not any(readings(names[-1])):  # such as `.`
+        path = tree.root
     if path is None or path.is_dir():
         return None if path is None else pictures_below(path)
     finder = Finder(tree.root)
