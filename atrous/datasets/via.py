@@ -27,7 +27,7 @@ from atrous.datasets.folder import IMAGE_FOLDERS, MASK_FOLDERS, SPLITS, Folder, 
 from atrous.datasets.regions import Drawing, Finder, Region, rectangle
 from atrous.datasets.shapes import points_of
 from atrous.errors import DataError
-from atrous.files import read_text
+from atrous.files import read_lines
 
 LACKS = "via_region_data.json or .csv as VGG Image Annotator writes them, and the images"
 ATTRIBUTES = ("class", "label", "name", "type", "category", "object")
@@ -86,7 +86,7 @@ def _parse(file: Path) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = defaultdict(list)
     try:
         if file.suffix.lower() == ".csv":
-            for row in csv.DictReader(read_text(file).splitlines()):
+            for row in csv.DictReader(read_lines(file)):
                 row = {key.lstrip("#"): value for key, value in row.items() if key}
                 shape = json.loads(row["region_shape_attributes"] or "{}")
                 entries = found[row["filename"]]
