@@ -9,6 +9,7 @@ classes from A to Z; a class called background is value 0 too. A class without a
 is not in it. Two classes on one pixel cannot be told apart and are an error.
 """
 
+import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -119,7 +120,7 @@ def classes_of(images: Path, masks: Path) -> dict[str, tuple[dict[Path, Path], l
 def _is_partner(mask: Path | None, masks: Path, images: Path) -> bool:
     """Tell whether an image has the name of a mask."""
     place = images / mask.relative_to(masks).with_suffix("") if mask else images
-    return any(place.with_name(place.name + suffix).is_file() for suffix in IMAGE_SUFFIXES)
+    return any(os.path.isfile(place.with_name(place.name + suffix)) for suffix in IMAGE_SUFFIXES)
 
 
 def object_mask(images: Path, masks: Path) -> Path | None:

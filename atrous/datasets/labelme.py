@@ -213,7 +213,7 @@ def _is_labelme(file: Path) -> bool:
 
 
 def _listed(root: Path) -> list[str] | None:
-    file = next((file for folder in (root, root.parent) if (file := folder / "labels.txt").is_file()), None)
+    file = next((file for folder in (root, root.parent) if os.path.isfile(file := folder / "labels.txt")), None)
     return read_lines(file) if file else None
 
 

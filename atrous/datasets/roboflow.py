@@ -72,7 +72,7 @@ def read_classes(file: Path) -> dict[int, str]:
 
 
 def _folders(root: Path) -> dict[str, Path]:
-    if (root / TABLE).is_file():
+    if os.path.isfile(root / TABLE):
         return {"all": root}
     children = [path for path in folders_in(root) if path.name.lower() in SPLITS and os.path.isfile(path / TABLE)]
     found = {SPLITS[path.name.lower()]: path for path in children}

@@ -79,7 +79,7 @@ def _datasets(root: Path) -> Iterator[Path]:
 
 
 def _meta(root: Path) -> Path | None:
-    return next((file for folder in (root, root.parent) if (file := folder / "meta.json").is_file()), None)
+    return next((file for folder in (root, root.parent) if os.path.isfile(file := folder / "meta.json")), None)
 
 
 def _classes(meta: Path) -> list[str]:

@@ -177,7 +177,7 @@ def _named_images(tree: Tree, base: Any, value: str, drawing: Drawing) -> list[P
     path = next((found[0] for name in names if len(found := tree.find_name(name)) == 1), None)
     if not any(readings(names[-1])):  # such as `.`
         path = tree.root
-    if path is None or path.is_dir():
+    if path is None or os.path.isdir(path):
         return None if path is None else pictures_below(path)
     finder = Finder(tree.root)
     images = {line: finder.find(line) for line in read_lines(path)}
