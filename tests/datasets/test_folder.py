@@ -462,7 +462,15 @@ def test_links_to_folders_are_followed_and_a_loop_ends(tmp_path: Path) -> None:
 
 
 def closed(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Let a folder refuse to be listed, also for the user root."""
+    """Let a folder refuse to be listed, and hide what is in it, also for the user root."""
+    real_stat = os.stat
+
+    def stat(path: object, **options: Any) -> os.stat_result:
+        if str(path).startswith(f"{folder}{os.sep}"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real_stat(path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "stat", stat)
     for name in ("scandir", "listdir"):
         real = getattr(os, name)
 
@@ -481,6 +489,8 @@ def closed(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
      ("label studio", "."), ("nnunet", "labelsTr"), ("labelme", "train"), ("pairs", "."), ("yolo", "labels/train"),
      ("yolo", "images/val"), ("yolo", "images"), ("via", "train"), ("supervisely", "train/ann"),
      ("supervisely", "train/img"), ("darwin", "releases/train"), ("darwin", "images/val"),
+     ("darwin", "releases"), ("roboflow", "train"), ("camvid, index", "train"), ("ade20k", "images"),
+     ("coco", "val2017"), ("coco-stuff, trainIds", "annotations/train2017"), ("voc", "ImageSets"),
      ("class folders", "masks/tree"), ("class endings", "train/images")],
 )  # fmt: skip
 def test_a_folder_that_may_not_be_entered_is_named(
@@ -500,7 +510,9 @@ def test_a_closed_folder_beside_the_data_is_passed_over(
     pairs = read_folder(tmp_path).pairs
     (tmp_path / "lost+found").mkdir()
     closed(monkeypatch, tmp_path / "lost+found")
-    assert read_folder(tmp_path).pairs == pairs
+    folder = read_folder(tmp_path)
+    assert folder.pairs == pairs
+    assert "lost+found/ may not be entered and is not read" in folder.notes
     assert tmp_path / "lost+found" in folders_in(tmp_path)
 
 
