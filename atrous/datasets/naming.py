@@ -199,7 +199,7 @@ def readings(name: str) -> Iterator[tuple[str, ...]]:
 
 def folded(name: str) -> str:
     """Write a name so that its letter case and the form of its accents do not count."""
-    return nfc(nfc(name).casefold())
+    return name.lower() if name.isascii() else nfc(nfc(name).casefold())
 
 
 def _common_end(first: Sequence[str], second: Sequence[str]) -> int:

@@ -13,7 +13,7 @@ import csv
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -73,13 +73,13 @@ class Names:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.ends, self.wholes, self.below = (defaultdict[tuple[str, ...], set[Path]](set) for _ in range(3))
+        self.ends, self.wholes, self.below = (defaultdict[str, set[Path]](set) for _ in range(3))
 
     def add(self, path: Path) -> None:
         """Make a file known."""
-        parts = path.relative_to(self.root).parts if path.is_relative_to(self.root) else (path.name,)
-        for first in range(len(parts)):
-            for name in _forms(parts[first:], folded):
+        near = path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
+        for first, end in enumerate(_ends(folded(near))):
+            for name in _forms(end):
                 self.ends[name].add(path)
                 if first < 2:
                     (self.below if first else self.wholes)[name].add(path)
@@ -87,15 +87,16 @@ class Names:
     def find(self, name: str) -> set[Path]:
         """Find the files that a name may mean; the folders above the root may stand in front."""
         for parts in readings(name.strip().strip("\"'")):
-            for first in range(len(parts)):
+            for first, end in enumerate(_ends(folded("/".join(parts)))):
                 places = [self.wholes] if first else [self.ends]
                 if first and parts[first - 1].lower() in (*IMAGE_FOLDERS, *MASK_FOLDERS):
                     places.append(self.below)
-                forms = _forms(parts[first:], folded)
-                if found := next((place[form] for form in forms for place in places if form in place), None):
-                    letters = set(_forms(parts[first:], nfc))
-                    same = {path for path in found if letters & set(_forms(path.parts[first - len(parts) :], nfc))}
-                    return same or found
+                found = next((place[form] for form in _forms(end) for place in places if form in place), set[Path]())
+                if len(found) > 1:
+                    letters = set(_forms(nfc("/".join(parts[first:]))))
+                    return {path for path in found if letters & set(_same_depth(path, len(parts) - first))} or found
+                if found:
+                    return found
         return set()
 
 
@@ -314,8 +315,18 @@ def _some(names: Sequence[str]) -> str:
     return f"{len(names)} file{'s' if len(names) > 1 else ''} ({shown})"
 
 
-def _forms(parts: Sequence[str], form: Callable[[str], str]) -> list[tuple[str, ...]]:
-    """Write a path with and without the suffix of a picture."""
-    stem, suffix = os.path.splitext(parts[-1])
-    ends = (parts[-1], stem) if suffix.lower() in IMAGE_SUFFIXES else (parts[-1],)
-    return [tuple(map(form, (*parts[:-1], end))) for end in ends]
+def _same_depth(path: Path, depth: int) -> tuple[str, ...]:
+    """Write the last parts of a path, with and without the suffix of a picture."""
+    return _forms(nfc("/".join(path.parts[-depth:])))
+
+
+def _ends(path: str) -> list[str]:
+    """List a path and its ends: `a/b/c`, `b/c`, `c`."""
+    parts = path.split("/")
+    return ["/".join(parts[first:]) for first in range(len(parts))]
+
+
+def _forms(name: str) -> tuple[str, ...]:
+    """Write a name with and without the suffix of a picture."""
+    start, dot, end = name.rpartition(".")
+    return (name, start) if f"{dot}{end}".lower() in IMAGE_SUFFIXES else (name,)
