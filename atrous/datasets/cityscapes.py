@@ -10,6 +10,7 @@ split is left out.
 Source: cityscapesScripts, helpers/labels.py (the table of ids and trainIds).
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ TRAIN_IDS[list(IDS)] = np.arange(19)
 def recognise(root: Path) -> str | None:
     """By the folder of images and one of the two folders of labels."""
     labels = _labels(root)
-    if (root / "leftImg8bit").is_dir() and labels:
+    if os.path.isdir(root / "leftImg8bit") and labels:
         return f"leftImg8bit/ and {labels.name}/ are those of Cityscapes"
     return None
 
@@ -63,7 +64,7 @@ def train_ids_of(pair: Pair) -> np.ndarray:
 
 
 def _labels(root: Path) -> Path | None:
-    return next((folder for name in ("gtFine", "gtCoarse") if (folder := root / name).is_dir()), None)
+    return next((folder for name in ("gtFine", "gtCoarse") if os.path.isdir(folder := root / name)), None)
 
 
 def _pair(folder: Folder, split: str, images: Path, labels: Path) -> None:

@@ -9,6 +9,7 @@ classes from A to Z; a class called background is value 0 too. A class without a
 is not in it. Two classes on one pixel cannot be told apart and are an error.
 """
 
+import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from atrous.datasets.folder import SPLITS, Folder, Pair, Readers, folders_in, im
 from atrous.datasets.regions import BACKGROUND
 from atrous.errors import DataError
 from atrous.io import IMAGE_SUFFIXES, read_mask
-from atrous.io.paths import pictures_below
+from atrous.io.paths import nfc, pictures_below
 from atrous.labels import LabelSet
 
 LACKS = "images/ and a folder for each class in masks/, or masks/NAME_CLASS.png"
@@ -119,14 +120,14 @@ def classes_of(images: Path, masks: Path) -> dict[str, tuple[dict[Path, Path], l
 def _is_partner(mask: Path | None, masks: Path, images: Path) -> bool:
     """Tell whether an image has the name of a mask."""
     place = images / mask.relative_to(masks).with_suffix("") if mask else images
-    return any(place.with_name(place.name + suffix).is_file() for suffix in IMAGE_SUFFIXES)
+    return any(os.path.isfile(place.with_name(place.name + suffix)) for suffix in IMAGE_SUFFIXES)
 
 
 def object_mask(images: Path, masks: Path) -> Path | None:
     """Find any mask if there is one for each object: masks/a/1.png or masks/a_1.png for a.png."""
-    stems = {path.stem for path in pictures_below(images)}
+    stems = {nfc(path.stem) for path in pictures_below(images)}
     folders = folders_in(masks)
-    if folders and all(folder.name in stems for folder in folders) and not _by_folder(images, masks):
+    if folders and all(nfc(folder.name) in stems for folder in folders) and not _by_folder(images, masks):
         return next((mask for folder in folders for mask in pictures_below(folder)), None)
     found = _cut(images, masks) or {}
     several = len(found) > len({image for image, _ in found.values()})
@@ -136,8 +137,8 @@ def object_mask(images: Path, masks: Path) -> Path | None:
 
 def _by_folder(images: Path, masks: Path) -> dict[str, tuple[dict[Path, Path], list[Path]]]:
     folders = folders_in(masks)
-    own = {folder.name for folder in folders_in(images)}
-    if not folders or any(folder.name in own or folder.name.lower() in SPLITS for folder in folders):
+    own = {nfc(folder.name) for folder in folders_in(images)}
+    if not folders or any(nfc(folder.name) in own or folder.name.lower() in SPLITS for folder in folders):
         return {}
     below = {folder: pictures_below(folder) for folder in folders}
     if len(pictures_below(masks)) > sum(map(len, below.values())):
@@ -145,7 +146,7 @@ def _by_folder(images: Path, masks: Path) -> dict[str, tuple[dict[Path, Path], l
     found = {}
     for folder in (folder for folder in folders if below[folder]):
         matched = {pair.image: pair.mask for pair in plain_pairs.match(images, folder).pairs}
-        found[folder.name] = matched, [mask for mask in below[folder] if mask not in matched.values()]
+        found[nfc(folder.name)] = matched, [mask for mask in below[folder] if mask not in matched.values()]
     return found if any(matched for matched, _ in found.values()) else {}
 
 
@@ -161,10 +162,10 @@ def _by_name(images: Path, masks: Path) -> dict[str, tuple[dict[Path, Path], lis
 
 def _cut(images: Path, masks: Path) -> dict[Path, tuple[Path, str]] | None:
     """Cut the name of each mask into that of an image and a class; None if one cannot be cut."""
-    image_of = {path.relative_to(images).with_suffix(""): path for path in pictures_below(images)}
+    image_of = {_key(path, images): path for path in pictures_below(images)}
     found: dict[Path, tuple[Path, str]] = {}
     for mask in pictures_below(masks):
-        key = mask.relative_to(masks).with_suffix("")
+        key = _key(mask, masks)
         if key in image_of:
             return None
         cuts = [match.span() for match in CUT.finditer(key.name)][::-1]
@@ -175,3 +176,7 @@ def _cut(images: Path, masks: Path) -> dict[Path, tuple[Path, str]] | None:
             return None
         found[mask] = place
     return found
+
+
+def _key(path: Path, folder: Path) -> Path:
+    return Path(nfc(str(path.relative_to(folder).with_suffix(""))))

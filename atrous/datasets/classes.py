@@ -1,5 +1,6 @@
 """The classes of a data set: from its classes.toml, its layout, or the values of its masks."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -88,7 +89,7 @@ def too_many(values: Sequence[int]) -> str:
 
 def classes_file(root: Path) -> Path | None:
     """Find the classes.toml of a data folder: in it, else beside it."""
-    return next((file for place in (root, root.parent) if (file := place / "classes.toml").is_file()), None)
+    return next((file for place in (root, root.parent) if os.path.isfile(file := place / "classes.toml")), None)
 
 
 def without(labels: LabelSet, ignore: Sequence[int]) -> LabelSet:

@@ -13,6 +13,7 @@ Polygons become pixels by COCO's rule (`datasets.shapes`).
 Source: cocodataset.org, data format, object detection.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -110,7 +111,7 @@ def read(root: Path) -> Folder:
 def _files(root: Path) -> list[Path]:
     found = [*files_in(root, ".json"), *files_in(root / "annotations", ".json")]
     folders = [path for path in folders_in(root) if split_of(path.name)]
-    found += [file for folder in folders for name in NAMES if (file := folder / name).is_file()]
+    found += [file for folder in folders for name in NAMES if os.path.isfile(file := folder / name)]
     found = [file for file in found if not file.name.startswith(OTHERS)]
     found = [file for file in found if has_sections(file, "{", "images", "annotations|categories")]
     return [file for file in found if file.name.startswith("instances")] or found

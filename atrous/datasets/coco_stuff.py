@@ -9,9 +9,10 @@ Eleven of the 182 ids do not occur. The order of the 171 classes is the same in 
 Source: github.com/nightrome/cocostuff, README and labels.txt.
 """
 
+import os
 from pathlib import Path
 
-from atrous.datasets.folder import Folder, folders_in, split_of
+from atrous.datasets.folder import Folder, files_in, folders_in, split_of
 from atrous.io.paths import pictures_below
 from atrous.labels import LabelSet
 
@@ -78,9 +79,11 @@ def _folders(root: Path) -> dict[str, tuple[Path, Path]]:
     """
     found: dict[str, tuple[Path, Path]] = {}
     for maps in (root / name for name in MAPS):
-        for folder in folders_in(maps) if maps.is_dir() else ():
+        for folder in folders_in(maps) if os.path.isdir(maps) else ():
             split = split_of(folder.name)
-            images = next((path for path in (root / "images" / folder.name, root / folder.name) if path.is_dir()), None)
+            images = next(
+                (path for path in (root / "images" / folder.name, root / folder.name) if os.path.isdir(path)), None
+            )
             sure = maps.name != "annotations" or ("2017" in folder.name and _has_train_ids(folder))
             if split and images and split not in found and sure:
                 found[split] = images, folder
@@ -88,4 +91,4 @@ def _folders(root: Path) -> dict[str, tuple[Path, Path]]:
 
 
 def _has_train_ids(maps: Path) -> bool:
-    return next(maps.glob(f"*{TRAIN_IDS}.png"), None) is not None
+    return bool(files_in(maps, f"{TRAIN_IDS}.png".lower()))

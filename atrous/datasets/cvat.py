@@ -10,6 +10,7 @@ The classes are numbered in the order of labelmap.txt.
 Source: docs.cvat.ai, formats, Segmentation Mask.
 """
 
+import os
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +27,7 @@ LACKS = "labelmap.txt, SegmentationClass/ and ImageSets/Segmentation/*.txt"
 
 def recognise(root: Path) -> str | None:
     """By the table of colours beside the folder of masks."""
-    if (root / "labelmap.txt").is_file() and (root / "SegmentationClass").is_dir():
+    if os.path.isfile(root / "labelmap.txt") and os.path.isdir(root / "SegmentationClass"):
         return "labelmap.txt and SegmentationClass/ are those of CVAT's segmentation masks"
     return None
 
@@ -38,7 +39,7 @@ def read(root: Path) -> Folder:
     table = {colour: index for index, colour in enumerate(names.values())}
     readers = Readers(image_file, partial(values_of, table=table), size_of_file)
     folder = Folder("cvat", recognise(root) or "", root, {}, labels, readers=readers)
-    pictures = next((path for name in ("JPEGImages", "images") if (path := root / name).is_dir()), None)
+    pictures = next((path for name in ("JPEGImages", "images") if os.path.isdir(path := root / name)), None)
     if pictures is None:
         raise DataError(
             f"{root / 'JPEGImages'}: no such folder; expected the images, export with `save images` or put them there"

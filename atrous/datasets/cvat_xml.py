@@ -18,10 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from atrous.datasets import plain_pairs
-from atrous.datasets.folder import Folder, split_of
+from atrous.datasets.folder import Folder, files_in, head_of, split_of
 from atrous.datasets.regions import Drawing, Finder, Region, rectangle
 from atrous.datasets.shapes import points_of
 from atrous.errors import DataError
+from atrous.files import read_text
 
 LACKS = "annotations.xml as CVAT for images writes it, and the images"
 THIN = ("polyline", "points", "cuboid", "skeleton")
@@ -42,8 +43,9 @@ def read(root: Path) -> Folder:
     finder = Finder(root)
     names: dict[str, None] = {}
     for file in _files(root):
+        text = read_text(file)
         try:
-            tree = ET.parse(file).getroot()
+            tree = ET.fromstring(text)
         except (ET.ParseError, LookupError, ValueError) as error:
             raise DataError(f"{file}: not an XML file ({error}); export it again") from error
         if tree.find("track") is not None:
@@ -64,9 +66,8 @@ def read(root: Path) -> Folder:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    for file in sorted((*root.glob("*.xml"), *root.glob("annotations/*.xml"))):
-        with file.open("rb") as stream:
-            head = stream.read(4000)
+    for file in (*files_in(root, ".xml"), *files_in(root / "annotations", ".xml")):
+        head = head_of(file, 4000)
         if b"<annotations" in head and b"<annotation>" not in head:
             yield file
 

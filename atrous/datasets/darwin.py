@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from atrous.datasets import plain_pairs
-from atrous.datasets.folder import Folder, load_json, split_of
+from atrous.datasets.folder import Folder, has_sections, load_json, split_of
 from atrous.datasets.regions import Drawing, Finder, Region, Size
 from atrous.datasets.shapes import points_of
 from atrous.errors import DataError
@@ -29,7 +29,8 @@ LACKS = "a .json with `item` and `annotations` for each image, as V7 exports Dar
 
 def recognise(root: Path) -> str | None:
     """By a JSON file with `annotations` and an `item` (or `image`), if there are no masks yet."""
-    file = next((file for file in islice(map(Path, files_below(root, (".json",))), 5) if _is_darwin(file)), None)
+    some = islice(map(Path, files_below(root, (".json",), strict=False)), 5)
+    file = next(filter(_is_darwin, some), None)
     if file is None or plain_pairs.has_masks(root):
         return None
     return f"{file.relative_to(root)} holds annotations as V7 exports Darwin JSON"
@@ -58,11 +59,8 @@ def read(root: Path) -> Folder:
 
 
 def _is_darwin(file: Path) -> bool:
-    with file.open("rb") as stream:
-        head = stream.read(65536)
-    if not head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"{") or b'"annotations"' not in head:
-        return False
-    return b'"item"' in head or (b'"image"' in head and b'"original_filename"' in head)
+    named = ("item",), ("image", "original_filename")
+    return any(has_sections(file, "{", "annotations", *keys) for keys in named)
 
 
 def _named(content: Any) -> tuple[str, str, Size | None, list[Any]]:

@@ -12,6 +12,7 @@ The copies of nnU-Net v1 (`liver_1_0000.nii.gz`) are found too.
 Source: medicaldecathlon.com, the dataset.json of the data.
 """
 
+import os
 from pathlib import Path
 
 from atrous.datasets.folder import Folder, Pair, Readers, load_json
@@ -27,7 +28,7 @@ LACKS = "dataset.json with modality and training, imagesTr/ and labelsTr/"
 def recognise(root: Path) -> str | None:
     """By the Decathlon's list in dataset.json."""
     file = root / "dataset.json"
-    content = load_json(file) if file.is_file() else None
+    content = load_json(file) if os.path.isfile(file) else None
     if isinstance(content, dict) and isinstance(content.get("training"), list) and "labels" in content:
         return "dataset.json lists images and labels under `training`, as the Medical Decathlon's does"
     return None

@@ -272,13 +272,26 @@ def folders_in(folder: Path) -> list[Path]:
     return sorted(Path(entry.path) for entry in found if os.path.isdir(entry.path))
 
 
-def files_in(folder: Path, ending: str) -> list[Path]:
-    """List the files in a folder whose names have this ending, sorted. DataError if it may not be entered."""
+def files_in(folder: Path, endings: str | tuple[str, ...]) -> list[Path]:
+    """List the files in a folder whose names end so, in lower or upper case, sorted; fast also among many files.
+
+    Raises DataError if the folder may not be entered.
+    """
     try:
-        names = os.listdir(folder) if folder.is_dir() else []
+        names = os.listdir(folder) if os.path.isdir(folder) else []
     except PermissionError as error:
         raise closed_folder(folder) from error
-    return sorted(folder / name for name in names if name.endswith(ending))
+    names = [name for name in names if name.endswith(endings) or name.lower().endswith(endings)]
+    return sorted(path for name in names if os.path.isfile(path := folder / name))
+
+
+def head_of(path: Path, size: int = 65536) -> bytes:
+    """Read the start of a text of any encoding, to look for words of ASCII in it; DataError if that is not possible."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(size).replace(b"\0", b"").lstrip(MARKS)  # UTF-16 has zeros between the letters
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); get the right to read it") from error
 
 
 def some_picture(folder: Path) -> Path | None:
@@ -305,7 +318,7 @@ def has_sections(path: Path, start: str, *names: str) -> bool:
     a file of hundreds of megabytes is not parsed for that, and one that is not UTF-8 is recognised
     too, so that reading it tells what is wrong.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         return False
     try:
         with path.open("rb") as stream:

@@ -171,7 +171,7 @@ def _export(root: Path) -> Path | None:
 def _brush(root: Path) -> Path | None:
     """Find a brush as PNG in the folder, or in a folder in it, among the first files."""
     places = (root, *folders_in(root))
-    files = (Path(file) for place in places for file in islice(files_below(place, (".png",)), 20))
+    files = (Path(file) for place in places for file in islice(files_below(place, (".png",), strict=False), 20))
     return next((file for file in files if BRUSH.match(file.name)), None)
 
 

@@ -141,6 +141,9 @@ def read(root: Path) -> Folder:
             elif found:
                 both = " or ".join(path.relative_to(root).as_posix() for path in found[:2])
                 folder.faults.append((file, f"its image may be {both}; correct its imagePath"))
+            elif given := _outside(file, content):
+                remedy = "move the image into it, or give a folder that holds both"
+                folder.faults.append((file, f"its image {given} lies outside of {root}; {remedy}"))
             else:
                 folder.lone_masks.append(file)
         if alone := len(images - {pair.image for pair in pairs}):
@@ -211,8 +214,18 @@ def _is_labelme(file: Path) -> bool:
 
 
 def _listed(root: Path) -> list[str] | None:
-    file = next((file for folder in (root, root.parent) if (file := folder / "labels.txt").is_file()), None)
+    file = next((file for folder in (root, root.parent) if os.path.isfile(file := folder / "labels.txt")), None)
     return read_lines(file) if file else None
+
+
+def _given(content: Any) -> str:
+    return str(content.get("imagePath") or "").replace("\\", "/") if isinstance(content, dict) else ""
+
+
+def _outside(file: Path, content: Any) -> str | None:
+    """Tell the path of a file's image that is there, but was not found: it lies outside of the data folder."""
+    given = _given(content)
+    return given if given and is_picture(file.parent / given) else None
 
 
 def _images(file: Path, content: Any, named: Named) -> list[Path]:
@@ -220,7 +233,7 @@ def _images(file: Path, content: Any, named: Named) -> list[Path]:
 
     An image outside of the data folder is not followed.
     """
-    given = str(content.get("imagePath") or "").replace("\\", "/") if isinstance(content, dict) else ""
+    given = _given(content)
     path = file.parent / given
     inside = Path(os.path.normpath(path)).is_relative_to(os.path.normpath(named.root))
     found = [path] if given and inside and is_picture(path) else named.beside(file) or named.find(given)

@@ -5,6 +5,7 @@ folder reads it. To add one, put a file with `recognise` and `read` beside this 
 line.
 """
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,10 +31,11 @@ from atrous.datasets import (
     voc,
     yolo,
 )
-from atrous.datasets.folder import Folder, Layout, Pair
+from atrous.datasets.folder import IMAGE_FOLDERS, MASK_FOLDERS, Folder, Layout, Pair, folders_in, split_of
 from atrous.datasets.split_lists import divide
 from atrous.errors import DataError
 from atrous.io import no_such_path
+from atrous.io.paths import closed_folder
 
 __all__ = ["LAYOUTS", "Folder", "Layout", "Pair", "find_pairs", "read_folder"]
 
@@ -89,10 +91,11 @@ def read_folder(root: Path | str) -> Folder:
         ('pairs', 'images/ and masks/ lie side by side', 1)
     """
     root = Path(root)
-    if not root.exists():
+    if not os.path.exists(root):
         raise no_such_path(root)
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise DataError(f"{root}: a file; expected a folder, give the folder that holds {plain_pairs.EXPECTED}")
+    closed = _closed_folders(root)
     for form in LAYOUTS.values():
         if form.recognise(root):
             try:
@@ -100,9 +103,10 @@ def read_folder(root: Path | str) -> Folder:
             except DataError as error:  # classes that contradict themselves do not know whose they are
                 raise error if str(root) in str(error) else DataError(f"{root}: {error}") from error
             folder.settle()
+            folder.notes.extend(f"{path.name}/ may not be entered and is not read" for path in closed)
             order = (*ORDER, *(split for split in folder.splits if split not in ORDER))
             return replace(folder, splits={split: folder.splits[split] for split in order if split in folder.splits})
-    raise _no_layout(root)
+    raise closed_folder(closed[0]) if closed else _no_layout(root)
 
 
 def find_pairs(root: Path | str) -> dict[str, list[Pair]]:
@@ -129,6 +133,19 @@ def find_pairs(root: Path | str) -> dict[str, list[Pair]]:
     folder = read_folder(root)
     folder.refuse_incomplete()
     return folder.splits
+
+
+def _closed_folders(root: Path) -> list[Path]:
+    """List the folders in a folder that may not be entered; DataError for one that is called as a part of the data."""
+    closed = []
+    for folder in folders_in(root):
+        try:
+            os.scandir(folder).close()
+        except PermissionError as error:
+            if split_of(folder.name) or folder.name.lower() in (*IMAGE_FOLDERS, *MASK_FOLDERS):
+                raise closed_folder(folder) from error
+            closed.append(folder)
+    return closed
 
 
 def _no_layout(root: Path) -> DataError:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from atrous.io import IMAGE_SUFFIXES
-from atrous.io.paths import files_below, nfc
+from atrous.io.paths import closed_folder, files_below, nfc
 
 DRIVE = re.compile("^[A-Za-z]:")
 """A disk of Windows: C:"""
@@ -48,7 +48,7 @@ class Named:
 
     def __init__(self, root: Path, places: Iterable[Path] = (), suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> None:
         self.root, self.suffixes = root, suffixes
-        self.places = [place for place in dict.fromkeys((*places, root)) if place.is_dir()]
+        self.places = [place for place in dict.fromkeys((*places, root)) if os.path.isdir(place)]
 
     def find(self, name: str) -> list[Path]:
         """Find the files that a name fits best: none, one, or several that fit equally well.
@@ -56,31 +56,31 @@ class Named:
         A file fits if it has this path below one of the places. Else it fits if the name is the end
         of its path, or if its path below its place is the end of the name.
         """
-        readings = list(_readings(name))
-        for parts in readings:
+        ways = list(readings(name))
+        for parts in ways:
             for place in self.places:
                 if os.path.isfile(path := place.joinpath(*parts)):
                     return [path]
-        return next((found for parts in readings if (found := self._alike(parts))), [])
+        return next((found for parts in ways if (found := self._alike(parts))), [])
 
     def beside(self, file: Path) -> list[Path]:
         """Find the files with the stem of another file, in its folder; among several, those with its very letters."""
-        found = self._by_stem.get((file.parent, _folded(file.stem)), [])
+        found = self._by_stem.get((file.parent, folded(file.stem)), [])
         return [path for path in found if nfc(path.stem) == nfc(file.stem)] or found
 
     def nearest(self, name: str) -> str | None:
         """Tell which file, as a path below the data folder, has the nearest name; None if none is near."""
-        *_, parts = ((), *_readings(name))
+        *_, parts = ((), *readings(name))
         if not parts or len(self._files) > MOST:
             return None
-        last = {_folded(known.parts[-1]): known for known in self._files}
-        close = get_close_matches(_folded(parts[-1]), list(last), n=1, cutoff=0.5)
+        last = {folded(known.parts[-1]): known for known in self._files}
+        close = get_close_matches(folded(parts[-1]), list(last), n=1, cutoff=0.5)
         return last[close[0]].path.relative_to(self.root).as_posix() if close else None
 
     def _alike(self, parts: tuple[str, ...]) -> list[Path]:
         fits = defaultdict[tuple[int, bool, int], list[Path]](list)
-        for known in self._by_last.get(_folded(parts[-1]), ()):
-            end = _common_end(tuple(map(_folded, parts)), tuple(map(_folded, known.parts)))
+        for known in self._by_last.get(folded(parts[-1]), ()):
+            end = _common_end(tuple(map(folded, parts)), tuple(map(folded, known.parts)))
             if end == len(parts) or end >= known.depth:
                 other_letters = tuple(map(nfc, parts[-end:])) != tuple(map(nfc, known.parts[-end:]))
                 fits[-end, other_letters, known.place].append(known.path)
@@ -101,15 +101,54 @@ class Named:
     def _by_stem(self) -> dict[tuple[Path, str], list[Path]]:
         found = defaultdict[tuple[Path, str], list[Path]](list)
         for known in self._files:
-            found[known.path.parent, _folded(known.path.stem)].append(known.path)
+            found[known.path.parent, folded(known.path.stem)].append(known.path)
         return found
 
     @cached_property
     def _by_last(self) -> dict[str, list[Known]]:
         found = defaultdict[str, list[Known]](list)
         for known in self._files:
-            found[_folded(known.parts[-1])].append(known)
+            found[folded(known.parts[-1])].append(known)
         return found
+
+
+class Tree:
+    """Finds files and folders by their whole path below a data folder, in whatever form its letters are.
+
+    Only the folders that are asked for are listed, each once.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._listed: dict[Path, dict[str, list[Path]]] = {}
+
+    def find(self, path: Path) -> list[Path]:
+        """Find what lies at a path: none, one, or several that fit equally well.
+
+        Raises DataError for a folder that may not be entered.
+        """
+        if os.path.exists(path):
+            return [path]
+        found = [self.root]
+        for part in path.relative_to(self.root).parts if path.is_relative_to(self.root) else ():
+            found = [child for folder in found for child in self._children(folder).get(folded(part), ())]
+            found = [child for child in found if nfc(child.name) == nfc(part)] or found
+        return [] if found == [self.root] else found
+
+    def find_name(self, name: str) -> list[Path]:
+        """Find what a name means that starts at the data folder."""
+        return next((found for parts in readings(name) if (found := self.find(self.root.joinpath(*parts)))), [])
+
+    def _children(self, folder: Path) -> dict[str, list[Path]]:
+        if folder not in self._listed:
+            listed = self._listed[folder] = defaultdict[str, list[Path]](list)
+            try:
+                names = os.listdir(folder) if os.path.isdir(folder) else []
+            except PermissionError as error:
+                raise closed_folder(folder) from error
+            for name in sorted(names):
+                listed[folded(name)].append(folder / name)
+        return self._listed[folder]
 
 
 def listed_names(lines: Iterable[str], known: Sequence[str] | set[str] | dict[str, Path]) -> list[str]:
@@ -145,7 +184,7 @@ def _meanings(line: str) -> Iterator[str]:
             yield bare
 
 
-def _readings(name: str) -> Iterator[tuple[str, ...]]:
+def readings(name: str) -> Iterator[tuple[str, ...]]:
     """Yield the parts of a path that a name may stand for, without what leads out of a folder."""
     slashed = DRIVE.sub("", name.replace("\\", "/"))
     own = (name,) if os.sep == "/" else ()  # where a file's name can hold a backslash
@@ -158,8 +197,9 @@ def _readings(name: str) -> Iterator[tuple[str, ...]]:
             yield tuple(parts)
 
 
-def _folded(name: str) -> str:
-    return nfc(nfc(name).casefold())
+def folded(name: str) -> str:
+    """Write a name so that its letter case and the form of its accents do not count."""
+    return name.lower() if name.isascii() else nfc(nfc(name).casefold())
 
 
 def _common_end(first: Sequence[str], second: Sequence[str]) -> int:

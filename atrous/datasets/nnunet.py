@@ -13,6 +13,7 @@ values in the masks.
 Source: github.com/MIC-DKFZ/nnUNet, documentation/dataset_format.md.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ class Channels:
         """List the files of the channels, in order."""
         stem = pair.image.name.removesuffix(self.ending).removesuffix(FIRST)
         found = [pair.image]
-        while (file := pair.image.with_name(f"{stem}_{len(found):04}{self.ending}")).is_file():
+        while os.path.isfile(file := pair.image.with_name(f"{stem}_{len(found):04}{self.ending}")):
             found.append(file)
         return found
 
@@ -70,9 +71,9 @@ def recognise(root: Path) -> str | None:
     content = _content(root)
     if content is None or "file_ending" not in content or "labels" not in content:
         return None
-    return (
-        "dataset.json has the keys file_ending and labels, as nnU-Net's does" if (root / "imagesTr").is_dir() else None
-    )
+    if not os.path.isdir(root / "imagesTr"):
+        return None
+    return "dataset.json has the keys file_ending and labels, as nnU-Net's does"
 
 
 def read(root: Path) -> Folder:
@@ -91,7 +92,7 @@ def read(root: Path) -> Folder:
     folder = Folder(
         "nnunet", recognise(root) or "", root, {}, labels, notes, dimensions=3 if volumes else 2, readers=readers
     )
-    test = (root / "labelsTs").is_dir() and (root / "imagesTs").is_dir()
+    test = os.path.isdir(root / "labelsTs") and os.path.isdir(root / "imagesTs")
     _pair(folder, "train" if test else "all", root / "imagesTr", root / "labelsTr", ending, len(_channels(content)))
     if test:
         _pair(folder, "test", root / "imagesTs", root / "labelsTs", ending, len(_channels(content)))
@@ -133,7 +134,7 @@ def _by_value(found: dict[str, Any]) -> bool:
 
 def _content(root: Path) -> dict[str, Any] | None:
     file = root / "dataset.json"
-    content = load_json(file) if file.is_file() else None
+    content = load_json(file) if os.path.isfile(file) else None
     return content if isinstance(content, dict) else None
 
 
@@ -152,7 +153,7 @@ def _pair(folder: Folder, split: str, images: Path, masks: Path, ending: str, ch
         pairs.append(Pair(image, labelled[name]))
         stem = image.name.removesuffix(FIRST + ending)
         expected = [images / f"{stem}_{number:04}{ending}" for number in range(channels)]
-        missing = [path for path in expected if not path.is_file()]
+        missing = [path for path in expected if not os.path.isfile(path)]
         if missing and len(missing) < channels - 1:
             folder.faults.append((missing[0], f"no such file, but dataset.json names {channels} channels; add it"))
     folder.lone_masks.extend(path for name, path in labelled.items() if name not in pictured)

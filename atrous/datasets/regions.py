@@ -12,10 +12,19 @@ from typing import Any
 import numpy as np
 
 from atrous.datasets import shapes
-from atrous.datasets.folder import Folder, Pair, Readers, checked_size, image_file, size_of_file
+from atrous.datasets.folder import (
+    IMAGE_FOLDERS,
+    Folder,
+    Pair,
+    Readers,
+    checked_size,
+    folders_in,
+    image_file,
+    size_of_file,
+)
+from atrous.datasets.naming import Named
 from atrous.errors import DataError
 from atrous.io import image_size
-from atrous.io.paths import pictures_below
 from atrous.labels import LabelSet
 
 BACKGROUND = ("background", "_background_", "__background__", "bg")
@@ -190,33 +199,22 @@ def paste(part: np.ndarray, left: int, top: int, height: int, width: int) -> np.
 
 
 class Finder:
-    """Finds the images that an annotation file names, anywhere below the root."""
+    """Finds the one image that an annotation file means by a name, anywhere below the root."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
-        self.named: dict[str, list[tuple[str, ...]]] = {}
-        for path in pictures_below(root):
-            self.named.setdefault(path.name, []).append(path.relative_to(root).parts)
+        folders = [path for path in folders_in(root) if path.name.lower() in IMAGE_FOLDERS]
+        self.named = Named(root, [root, *folders])
 
     def find(self, name: str, folder: str = "") -> Path | None:
-        """Find the image that a name means; DataError if several images fit as well.
+        """Find the image that a name means; DataError if several images fit equally well.
 
-        Folders may stand in front of the name that the data set lacks, or the other way round.
-        folder: one that should be in the path, if several images fit.
+        folder: one that is in front of the name, if there is such an image.
         """
-        parts = tuple(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))
-        fits = [path for path in self.named.get(parts[-1] if parts else "", ()) if _is_end(parts, path)]
+        fits = (self.named.find(f"{folder}/{name}") if folder else []) or self.named.find(name)
         if len(fits) > 1:
-            fits = [path for path in fits if path == parts or folder in path[:-1]] or fits
-        if len(fits) > 1:
-            shown = " or ".join("/".join(path) for path in fits[:2])
+            shown = " or ".join(path.relative_to(self.named.root).as_posix() for path in fits[:2])
             raise DataError(
-                f"{self.root}: {name!r} may be {shown}; expected one image of this name, keep one or write its folder"
+                f"{self.named.root}: {name!r} may be {shown}; expected one image of this name, keep one or write its "
+                "folder"
             )
-        return self.root.joinpath(*fits[0]) if fits else None
-
-
-def _is_end(parts: tuple[str, ...], path: tuple[str, ...]) -> bool:
-    """Tell whether a name is an end of a path, or the path below one folder an end of the name."""
-    below = path[1:] or path
-    return path[-len(parts) :] == parts or parts[-len(path) :] == path or parts[-len(below) :] == below
+        return fits[0] if fits else None

@@ -8,6 +8,7 @@ Source: docs.roboflow.com, export formats.
 """
 
 import csv
+import os
 from pathlib import Path
 
 from atrous.datasets.folder import SPLITS, Folder, folders_in
@@ -71,8 +72,8 @@ def read_classes(file: Path) -> dict[int, str]:
 
 
 def _folders(root: Path) -> dict[str, Path]:
-    if (root / TABLE).is_file():
+    if os.path.isfile(root / TABLE):
         return {"all": root}
-    children = [path for path in folders_in(root) if path.name.lower() in SPLITS and (path / TABLE).is_file()]
+    children = [path for path in folders_in(root) if path.name.lower() in SPLITS and os.path.isfile(path / TABLE)]
     found = {SPLITS[path.name.lower()]: path for path in children}
     return {split: found[split] for split in ("train", "val", "test") if split in found}

@@ -12,16 +12,17 @@ of its own is divided.
 import csv
 import os
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from atrous.datasets.folder import IMAGE_FOLDERS, MASK_FOLDERS, SPLITS, Folder, Pair, load_json, split_of
+from atrous.datasets.folder import IMAGE_FOLDERS, MASK_FOLDERS, SPLITS, Folder, Pair, files_in, load_json, split_of
+from atrous.datasets.naming import folded, readings
 from atrous.errors import DataError
 from atrous.files import read_lines
 from atrous.io import IMAGE_SUFFIXES
+from atrous.io.paths import nfc
 
 PLACES = (
     "",
@@ -63,42 +64,39 @@ class SplitList:
     rows: list[list[Row]]
 
 
-@dataclass
 class Names:
     """Finds files by what a list may call them: an end of their path, with or without suffix.
 
     ends: any end of a path below the root -> the files. wholes: the same of whole paths. below: of
-    paths below the first folder.
+    paths below the first folder. All in the form in which letter case does not count.
     """
 
-    root: Path
-    ends: dict[str, set[Path]] = field(default_factory=lambda: defaultdict(set))
-    wholes: dict[str, Path] = field(default_factory=dict)
-    below: dict[str, Path] = field(default_factory=dict)
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.ends, self.wholes, self.below = (defaultdict[str, set[Path]](set) for _ in range(3))
 
     def add(self, path: Path) -> None:
         """Make a file known."""
         near = path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
-        parts = _plain(near).split("/")
-        for first in range(len(parts)):
-            end = "/".join(parts[first:])
-            for name in (end, _bare(end)):
+        for first, end in enumerate(_ends(folded(near))):
+            for name in _forms(end):
                 self.ends[name].add(path)
                 if first < 2:
-                    (self.below if first else self.wholes).setdefault(name, path)
+                    (self.below if first else self.wholes)[name].add(path)
 
     def find(self, name: str) -> set[Path]:
         """Find the files that a name may mean; the folders above the root may stand in front."""
-        parts = [part for part in _plain(name).split("/") if part not in ("", ".")]
-        for first in range(len(parts)):
-            end = "/".join(parts[first:])
-            for known in (end, _bare(end)):
-                if first == 0 and known in self.ends:
-                    return self.ends[known]
-                if known in self.wholes:
-                    return {self.wholes[known]}
-                if first and parts[first - 1].lower() in (*IMAGE_FOLDERS, *MASK_FOLDERS) and known in self.below:
-                    return {self.below[known]}
+        for parts in readings(name.strip().strip("\"'")):
+            for first, end in enumerate(_ends(folded("/".join(parts)))):
+                places = [self.wholes] if first else [self.ends]
+                if first and parts[first - 1].lower() in (*IMAGE_FOLDERS, *MASK_FOLDERS):
+                    places.append(self.below)
+                found = next((place[form] for form in _forms(end) for place in places if form in place), set[Path]())
+                if len(found) > 1:
+                    letters = set(_forms(nfc("/".join(parts[first:]))))
+                    return {path for path in found if letters & set(_same_depth(path, len(parts) - first))} or found
+                if found:
+                    return found
         return set()
 
 
@@ -118,12 +116,12 @@ class Files:
         for path in folder.lone_masks if self.own else ():
             self.masks.add(path)
 
-    def find(self, readings: Sequence[Row]) -> tuple[str, str, set[Path]]:
+    def find(self, row: Sequence[Row]) -> tuple[str, str, set[Path]]:
         """Return the first reading that names a file, and the files: images, else masks."""
-        for image, mask in readings:
+        for image, mask in row:
             if found := self.images.find(image) or self.masks.find(image):
                 return image, mask, found
-        return readings[0][0], "", set()
+        return row[0][0], "", set()
 
 
 def divide(folder: Folder) -> Folder:
@@ -186,12 +184,10 @@ def _named(one: SplitList, files: Files) -> set[str]:
 def candidates(root: Path) -> list[Path]:
     """List the files that may be lists, by their places and names."""
     places = [root / place for place in PLACES]
-    names = [(place, name) for place in places if place.is_dir() for name in sorted(os.listdir(place))]
-    files = [place / name for place, name in names if name.lower().endswith(SUFFIXES)]  # fast among pictures
-    files = [file for file in files if file.is_file()]
+    files = [file for place in places for file in files_in(place, SUFFIXES)]
     named = [file for file in files if file.stem.lower() in EXACT or split_of(file.stem)]
     return [*named, *(file for place in places for end in (".csv", ".tsv", ".json") for name in TABLES
-                      if (file := place / f"{name}{end}").is_file())]  # fmt: skip
+                      if os.path.isfile(file := place / f"{name}{end}"))]  # fmt: skip
 
 
 def _table(file: Path, files: Files) -> list[SplitList]:
@@ -265,8 +261,8 @@ def _add(folder: Folder, one: SplitList, files: "Files", named: dict[Path, Split
     """Add the split of a list to the folder. named: file -> the list that names it first."""
     pairs: dict[Path, Pair] = {}
     problems: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for readings in one.rows:
-        name, mask, found = files.find(readings)
+    for row in one.rows:
+        name, mask, found = files.find(row)
         if len(found) != 1:
             problems[SEVERAL if found else MISSING].append(name)
             continue
@@ -319,11 +315,18 @@ def _some(names: Sequence[str]) -> str:
     return f"{len(names)} file{'s' if len(names) > 1 else ''} ({shown})"
 
 
-def _plain(name: str) -> str:
-    return unicodedata.normalize("NFC", name.strip().strip("\"'").replace("\\", "/"))
+def _same_depth(path: Path, depth: int) -> tuple[str, ...]:
+    """Write the last parts of a path, with and without the suffix of a picture."""
+    return _forms(nfc("/".join(path.parts[-depth:])))
 
 
-def _bare(name: str) -> str:
-    """Take the suffix of a picture off a name."""
+def _ends(path: str) -> list[str]:
+    """List a path and its ends: `a/b/c`, `b/c`, `c`."""
+    parts = path.split("/")
+    return ["/".join(parts[first:]) for first in range(len(parts))]
+
+
+def _forms(name: str) -> tuple[str, ...]:
+    """Write a name with and without the suffix of a picture."""
     start, dot, end = name.rpartition(".")
-    return start if f"{dot}{end}".lower() in IMAGE_SUFFIXES else name
+    return (name, start) if f"{dot}{end}".lower() in IMAGE_SUFFIXES else (name,)

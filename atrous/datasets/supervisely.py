@@ -11,6 +11,7 @@ zipped by zlib, in base64; its opaque pixels count. Outlines become pixels by CO
 Source: docs.supervisely.com, Supervisely annotation format.
 """
 
+import os
 import zlib
 from base64 import b64decode
 from collections.abc import Iterator
@@ -22,11 +23,12 @@ import numpy as np
 from PIL import Image
 
 from atrous.datasets.folder import Folder, folders_in, load_json, split_of
+from atrous.datasets.naming import Tree
 from atrous.datasets.regions import Drawing, Region
 from atrous.datasets.shapes import points_of
 from atrous.errors import DataError, let_through
-from atrous.io import IMAGE_SUFFIXES, MAX_PIXELS, is_picture
-from atrous.io.paths import pictures_below
+from atrous.io import IMAGE_SUFFIXES, MAX_PIXELS
+from atrous.io.paths import files_below, pictures_below
 
 LACKS = "meta.json, and data sets with img/ and ann/ as Supervisely exports them"
 LARGEST = 64 * 2**20
@@ -47,11 +49,12 @@ def read(root: Path) -> Folder:
     assert meta is not None
     names = _classes(meta)
     drawing = Drawing(Folder("supervisely", recognise(root) or "", root, {}), names=names)
+    tree = Tree(root)
     for folder in _datasets(root):
         split = split_of(folder.name) or "all"
         used = set()
-        for file in sorted((folder / "ann").rglob("*.json")):
-            image = _image(folder, file)
+        for file in map(Path, sorted(files_below(folder / "ann", (".json",)))):
+            image = _image(folder, file, tree)
             if image is None:
                 drawing.folder.lone_masks.append(file)
                 continue
@@ -71,12 +74,12 @@ def read(root: Path) -> Folder:
 
 def _datasets(root: Path) -> Iterator[Path]:
     for folder in (root, *folders_in(root)):
-        if (folder / "img").is_dir() and (folder / "ann").is_dir():
+        if os.path.isdir(folder / "img") and os.path.isdir(folder / "ann"):
             yield folder
 
 
 def _meta(root: Path) -> Path | None:
-    return next((file for folder in (root, root.parent) if (file := folder / "meta.json").is_file()), None)
+    return next((file for folder in (root, root.parent) if os.path.isfile(file := folder / "meta.json")), None)
 
 
 def _classes(meta: Path) -> list[str]:
@@ -90,12 +93,14 @@ def _classes(meta: Path) -> list[str]:
     return names
 
 
-def _image(folder: Path, file: Path) -> Path | None:
+def _image(folder: Path, file: Path, tree: Tree) -> Path | None:
     """Find the image of ann/a.jpg.json: img/a.jpg; or of ann/a.json: img/a with any suffix."""
     place = folder / "img" / file.relative_to(folder / "ann").with_suffix("")
-    if is_picture(place):
-        return place
-    return next((path for suffix in IMAGE_SUFFIXES if (path := place.parent / f"{place.name}{suffix}").is_file()), None)
+    found = tree.find(place) if place.suffix.lower() in IMAGE_SUFFIXES else []
+    found = found or [path for end in IMAGE_SUFFIXES for path in tree.find(place.with_name(f"{place.name}{end}"))]
+    if len(found) > 1:
+        raise DataError(f"{file}: its image may be {found[0].name} or {found[1].name}; expected one, keep one of them")
+    return found[0] if found else None
 
 
 def _regions(file: Path, objects: list[Any], names: list[str], drawing: Drawing) -> Iterator[Region]:

@@ -15,7 +15,6 @@ Source: robots.ox.ac.uk/~vgg/software/via, the code of version 2.
 
 import csv
 import json
-import os
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,11 +23,11 @@ from typing import Any
 import numpy as np
 
 from atrous.datasets import plain_pairs
-from atrous.datasets.folder import IMAGE_FOLDERS, MASK_FOLDERS, SPLITS, Folder, folders_in, load_json
+from atrous.datasets.folder import IMAGE_FOLDERS, MASK_FOLDERS, SPLITS, Folder, files_in, folders_in, head_of, load_json
 from atrous.datasets.regions import Drawing, Finder, Region, rectangle
 from atrous.datasets.shapes import points_of
 from atrous.errors import DataError
-from atrous.files import read_text
+from atrous.files import read_lines
 
 LACKS = "via_region_data.json or .csv as VGG Image Annotator writes them, and the images"
 ATTRIBUTES = ("class", "label", "name", "type", "category", "object")
@@ -72,11 +71,8 @@ def _files(root: Path) -> Iterator[tuple[str, Path]]:
     folders = [(SPLITS.get(path.name.lower(), "all"), path) for path in folders_in(root)]
     known = (*SPLITS, *IMAGE_FOLDERS, *MASK_FOLDERS)
     for split, folder in (("all", root), *(place for place in folders if place[1].name.lower() in known)):
-        for file in (folder / name for name in sorted(os.listdir(folder)) if name.lower().endswith((".json", ".csv"))):
-            if not file.is_file():
-                continue
-            with file.open("rb") as stream:
-                head = stream.read(65536)
+        for file in files_in(folder, (".json", ".csv")):
+            head = head_of(file)
             if file.suffix.lower() == ".csv":
                 head = head.partition(b"\n")[0]
                 if all(name.encode() in head for name in COLUMNS):
@@ -90,7 +86,7 @@ def _parse(file: Path) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = defaultdict(list)
     try:
         if file.suffix.lower() == ".csv":
-            for row in csv.DictReader(read_text(file).splitlines()):
+            for row in csv.DictReader(read_lines(file)):
                 row = {key.lstrip("#"): value for key, value in row.items() if key}
                 shape = json.loads(row["region_shape_attributes"] or "{}")
                 entries = found[row["filename"]]

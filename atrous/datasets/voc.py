@@ -11,6 +11,7 @@ SegmentationClass/. Without train.txt, trainval.txt counts.
 Source: VOC2012 Development Kit, section 3 (host.robots.ox.ac.uk/pascal/VOC/voc2012).
 """
 
+import os
 import re
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,8 @@ NAME = re.compile(r"20(0[5-9]|1[0-2])_\d{6}")
 
 def recognise(root: Path) -> str | None:
     """By the folders of the VOC devkit, with lists of names."""
-    if (root / "JPEGImages").is_dir() and (folder := _masks(root)) and (root / "ImageSets" / "Segmentation").is_dir():
+    both = all(os.path.isdir(root / place) for place in ("JPEGImages", "ImageSets/Segmentation"))
+    if both and (folder := _masks(root)):
         return f"JPEGImages/, {folder.name}/ and ImageSets/Segmentation/ are those of PASCAL VOC"
     return None
 
@@ -48,7 +50,7 @@ def read(root: Path) -> Folder:
     )
     lists = root / "ImageSets" / "Segmentation"
     for split, candidates in LISTS.items():
-        file = next((path for name in candidates if (path := lists / f"{name}.txt").is_file()), None)
+        file = next((path for name in candidates if os.path.isfile(path := lists / f"{name}.txt")), None)
         if file is None:
             continue
         names = listed_names(read_lines(file), {*images, *masks})
@@ -66,7 +68,7 @@ def read(root: Path) -> Folder:
 def _labels_of(root: Path, names: list[str]) -> LabelSet | None:
     """The classes of class_names.txt, else VOC's if the names are VOC's, else None."""
     file = root / "class_names.txt"
-    if file.is_file():
+    if os.path.isfile(file):
         found = [line for line in read_lines(file) if line != "__ignore__"]
         if not found:
             raise DataError(f"{file}: no class name in it; expected one in each line, add the names")
@@ -77,4 +79,4 @@ def _labels_of(root: Path, names: list[str]) -> LabelSet | None:
 def _masks(root: Path) -> Path | None:
     """Find the folder of masks: SBD's before VOC's; old labelme2voc has SegmentationClassPNG."""
     names = ("SegmentationClassAug", "SegmentationClassPNG", "SegmentationClass")
-    return next((folder for name in names if (folder := root / name).is_dir()), None)
+    return next((folder for name in names if os.path.isdir(folder := root / name)), None)

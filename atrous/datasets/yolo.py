@@ -23,9 +23,9 @@ import numpy as np
 import yaml
 
 from atrous.datasets import plain_pairs
-from atrous.datasets.folder import IMAGE_FOLDERS, SPLITS, Folder, folders_in
-from atrous.datasets.regions import Drawing, Region
-from atrous.datasets.split_lists import Names
+from atrous.datasets.folder import IMAGE_FOLDERS, SPLITS, Folder, files_in, folders_in, head_of
+from atrous.datasets.naming import DRIVE, Tree, readings
+from atrous.datasets.regions import Drawing, Finder, Region
 from atrous.errors import DataError
 from atrous.files import read_lines, read_text
 from atrous.io import IMAGE_SUFFIXES
@@ -42,9 +42,10 @@ SLACK = 0.01
 
 def recognise(root: Path) -> str | None:
     """By a text file of numbers for an image, if there are no finished masks."""
+    tree = Tree(root)
     for folder in (root, *folders_in(root)):
-        for image in islice(map(Path, files_below(folder, IMAGE_SUFFIXES)), 30):
-            file = label_of(image, root)
+        for image in islice(map(Path, files_below(folder, IMAGE_SUFFIXES, strict=False)), 30):
+            file = label_of(image, tree)
             if file and (file.parent != image.parent or _holds_numbers(file)):
                 return None if plain_pairs.has_masks(root) else f"{file.relative_to(root)} is a text file as YOLO's"
     return None
@@ -53,18 +54,19 @@ def recognise(root: Path) -> str | None:
 def read(root: Path) -> Folder:
     """Read each text file with its image; lines that do not fit become faults."""
     table, content = find_table(root)
+    tree = Tree(root)
     names = _names(root, table, content)
     drawing = Drawing(Folder("yolo", recognise(root) or "", root, {}))
     boxes = list[tuple[Path, str]]()
     highest = -1
     seen: set[Path] = set()
-    for split, images in _images(root, table, content, drawing).items():
+    for split, images in _images(tree, table, content, drawing).items():
         drawing.folder.splits.setdefault(split, [])
         if table and (again := seen.intersection(images)):
             drawing.fault(table, f"names {len(again)} images of {split} twice; give each image to one split")
         todo = [image for image in dict.fromkeys(images) if image not in seen]
         seen.update(todo)
-        files = {image: label_of(image, root) for image in todo}
+        files = {image: label_of(image, tree) for image in todo}
         for image, file in files.items():
             if file:
                 regions, top = _regions(file, names, drawing, boxes)
@@ -86,24 +88,32 @@ def read(root: Path) -> Folder:
     return drawing.finished(largest_first=True)
 
 
-def label_of(image: Path, root: Path) -> Path | None:
-    """Find the text file of an image: below labels/ in the place of images/, else beside it."""
+def label_of(image: Path, tree: Tree) -> Path | None:
+    """Find the text file of an image: below labels/ in the place of images/, else beside it.
+
+    Raises DataError if it may be two files.
+    """
     parts = image.parts
-    for place in reversed(range(len(root.parts) if image.is_relative_to(root) else 0, len(parts) - 1)):
-        if parts[place].lower() in IMAGE_FOLDERS:
-            others = (Path(*parts[:place], name, *parts[place + 1 :]).with_suffix(".txt") for name in LABELS)
-            if file := next((other for other in others if other.is_file()), None):
-                return file
-    beside = image.with_suffix(".txt")
-    return beside if beside.is_file() else None
+    folders = (place for place in reversed(range(len(tree.root.parts), len(parts) - 1)))
+    places = [
+        Path(*parts[:place], name, *parts[place + 1 :])
+        for place in folders if parts[place].lower() in IMAGE_FOLDERS for name in LABELS
+    ]  # fmt: skip
+    found = next((files for place in (*places, image) if (files := tree.find(place.with_suffix(".txt")))), [])
+    if len(found) > 1:
+        raise DataError(
+            f"{image}: its labels may be {found[0].name} or {found[1].name}; expected one, keep one of them"
+        )
+    return found[0] if found else None
 
 
 def find_table(root: Path) -> tuple[Path | None, dict[str, Any]]:
     """Find data.yaml, or another YAML file with `names`, and its content."""
-    files = sorted((*root.glob("*.yaml"), *root.glob("*.yml")), key=lambda file: (file.name not in KNOWN, file.name))
-    for file in files:
+    files = sorted(files_in(root, (".yaml", ".yml")), key=lambda file: (file.name not in KNOWN, file.name))
+    for file in (file for file in files if file.name in KNOWN or b"names" in head_of(file)):
+        text = read_text(file)
         try:
-            content = yaml.safe_load(read_text(file))
+            content = yaml.safe_load(text)
         except (yaml.YAMLError, RecursionError, ValueError) as error:
             if file.name in KNOWN:
                 reason = " ".join(str(error).split())
@@ -119,7 +129,7 @@ def _names(root: Path, table: Path | None, content: dict[str, Any]) -> dict[int,
     file, found = table, content.get("names")
     if found is None:
         places = [root, *(root / name for name in LABELS), *(path for path in folders_in(root) if path.name in SPLITS)]
-        file = next((path for place in places for name in NAMES if (path := place / name).is_file()), None)
+        file = next((path for place in places for name in NAMES if os.path.isfile(path := place / name)), None)
         found = read_lines(file) if file else []
     try:
         if not isinstance(found, dict | list):
@@ -132,13 +142,13 @@ def _names(root: Path, table: Path | None, content: dict[str, Any]) -> dict[int,
     return names
 
 
-def _images(root: Path, table: Path | None, content: dict[str, Any], drawing: Drawing) -> dict[str, list[Path]]:
+def _images(tree: Tree, table: Path | None, content: dict[str, Any], drawing: Drawing) -> dict[str, list[Path]]:
     """List the images of each split: those that the table names, else by the folders."""
     found: dict[str, list[Path]] = {}
     for key, split in SPLITS.items():
         entry = content.get(key)
         for value in entry if isinstance(entry, list) else [entry] if entry else []:
-            images = _named_images(root, content.get("path"), str(value), drawing)
+            images = _named_images(tree, content.get("path"), str(value), drawing)
             if images is not None:
                 found.setdefault(split, []).extend(images)
             elif split != "test" and table:
@@ -146,31 +156,34 @@ def _images(root: Path, table: Path | None, content: dict[str, Any], drawing: Dr
     if found:
         return found
     grouped: dict[str, list[Path]] = defaultdict(list)
-    for image in pictures_below(root):
-        folders = [SPLITS.get(part.lower()) for part in image.relative_to(root).parts[:-1][:2]]
+    for image in pictures_below(tree.root):
+        folders = [SPLITS.get(part.lower()) for part in image.relative_to(tree.root).parts[:-1][:2]]
         grouped[next((split for split in folders if split), "all")].append(image)
-    if len(grouped) > 1 and (others := [image for image in grouped.pop("all", []) if label_of(image, root)]):
+    if len(grouped) > 1 and (others := [image for image in grouped.pop("all", []) if label_of(image, tree)]):
         drawing.folder.notes.append(f"{len(others)} images outside the folders of splits are left out")
     return grouped
 
 
-def _named_images(root: Path, base: Any, value: str, drawing: Drawing) -> list[Path] | None:
-    """List the images in a folder, or in a list, that the table names; None if it is not here."""
-    plain = value.replace("\\", "/")
-    places = [root / plain, root / plain.lstrip("./"), *([root / str(base) / plain] if base else [])]
-    for path in (path for path in places if os.path.exists(path)):
-        if path.is_dir():
-            return pictures_below(path)
-        if path.is_file():
-            lines = [line.replace("\\", "/") for line in read_lines(path)]
-            names = Names(root)
-            for image in pictures_below(root):
-                names.add(image)
-            found = {line: files.pop() if len(files := set(names.find(line))) == 1 else None for line in lines}
-            if missing := [line for line, file in found.items() if file is None]:
-                drawing.fault(path, f"names {len(missing)} images ({missing[0]}, ...) that are not here; correct them")
-            return [file for file in found.values() if file]
-    return None
+def _named_images(tree: Tree, base: Any, value: str, drawing: Drawing) -> list[Path] | None:
+    """List the images in a folder, or in a list, that the table names; None if it is not here.
+
+    base: a folder in front, on the computer where the table was written: its end may be in the data
+    folder.
+    """
+    names = [value, *(f"{'/'.join(parts[first:])}/{value}" for parts in readings(str(base or ""))
+                      for first in range(len(parts)))]  # fmt: skip
+    if value.replace("\\", "/").startswith("/") or DRIVE.match(value):
+        names += ["/".join(parts[first:]) for parts in readings(value) for first in range(len(parts) - 1)]
+    path = next((found[0] for name in names if len(found := tree.find_name(name)) == 1), None)
+    if not any(readings(names[-1])):  # such as `.`
+        path = tree.root
+    if path is None or os.path.isdir(path):
+        return None if path is None else pictures_below(path)
+    finder = Finder(tree.root)
+    images = {line: finder.find(line) for line in read_lines(path)}
+    if missing := [line for line, image in images.items() if image is None]:
+        drawing.fault(path, f"names {len(missing)} images ({missing[0]}, ...) that are not here; correct them")
+    return [image for image in images.values() if image]
 
 
 def _regions(
@@ -206,12 +219,11 @@ def _regions(
 def _without_image(root: Path, used: set[Path]) -> list[Path]:
     """List the text files in folders of labels that belong to no image."""
     folders = {file.parent for file in used}
-    files = (file for folder in sorted(folders) for file in sorted(folder.glob("*.txt")))
+    files = (file for folder in sorted(folders) for file in files_in(folder, ".txt"))
     return [file for file in files if file not in used and file.parent != root and file.name not in NAMES]
 
 
 def _holds_numbers(file: Path) -> bool:
     """Tell whether the first line of a file is a class and places."""
-    with file.open("rb") as stream:
-        words = stream.readline(1000).decode("utf-8-sig", "replace").split()
+    words = head_of(file, 1000).partition(b"\n")[0].decode("utf-8", "replace").split()
     return len(words) > 2 and words[0].isdigit() and all(re.fullmatch(r"-?[\d.]+(e-?\d+)?", word) for word in words)

@@ -35,7 +35,7 @@ def is_picture(path: Path) -> bool:
         >>> is_picture(Path("missing.png"))
         False
     """
-    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+    return path.suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(path)
 
 
 def is_zarr(path: Path) -> bool:
@@ -48,7 +48,7 @@ def is_zarr(path: Path) -> bool:
         >>> is_zarr(Path("scan.zarr"))
         True
     """
-    return path.is_dir() and any((path / name).exists() for name in ("zarr.json", ".zarray", ".zgroup"))
+    return os.path.isdir(path) and any(os.path.exists(path / name) for name in ("zarr.json", ".zarray", ".zgroup"))
 
 
 def find_images(inputs: Sequence[str | Path]) -> list[Path]:
@@ -79,11 +79,11 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
         path = Path(entry)
         if is_zarr(path):
             pictures = [path]
-        elif path.is_dir():
+        elif os.path.isdir(path):
             pictures = pictures_below(path)
             if not pictures:
                 raise DataError(f"{path}: no pictures in this folder; expected files ending in {_suffixes()}")
-        elif path.exists():
+        elif os.path.exists(path):
             pictures = [path]
         elif any(sign in str(entry) for sign in "*?["):
             pictures = [match for match in _matches(path) if is_picture(match)]
@@ -187,11 +187,13 @@ def no_such_path(path: Path | str) -> DataError:
     """
     path = Path(path)
     parent, missing = path.parent, path.name
-    while not parent.is_dir() and parent != parent.parent:
+    while not os.path.isdir(parent) and parent != parent.parent:
         parent, missing = parent.parent, parent.name
-    there = (
-        sorted(child.name for child in parent.iterdir() if not child.name.startswith(".")) if parent.is_dir() else []
-    )
+    try:
+        names = os.listdir(parent) if os.path.isdir(parent) else []
+    except PermissionError:
+        return closed_folder(parent)
+    there = sorted(name for name in names if not name.startswith("."))
     close = get_close_matches(missing, there, n=1, cutoff=0.5)
     if close:
         advice = f"did you mean {str(parent / close[0])!r}?"

@@ -112,3 +112,15 @@ def test_plain_pairs_stay_plain_pairs(tmp_path: Path) -> None:
     (tmp_path / "split" / "val.txt").write_text("images/k1.png\n")
     (tmp_path / "split" / "test.txt").write_text("k2\n")
     assert list(find_pairs(tmp_path / "split")) == ["train", "val", "test"]
+
+
+@pytest.mark.parametrize("form", ["masks/{}/a.png", "masks/a_{}.png"])
+def test_a_class_in_two_forms_of_unicode_is_one(tmp_path: Path, form: str) -> None:
+    for split, name in (("train", "arbre\u0301"), ("val", "arbr\u00e9"), ("train", "road"), ("val", "road")):
+        save(image(0), tmp_path / split / "images" / "a.png")
+        save(part(9 if name == "road" else 3), tmp_path / split / form.format(name))
+    folder = read_folder(tmp_path)
+    folder.refuse_incomplete()
+    assert folder.layout == "class_masks"
+    assert folder.labels is not None
+    assert folder.labels.names == ("background", "arbr\u00e9", "road")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from make_layouts import MAKERS, SIZE, box, decathlon, image, save, scene, shape, write_json
+from make_pairs import make_pairs
 
 from atrous.datasets import Folder, Pair, open_dataset, read_folder
 from atrous.datasets.folder import folders_in, has_sections
@@ -201,15 +202,36 @@ def test_a_name_in_two_folders_of_vocs_form_is_two_images(tmp_path: Path) -> Non
     assert [int(folder.read_mask(pair).max()) for pair in folder.splits["train"]] == [1, 2]
 
 
-WITHOUT_PAIRED_NAMES = ("coco", "label_studio", "labelme", "nnunet")
-"""Annotation files name the images of three layouts; a name of nnU-Net's is that of several files."""
-MADE = {"decathlon": decathlon}
+def via_table(root: Path) -> None:
+    pictures(root, "a.png")
+    outline = json.dumps({"name": "rect", "x": 2, "y": 3, "width": 9, "height": 6}).replace('"', '""')
+    heading = "filename,region_shape_attributes,region_attributes"
+    (root / "via_export_csv.csv").write_text(f'{heading}\na.png,"{outline}","{{""class"": ""cat""}}"\n')
+
+
+def listed_pairs(root: Path) -> None:
+    make_pairs(root, 3)
+    (root / "train.txt").write_text("p00\nimages/p01.png masks/p01.png")
+    (root / "val.txt").write_text("p02.png")
+
+
+def table_of_splits(root: Path) -> None:
+    make_pairs(root, 3)
+    (root / "splits.csv").write_text("image,split\np00.png,train\np01.png,train\np02.png,val")
+
+
+WITHOUT_PAIRED_NAMES = ("coco", "label_studio", "labelme", "nnunet", "cvat_xml", "darwin", "via")
+"""Annotation files name the images of six layouts; a name of nnU-Net's is that of several files."""
+MADE = {"decathlon": decathlon, "table": via_table, "lists": listed_pairs, "table of splits": table_of_splits}
 TEXTS = [
     ("voc", "ImageSets/Segmentation/train.txt"), ("cvat", "ImageSets/Segmentation/default.txt"),
     ("cvat", "labelmap.txt"), ("roboflow", "train/_classes.csv"), ("class_dict.csv", "class_dict.csv"),
     ("camvid, colours", "label_colors.txt"), ("coco", "annotations/instances_train2017.json"),
     ("label studio", "project-1.json"), ("labelme", "train/a0.json"), ("nnunet", "dataset.json"),
-    ("decathlon", "dataset.json"),
+    ("decathlon", "dataset.json"), ("yolo", "data.yaml"), ("yolo", "labels/train/y0.txt"),
+    ("via", "train/via_region_data.json"), ("table", "via_export_csv.csv"), ("supervisely", "meta.json"),
+    ("supervisely", "train/ann/s0.png.json"), ("darwin", "releases/train/d0.json"), ("cvat, xml", "annotations.xml"),
+    ("lists", "train.txt"), ("table of splits", "splits.csv"),
 ]  # fmt: skip
 
 
@@ -241,7 +263,9 @@ def test_a_mask_is_found_by_a_name_in_another_form_of_unicode(tmp_path: Path, ma
     before = read_folder(tmp_path)
     for path in {*(pair.image for pair in before.pairs), *tmp_path.glob("leftImg8bit/*/*/*")}:
         path.rename(path.with_name(f"\u00e9{path.name}"))
-    for path in {*(pair.mask for pair in before.pairs), *tmp_path.glob("gtFine/*/*/*")}:
+    masks = {pair.mask for pair in before.pairs}
+    inner = {file for mask in masks if mask.is_dir() for file in mask.rglob("*.png")}  # masks of classes
+    for path in {*(mask for mask in masks if mask.is_file()), *inner, *tmp_path.glob("gtFine/*/*/*")}:
         path.rename(path.with_name(f"e\u0301{path.name}"))
     for file in tmp_path.glob("ImageSets/Segmentation/*.txt"):
         names = [Path(line).with_name("e\u0301" + Path(line).name).as_posix() for line in read_lines(file)]
@@ -265,6 +289,49 @@ def test_annotation_files_may_write_names_in_another_form(tmp_path: Path, name: 
         assert [pair.image.name for pair in folder.pairs] == [name]
 
 
+def rename_in(file: Path, name: str, new: str) -> None:
+    """Write another name of an image into an XML or JSON file."""
+    text = file.read_text().replace(f'name="{name}"', f'name="{new}"')
+    file.write_text(text.replace(f'name": "{name}"', f'name": {json.dumps(new, ensure_ascii=False)}'))
+
+
+@pytest.mark.parametrize("made", ["cvat, xml", "darwin", "via"])
+@pytest.mark.parametrize(
+    "before, form, after",
+    [
+        ("", "{}", ""), ("", "C:\\data\\set\\{}", ""), ("", "/home/me/set/{}", ""), ("", "./{}", ""),
+        ("B", "{}", "b"), ("\u00e9", "{}", "e\u0301"), ("e\u0301", "{}", "\u00e9"), ("a ", "{}", "a%20"),
+    ],
+)  # fmt: skip
+def test_outlines_may_write_names_in_another_form(
+    tmp_path: Path, made: str, before: str, form: str, after: str
+) -> None:
+    """before, after: how the names of images begin, on the disk and in the file."""
+    MAKERS[made][1](tmp_path)
+    folder = read_folder(tmp_path)
+    for pair in folder.pairs:
+        place = pair.image.relative_to(tmp_path)
+        rename_in(pair.mask, place.name, form.format(place.with_name(after + place.name).as_posix()))
+        pair.image.rename(pair.image.with_name(before + place.name))
+    found = read_folder(tmp_path)
+    found.refuse_incomplete()
+    assert {split: [pair.image.name for pair in pairs] for split, pairs in found.splits.items()} == {
+        split: [before + pair.image.name for pair in pairs] for split, pairs in folder.splits.items()
+    }
+
+
+@pytest.mark.parametrize("made", ["cvat, xml", "darwin", "via"])
+def test_outlines_do_not_lead_out_of_the_data_folder(tmp_path: Path, made: str) -> None:
+    MAKERS[made][1](tmp_path / "data")
+    pictures(tmp_path, "secret.png")
+    pair = read_folder(tmp_path / "data").pairs[0]
+    before = pair.image.name
+    for name in ("../secret.png", "../../../secret.png", str(tmp_path / "secret.png")):
+        rename_in(pair.mask, before, name)
+        before = name
+        assert "1 of its images" in refused(tmp_path / "data")
+
+
 def test_a_name_that_fits_several_images_is_asked_about(tmp_path: Path) -> None:
     pictures(tmp_path, "coco/images/x/a.png", "coco/images/y/a.png", "ls/x/a.png", "ls/y/a.png", "lm/p.png", "lm/p.jpg")
     coco(tmp_path / "coco", {1: "a.png"}, [(1, box(1, 1, 9, 9))])
@@ -282,6 +349,8 @@ def test_names_do_not_lead_out_of_the_data_folder(tmp_path: Path) -> None:
         assert "1 of its images" in refused(tmp_path / "coco")
     labelme(tmp_path / "lm", "s.json", "../secret.png")
     labelme(tmp_path / "lm", "b.json", "b.png")
+    assert "its image ../secret.png lies outside of" in refused(tmp_path / "lm")
+    labelme(tmp_path / "lm", "s.json", "../none.png")
     assert "1 mask (s.json) without an image" in refused(tmp_path / "lm")
 
 
@@ -393,7 +462,15 @@ def test_links_to_folders_are_followed_and_a_loop_ends(tmp_path: Path) -> None:
 
 
 def closed(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Let a folder refuse to be listed, also for the user root."""
+    """Let a folder refuse to be listed, and hide what is in it, also for the user root."""
+    real_stat = os.stat
+
+    def stat(path: object, **options: Any) -> os.stat_result:
+        if str(path).startswith(f"{folder}{os.sep}"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real_stat(path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "stat", stat)
     for name in ("scandir", "listdir"):
         real = getattr(os, name)
 
@@ -409,7 +486,12 @@ def closed(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     "made, folder",
     [("pairs", "train/images"), ("voc", "SegmentationClass"), ("cityscapes", "leftImg8bit/train/ulm"),
      ("cvat", "JPEGImages/sub"), ("cvat", "ImageSets/Segmentation"), ("coco", "annotations"),
-     ("label studio", "."), ("nnunet", "labelsTr"), ("labelme", "train"), ("pairs", ".")],
+     ("label studio", "."), ("nnunet", "labelsTr"), ("labelme", "train"), ("pairs", "."), ("yolo", "labels/train"),
+     ("yolo", "images/val"), ("yolo", "images"), ("via", "train"), ("supervisely", "train/ann"),
+     ("supervisely", "train/img"), ("darwin", "releases/train"), ("darwin", "images/val"),
+     ("darwin", "releases"), ("roboflow", "train"), ("camvid, index", "train"), ("ade20k", "images"),
+     ("coco", "val2017"), ("coco-stuff, trainIds", "annotations/train2017"), ("voc", "ImageSets"),
+     ("class folders", "masks/tree"), ("class endings", "train/images")],
 )  # fmt: skip
 def test_a_folder_that_may_not_be_entered_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: str, folder: str
@@ -420,11 +502,17 @@ def test_a_folder_that_may_not_be_entered_is_named(
         read_folder(tmp_path)
 
 
-def test_a_closed_folder_beside_the_data_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    MAKERS["pairs"][1](tmp_path)
+@pytest.mark.parametrize("made", ["pairs", "voc", "cityscapes", "yolo", "via", "supervisely", "class folders", "lists"])
+def test_a_closed_folder_beside_the_data_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: str
+) -> None:
+    (MADE.get(made) or MAKERS[made][1])(tmp_path)
+    pairs = read_folder(tmp_path).pairs
     (tmp_path / "lost+found").mkdir()
     closed(monkeypatch, tmp_path / "lost+found")
-    assert len(read_folder(tmp_path).pairs) == 3
+    folder = read_folder(tmp_path)
+    assert folder.pairs == pairs
+    assert "lost+found/ may not be entered and is not read" in folder.notes
     assert tmp_path / "lost+found" in folders_in(tmp_path)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from atrous.datasets.naming import Named, listed_names
+from atrous.datasets.naming import Named, Tree, listed_names
 
 FILES = (
     "images/clip1/a.png", "images/clip1/my cat.png", "images/clip2/b.png", "images/cafe\u0301.jpg", "images/B2.JPG",
@@ -89,3 +89,21 @@ def test_a_name_with_a_backslash_of_its_own_is_found(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_line_is_a_name_first_as_a_whole(line: str, name: str) -> None:
     assert listed_names([line], {"my pic 0", "dog", "dog.v2", "sub/cow", "caf\u00e9"}) == [name]
+
+
+@pytest.mark.parametrize(
+    "name, found",
+    [
+        ("images/clip1", ["images/clip1"]), (r"C:\IMAGES\clip1/", ["images/clip1"]),
+        ("images/X/SAME.png", ["images/x/same.png"]),
+        ("images/Case.png", ["images/Case.png"]), ("images/CASE.png", ["images/Case.png", "images/case.png"]),
+        ("images/caf\u00e9.jpg", ["images/cafe\u0301.jpg"]), ("images/clip1/my%20cat.png", ["images/clip1/my cat.png"]),
+        ("clip1", []), ("../secret.png", []), ("images/a\0.png", []), (".", []), ("d.png/x", []),
+    ],
+)  # fmt: skip
+def test_a_whole_path_is_found_in_other_letters(named: Named, name: str, found: list[str]) -> None:
+    assert Tree(named.root).find_name(name) == [named.root / path for path in found]
+
+
+def test_a_path_out_of_the_data_folder_finds_no_other_letters(named: Named) -> None:
+    assert Tree(named.root).find(named.root.parent / "SECRET.png") == []

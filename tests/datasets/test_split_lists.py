@@ -192,7 +192,7 @@ def test_other_layouts_without_splits_are_divided_too(tmp_path: Path) -> None:
 def test_a_list_that_is_not_text(tmp_path: Path) -> None:
     make_pairs(tmp_path, 2)
     (tmp_path / "train.txt").write_bytes("\u72d7\n".encode("gbk"))
-    with pytest.raises(DataError, match=r"train.txt: not text in UTF-8"):
+    with pytest.raises(DataError, match=r"train.txt: is not UTF-8; save it as UTF-8"):
         read_folder(tmp_path)
 
 
@@ -218,13 +218,37 @@ def test_one_file_for_all_splits(tmp_path: Path, place: str) -> None:
             find_pairs(tmp_path)
 
 
-def test_images_outside_of_the_folder_are_listed_by_their_names(tmp_path: Path) -> None:
+def test_images_outside_of_the_folder_are_not_followed(tmp_path: Path) -> None:
+    save_picture(image(0), tmp_path / "photos" / "a0.jpg")
     (tmp_path / "data").mkdir()
-    for number in range(2):
-        save_picture(image(number), tmp_path / "photos" / f"a{number}.jpg")
-        shapes = [{"label": "cat", "points": [[1, 1], [9, 1], [9, 9]], "shape_type": "polygon"}]
-        content = {"shapes": shapes, "imagePath": f"../photos/a{number}.jpg"}
-        (tmp_path / "data" / f"a{number}.json").write_text(json.dumps(content))
+    shapes = [{"label": "cat", "points": [[1, 1], [9, 1], [9, 9]], "shape_type": "polygon"}]
+    content = {"shapes": shapes, "imagePath": "../photos/a0.jpg"}
+    (tmp_path / "data" / "a0.json").write_text(json.dumps(content))
     (tmp_path / "data" / "train.txt").write_text("a0.jpg\n")
-    (tmp_path / "data" / "val.txt").write_text("a1\n")
-    assert stems(tmp_path / "data") == {"train": ["a0"], "val": ["a1"]}
+    sentence = r"a0.json: its image ../photos/a0.jpg lies outside of .*data; move the image into it, or give a folder"
+    with pytest.raises(DataError, match=sentence):
+        find_pairs(tmp_path / "data")
+    assert [pair.image.stem for pair in read_folder(tmp_path).pairs] == ["a0"]
+
+
+@pytest.mark.parametrize(
+    "line, name",
+    [("P00.PNG", "p00"), ("IMAGES/P00", "p00"), ("images/caf\u00e9", "cafe\u0301"), ("cafe\u0301.png", "caf\u00e9"),
+     ("my%20pic.png", "my pic"), (r"D:\set\images\p00.png", "p00"), ("../images/p00.png", "p00")],
+)  # fmt: skip
+def test_a_list_may_write_names_in_another_form(tmp_path: Path, line: str, name: str) -> None:
+    make_pairs(tmp_path, 2)
+    for part in ("images", "masks"):
+        (tmp_path / part / "p00.png").rename(tmp_path / part / f"{name}.png")
+    (tmp_path / "train.txt").write_text("p01")
+    (tmp_path / "val.txt").write_text(line, encoding="utf-8")
+    assert stems(tmp_path) == {"train": ["p01"], "val": [name]}
+
+
+def test_letter_case_counts_where_it_tells_two_images_apart(tmp_path: Path) -> None:
+    for number, name in enumerate(("a", "A", "b")):
+        save_picture(image(number), tmp_path / "images" / f"{name}.png")
+        save_picture(scene(number, [0, 1]), tmp_path / "masks" / f"{name}.png")
+    (tmp_path / "train.txt").write_text("A\nb.PNG\n")
+    (tmp_path / "val.txt").write_text("/home/me/images/a.png\n")
+    assert stems(tmp_path) == {"train": ["A", "b"], "val": ["a"]}

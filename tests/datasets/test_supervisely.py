@@ -97,3 +97,30 @@ def test_one_data_set_alone(tmp_path: Path) -> None:
     write_json({"objects": []}, tmp_path / "val" / "ann" / "s1.png.json")
     folder = read_folder(tmp_path / "val")
     assert not folder.read_mask(folder.pairs[0]).any()
+
+
+@pytest.mark.parametrize(
+    "image_file, label_file",
+    [
+        ("S0.PNG", "s0.png.json"),
+        ("\u00e9.png", "e\u0301.png.json"),
+        ("e\u0301.png", "\u00e9.json"),
+        ("s0.png", "S0.JSON"),
+    ],
+)
+def test_an_image_in_other_letters_is_found(tmp_path: Path, image_file: str, label_file: str) -> None:
+    MAKERS["supervisely"][1](tmp_path)
+    (tmp_path / "train" / "img" / "s0.png").rename(tmp_path / "train" / "img" / image_file)
+    (tmp_path / "train" / "ann" / "s0.png.json").rename(tmp_path / "train" / "ann" / label_file)
+    folder = read_folder(tmp_path)
+    folder.refuse_incomplete()
+    assert [pair.image.name for pair in folder.splits["train"]] == [image_file]
+    assert folder.notes == []
+
+
+def test_two_images_that_fit_are_asked_about(tmp_path: Path) -> None:
+    MAKERS["supervisely"][1](tmp_path)
+    (tmp_path / "train" / "ann" / "s0.png.json").rename(tmp_path / "train" / "ann" / "s0.json")
+    save(image(7), tmp_path / "train" / "img" / "s0.jpg")
+    with pytest.raises(DataError, match=r"s0.json: its image may be s0.png or s0.jpg; expected one, keep one of them"):
+        find_pairs(tmp_path)

@@ -155,3 +155,63 @@ def test_finished_masks_come_first(tmp_path: Path) -> None:
     make(tmp_path, "images", "labels", ["a"])
     save(np.ones(SIZE, np.uint8), tmp_path / "masks" / "a.png")
     assert read_folder(tmp_path).layout == "pairs"
+
+
+@pytest.mark.parametrize(
+    "image_file, label_file",
+    [
+        ("images/\u00e9.png", "labels/e\u0301.txt"), ("images/e\u0301 x/a.png", "labels/\u00e9 x/a.txt"),
+        ("images/A.PNG", "labels/a.txt"), ("Images/a.png", "Labels/a.TXT"), ("images/a.png", "LABELS/A.txt"),
+        ("e\u0301.png", "\u00e9.txt"),
+    ],
+)  # fmt: skip
+def test_a_text_file_in_other_letters_is_found(tmp_path: Path, image_file: str, label_file: str) -> None:
+    save(image(0), tmp_path / image_file)
+    (tmp_path / label_file).parent.mkdir(exist_ok=True, parents=True)
+    (tmp_path / label_file).write_text(f"0 {BOX}\n")
+    folder = read_folder(tmp_path)
+    folder.refuse_incomplete()
+    assert [pair.mask for pair in folder.pairs] == [tmp_path / label_file]
+
+
+def test_two_text_files_that_fit_are_asked_about(tmp_path: Path) -> None:
+    make(tmp_path, "images", "labels", ["Cell"])
+    (tmp_path / "labels" / "cell.txt").write_text(f"0 {BOX}\n")
+    assert [pair.mask.name for pair in read_folder(tmp_path).pairs] == ["Cell.txt"]
+    (tmp_path / "labels" / "Cell.txt").rename(tmp_path / "labels" / "CELL.txt")
+    with pytest.raises(DataError, match=r"Cell.png: its labels may be CELL.txt or cell.txt; expected one, keep one"):
+        read_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path: /home/me/cells\ntrain: images/my one\nval: images/two\n",
+        "train: /home/me/cells/images/my one\nval: D:/cells/images/two\n",
+        "train: C:\\cells\\images\\my one\nval: images\\two\n",
+        "train: IMAGES/My%20One\nval: Images/two/\n",
+        "path: images\ntrain: my one\nval: ./two\n",
+        "path: C:\\me\\images\ntrain: my one\nval: two.txt\n",
+    ],
+)
+def test_the_table_may_come_from_another_computer(tmp_path: Path, text: str) -> None:
+    make(tmp_path, "images/my one", "labels/my one", ["a", "b"])
+    make(tmp_path, "images/two", "labels/two", ["c"])
+    (tmp_path / "two.txt").write_text("C:\\me\\images\\TWO\\c.png\n")
+    (tmp_path / "data.yaml").write_text(text)
+    assert splits(tmp_path) == {"train": ["a", "b"], "val": ["c"]}
+
+
+@pytest.mark.parametrize("text", ["train: ../other/images\n", "path: ../other\ntrain: images\n", "train: {}/images\n"])
+def test_the_table_does_not_lead_out_of_the_data_folder(tmp_path: Path, text: str) -> None:
+    make(tmp_path / "other", "images", "labels", ["z"])
+    make(tmp_path / "data", "pictures/images", "pictures/labels", ["a"])
+    (tmp_path / "data" / "data.yaml").write_text(text.format(tmp_path / "other"))
+    with pytest.raises(DataError, match=r"data.yaml: names .*images as train, which is not here; correct the path"):
+        find_pairs(tmp_path / "data")
+
+
+def test_the_data_folder_itself_may_be_named(tmp_path: Path) -> None:
+    make(tmp_path, "", "", ["a"])
+    (tmp_path / "data.yaml").write_text("train: .\n")
+    assert splits(tmp_path) == {"train": ["a"]}

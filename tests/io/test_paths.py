@@ -81,3 +81,12 @@ def test_a_folder_that_may_not_be_entered_is_named(folder: Path, monkeypatch: py
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(DataError, match=r"photos/deep: this folder may not be entered; get the right to read it"):
         find_images([folder / "photos"])
+
+
+def test_a_missing_path_in_a_closed_folder_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def listing(path: object) -> list[str]:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "listdir", listing)
+    with pytest.raises(DataError, match=r": this folder may not be entered; get the right to read it"):
+        find_images([tmp_path / "a.png"])
