@@ -3,6 +3,7 @@
 import pickle
 from pathlib import Path
 
+import make_layouts
 import numpy as np
 import pytest
 from make_layouts import MAKERS
@@ -15,6 +16,13 @@ from atrous.io import read_mask
 from atrous.labels import ADE150, CAMVID11, CITYSCAPES19, VOC21, LabelSet
 
 
+@pytest.fixture(params=range(3), ids="draw {}".format)
+def draw(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same trees with other masks and images."""
+    monkeypatch.setattr(make_layouts, "DRAW", request.param)
+
+
+@pytest.mark.usefixtures("draw")
 @pytest.mark.parametrize("made", MAKERS)
 def test_what_was_made_is_read(tmp_path: Path, made: str) -> None:
     layout, make = MAKERS[made]
@@ -34,6 +42,7 @@ def test_what_was_made_is_read(tmp_path: Path, made: str) -> None:
     assert [folder.faults, folder.lone_images, folder.lone_masks, folder.doubles] == [[], [], [], []]
 
 
+@pytest.mark.usefixtures("draw")
 @pytest.mark.parametrize("made", MAKERS)
 def test_conversion_changes_no_pixel(tmp_path: Path, made: str) -> None:
     expected = MAKERS[made][1](tmp_path / "data")

@@ -23,12 +23,14 @@ from atrous.datasets.coco_stuff import RAW171
 from atrous.labels import voc_palette
 
 SIZE = (20, 28)
+DRAW = 0
+"""Tests set it to have other boxes and other noise in the same trees."""
 Masks = dict[str, np.ndarray]
 
 
 def scene(seed: int, values: list[int], size: tuple[int, int] = SIZE) -> np.ndarray:
     """Make a mask of upright boxes of the values on a ground of the first value; all occur."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed + 10_000 * DRAW)
     mask = np.full(size, values[0], np.uint8)
     side = max(1, size[1] // max(1, len(values) - 1))
     for place, value in enumerate(values[1:]):
@@ -39,7 +41,7 @@ def scene(seed: int, values: list[int], size: tuple[int, int] = SIZE) -> np.ndar
 
 def image(seed: int, size: tuple[int, int] = SIZE) -> Image.Image:
     """Make an image of colour noise."""
-    return Image.fromarray(np.random.default_rng(seed + 999).integers(0, 256, (*size, 3), np.uint8))
+    return Image.fromarray(np.random.default_rng(seed + 999 + 10_000 * DRAW).integers(0, 256, (*size, 3), np.uint8))
 
 
 def save(picture: Image.Image | np.ndarray, path: Path, palette: bool = False) -> None:
