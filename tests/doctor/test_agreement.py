@@ -229,7 +229,11 @@ def folder(root: Path, seed: int) -> list[str]:
     return planted
 
 
-@pytest.mark.parametrize("part", range(10))
+PARTS = [pytest.param(part, marks=[pytest.mark.slow] if part > 1 else []) for part in range(10)]
+"""All 300 folders take a minute; sixty of them are in the default suite."""
+
+
+@pytest.mark.parametrize("part", PARTS)
 def test_check_and_training_agree(tmp_path: Path, part: int) -> None:
     unlike = []
     for seed in range(part, FOLDERS, 10):
