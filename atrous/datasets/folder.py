@@ -17,7 +17,7 @@ import numpy as np
 from atrous.errors import AtrousError, DataError
 from atrous.files import read_text
 from atrous.io import IMAGE_SUFFIXES, MAX_PIXELS, image_size, read_mask, read_valid
-from atrous.io.paths import closed_folder, files_below, nfc
+from atrous.io.paths import closed_folder, files_below, names_in, nfc
 from atrous.labels import LabelSet
 
 SPLITS = {
@@ -277,11 +277,7 @@ def files_in(folder: Path, endings: str | tuple[str, ...]) -> list[Path]:
 
     Raises DataError if the folder may not be entered.
     """
-    try:
-        names = os.listdir(folder) if os.path.isdir(folder) else []
-    except PermissionError as error:
-        raise closed_folder(folder) from error
-    names = [name for name in names if name.endswith(endings) or name.lower().endswith(endings)]
+    names = [name for name in names_in(folder) if name.endswith(endings) or name.lower().endswith(endings)]
     return sorted(path for name in names if os.path.isfile(path := folder / name))
 
 

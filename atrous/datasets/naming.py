@@ -16,7 +16,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from atrous.io import IMAGE_SUFFIXES
-from atrous.io.paths import closed_folder, files_below, nfc
+from atrous.io.paths import files_below, names_in, nfc
 
 DRIVE = re.compile("^[A-Za-z]:")
 """A disk of Windows: C:"""
@@ -142,11 +142,7 @@ class Tree:
     def _children(self, folder: Path) -> dict[str, list[Path]]:
         if folder not in self._listed:
             listed = self._listed[folder] = defaultdict[str, list[Path]](list)
-            try:
-                names = os.listdir(folder) if os.path.isdir(folder) else []
-            except PermissionError as error:
-                raise closed_folder(folder) from error
-            for name in sorted(names):
+            for name in sorted(names_in(folder)):
                 listed[folded(name)].append(folder / name)
         return self._listed[folder]
 

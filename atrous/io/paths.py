@@ -170,6 +170,14 @@ def closed_folder(folder: Path | str) -> DataError:
     return DataError(f"{folder}: this folder may not be entered; get the right to read it, or move it away")
 
 
+def names_in(folder: Path) -> list[str]:
+    """List the names in a folder, [] if it is none; DataError if it may not be entered."""
+    try:
+        return os.listdir(folder) if os.path.isdir(folder) else []
+    except PermissionError as error:
+        raise closed_folder(folder) from error
+
+
 def no_such_path(path: Path | str) -> DataError:
     """Make the error for a path that does not exist.
 
@@ -190,10 +198,9 @@ def no_such_path(path: Path | str) -> DataError:
     while not os.path.isdir(parent) and parent != parent.parent:
         parent, missing = parent.parent, parent.name
     try:
-        names = os.listdir(parent) if os.path.isdir(parent) else []
-    except PermissionError:
-        return closed_folder(parent)
-    there = sorted(name for name in names if not name.startswith("."))
+        there = sorted(name for name in names_in(parent) if not name.startswith("."))
+    except DataError as closed:
+        return closed
     close = get_close_matches(missing, there, n=1, cutoff=0.5)
     if close:
         advice = f"did you mean {str(parent / close[0])!r}?"
