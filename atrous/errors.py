@@ -80,7 +80,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def let_through(error: Exception) -> None:
     """Raise an error again that says nothing about the input: memory is used up, or a name is wrong in this code.
 
-    Where a library may raise anything on a damaged file, `except Exception` begins with this.
+    Where a library may raise anything on a damaged file, the handler of any Exception begins with this.
     """
     if isinstance(error, NameError) or is_out_of_memory(error):
         raise error

@@ -62,12 +62,14 @@ def takes(model: Path, paths: Sequence[Path]) -> bool:
             image, _ = read_valid(path)
         except AtrousError:
             continue
-        channels = len(about["mean"])
-        if image.dtype.name != about["dtype"] or not (
-            image.shape[2] == channels or (image.shape[2], channels) == (1, 3)
-        ):
+        if not _fits(image, about):
             return False
     return True
+
+
+def _fits(image: np.ndarray, about: Mapping[str, Any]) -> bool:
+    channels = len(about["mean"])
+    return image.dtype.name == about["dtype"] and (image.shape[2] == channels or (image.shape[2], channels) == (1, 3))
 
 
 def _open(model: Path) -> Network:
@@ -84,7 +86,7 @@ def _open(model: Path) -> Network:
 
 def _pixels(image: np.ndarray, about: Mapping[str, Any]) -> np.ndarray:
     channels = len(about["mean"])
-    if image.dtype.name != about["dtype"] or not (image.shape[2] == channels or (image.shape[2], channels) == (1, 3)):
+    if not _fits(image, about):
         raise DataError(
             f"a {image.dtype} picture of {image.shape[2]} channels; expected {about['dtype']} and {channels} channels"
         )
