@@ -13,11 +13,13 @@ from torch import nn
 
 from atrous.bundle import Card, load_bundle, save_bundle
 from atrous.datasets import DataSet, open_dataset
+from atrous.datasets.folder import Pair
 from atrous.datasets.folds import fold_of
 from atrous.doctor import Witness, finding_line
 from atrous.errors import DataError, ModelError, RecipeError, WeightsError, memory_in_words, nearest
 from atrous.evaluate.data import Chosen, choose_pictures, choose_split
 from atrous.evaluate.evaluation import Evaluation, evaluate, pooled
+from atrous.evaluate.seen import keep_trace
 from atrous.files import write_atomically
 from atrous.labels import LabelSet
 from atrous.models import list_models
@@ -28,6 +30,7 @@ from atrous.predict.loading import RECIPE, default_device, folds_in, load_networ
 from atrous.predict.predictor import PredictorOptions
 from atrous.progress import Bar, Over
 from atrous.report import report_run
+from atrous.sample import Sample
 from atrous.train import processes
 from atrous.train.batches import Transform
 from atrous.train.loggers import Logger
@@ -319,9 +322,14 @@ class Segmenter:
 def _verify(data: DataSet, console: Console) -> None:
     """Check every file of the data, and print what the doctor warns of, at most `MOST_WARNINGS` lines."""
     witness = Witness(data.labels, data.root)
+
+    def see(split: str, pair: Pair, sample: Sample) -> None:
+        witness.see(split, pair, sample)
+        keep_trace(data.splits[split], pair, sample)  # the bundle will hold it
+
     try:
         with Bar(console, "check", 0) as bar:
-            data.verify(progress=bar.at, visit=witness.see)
+            data.verify(progress=bar.at, visit=see)
     except DataError as error:
         raise DataError(f"{error}; `atrous check {data.root}` names every fault with its remedy") from error
     warnings = witness.warnings()

@@ -25,9 +25,10 @@ from atrous.sample import Sample
 
 
 class Cache:
-    """Keeps decoded samples up to a number of bytes, and the class counts of all masks that were decoded.
+    """Keeps decoded samples up to a number of bytes, and small facts of all pairs that were decoded.
 
-    What is kept stands under the pair, as one image can have two label files.
+    What is kept stands under the pair, as one image can have two label files. counts: of the pixels
+    of each class. facts: what others keep, see `Pairs.facts`.
 
     The first samples stay, as each epoch visits all samples: a cache that drops old ones would
     never hit.
@@ -38,6 +39,7 @@ class Cache:
         self._left = int(megabytes * 2**20)
         self._samples: dict[Hashable, Sample] = {}
         self.counts: dict[Hashable, np.ndarray] = {}
+        self.facts: dict[Hashable, Any] = {}
         self._lock = Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -141,6 +143,11 @@ class Pairs(Sequence[Sample]):
         """The share of the samples, in [0, 1], that the cache holds."""
         return sum(self._cache.get(pair) is not None for pair in self.pairs) / max(len(self.pairs), 1)
 
+    @property
+    def facts(self) -> dict[Hashable, Any]:
+        """What was found out about pairs when they were decoded, so that they need not be decoded for it again."""
+        return self._cache.facts
+
     def share_cache(self, processes: int) -> None:
         """See `Cache.share`."""
         self._cache.share(processes)
@@ -200,10 +207,12 @@ class Pairs(Sequence[Sample]):
                 f"{pair.image}: {image.shape[2]} channels of {image.dtype}, but the data set's first image has "
                 f"{self.channels} of {self.dtype}; expected one kind of image, convert the others"
             )
-        if elsewhere := misplaced(pair):
+        first = pair not in self._cache.counts  # later it would be the same again
+        if first and (elsewhere := misplaced(pair)):
             raise DataError(f"{pair.where}: {elsewhere}; {REPLACE}")
         mask = self._indices(pair, values, valid)
-        self._cache.counts[pair] = self._counted(mask)
+        if first:
+            self._cache.counts[pair] = self._counted(mask)
         image.flags.writeable = mask.flags.writeable = False
         return Sample(image, mask, path=pair.image, valid=valid)
 
@@ -262,7 +271,8 @@ class DataSet:
             DataError: Names the first bad file, in the order of splits and names, and counts the
                 others.
         """
-        samples = [(name, i) for name in splits or self.splits for i in range(len(self.splits[name]))]
+        names = splits or list(self.splits)
+        samples = [(name, i) for name in names for i in range(len(self.splits[name]))]
 
         def problem(place: tuple[str, int]) -> DataError | None:
             pairs, i = self.splits[place[0]], place[1]
@@ -287,7 +297,7 @@ class DataSet:
             ) from problems[0]
         if problems:
             raise problems[0]
-        trained = "train" in self.splits or "all" in self.splits
+        trained = "train" in names or "all" in names
         if trained and (nothing := nothing_to_learn(self.labels, self.training.frequencies().tolist())):
             raise DataError(f"{self.root}: {nothing}")
 

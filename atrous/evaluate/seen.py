@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from atrous.datasets import Pairs
+from atrous.datasets.folder import Pair
 from atrous.doctor.look import SIDE, shrink
 from atrous.errors import DataError
 from atrous.labels import LabelSet
@@ -66,12 +67,19 @@ def trace_of(sample: Sample) -> Trace:
     )
 
 
+def keep_trace(pairs: Pairs, pair: Pair, sample: Sample) -> str:
+    """Make the trace of a sample that was just decoded, and keep it for `traces_of`."""
+    pairs.facts["trace", pair] = text = str(trace_of(sample))
+    return text
+
+
 def traces_of(pairs: Pairs) -> tuple[str, ...]:
     """The traces of pictures, as a card keeps them. A picture that cannot be read has none."""
 
     def trace(index: int) -> str | None:
+        pair = pairs.pairs[index]
         try:
-            return str(trace_of(pairs[index]))
+            return pairs.facts.get(("trace", pair)) or keep_trace(pairs, pair, pairs[index])
         except DataError:
             return None
 

@@ -86,7 +86,8 @@ def plan(
         source.refuse_incomplete()
         return volume_plan(source, memory, progress)
     data = open_dataset(root, classes=classes, ignore=ignore, progress=progress)
-    data.verify(list(data.splits) if data.training else [], progress)  # `training` raises before files are read
+    _ = data.training  # raises where there is nothing to train on, before any file is read
+    data.verify(progress=progress)
     return picture_plan(data, measure=measure, say=say, layout=source.layout, **wishes)
 
 

@@ -186,7 +186,7 @@ def deterministic() -> Iterator[None]:
 def finish(run: Run, bundle: Path) -> Path:
     """Write the best weights, with their card, as the run's bundle."""
     best = load_weights(run.folder / "checkpoints" / "best.safetensors", run)
-    save_bundle(bundle, best, replace(run.card, seen=traces_of(run.data.splits["train"])))
+    save_bundle(bundle, best, replace(run.card, seen=traces_of(run.data.training)))
     return bundle
 
 

@@ -201,3 +201,12 @@ def test_channel_statistics_equal_those_of_all_pixels(tmp_path: Path, channels: 
     np.testing.assert_allclose(
         channel_statistics(pairs, limit=1)[0], images[0].mean(axis=(0, 1), dtype=np.float64), rtol=1e-9
     )
+
+
+def test_a_split_is_verified_alone(tmp_path: Path) -> None:
+    data = open_dataset(make_pairs(tmp_path / "data", 5))
+    for pair in data.splits["train"].pairs:
+        pair.mask.unlink()
+    data.verify(["val"])
+    with pytest.raises(DataError):
+        data.verify(["train"])

@@ -11,12 +11,13 @@ from command_line import SMALL, run
 from PIL import Image
 from worlds import CLASSES, make_world, picture
 
+import atrous
 from atrous.bundle import Card, load_bundle, load_card, save_bundle
 from atrous.datasets import open_dataset
 from atrous.datasets.folds import fold_of
 from atrous.evaluate.compare import compare_all
 from atrous.evaluate.data import choose_pictures
-from atrous.evaluate.seen import fingerprint_of, traces_of
+from atrous.evaluate.seen import fingerprint_of, keep_trace, traces_of
 
 
 def write(root: Path, names: list[str], seed: int = 0) -> Path:
@@ -176,3 +177,18 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert json.loads(out)["trained_on"] is None
     assert "is not known" in err
     assert "is not known" in json.loads(out)["warnings"][-1]
+
+
+def test_pictures_that_were_verified_are_not_read_again_for_their_traces(tmp_path: Path) -> None:
+    data = open_dataset(write(tmp_path, NAMES), cache_mb=0)
+    expected = traces_of(open_dataset(tmp_path).splits["train"])
+    data.verify(visit=lambda split, pair, sample: keep_trace(data.splits[split], pair, sample))
+    shutil.rmtree(tmp_path / "images")
+    assert traces_of(data.splits["train"]) == expected
+
+
+def test_data_without_a_split_are_trained_on_to_the_end(tmp_path: Path) -> None:
+    data = open_dataset(write(tmp_path / "data", NAMES), holdout=0)
+    segmenter = atrous.Segmenter("unet", "test_resnet", pretrained=False, crop=(32, 32), batch=2)
+    segmenter.fit(data, steps=1, out=tmp_path / "run")
+    assert len(segmenter.card.seen) == len(data.splits["all"]) == len(NAMES)
