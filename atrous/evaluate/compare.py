@@ -1,17 +1,16 @@
 """Comparing runs, bundles or folders of label maps on the same images."""
 
 from collections.abc import Sequence
-from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from atrous.errors import AtrousError, DataError
+from atrous.errors import AtrousError
 from atrous.evaluate.data import trained_on
 from atrous.evaluate.evaluation import Evaluation
-from atrous.evaluate.sources import cards_of, judge
+from atrous.evaluate.sources import judge_all
 from atrous.metrics import scores
 from atrous.ops.stats import by_cluster
 from atrous.ops.stats import compare as paired
@@ -44,26 +43,10 @@ def compare_all(
     if len(sources) < 2:
         raise AtrousError("nothing to compare: give at least two runs, bundles or folders of label maps")
     sides = [[Path(part) for part in source.split(",") if part] for source in sources]
-    data, every = data or trained_on(sides[0][0]), list(chain(*sides))
-    judged_by = partial(
-        judge,
-        classes=classes,
-        ignore=ignore,
-        cluster=cluster,
-        block=block,
-        networks=cards_of(every),
-        progress=progress,
-    )
-    results = [[judged_by(path, data, split).result for path in side] for side in sides]
-    check_alike(every, list(chain(*results)))
+    every, options = list(chain(*sides)), {"classes": classes, "ignore": ignore, "cluster": cluster, "block": block}
+    judged = iter(judge_all(every, data or trained_on(every[0]), split, progress=progress, **options))
+    results = [[one.result for one in islice(judged, len(side))] for side in sides]
     return compare_results(sources, results, block=block)
-
-
-def check_alike(sources: Sequence[Path], results: Sequence[Evaluation]) -> None:
-    """Raise DataError where a source was judged on other images or classes than the first."""
-    for path, result in zip(sources, results, strict=True):
-        if result.names != results[0].names or result.labels.names != results[0].labels.names:
-            raise DataError(f"{path}: was judged on other images or classes than {sources[0]}")
 
 
 def compare_results(names: Sequence[str], results: Sequence[Sequence[Evaluation]], *, block: int = 1) -> dict[str, Any]:

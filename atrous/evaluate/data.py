@@ -12,7 +12,7 @@ from atrous.datasets.folds import fold_of
 from atrous.errors import AtrousError, DataError
 from atrous.evaluate.seen import Seen, fingerprint_of
 from atrous.labels import LabelSet
-from atrous.predict.loading import Kind, is_network, kind_of, load_predictor
+from atrous.predict.loading import Kind, card_of, is_network, kind_of
 
 PROBES = 24
 """So many training pictures, evenly spaced, tell whether a folder of the same names holds the same pictures: where half
@@ -204,7 +204,7 @@ def trained_on(source: Path) -> Path:
         raise AtrousError(f"{source}: no such run folder, bundle or folder of predictions")
     if not is_network(source):
         raise AtrousError(f"{source}: is not a trained run; say what to judge it on with --data DATA")
-    data = Path(load_predictor(source).card.data)
+    data = Path(card_of(source).data)
     if not data.exists():
         raise DataError(f"{source}: was trained on {data}, which is not there; say where it is with --data DATA")
     return data

@@ -10,14 +10,14 @@ import numpy as np
 
 from atrous.bundle import Card
 from atrous.datasets import DataSet
-from atrous.errors import AtrousError, nearest
+from atrous.errors import AtrousError, DataError, nearest
 from atrous.evaluate.data import Chosen, choose_pictures, classes_of_run, trained_on
 from atrous.evaluate.evaluation import Evaluation, evaluate, from_folder
 from atrous.evaluate.measures import make_measures
 from atrous.metrics import BoundaryF, BoundaryIoU, Calibration, ErrorKinds, TrimapCurve
 from atrous.metrics.foreign import TOOLS, Foreign
 from atrous.predict import Predictor
-from atrous.predict.loading import Kind, bundle_in, is_network, kind_of, load_predictor
+from atrous.predict.loading import Kind, bundle_in, card_of, is_network, kind_of, load_predictor
 from atrous.progress import Over
 from atrous.sample import Sample
 
@@ -74,7 +74,7 @@ def judge(
         block: how many neighbouring images the bootstrap draws together; not with `cluster`.
         decode, calibration, refine, refine_options, tidy: of `atrous.Predictor`.
         measures: names of `atrous.evaluate.measures.MEASURES` to add.
-        networks: the cards of all networks that are judged on the same pictures, see `cards_of`; default this one's.
+        networks: the cards of all networks that are judged on the same pictures, see `judge_all`; default this one's.
         progress: see `atrous.progress.Over`.
 
     Raises:
@@ -177,9 +177,27 @@ def _open(
     return choose_pictures(data, split, networks or [], classes=classes, ignore=ignore), None
 
 
-def cards_of(sources: Sequence[Path]) -> list[Card]:
-    """The cards of those sources that are networks."""
-    return [load_predictor(source).card for source in sources if is_network(source)]
+def judge_all(sources: Sequence[Path], data: Path, split: str | None = None, **options: Any) -> list[Judged]:
+    """Judge every source on the same pictures: those that no network among them was trained on.
+
+    Args:
+        sources, data, split: see `judge`.
+        options: of `judge`.
+
+    Raises:
+        DataError: a source was judged on other images or classes than the first.
+    """
+    networks = [card_of(source) for source in sources if is_network(source)]
+    judged = [judge(source, data, split, networks=networks, **options) for source in sources]
+    check_alike(sources, [one.result for one in judged])
+    return judged
+
+
+def check_alike(sources: Sequence[Path], results: Sequence[Evaluation]) -> None:
+    """Raise DataError where a source was judged on other images or classes than the first."""
+    for path, result in zip(sources, results, strict=True):
+        if result.names != results[0].names or result.labels.names != results[0].labels.names:
+            raise DataError(f"{path}: was judged on other images or classes than {sources[0]}")
 
 
 def held_out(run: Path, data: Path | None, split: str | None) -> tuple[Predictor, Chosen, Path]:

@@ -95,7 +95,23 @@ def load_network(source: Path | str) -> "tuple[nn.Module, Card]":
         return load_folds([fold / BUNDLE for fold in folds_in(Path(source))])
     if kind is Kind.EXPORTED:
         raise WeightsError(f"{source}: is an exported network; give the bundle it was made from")
-    return _load_bundle(source, kind)
+    from atrous.bundle import load_bundle
+
+    return load_bundle(_bundle_file(source, kind))
+
+
+def card_of(source: Path | str) -> "Card":
+    """The card of whatever `load_predictor` opens; the weights of a single bundle are left unread.
+
+    Raises:
+        WeightsError, ModelError: as `load_predictor`.
+    """
+    kind = kind_of(source)
+    if kind in (Kind.EXPORTED, Kind.FOLDS):
+        return load_predictor(source).card
+    from atrous.bundle import load_card
+
+    return load_card(_bundle_file(source, kind))
 
 
 def load_predictor(
@@ -160,8 +176,8 @@ def digest(source: Path | str) -> str:
     return sha256(" ".join(parts).encode()).hexdigest()[:16]
 
 
-def _load_bundle(source: Path | str, kind: Kind) -> "tuple[nn.Module, Card]":
-    from atrous.bundle import load_bundle
+def _bundle_file(source: Path | str, kind: Kind) -> Path:
+    """The file of a bundle, fetched if it is published; WeightsError where there is none."""
     from atrous.zoo.fetch import located
     from atrous.zoo.shipped import absence
 
@@ -175,4 +191,4 @@ def _load_bundle(source: Path | str, kind: Kind) -> "tuple[nn.Module, Card]":
             f"{path}: no such bundle or run folder, nor the name of published weights; "
             f"train one with `atrous train DATA -o {source}`, or see `atrous models`{absence()}"
         )
-    return load_bundle(path)
+    return path

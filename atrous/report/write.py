@@ -2,13 +2,12 @@
 
 import shlex
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 from atrous.errors import AtrousError
-from atrous.evaluate.compare import check_alike, compare_results
+from atrous.evaluate.compare import compare_results
 from atrous.evaluate.data import trained_on
-from atrous.evaluate.sources import Judged, cards_of, judge
+from atrous.evaluate.sources import Judged, judge_all
 from atrous.io.paths import page_path
 from atrous.progress import Over
 from atrous.report import EvaluatedRun, make_report, train_command, verdict, write_report
@@ -50,18 +49,9 @@ def report_all(
         raise AtrousError("nothing to report on: give a run folder, a bundle or a folder of label maps")
     target = page_path(out or _default(sources))  # before minutes are spent on the evaluation
     data = data or trained_on(sources[0])
-    judged_by = partial(
-        judge,
-        classes=classes,
-        ignore=ignore,
-        cluster=cluster,
-        block=block,
-        networks=cards_of(sources),
-        progress=progress,
-    )
-    judged = [judged_by(source, data, split, full=True) for source in sources]
+    options = {"classes": classes, "ignore": ignore, "cluster": cluster, "block": block}
+    judged = judge_all(sources, data, split, full=True, progress=progress, **options)
     results = [one.result for one in judged]
-    check_alike(sources, results)
     remarks = list(dict.fromkeys(one.remark for one in results if one.remark))
     if say:
         say(remarks)

@@ -12,8 +12,8 @@ from PIL import Image
 from worlds import CLASSES, make_world, picture
 
 from atrous.errors import AtrousError, DataError
-from atrous.evaluate.compare import check_alike, compare_all
-from atrous.evaluate.sources import judge
+from atrous.evaluate.compare import compare_all
+from atrous.evaluate.sources import check_alike, judge
 from atrous.labels import LabelSet
 from atrous.report.terminal import verdict
 
