@@ -39,40 +39,46 @@ def test_types_and_names_are_the_same(package: str) -> None:
         face.nothing  # noqa: B018
 
 
-ORDERS = {
-    "names first": ("look()", "load()"),
-    "modules first": ("load()", "look()"),
-}
 CODE = """
 import importlib, json, types
-face = importlib.import_module({package!r})
-found = {{}}
+homes = {homes!r}
+found = {{package: {{}} for package in homes}}
 
 def look():
-    for name in face.__all__:
-        if name != "__version__":
-            found[name] = getattr(face, name)
+    for package in homes:
+        face = importlib.import_module(package)
+        found[package] = {{name: getattr(face, name) for name in face.__all__ if name != "__version__"}}
 
 def load():
-    for module in {modules!r}:
-        importlib.import_module(f"{package}.{{module}}")
+    for package, modules in homes.items():
+        for module in modules:
+            importlib.import_module(f"{{package}}.{{module}}")
 
 {order}
-for name in found:
-    assert getattr(face, name) is found[name], f"{{name}} has become another thing"
-kinds = {{name: isinstance(value, types.ModuleType) for name, value in found.items()}}
+for package, names in found.items():
+    for name, value in names.items():
+        now = getattr(importlib.import_module(package), name)
+        assert now is value, f"{{package}}.{{name}} has become another thing"
+kinds = {{
+    package: {{name: isinstance(value, types.ModuleType) for name, value in names.items()}}
+    for package, names in found.items()
+}}
 print(json.dumps(kinds))
 """
 
 
-@pytest.mark.parametrize("package", FACES)
-def test_no_name_depends_on_what_was_imported_before(package: str) -> None:
+def modules_of(package: str) -> list[str]:
+    found = [module.name for module in pkgutil.iter_modules(import_module(package).__path__)]
+    return [name for name in found if name != "__main__"]
+
+
+@pytest.mark.parametrize("order", ["look() load()", "load() look()"], ids=["names first", "modules first"])
+def test_no_name_depends_on_what_was_imported_before(order: str) -> None:
     """An import of a submodule sets the package's attribute of that name, over whatever a function of that name is."""
-    modules = [module.name for module in pkgutil.iter_modules(import_module(package).__path__)]
-    modules = [name for name in modules if name != "__main__"]
-    is_module = {name: home == package for name, home in for_type_checkers(package).items()}
-    for order in ORDERS.values():
-        code = CODE.format(package=package, modules=modules, order="\n".join(order))
-        run = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
-        assert run.returncode == 0, run.stderr
-        assert json.loads(run.stdout) == is_module
+    homes = {package: modules_of(package) for package in FACES}
+    code = CODE.format(homes=homes, order=order.replace(" ", "\n"))
+    run = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout) == {
+        package: {name: home == package for name, home in for_type_checkers(package).items()} for package in FACES
+    }

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from atrous.inspect.inspection import LONGEST, Inspection, image_axes
+from atrous.inspect.inspection import LONGEST, Inspection
 from atrous.inspect.measured import OUTPUT, Interval, Measured, extent
+from atrous.inspect.seams import image_axes
 from atrous.inspect.text import sides_text
 from atrous.inspect.walk import walk
 
