@@ -297,7 +297,7 @@ def test_random_weights_are_announced_loudly(tmp_path: Path, capsys: pytest.Capt
         "--model",
         "unet",
         "--encoder",
-        "resnet18",
+        "test_resnet",
         "--steps",
         "1",
         "--crop",

@@ -73,14 +73,30 @@ VERBS: dict[str, Words] = {
     "check --html": lambda network, data: ["check", data, "--html", "out.html"],
     "plan": lambda network, data: ["plan", data, "--no-measure", "--no-pretrained", "-o", "out.toml"],
     "train": lambda network, data: ["train", data, "-o", "out", *SMALL],
-    "predict": lambda network, data: ["predict", f"{data}/images", "--model", network, "-o", "out"],
+    "predict": lambda network, data: [
+        "predict",
+        f"{data}/images",
+        "--model",
+        network,
+        "-o",
+        "out",
+        "--backend",
+        "torch",
+    ],
     "refine": lambda network, data: ["refine", "../probs", f"{data}/images", "-o", "out"],
     "report": lambda network, data: ["report", network, "--data", data, "-o", "out.html"],
 }
 
 
-@pytest.mark.parametrize("given", ["absolute", "relative", "link"])
-@pytest.mark.parametrize("verb", VERBS)
+HEAVY = ("plan", "predict", "report", "train")
+"""They build a network; two of the three forms are marked slow."""
+
+
+@pytest.mark.parametrize(("verb", "given"), [
+    pytest.param(verb, given, marks=pytest.mark.slow if verb in HEAVY and given != "relative" else ())
+    for verb in VERBS
+    for given in ("absolute", "relative", "link")
+])  # fmt: skip
 def test_a_verb_writes_into_its_output_alone(
     verb: str, given: str, network: Path, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,52 +1,85 @@
 """A mended copy has no error left, every mask says what it meant, the original is unchanged."""
 
 import json
+from collections.abc import Callable
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
-from faults import FAULTS, Fault, all_masks, no_mask, painted, painted_jpeg, sound_set, stray_nineteen
+from faults import FAULTS, Fault, all_masks, no_mask, sound_set, stray_nineteen
 from PIL import Image
 
 from atrous.datasets import open_dataset
-from atrous.doctor import examine_dataset, mend
+from atrous.doctor import Examination, examine_dataset, mend
+from atrous.doctor.mend import Mended
 from atrous.errors import DataError
 from atrous.io import read_mask
 
 BEFORE = {fault.name: fault for fault in FAULTS if fault.severity == "error"}
 
 
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+    """Stem -> mask of the set without a fault."""
+    return {path.stem: read_mask(path) for path in all_masks(sound_set(tmp_path_factory.mktemp("sound") / "data"))}
+
+
 def state(root: Path) -> dict[str, str]:
     return {str(path): sha256(path.read_bytes()).hexdigest() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
+class Case(NamedTuple):
+    """A set with one fault: its files before it was mended, what was found, where the copy is and what it holds."""
+
+    root: Path
+    before: dict[str, str]
+    found: Examination
+    out: Path
+    mended: Mended | None
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Case]:
+    """The case of a fault's name, made once."""
+
+    @cache
+    def made(name: str) -> Case:
+        folder = tmp_path_factory.mktemp(name)
+        root, out = sound_set(folder / "data"), folder / "out"
+        BEFORE[name].plant(root)
+        before, found = state(root), examine_dataset(root)
+        return Case(root, before, found, out, None if name in BEYOND else mend(found, out))
+
+    return made
+
+
+BEYOND = ("jpeg_of_indices", "one_class_too_few")
+"""Where no mask can be trusted."""
+
+
 @pytest.mark.parametrize("fault", BEFORE.values(), ids=lambda fault: fault.name)
-def test_the_copy_has_no_error_and_the_original_is_untouched(tmp_path: Path, fault: Fault) -> None:
-    root = sound_set(tmp_path / "data")
-    fault.plant(root)
-    before, found = state(root), examine_dataset(root)
-    if fault.name in ("jpeg_of_indices", "one_class_too_few"):  # no mask can be trusted
+def test_the_copy_has_no_error_and_the_original_is_untouched(case: Callable[[str], Case], fault: Fault) -> None:
+    root, before, found, out, mended = case(fault.name)
+    if mended is None:
         with pytest.raises(DataError, match=r"no pair can be mended|classes cannot be told"):
-            mend(found, tmp_path / "out")
+            mend(found, out)
         return
-    mended = mend(found, tmp_path / "out")
     assert state(root) == before
-    errors = examine_dataset(tmp_path / "out").errors
+    errors = examine_dataset(out).errors
     assert [one.summary() for one in errors if one.kind != "no_training"] == []  # no copy has more pairs
     assert (len(mended.left_out) == 0) == fault.mended
-    open_dataset(tmp_path / "out").verify()
+    open_dataset(out).verify()
 
 
 @pytest.mark.parametrize("name", [fault.name for fault in FAULTS if fault.mended and fault.kind != "size_mismatch"])
-def test_the_masks_say_what_they_meant(tmp_path: Path, name: str) -> None:
-    truth = {path.stem: read_mask(path) for path in all_masks(sound_set(tmp_path / "sound"))}
-    root = sound_set(tmp_path / "data")
-    fault = BEFORE[name]
-    fault.plant(root)
-    mended = mend(examine_dataset(root), tmp_path / "out")
+def test_the_masks_say_what_they_meant(case: Callable[[str], Case], truth: dict[str, np.ndarray], name: str) -> None:
+    fault, (_, _, _, out, mended) = BEFORE[name], case(name)
+    assert mended is not None
     assert mended.pairs == len(truth)
-    for path in all_masks(tmp_path / "out"):
+    for path in all_masks(out):
         meant, got = truth[path.stem], read_mask(path)
         if fault.kind == "binary_0_255" or name == "one_white":
             meant = (meant > 0).astype(np.uint8)
@@ -92,14 +125,12 @@ def test_what_cannot_be_mended_is_named(tmp_path: Path) -> None:
         mend(examine_dataset(root), tmp_path / "out")
 
 
-def test_the_table_of_colours_is_in_the_document(tmp_path: Path) -> None:
-    for plant in (painted, painted_jpeg):
-        root = sound_set(tmp_path / plant.__name__)
-        plant(root)
-        table = examine_dataset(root).summary()["colours"]
+def test_the_table_of_colours_is_in_the_document(case: Callable[[str], Case]) -> None:
+    for name in ("painted", "painted_jpeg"):
+        table = case(name).found.summary()["colours"]
         near = [(0, 0, 0), (0, 130, 180), (220, 20, 60), (250, 170, 30)]
         assert [entry["value"] for entry in table] == [0, 1, 2, 3]
-        assert np.abs(np.array([entry["color"] for entry in table]) - near).max() <= (0 if plant is painted else 8)
+        assert np.abs(np.array([entry["color"] for entry in table]) - near).max() <= (0 if name == "painted" else 8)
 
 
 def test_one_stem_twice_and_an_absolute_path_stay_below_the_copy(tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ def test_what_has_no_eight_bits(world: tuple[Path, Card], tmp_path: Path) -> Non
             quantised(Nearest().eval(), world[1], tmp_path / "x", world[0], max_drop=1, **wishes)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["onnxruntime", "nncf"])
 def test_a_trained_net_of_depthwise_convolutions_survives(by: str, tmp_path: Path) -> None:
     """Its inputs of a ReLU6 go to 100, its padding is reckoned from the size, its blocks are added to their input."""

@@ -25,7 +25,7 @@ PATIENCE = 30
 
 def read_mutants(count: int, seed: int = 0) -> dict[str, Any]:
     """Read that many mutants, in two processes at a time."""
-    step = -(-count // 20)
+    step = max(70, -(-count // 20))
     with ThreadPoolExecutor(2) as pool:
         parts = list(pool.map(lambda first: read_some(seed, first, min(first + step, count)), range(0, count, step)))
     tally = sum((part[0] for part in parts), Counter[str]())

@@ -282,7 +282,7 @@ def test_unet2015_drops_out_the_skip_of_the_released_net_only() -> None:
         assert bool(skip.any()) is not carried
 
 
-@pytest.mark.parametrize("name", ["deeplabv3_resnet50", "fcn_resnet50"])
+@pytest.mark.parametrize("name", ["deeplabv3_resnet50", pytest.param("fcn_resnet50", marks=pytest.mark.slow)])
 @torch.no_grad()
 def test_torchvisions_weights_give_torchvisions_logits(name: str) -> None:
     torch.manual_seed(0)

@@ -164,7 +164,7 @@ def test_the_layer_has_its_own_rate_and_no_decay(tmp_path: Path) -> None:
         assert sorted(counted) == sorted(id(p) for p in run.objective.model.parameters())
 
 
-@every_layer
+@pytest.mark.parametrize("layer", ["crfrnn", pytest.param("convcrf", marks=pytest.mark.slow)])
 def test_training_learns_and_the_bundle_predicts_the_same(tmp_path: Path, layer: str) -> None:
     world, run = make_world(tmp_path / "world", train=8), tmp_path / "run"
     fit(world, run, steps=30, lr=3e-3, ema=0.9, refine=layer, validate_every=15)
@@ -232,7 +232,8 @@ def run_cli(arguments: list[str]) -> int:
 def test_the_command_line_trains_and_judges_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     world, run = make_world(tmp_path / "world"), tmp_path / "run"
     command = ["train", str(world), "-o", str(run), "--model", "unet", "--encoder", "test_resnet", "--no-pretrained",
-               "--batch", "2", "--crop", "32", "--steps", "2"]  # fmt: skip
+               "--batch", "2", "--crop", "32", "--steps", "2", "--set", "precision=fp32",
+               "--set", "channels_last=false", "--set", "fused=true"]  # fmt: skip
     assert run_cli([*command, "--refine", "convcrf"]) == 0
     assert isinstance(atrous.load(run).model.layer, ConvCRF)
     assert run_cli(["eval", str(run), str(world), "--json"]) == 0

@@ -225,6 +225,7 @@ def test_the_command_prints_one_document_and_a_recipe_that_trains(
 ) -> None:
     root, file = photos(tmp_path / "data", count=6), tmp_path / "recipe.toml"
     small = ["--set", "steps=4", "--model", "unet", "--encoder", "test_resnet", "--no-pretrained", "--set", "ema=0.9"]
+    small += ["--set", "crop=[32,32]", "--set", "batch=2"]
     _run(["plan", str(root), "--json", "-o", str(file), *small])
     document = json.loads(capsys.readouterr().out)
     assert list(document) == ["fingerprint", "recipe", "reasons"]

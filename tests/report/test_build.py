@@ -171,7 +171,9 @@ MIXES = {
 }
 
 
-@pytest.mark.parametrize("mix", MIXES)
+@pytest.mark.parametrize(
+    "mix", [pytest.param(mix, marks=pytest.mark.slow if mix in ("extended", "folds") else ()) for mix in MIXES]
+)
 def test_the_command_makes_the_recipe_again(mix: str, tmp_path: Path) -> None:
     data, run = make_world(tmp_path / "my 'data' $HOME"), tmp_path / "a run"
     train = ["train", data, "-o", run, *COMMAND, "--steps", "2", *MIXES[mix]]

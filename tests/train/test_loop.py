@@ -97,7 +97,11 @@ FEATURES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FEATURES)
+DEFAULT = ("parts, one cycle, layers, encoder frozen at first", "fused kernels on channels_last")
+"""The others are marked slow."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in DEFAULT else pytest.mark.slow) for n in FEATURES])
 def test_a_killed_run_ends_as_if_it_had_not_been(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -66,7 +66,7 @@ def apart(one: Path, other: Path) -> float:
 WEIGHED: dict[str, Any] = {**STILL, "class_weights": (0.5, 2.0, 1.0)}
 
 
-@pytest.mark.parametrize("launcher", ["torchrun", "srun"])
+@pytest.mark.parametrize("launcher", ["torchrun", pytest.param("srun", marks=pytest.mark.slow)])
 def test_two_processes_end_as_one_does_and_one_speaks(world: Path, plain: Path, tmp_path: Path, launcher: str) -> None:
     said, silent = together(fit, world, tmp_path / "run", launcher=launcher, **WEIGHED)
     assert (said.code, silent) == (0, (0, ""))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from runs import fit, same_tensors
+from runs import COMMAND, fit, same_tensors
 from safetensors.torch import load_file
 from worlds import make_world
 
@@ -20,6 +20,7 @@ import atrous
 from atrous.datasets import open_dataset
 from atrous.errors import AtrousError, RecipeError, WeightsError
 from atrous.plan import draft
+from atrous.train.checkpoint import load_checkpoint
 from atrous.train.loggers import read_log
 from atrous.train.loop import train
 from atrous.train.optimizer import rate_at
@@ -112,11 +113,11 @@ def test_it_learns_logs_and_keeps_the_best(tmp_path: Path) -> None:
 def test_a_time_budget_becomes_steps_before_step_one(tmp_path: Path) -> None:
     world, run = make_world(tmp_path / "world"), tmp_path / "run"
     began = time.perf_counter()
-    fit(world, run, steps=None, time=3.0, precision=None, channels_last=None, fused=None)
+    fit(world, run, steps=None, time=1.0, fused=None)
     recipe = Recipe.load(run / "recipe.toml")
     assert recipe.steps >= 10
-    assert recipe.time == 3
-    assert None not in (recipe.precision, recipe.channels_last, recipe.fused)  # measured too
+    assert recipe.time == 1
+    assert recipe.fused is not None  # measured too
     assert time.perf_counter() - began < 60  # a bound against runaway budgets, not a measurement
 
 
@@ -138,14 +139,11 @@ def test_learning_rate_table() -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_ctrl_c_saves_and_the_same_command_resumes(tmp_path: Path) -> None:
+def test_ctrl_c_saves_and_says_so(tmp_path: Path) -> None:
     world = make_world(tmp_path / "world")
-    command = [
-        sys.executable, "-m", "atrous", "train", str(world), "-o", str(tmp_path / "run"), "--model", "unet",
-        "--encoder", "test_resnet", "--no-pretrained", "--batch", "2", "--crop", "32", "--set", "channels=[16,8,8,8]",
-        "--steps",
-    ]  # fmt: skip
-    process = subprocess.Popen([*command, "3000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    words = ["train", str(world), "-o", str(tmp_path / "run"), *COMMAND, "--steps", "3000"]
+    command = [sys.executable, "-m", "atrous", *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     log = tmp_path / "run" / "log.jsonl"
     for _ in range(600):
         if log.exists() and log.read_text():
@@ -156,10 +154,9 @@ def test_ctrl_c_saves_and_the_same_command_resumes(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "saved in" in errors
     assert "Traceback" not in errors
-    again = subprocess.Popen([*command, "3000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert any("resuming" in line for line in again.stdout)  # type: ignore[union-attr]
-    again.kill()
-    again.communicate()
+    saved = load_checkpoint(tmp_path / "run" / "checkpoints")
+    assert saved is not None
+    assert saved[1]["step"] > 0
 
 
 def test_a_run_starts_from_a_bundle_as_far_as_it_fits(tmp_path: Path) -> None:

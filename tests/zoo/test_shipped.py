@@ -30,6 +30,8 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import publish  # noqa: E402
 
 NAME = "camvid-unet-tiny"
+SHAPE = {"batch": 2, "crop": (32, 32), "precision": "fp32", "channels_last": False, "fused": True}
+"""Nothing is left to measure."""
 
 
 def run(*arguments: object) -> int:
@@ -48,7 +50,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(world: Path) -> Path:
     """A finished run of a few steps, with a page of scores as `atrous eval --json` prints it beside."""
     folder = world.parent / "run"
-    segmenter = atrous.Segmenter("unet", "test_resnet", False, batch=2, crop=(32, 32))
+    segmenter = atrous.Segmenter("unet", "test_resnet", False, **SHAPE)
     segmenter.fit(world, folder, steps=6)
     scores = {**segmenter.score(world, "test"), "decode": "argmax", "calibration": "none", "refine": None}
     (world.parent / "eval.json").write_text(json.dumps(scores))
@@ -121,12 +123,11 @@ def test_float16_weights_are_exported(named: Path, tmp_path: Path, capsys: pytes
 
 
 def test_a_run_starts_from_a_name_and_learns_from_one(named: Path, world: Path, tmp_path: Path) -> None:
-    shape = {"batch": 2, "crop": (32, 32)}
-    start = atrous.Segmenter(init=NAME, lr=1e-9, ema=0.5, **shape).fit(world, tmp_path / "on", steps=1).model
+    start = atrous.Segmenter(init=NAME, lr=1e-9, ema=0.5, **SHAPE).fit(world, tmp_path / "on", steps=1).model
     for key, tensor in load_bundle(named)[0].state_dict().items():
         if not key.endswith(("running_mean", "running_var", "num_batches_tracked")):
             torch.testing.assert_close(start.state_dict()[key], tensor, atol=1e-5, rtol=0)
-    student = atrous.Segmenter("unet", "test_resnet", False, distil=NAME, **shape).fit(world, tmp_path / "to", steps=1)
+    student = atrous.Segmenter("unet", "test_resnet", False, distil=NAME, **SHAPE).fit(world, tmp_path / "to", steps=1)
     assert {tensor.dtype for tensor in student.model.parameters()} == {torch.float32}
     assert f'init = "{NAME}"' in (tmp_path / "on" / "recipe.toml").read_text()
 
