@@ -10,7 +10,7 @@ from torch.nn import functional
 from atrous.errors import ModelError, let_through
 from atrous.layers.channels import per_channel
 from atrous.layers.depthwise import quick_depthwise
-from atrous.layers.norm import safe_norms
+from atrous.layers.norm import norms_left_out, safe_norms
 
 _SIZES: dict[tuple[Any, ...], tuple[int, int]] = {}
 """(least side, grid) of the encoders that this process has measured."""
@@ -102,7 +102,8 @@ class Encoder(nn.Module):
     def _takes(self, side: int) -> bool:
         weight = next(self.parameters())
         try:
-            features = self(torch.zeros(1, self.in_channels, side, side, device=weight.device, dtype=weight.dtype))
+            with norms_left_out(self.net):
+                features = self(torch.zeros(1, self.in_channels, side, side, device=weight.device, dtype=weight.dtype))
         except (RuntimeError, AssertionError, ValueError, IndexError) as error:
             let_through(error)
             return False

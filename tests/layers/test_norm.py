@@ -8,6 +8,7 @@ from timm.layers import BatchNormAct2d
 from torch import nn
 
 from atrous.layers import safe_norms
+from atrous.layers.norm import norms_left_out
 
 NORMS = [nn.BatchNorm2d, BatchNormAct2d]
 
@@ -57,3 +58,13 @@ def test_an_error_inside_leaves_the_mode_alone() -> None:
     with pytest.raises(RuntimeError):
         norm(torch.randn(1, 5, 1, 1))
     assert norm.training
+
+
+@pytest.mark.parametrize("kind", NORMS)
+def test_norms_are_left_out_within_the_context_alone(kind: type[nn.BatchNorm2d]) -> None:
+    tree, x = nn.Sequential(trained(kind)).eval(), torch.randn(2, 4, 3, 3)
+    before = tree(x)
+    with pytest.raises(RuntimeError), norms_left_out(tree):
+        assert torch.equal(tree(x), x)
+        raise RuntimeError
+    assert torch.equal(tree(x), before)
