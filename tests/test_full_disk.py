@@ -14,7 +14,9 @@ from worlds import make_world
 from atrous.cli import explain
 
 
-@pytest.mark.parametrize("when", ["tensors", "manifest", "best", "recipe"])
+@pytest.mark.parametrize(
+    "when", ["tensors", "best", *(pytest.param(when, marks=pytest.mark.slow) for when in ("manifest", "recipe"))]
+)
 def test_a_write_that_fails_leaves_the_one_before(
     trained: tuple[Path, Path],
     tmp_path: Path,

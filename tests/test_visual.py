@@ -122,7 +122,11 @@ def test_sizes_must_agree(draw) -> None:  # type: ignore[no-untyped-def]
         draw(np.zeros((4, 6), np.uint8), np.zeros((6, 4), np.uint8))
 
 
-@pytest.mark.parametrize("labels", [LABELS, CAMVID11, ADE150, LabelSet(("Straße", "水\nwater"))], ids=len)
+@pytest.mark.parametrize(
+    "labels",
+    [LABELS, CAMVID11, pytest.param(ADE150, marks=pytest.mark.slow), LabelSet(("Straße", "水\nwater"))],
+    ids=len,
+)
 def test_legend_shows_every_colour_and_name(labels: LabelSet) -> None:
     picture = legend(labels)
     height, width = picture.shape[:2]

@@ -116,9 +116,16 @@ with torch.device("meta"):
 VOLUME = {(1, 1): (1, 1, 1), (33, 65): (3, 9, 17), (127, 65): (12, 4, 3), (64, 96): (4, 12, 20)}
 """Sizes of volumes that stand in for the sizes of images."""
 
-every_form = pytest.mark.parametrize(
-    "name, options", FORMS, ids=lambda v: v if isinstance(v, str) else "-".join(map(str, v.values()))
+
+def _id(value: object) -> str:
+    return "-".join(map(str, value.values())) if isinstance(value, dict) else str(value)
+
+
+every_form = pytest.mark.parametrize("name, options", FORMS, ids=_id)
+every_plain_form = pytest.mark.parametrize(
+    "name, options", [pytest.param(*form, marks=pytest.mark.slow if form[1] else ()) for form in FORMS], ids=_id
 )
+"""All of them too; those with options are marked slow."""
 
 
 def build(name: str, options: dict[str, object], channels: int = 3) -> nn.Module:

@@ -21,8 +21,11 @@ LENGTH = {
 }  # fmt: skip
 """Pixels in which the field of the logits has room, if it has a size."""
 
-SLOW = {"deconvnet", "enet", "refinenet", "unet3d", "vnet"}
-"""Seconds each."""
+SLOW = {
+    "attention_unet", "deconvnet", "enet", "fcn16s", "fcn8s", "nnunet3d", "refinenet", "segformer", "unet3d", "unetpp",
+    "vnet",
+}  # fmt: skip
+"""A second or more each."""
 
 NARROW = {"fcn16s", "fcn32s", "fcn8s", "deeplabv1"}
 

@@ -12,6 +12,7 @@ from forms import (
     build,
     classifiers,
     every_form,
+    every_plain_form,
     sized,
 )
 
@@ -58,7 +59,7 @@ def test_every_parameter_learns_from_any_channels(channels: int, name: str, opti
     ] == []
 
 
-@every_form
+@every_plain_form
 def test_one_image_trains(name: str, options: dict[str, object]) -> None:
     model = build(name, options).train()
     for size in (sized(name, (1, 1)), sized(name, (33, 65))):
@@ -68,7 +69,7 @@ def test_one_image_trains(name: str, options: dict[str, object]) -> None:
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)
 
 
-@every_form
+@every_plain_form
 @torch.no_grad()
 def test_a_batch_is_its_images(name: str, options: dict[str, object]) -> None:
     model, batch = build(name, options).eval(), torch.randn(2, 3, *sized(name, (33, 65)))
@@ -77,7 +78,7 @@ def test_a_batch_is_its_images(name: str, options: dict[str, object]) -> None:
     assert not torch.allclose(together[0], together[1], atol=1e-3)
 
 
-@every_form
+@every_plain_form
 @torch.no_grad()
 def test_state_goes_round(name: str, options: dict[str, object]) -> None:
     model, image = build(name, options).eval(), torch.randn(1, 3, *sized(name, (33, 65)))

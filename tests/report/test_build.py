@@ -172,7 +172,11 @@ MIXES = {
 
 
 @pytest.mark.parametrize(
-    "mix", [pytest.param(mix, marks=pytest.mark.slow if mix in ("extended", "folds") else ()) for mix in MIXES]
+    "mix",
+    [
+        pytest.param(mix, marks=pytest.mark.slow if mix in ("as by default", "extended", "folds") else ())
+        for mix in MIXES
+    ],
 )
 def test_the_command_makes_the_recipe_again(mix: str, tmp_path: Path) -> None:
     data, run = make_world(tmp_path / "my 'data' $HOME"), tmp_path / "a run"
