@@ -96,6 +96,7 @@ class Segmenter:
         loggers: Sequence[Logger] = (),
         classes: Path | str | None = None,
         ignore: Sequence[int] = (),
+        valid_area: str | None = None,
         strategy: processes.Strategy = "ddp",
         console: Console | None = None,
     ) -> "Segmenter":
@@ -118,6 +119,7 @@ class Segmenter:
             loggers: objects that are told of losses and scores (`atrous.train.loggers.Logger`).
             classes: a classes.toml, instead of the data set's own.
             ignore: mask values that count nowhere, besides the data set's own.
+            valid_area: the folder of fields of view, as `open_dataset` takes it.
             strategy: "ddp" or "fsdp", for several processes (docs/training.md).
             console: where progress is printed; default the standard output.
 
@@ -139,7 +141,12 @@ class Segmenter:
         if not isinstance(data, DataSet):
             with Bar(console, "read masks", 0) as bar:
                 data = open_dataset(
-                    root, classes=Path(classes) if classes else None, ignore=ignore, cache_mb=cache_mb, progress=bar.at
+                    root,
+                    classes=Path(classes) if classes else None,
+                    ignore=ignore,
+                    valid_area=valid_area,
+                    cache_mb=cache_mb,
+                    progress=bar.at,
                 )
         for note in data.notes:
             console.print(note, markup=False, highlight=False)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from atrous.cli.options import Classes, Ignore, Json
+from atrous.cli.options import Classes, Ignore, Json, ValidArea
 from atrous.cli.values import console_of, named_values, seconds
 from atrous.errors import AtrousError
 
@@ -24,6 +24,7 @@ def check(
     ] = None,
     classes: Classes = None,
     ignore: Ignore = None,
+    valid_area: ValidArea = None,
     as_json: Json = False,
 ) -> None:
     """Check every image and mask of a data set: what is wrong, and what to do about it. DATA is never changed.
@@ -36,11 +37,15 @@ def check(
 
     if to not in (None, "pairs") or (to is None) != (out is None):
         raise AtrousError("to convert a data set give both: --to pairs -o OUT, where OUT is a new folder")
+    if to and valid_area:
+        raise AtrousError(
+            "--to copies masks as they are; to leave out what lies outside of --valid-area give --write OUT"
+        )
     if html is not None:
         page_path(html)
     console = console_of(stderr=True)
     with Bar(console, "check", 0) as bar:
-        found = examine_dataset(data, classes=classes, ignore=ignore or (), progress=bar.at)
+        found = examine_dataset(data, classes=classes, ignore=ignore or (), valid_area=valid_area, progress=bar.at)
     failed, document = bool(found.errors), found.summary()
     if not as_json:
         for line in describe_examination(found):
@@ -92,6 +97,7 @@ def plan(
     pretrained: Annotated[bool | None, typer.Option("--pretrained/--no-pretrained", help="As in train.")] = None,
     classes: Classes = None,
     ignore: Ignore = None,
+    valid_area: ValidArea = None,
     fields: Annotated[
         bool, typer.Option("--fields", help="List all fields of a recipe; with --json as a schema for editors.")
     ] = False,
@@ -118,6 +124,7 @@ def plan(
             data,
             classes=classes,
             ignore=ignore or (),
+            valid_area=valid_area,
             measure=measure,
             memory=bytes_of(memory, "--memory"),
             progress=bar.at,

@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from atrous.cli.options import Block, Classes, Cluster, Decode, Ignore, Json, Refine, RefineOption, Split, Tidy
+from atrous.cli.options import (
+    Block,
+    Classes,
+    Cluster,
+    Decode,
+    Ignore,
+    Json,
+    Refine,
+    RefineOption,
+    Split,
+    Tidy,
+    ValidArea,
+)
 from atrous.cli.values import console_of, named_values, warn
 
 
@@ -39,6 +51,7 @@ def evaluate(
     tidy: Tidy = None,
     classes: Classes = None,
     ignore: Ignore = None,
+    valid_area: ValidArea = None,
     as_json: Json = False,
 ) -> None:
     """Measure the mIoU of a run, a bundle or a folder of label maps, with its interval, split and policy."""
@@ -54,6 +67,7 @@ def evaluate(
             split,
             classes=classes,
             ignore=ignore or (),
+            valid_area=valid_area,
             full=full,
             as_tool=as_tool,
             cluster=cluster,
@@ -85,6 +99,7 @@ def compare(
     block: Block = 1,
     classes: Classes = None,
     ignore: Ignore = None,
+    valid_area: ValidArea = None,
     as_json: Json = False,
 ) -> None:
     """Say which one is better on the same images, and whether that is more than chance (paired bootstrap)."""
@@ -100,6 +115,7 @@ def compare(
             split,
             classes=classes,
             ignore=ignore or (),
+            valid_area=valid_area,
             cluster=cluster,
             block=block,
             progress=bar.over,
@@ -174,6 +190,7 @@ def report(
     block: Block = 1,
     classes: Classes = None,
     ignore: Ignore = None,
+    valid_area: ValidArea = None,
 ) -> None:
     """Write one HTML page about one or several runs: scores, intervals, errors, boundaries, calibration, cases."""
     from atrous.progress import Bar
@@ -188,6 +205,7 @@ def report(
             out,
             classes=classes,
             ignore=ignore or (),
+            valid_area=valid_area,
             cluster=cluster,
             block=block,
             progress=bar.over,

@@ -6,6 +6,12 @@ from typing import Annotated
 import typer
 
 Ignore = Annotated[list[int] | None, typer.Option("--ignore", help="A mask value that counts nowhere; repeat it.")]
+ValidArea = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER", help="Fields of view, a folder beside images/: where they are 0, pixels count nowhere."
+    ),
+]
 Classes = Annotated[Path | None, typer.Option("--classes", help="A classes.toml that names the classes.")]
 Split = Annotated[str | None, typer.Option(help="train, val or test; default test, else val, else everything.")]
 Cluster = Annotated[

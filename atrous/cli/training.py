@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from atrous.cli.options import Classes, Ignore
+from atrous.cli.options import Classes, Ignore, ValidArea
 from atrous.cli.values import console_of, crop_size, named_values, seconds
 from atrous.errors import AtrousError
 
@@ -29,6 +29,7 @@ def train(  # long: a line for each option
     ] = None,
     classes: Classes = None,
     ignore: Ignore = None,
+    valid_area: ValidArea = None,
     pretrained: Annotated[
         bool | None,
         typer.Option(
@@ -99,6 +100,7 @@ def train(  # long: a line for each option
         loggers=[TensorBoard(folder / "tensorboard")] if tensorboard else [],
         classes=classes,
         ignore=ignore or (),
+        valid_area=valid_area,
         strategy=strategy,  # type: ignore[arg-type]
         console=console,
     )

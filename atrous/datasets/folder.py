@@ -81,12 +81,14 @@ class Readers(NamedTuple):
     """How a pair is read.
 
     image: the image (H, W, C). mask: the values of its labels (H, W). size: the shape (H, W, C) of
-    the image, from its header. A volume has a leading axis D in all three.
+    the image, from its header. A volume has a leading axis D in all three. area: (H, W) bool, the
+    pixels that count; None if all do.
     """
 
     image: Callable[[Pair], np.ndarray]
     mask: Callable[[Pair], np.ndarray]
     size: Callable[[Pair], tuple[int, int, int]]
+    area: Callable[[Pair], np.ndarray] | None = None
 
 
 def image_file(pair: Pair) -> np.ndarray:

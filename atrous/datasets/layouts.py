@@ -7,6 +7,7 @@ line.
 
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from atrous.datasets import (
@@ -64,7 +65,7 @@ LAYOUTS: dict[str, Layout] = {
 ORDER = ("train", "val", "test")
 
 
-def read_folder(root: Path | str) -> Folder:
+def read_folder(root: Path | str, *, valid_area: str | None = None) -> Folder:
     """Read a data folder of any layout, without decoding its images.
 
     The first layout of `LAYOUTS` that recognises the folder reads it. Missing partners, unknown
@@ -73,6 +74,7 @@ def read_folder(root: Path | str) -> Folder:
 
     Args:
         root: The data folder.
+        valid_area: The name of the folder of fields of view beside images/, in plain pairs.
 
     Returns:
         Its layout, the pairs by split, the classes if the layout names them, and what is wrong.
@@ -96,7 +98,11 @@ def read_folder(root: Path | str) -> Folder:
     if not os.path.isdir(root):
         raise DataError(f"{root}: a file; expected a folder, give the folder that holds {plain_pairs.EXPECTED}")
     closed = _closed_folders(root)
-    for form in LAYOUTS.values():
+    forms = [] if valid_area else list(LAYOUTS.values())
+    if valid_area:
+        read = partial(plain_pairs.read, valid_area=valid_area)
+        forms = [Layout(partial(plain_pairs.recognise, valid_area=valid_area), read, plain_pairs.EXPECTED)]
+    for form in forms:
         if form.recognise(root):
             try:
                 folder = divide(form.read(root))

@@ -174,7 +174,7 @@ class Pairs(Sequence[Sample]):
         for pair in self.pairs:
             counts = self._cache.counts.get(pair)  # of a mask that was decoded before
             if counts is None:
-                valid = valid_pixels(pair.image) if self.readers.image is image_file else None
+                valid = self._and_area(pair, valid_pixels(pair.image) if self.readers.image is image_file else None)
                 counts = self._counted(self._indices(pair, self.readers.mask(pair), valid))
             total += counts
         return total
@@ -190,6 +190,13 @@ class Pairs(Sequence[Sample]):
         if valid is not None and valid.shape == mask.shape:
             mask[~valid] = self.labels.ignore_index
         return mask
+
+    def _and_area(self, pair: Pair, valid: np.ndarray | None) -> np.ndarray | None:
+        """The valid pixels that lie in the pair's field of view too, if there is one."""
+        if self.readers.area is None:
+            return valid
+        area = self.readers.area(pair)
+        return area if valid is None else valid & area
 
     def _checked(self, pair: Pair, image: np.ndarray, valid: np.ndarray | None = None, factor: int = 1) -> Sample:
         """Read the mask of an image that was read at 1 / factor of its size, and check both."""
@@ -210,11 +217,12 @@ class Pairs(Sequence[Sample]):
         first = pair not in self._cache.counts  # later it would be the same again
         if first and (elsewhere := misplaced(pair)):
             raise DataError(f"{pair.where}: {elsewhere}; {REPLACE}")
-        mask = self._indices(pair, values, valid)
+        counting = self._and_area(pair, valid)
+        mask = self._indices(pair, values, counting)
         if first:
             self._cache.counts[pair] = self._counted(mask)
         image.flags.writeable = mask.flags.writeable = False
-        return Sample(image, mask, path=pair.image, valid=valid)
+        return Sample(image, mask, path=pair.image, valid=counting if factor == 1 else None)
 
 
 @dataclass(frozen=True)
@@ -229,6 +237,7 @@ class DataSet:
         dtype: Type of every image.
         notes: Sentences to print, such as how the classes were found.
         held_out: Whether `val` is a part of the training pairs that was held out.
+        valid_area: The name of the folder of fields of view, if there is one.
     """
 
     root: Path
@@ -238,6 +247,7 @@ class DataSet:
     dtype: np.dtype[Any]
     notes: list[str] = field(default_factory=list)
     held_out: bool = False
+    valid_area: str | None = None
 
     @property
     def training(self) -> Pairs:
@@ -308,6 +318,7 @@ def open_dataset(
     classes: Path | None = None,
     labels: LabelSet | None = None,
     ignore: Sequence[int] = (),
+    valid_area: str | None = None,
     holdout: float = 0.2,
     progress: At | None = None,
     cache_mb: float = 1024,
@@ -323,6 +334,8 @@ def open_dataset(
         labels: The classes, if they are known, as those of a trained model; nothing is searched
             then.
         ignore: Further mask values to ignore.
+        valid_area: The name of a folder beside images/ that holds the field of view of each image:
+            where it is 0, the pixels count in no statistics, no loss and no score.
         holdout: Without a `val` split this share of the training pairs, in [0, 1), becomes `val`:
             the pairs whose stems have the smallest SHA-256, at least one and never all. 0 holds out
             none.
@@ -349,7 +362,7 @@ def open_dataset(
         [12, 4]
     """
     root = Path(root)
-    folder = read_folder(root)
+    folder = read_folder(root, valid_area=valid_area)
     folder.refuse_incomplete()
     if folder.dimensions > 2:
         raise DataError(f"{root}: volumes ({folder.why}); expected two-dimensional images, export the slices as PNG")
@@ -377,7 +390,7 @@ def open_dataset(
     channels, dtype = first.shape[2], first.dtype
     cache = Cache(cache_mb)
     splits = {split: Pairs(pairs, labels, channels, dtype, cache, folder.readers) for split, pairs in found.items()}
-    return DataSet(root, labels, splits, channels, dtype, notes, held_out)
+    return DataSet(root, labels, splits, channels, dtype, notes, held_out, valid_area)
 
 
 def hold_out(pairs: Sequence[Pair], share: float) -> tuple[list[Pair], list[Pair]]:

@@ -7,14 +7,18 @@ DATA/masks/0001.png         DATA/train/masks/...         DATA/masks/train/...
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from atrous.datasets.folder import IMAGE_FOLDERS, MASK_FOLDERS, SPLITS, Folder, Pair, folders_in, some_picture
+import numpy as np
+
+from atrous.datasets.folder import FILES, IMAGE_FOLDERS, MASK_FOLDERS, SPLITS, Folder, Pair, folders_in, some_picture
 from atrous.datasets.split_lists import candidates
 from atrous.datasets.words import pair_by_words
 from atrous.errors import DataError
+from atrous.io import image_size, read_mask
 from atrous.io.paths import nfc, pictures_below
 
 MASK_ENDINGS = (
@@ -50,43 +54,85 @@ class Matching:
         folder.notes.extend(note for note in self.notes if note not in folder.notes)
 
 
-def recognise(root: Path) -> str | None:
-    """By a folder of images beside one of masks, here or in the folder of each split."""
-    if own := _both(root):
+def recognise(root: Path, valid_area: str | None = None) -> str | None:
+    """By a folder of images beside one of masks, here or in the folder of each split; `valid_area` is none of them."""
+    if own := _both(root, valid_area):
         return f"{own[0].name}/ and {own[1].name}/ lie side by side"
-    if found := [(child, both) for child in _splits(root).values() if (both := _both(child))]:
+    if found := [(child, both) for child in _splits(root).values() if (both := _both(child, valid_area))]:
         child, (images, masks) = found[0]
         return f"{child.name}/ holds {images.name}/ and {masks.name}/"
     return None
 
 
-def read(root: Path) -> Folder:
+def read(root: Path, valid_area: str | None = None) -> Folder:
     """Read the pairs of each split, or of `all` without splits, sorted by file name.
 
-    Raises DataError for a split that is incomplete or stands there twice, and for a folder without
-    any image or mask.
+    valid_area: the name of a folder beside images/ with a field of view for each image. Raises
+    DataError for a split that is incomplete or stands there twice, for a folder without any image
+    or mask, and if there are no fields of view.
     """
-    folder = Folder("pairs", recognise(root) or "", root, {})
-    for split, (images, masks) in find_folders(root).items():
+    areas = dict[Path, Path]()
+    readers = FILES._replace(area=partial(field_of_view, areas)) if valid_area else FILES
+    folder = Folder("pairs", recognise(root, valid_area) or "", root, {}, readers=readers)
+    for split, (images, masks) in find_folders(root, valid_area).items():
         matching = match(images, masks)
         if not matching.pairs and not matching.lone_images:
             raise DataError(f"{images}: no images in this folder; expected {EXPECTED}, add the images")
         if not matching.pairs and not matching.lone_masks:
             raise DataError(f"{masks}: no masks in this folder; expected {EXPECTED}, add the masks")
-        folder.notes.extend(note for note in _unread(images, masks) if note not in folder.notes)
+        notes = _unread(images, masks, valid_area)
+        folder.notes.extend(note for note in notes if note not in folder.notes)
         if candidates(root):  # lists may name each image with its mask
             matching.faults.clear()
         matching.add_to(folder, split)
+        if valid_area:
+            areas |= {pair.image: pair.mask for pair in match(images, _areas_beside(images, valid_area)).pairs}
+    for split, pairs in folder.splits.items() if valid_area else ():
+        missing = f"has no field of view in {valid_area}/; add it, or move the image away"
+        folder.faults.extend((pair.image, missing) for pair in pairs if pair.image not in areas)
+        folder.splits[split] = [pair for pair in pairs if pair.image in areas]
     return folder
 
 
-def find_folders(root: Path) -> dict[str, tuple[Path, Path]]:
+def _areas_beside(images: Path, name: str) -> Path:
+    """Find the folder of fields of view for a folder of images: beside it, or as images/train and mask/train."""
+    for folder in (images.parent / name, images.parent.parent / name / images.name):
+        if some_picture(folder):
+            return folder
+    raise DataError(
+        f"{images.parent}: no folder {name}/ with pictures beside {images.name}/; expected a field of view for each "
+        "image there, give the folder's name"
+    )
+
+
+def field_of_view(areas: Mapping[Path, Path], pair: Pair) -> np.ndarray:
+    """Read which pixels of an image count: (H, W) bool, those where its field of view is not 0.
+
+    areas: image -> its field of view. Raises DataError if that is of another size, or has more
+    values than 0 and one other.
+    """
+    path = areas[pair.image]
+    values, size = read_mask(path), image_size(pair.image)[:2]
+    if values.shape != size:
+        raise DataError(
+            f"{path}: a field of view of {values.shape[0]}x{values.shape[1]} pixels (H x W), its image "
+            f"{pair.image.name} is {size[0]}x{size[1]}; expected equal sizes"
+        )
+    inside = values != 0
+    if len(np.unique(values[inside])) != 1:
+        raise DataError(
+            f"{path}: {len(np.unique(values))} values; expected a field of view, 0 outside and one other value inside"
+        )
+    return inside
+
+
+def find_folders(root: Path, valid_area: str | None = None) -> dict[str, tuple[Path, Path]]:
     """Find the image folder and the mask folder of each split.
 
     A root that is called `val` and holds images/ and masks/ is the split `val`. Raises DataError
     for a split that is incomplete or stands there twice, and where two folders could be the masks.
     """
-    if own := _both(root):
+    if own := _both(root, valid_area):
         images, masks = own
         inner_images, inner_masks = _splits(images), _splits(masks)
         if not inner_images and not inner_masks:
@@ -99,7 +145,7 @@ def find_folders(root: Path) -> dict[str, tuple[Path, Path]]:
             )
         return {split: (inner_images[split], inner_masks[split]) for split in inner_images}
     splits = _splits(root)
-    found = {split: both for split, folder in splits.items() if (both := _both(folder))}
+    found = {split: both for split, folder in splits.items() if (both := _both(folder, valid_area))}
     if incomplete := sorted(set(splits) - set(found)):
         raise DataError(
             f"{splits[incomplete[0]]}: no images/ and masks/ in this folder; expected both in every split, "
@@ -213,29 +259,32 @@ def _names(key: str) -> Iterable[str]:
             yield key.removesuffix(ending)
 
 
-def _child(folder: Path, names: tuple[str, ...], half: str) -> Path | None:
+def _child(folder: Path, names: tuple[str, ...], half: str, valid_area: str | None = None) -> Path | None:
     """Find the folder with one of these names; DataError if two of them hold pictures.
 
-    One without a picture is found only if there is no other.
+    One without a picture is found only if there is no other, and the one of fields of view never.
     """
-    there = [(re.sub("[ -]", "_", child.name.lower()), child) for child in folders_in(folder)]
+    children = [child for child in folders_in(folder) if child.name != valid_area]
+    there = [(re.sub("[ -]", "_", child.name.lower()), child) for child in children]
     found = [child for name in names for other, child in there if other == name]
     filled = [child for child in found if some_picture(child)] if len(found) > 1 else []
     if len(filled) > 1:
         listed = " and ".join(f"{child.name}/" for child in filled)
-        disc = " (mask/ may be the field of view)" if "mask" in {child.name.lower() for child in filled} else ""
+        disc = next((child.name for child in filled if child.name.lower() in ("mask", "masks")), "")
+        area = f"; if {disc}/ holds the field of view of each image, give --valid-area {disc}" if disc else ""
         raise DataError(
-            f"{folder}: {listed} could each hold the {half}{disc}; expected one such folder, move the others away or "
-            "give them other names"
+            f"{folder}: {listed} could each hold the {half}; expected one such folder, move the others away or "
+            f"give them other names{area}"
         )
     return next(iter([*filled, *found]), None)
 
 
-def _unread(images: Path, masks: Path) -> Iterable[str]:
-    """Yield a note on each folder beside them with as many pictures: it may hold the labels."""
+def _unread(images: Path, masks: Path, valid_area: str | None) -> Iterable[str]:
+    """Yield a note on each other folder beside them with as many pictures: it may hold the labels."""
     if images.parent != masks.parent:
         return
-    others = [one for one in folders_in(images.parent) if one not in (images, masks) and one.name.lower() not in SPLITS]
+    known = (images, masks, images.parent / str(valid_area))
+    others = [one for one in folders_in(images.parent) if one not in known and one.name.lower() not in SPLITS]
     for other in (one for one in others if some_picture(one)):
         if len(pictures_below(other)) == len(pictures_below(images)):
             yield (
@@ -244,8 +293,9 @@ def _unread(images: Path, masks: Path) -> Iterable[str]:
             )
 
 
-def _both(folder: Path) -> tuple[Path, Path] | None:
-    images, masks = _child(folder, IMAGE_FOLDERS, "images"), _child(folder, MASK_FOLDERS, "masks")
+def _both(folder: Path, valid_area: str | None = None) -> tuple[Path, Path] | None:
+    images = _child(folder, IMAGE_FOLDERS, "images", valid_area)
+    masks = _child(folder, MASK_FOLDERS, "masks", valid_area)
     return (images, masks) if images and masks else None
 
 

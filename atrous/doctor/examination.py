@@ -114,7 +114,12 @@ class Examination:
 
 
 def examine_dataset(
-    root: Path | str, *, classes: Path | None = None, ignore: Sequence[int] = (), progress: At | None = None
+    root: Path | str,
+    *,
+    classes: Path | None = None,
+    ignore: Sequence[int] = (),
+    valid_area: str | None = None,
+    progress: At | None = None,
 ) -> Examination:
     """Look at every pair of a data folder and find what is wrong.
 
@@ -124,6 +129,7 @@ def examine_dataset(
         root: The data folder, in any layout.
         classes: A classes file; default as `open_dataset`.
         ignore: Further mask values to ignore.
+        valid_area: As `open_dataset`.
         progress: Called with (pairs seen, all pairs).
 
     Returns:
@@ -142,7 +148,7 @@ def examine_dataset(
         [('missing_mask', 'b.png')]
     """
     root = Path(root)
-    folder = read_folder(root)
+    folder = read_folder(root, valid_area=valid_area)
     given, nodata = named_classes(folder, classes, ignore), nodata_values(folder)
     given = without_nodata(given, nodata) if given else None
     pairs = [(split, pair) for split, found in folder.splits.items() for pair in found]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from zlib import crc32
 
@@ -95,6 +96,9 @@ def look_at(folder: Folder, split: str, pair: Pair) -> PairLook:
     """Read a pair and keep what is needed of it; a fault is kept too, never raised."""
     image, image_fault = attempt(lambda: folder.read_image(pair), pair.image)
     mask, mask_fault = attempt(lambda: folder.read_mask(pair), pair.mask)
+    if folder.readers.area and image is not None:
+        area, image_fault = attempt(partial(folder.readers.area, pair), pair.image)
+        image = None if area is None else image
     own, kind, refused = folder.readers.mask is mask_file, "unreadable", mask is None
     if mask is None and pair.mask.suffix.lower() in IMAGE_SUFFIXES:
         stored, again = attempt(lambda: read_stored(pair.mask), pair.mask)

@@ -120,9 +120,14 @@ def cured(folder: Folder, pair: Pair, cures: Sequence[Cure], shape: tuple[int, i
 
 
 def _reader(folder: Folder, cures: dict[Pair, tuple[Cure, ...]], labels: LabelSet, written: LabelSet):  # type: ignore[no-untyped-def]
+    area = folder.readers.area
+
     def mask(pair: Pair) -> np.ndarray:
         shape = folder.image_size(pair)[:2] if cures[pair] else (0, 0)
-        return written.to_values(labels.to_indices(cured(folder, pair, cures[pair], shape), pair.where))
+        indices = labels.to_indices(cured(folder, pair, cures[pair], shape), pair.where)
+        if area:  # the copy has no fields of view
+            indices[~area(pair)] = labels.ignore_index
+        return written.to_values(indices)
 
     return mask
 

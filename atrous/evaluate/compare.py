@@ -24,6 +24,7 @@ def compare_all(
     *,
     classes: Path | None = None,
     ignore: Sequence[int] = (),
+    valid_area: str | None = None,
     cluster: str | None = None,
     block: int = 1,
     progress: Over | None = None,
@@ -34,7 +35,7 @@ def compare_all(
         sources: runs, bundles or folders of label maps; several seeds of one thing as "a1,a2,a3".
         data: the labelled data; default what the first run was trained on.
         split: "train", "val" or "test"; default as in `choose_split`.
-        classes, ignore, cluster, block, progress: as in `atrous.evaluate.sources.judge`.
+        classes, ignore, valid_area, cluster, block, progress: as in `atrous.evaluate.sources.judge`.
 
     Returns:
         Plain values for JSON: `scores` of each side, and `pairs` with `difference`, `interval`, `p` and
@@ -44,6 +45,7 @@ def compare_all(
         raise AtrousError("nothing to compare: give at least two runs, bundles or folders of label maps")
     sides = [[Path(part) for part in source.split(",") if part] for source in sources]
     every, options = list(chain(*sides)), {"classes": classes, "ignore": ignore, "cluster": cluster, "block": block}
+    options["valid_area"] = valid_area
     judged = iter(judge_all(every, data or trained_on(every[0]), split, progress=progress, **options))
     results = [[one.result for one in islice(judged, len(side))] for side in sides]
     return compare_results(sources, results, block=block)

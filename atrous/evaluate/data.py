@@ -71,7 +71,8 @@ def choose_pictures(
         split: default the first of `first` that is there, else the first one.
         networks: the cards of all networks that are judged on the same pictures.
         first: the splits that are preferred.
-        classes: `classes`, `labels` and `ignore` of `open_dataset`.
+        classes: `classes`, `labels`, `ignore` and `valid_area` of `open_dataset`. The last is by default what the first
+            network was trained with, where the data have that folder.
 
     Raises:
         DataError: the data cannot be used, or every picture was seen by one fold of a cross-validation.
@@ -98,6 +99,10 @@ def _open(card: Card, data: Path | str, classes: Mapping[str, Any]) -> tuple[Dat
     """The data, and whether they are those that the network was trained on, with its held-out share."""
     if not card.recipe:
         return open_dataset(data, holdout=0, **classes), False
+    area = card.recipe.get("valid_area")
+    folders = (Path(data), *Path(data).glob("*/"))
+    if area and not classes.get("valid_area") and any((folder / area).is_dir() for folder in folders):
+        classes = {**classes, "valid_area": area}
     here = Path(card.recipe["data"]).resolve() == Path(data).resolve()
     fold, folds = card.recipe.get("fold") or (0, 0)
     opened = whole = open_dataset(data, **classes)

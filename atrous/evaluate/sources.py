@@ -44,6 +44,7 @@ def judge(
     *,
     classes: Path | None = None,
     ignore: Sequence[int] = (),
+    valid_area: str | None = None,
     full: bool = False,
     as_tool: str | None = None,
     cluster: str | None = None,
@@ -67,6 +68,7 @@ def judge(
         split: "train", "val" or "test"; default "test" where there is one, else "val", else everything.
         classes: a classes.toml; it must name the network's classes.
         ignore: mask values that count nowhere, besides the data set's own.
+        valid_area: the folder of fields of view, as `open_dataset` takes it; default the network's, where it is there.
         full: add boundary scores, kinds of errors and, where there are probabilities, calibration.
         as_tool: a name of `TOOLS`; adds the number that this tool would print, and why it differs.
         cluster: a regular expression. What it finds in an image's name is the image's video or patient,
@@ -90,7 +92,7 @@ def judge(
         wishes |= {"refine": refine, "refine_options": refine_options}
     if tidy:
         wishes["tidy"] = tidy
-    chosen, predictor = _open(source, data, split, networks, classes, ignore, **wishes)
+    chosen, predictor = _open(source, data, split, networks, (classes, ignore, valid_area), **wishes)
     opened = chosen.data
     count, ignored = len(opened.labels), opened.labels.ignore_index
     metrics: dict[str, Any] = _full(count, ignored) if full else {}
@@ -158,15 +160,19 @@ def _open(
     data: Path,
     split: str | None,
     networks: Sequence[Card] | None,
-    classes: Path | None,
-    ignore: Sequence[int],
+    how: tuple[Path | None, Sequence[int], str | None],
     **wishes: Any,
 ) -> tuple[Chosen, Predictor | None]:
-    """The pictures, with the classes that apply, and the network if the source is one."""
+    """The pictures, with the classes that apply, and the network if the source is one.
+
+    how: classes, ignore and valid_area of `judge`.
+    """
+    classes, ignore, area = how
     if is_network(source):
         predictor = load_predictor(source, **wishes)
         card = predictor.card
-        return choose_pictures(data, split, networks or [card], labels=classes_of_run(card, classes, ignore)), predictor
+        labels = classes_of_run(card, classes, ignore)
+        return choose_pictures(data, split, networks or [card], labels=labels, valid_area=area), predictor
     if not source.is_dir():
         raise AtrousError(f"{source}: no such run folder, bundle or folder of predictions")
     if wishes != {"decode": "argmax", "calibration": "none"}:
@@ -174,7 +180,7 @@ def _open(
             f"{source}: holds label maps; --decode, --calibration, --refine and --tidy need a network "
             "(`atrous refine` sharpens folders)"
         )
-    return choose_pictures(data, split, networks or [], classes=classes, ignore=ignore), None
+    return choose_pictures(data, split, networks or [], classes=classes, ignore=ignore, valid_area=area), None
 
 
 def judge_all(sources: Sequence[Path], data: Path, split: str | None = None, **options: Any) -> list[Judged]:

@@ -55,6 +55,7 @@ def plan(
     *,
     classes: Path | None = None,
     ignore: Sequence[int] = (),
+    valid_area: str | None = None,
     measure: bool = True,
     memory: float = 8e9,
     progress: At | None = None,
@@ -67,6 +68,7 @@ def plan(
         root: the folder.
         classes: a classes file; default the folder's own classes.toml, else what the masks say.
         ignore: further values of masks that count nowhere.
+        valid_area: as `open_dataset` takes it.
         measure: time some steps on this machine, to know how many fit the time.
         memory: bytes of the GPU that a plan for volumes is made for.
         progress: called with (files done, files in all).
@@ -81,11 +83,11 @@ def plan(
         [320, 320]
     """
     check_wishes(wishes)
-    source = read_folder(root)
+    source = read_folder(root, valid_area=valid_area)
     if source.dimensions > 2:
         source.refuse_incomplete()
         return volume_plan(source, memory, progress)
-    data = open_dataset(root, classes=classes, ignore=ignore, progress=progress)
+    data = open_dataset(root, classes=classes, ignore=ignore, valid_area=valid_area, progress=progress)
     _ = data.training  # raises where there is nothing to train on, before any file is read
     data.verify(progress=progress)
     return picture_plan(data, measure=measure, say=say, layout=source.layout, **wishes)

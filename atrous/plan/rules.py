@@ -155,6 +155,7 @@ def drafted(
         model=model,
         weights=weights,
         dtype=str(data.dtype),
+        valid_area=data.valid_area,
         mean=mean,
         std=std,
         **network,
@@ -251,6 +252,7 @@ def again(data: DataSet, held: Recipe, *, pretrained: bool | str | None = None, 
     now = {
         "fingerprint": fingerprint(data), "train_images": len(data.training),
         "val_images": len(data.splits.get("val", ())), "in_channels": data.channels, "dtype": str(data.dtype),
+        "valid_area": data.valid_area,
     }  # fmt: skip
     asked = {key: value for key, value in _located(wishes).items() if value is not None}
     if "options" in asked:

@@ -238,6 +238,7 @@ def train_command(card: Card, folder: Path) -> str:
     if "crop" in recipe:
         options += ["--crop", "{}x{}".format(*recipe["crop"])]
     options += [word for value in card.labels.ignore if value not in VOID for word in ("--ignore", str(value))]
+    options += ["--valid-area", recipe["valid_area"]] if recipe.get("valid_area") else []
     options += ["--folds", str(fold[1])] if fold else []
     flags = {"random": ["--no-pretrained"], "pretrained": ["--pretrained"]}
     commands = [words + options + flags.get(weights, ["--encoder-weights", weights])]

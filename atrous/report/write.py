@@ -21,6 +21,7 @@ def report_all(
     *,
     classes: Path | None = None,
     ignore: Sequence[int] = (),
+    valid_area: str | None = None,
     cluster: str | None = None,
     block: int = 1,
     progress: Over | None = None,
@@ -34,7 +35,7 @@ def report_all(
         split: The split; by default `test` where there is one, else `val`, else everything.
         out: The page; by default `report.html` in the folder of a single source, `NAME-report.html`
             beside a single bundle, `comparison.html` here for several.
-        classes, ignore, cluster, block: As in `atrous.evaluate.sources`.
+        classes, ignore, valid_area, cluster, block: As in `atrous.evaluate.sources`.
         progress: Wraps what is gone through, to show a bar: (items, how many) -> items.
         say: Told what is to be said of the judged pictures; the page holds it too.
 
@@ -49,7 +50,7 @@ def report_all(
         raise AtrousError("nothing to report on: give a run folder, a bundle or a folder of label maps")
     target = page_path(out or _default(sources))  # before minutes are spent on the evaluation
     data = data or trained_on(sources[0])
-    options = {"classes": classes, "ignore": ignore, "cluster": cluster, "block": block}
+    options = {"classes": classes, "ignore": ignore, "valid_area": valid_area, "cluster": cluster, "block": block}
     judged = judge_all(sources, data, split, full=True, progress=progress, **options)
     results = [one.result for one in judged]
     remarks = list(dict.fromkeys(one.remark for one in results if one.remark))
@@ -63,6 +64,7 @@ def report_all(
     first = judged[0]
     again = ["atrous", "report", *map(str, sources), "--data", str(data), "--split", first.result.split]
     again += ["--classes", str(classes)] * (classes is not None) + [f"--ignore={value}" for value in ignore]
+    again += ["--valid-area", str(valid_area)] * (valid_area is not None)
     again += ["--cluster", str(cluster)] * (cluster is not None) + [f"--block={block}"] * (block > 1)
     report = make_report(
         [

@@ -232,6 +232,9 @@ class Recipe(BaseModel):
     patience: Count | None = Field(
         None, description="Stop after x validations in a row without a better one. If left open, never."
     )
+    valid_area: str | None = Field(
+        None, description="The folder of fields of view beside images/: where they are 0, pixels count nowhere."
+    )
     fold: tuple[Count, Count] | None = Field(
         None, description="(i, K): fold i of K, counted from 1, is the validation split. `--folds K` trains all."
     )
@@ -379,7 +382,7 @@ class Recipe(BaseModel):
 
 FROM_DATA = {
     "atrous", "data", "fingerprint", "train_images", "val_images", "in_channels", "weights", "dtype", "mean", "std",
-    "transform", "fold", "extended", "distil_digest",
+    "transform", "fold", "extended", "distil_digest", "valid_area",
 }  # fmt: skip
 """Fields that nobody chooses by name: they follow from the data, the weights and other options."""
 
