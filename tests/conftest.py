@@ -18,6 +18,14 @@ torch.set_num_threads(1)
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
+KERNELS = ("compat", "ops", "refine")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of kernels come first: one of two processes compiles them, the other one finds them in numba's cache."""
+    items.sort(key=lambda item: item.path.parent.name not in KERNELS)
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(data, run): a finished run of eight steps, made once. A test that changes either works on a copy."""
