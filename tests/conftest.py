@@ -22,7 +22,7 @@ KERNELS = ("compat", "ops", "refine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of kernels come first: one of two processes compiles them, the other one finds them in numba's cache."""
+    """The tests of kernels come first, so that one of two processes compiles them and the other one finds them made."""
     items.sort(key=lambda item: item.path.parent.name not in KERNELS)
 
 
