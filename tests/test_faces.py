@@ -72,7 +72,11 @@ def modules_of(package: str) -> list[str]:
     return [name for name in found if name != "__main__"]
 
 
-@pytest.mark.parametrize("order", ["look() load()", "load() look()"], ids=["names first", "modules first"])
+@pytest.mark.parametrize(
+    "order",
+    [pytest.param("look() load()", marks=pytest.mark.slow), "load() look()"],
+    ids=["names first", "modules first"],
+)
 def test_no_name_depends_on_what_was_imported_before(order: str) -> None:
     """An import of a submodule sets the package's attribute of that name, over whatever a function of that name is."""
     homes = {package: modules_of(package) for package in FACES}

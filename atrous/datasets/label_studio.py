@@ -12,9 +12,7 @@ at least half opaque (`datasets.rle`).
 Source: labelstud.io/guide, export and task format.
 """
 
-import re
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlparse
@@ -27,7 +25,6 @@ from atrous.datasets.folder import (
     Readers,
     checked_size,
     files_in,
-    folders_in,
     has_sections,
     image_file,
     load_json,
@@ -38,12 +35,9 @@ from atrous.datasets.rle import decode_brush
 from atrous.datasets.shapes import fill, points_of
 from atrous.errors import DataError, let_through
 from atrous.io import IMAGE_SUFFIXES, image_size
-from atrous.io.paths import files_below
 from atrous.labels import LabelSet
 
 LACKS = "Label Studio's export as JSON, a list of tasks with annotations, and the images"
-BRUSH = re.compile(r"task-\d+-annotation-\d+-")
-"""How the name of a brush as PNG begins."""
 SHAPES = ("rle", "points", "radiusX", "width")
 """Keys in the value of a result: of a brush, a polygon, an ellipse, a rectangle."""
 
@@ -89,21 +83,15 @@ def paint_result(value: dict[str, Any], height: int, width: int) -> np.ndarray:
 
 
 def recognise(root: Path) -> str | None:
-    """By a JSON list whose first task has annotations with results, or by brushes as PNG."""
-    if file := _export(root):
-        return f"{file.name} is a list of tasks as Label Studio exports them"
-    brush = _brush(root)
-    return f"{brush.name} is a brush of Label Studio" if brush else None
+    """By a JSON list whose first task has annotations with results."""
+    file = _export(root)
+    return f"{file.name} is a list of tasks as Label Studio exports them" if file else None
 
 
 def read(root: Path) -> Folder:
     """Read each annotated task with its image; a task without its image is a fault."""
     file = _export(root)
-    if file is None:  # brushes name the number of a task, but no image
-        raise DataError(
-            f"{_brush(root)}: a brush that Label Studio exported as PNG, which does not tell its image; expected the "
-            "export as JSON, which holds the brushes too, export it again"
-        )
+    assert file is not None
     tasks = load_json(file)
     named = Named(root, [root / "images"])
     folder = Folder("label_studio", recognise(root) or "", root, {"all": []})
@@ -111,7 +99,7 @@ def read(root: Path) -> Folder:
     skipped = 0
     for number, task in enumerate(tasks, start=1):
         try:
-            results, names = _results(task), _names(task)
+            results, names = _results(task), names_of_task(task)
             regions = None if results is None else _labelled(folder, file, task, results)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             folder.faults.append((file, f"task number {number} is damaged ({error}); export it again"))
@@ -126,7 +114,7 @@ def read(root: Path) -> Folder:
             records[entry] = regions
             folder.splits["all"].append(Pair(images[0], file, entry))
         else:
-            folder.faults.append((file, _unclear(task, names, images, named)))
+            folder.faults.append((file, unclear(task, names, images, named)))
     folder.splits["all"].sort(key=lambda pair: pair.image)
     if skipped:
         folder.notes.append(f"{skipped} tasks have no annotation and are left out")
@@ -142,7 +130,7 @@ def read(root: Path) -> Folder:
     return replace(folder, labels=labels, readers=Readers(image_file, painter, size_of_file))
 
 
-def _unclear(task: dict[str, Any], names: list[str], images: list[Path], named: Named) -> str:
+def unclear(task: dict[str, Any], names: list[str], images: list[Path], named: Named) -> str:
     """Tell that a task's image is not there, or may be one of several."""
     bare = list(dict.fromkeys(name.rpartition("/")[2] for name in names))
     sentence = f"task {task.get('id')} names {' or '.join(bare[:2]) or 'no image'}, which "
@@ -166,13 +154,6 @@ def _export(root: Path) -> Path | None:
         if has_sections(file, "[", "annotations", "result"):
             return file
     return None
-
-
-def _brush(root: Path) -> Path | None:
-    """Find a brush as PNG in the folder, or in a folder in it, among the first files."""
-    places = (root, *folders_in(root))
-    files = (Path(file) for place in places for file in islice(files_below(place, (".png",), strict=False), 20))
-    return next((file for file in files if BRUSH.match(file.name)), None)
 
 
 def _results(task: Any) -> list[dict[str, Any]] | None:
@@ -203,7 +184,7 @@ def _labelled(folder: Folder, file: Path, task: Any, results: list[dict[str, Any
     return found
 
 
-def _names(task: Any) -> list[str]:
+def names_of_task(task: Any) -> list[str]:
     """List the names that a task's image may have, the surest first.
 
     They are its path, its name as uploaded (`0a1b2c3d-a.jpg`), and its name before that (`a.jpg`).

@@ -347,6 +347,27 @@ def label_studio(root: Path) -> Masks:
     return {"a b": mask, "plain": np.zeros(SIZE, np.uint8)}
 
 
+def label_studio_png(root: Path) -> Masks:
+    """Two brushes of one label that overlap, a soft one, a label with a hyphen; a task without brushes."""
+    masks = {"a b": np.zeros(SIZE, np.uint8), "c": np.zeros(SIZE, np.uint8)}
+    brushes = {
+        ("a b", 3, "road-side", 0): np.s_[2:9, 3:12], ("a b", 3, "road-side", 1): np.s_[5:12, 8:20],
+        ("a b", 3, "tree", 0): np.s_[14:18, :9], ("c", 12, "tree", 0): np.s_[:6],
+    }  # fmt: skip
+    for (stem, task, label, number), place in brushes.items():
+        brush = np.zeros(SIZE, np.uint8)
+        brush[place] = 255
+        brush[-1, -1] = 127  # less than half opaque
+        masks[stem][place] = ("road-side", "tree").index(label) + 1
+        save(brush, root / "masks" / f"task-{task}-annotation-7-by-me@my-firm.org-tag-{label}-{number}.png")
+    names = {3: "0a1b2c3d-a%20b.jpg", 12: "c.jpg", 13: "d.jpg"}
+    tasks = [{"id": task, "data": {"image": f"/data/upload/1/{name}"}} for task, name in names.items()]
+    write_json(tasks, root / "tasks.json")
+    save(image(0), root / "images" / "0a1b2c3d-a b.jpg")
+    save(image(1), root / "images" / "c.jpg")
+    return {"0a1b2c3d-a b": masks["a b"], "c": masks["c"]}
+
+
 def shape(label: str, points: list[list[float]], kind: str | None = "polygon") -> dict[str, object]:
     """Make a shape as labelme writes it."""
     return {"label": label, "points": points, "group_id": None, "shape_type": kind, "flags": {}}
@@ -589,6 +610,7 @@ MAKERS: dict[str, tuple[str, Callable[[Path], Masks]]] = {
     "cvat": ("cvat", cvat),
     "roboflow": ("roboflow", roboflow),
     "label studio": ("label_studio", label_studio),
+    "label studio, brushes": ("label_studio_png", label_studio_png),
     "labelme": ("labelme", labelme),
     "nnunet": ("nnunet", nnunet),
     "yolo": ("yolo", yolo),

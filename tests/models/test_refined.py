@@ -229,6 +229,7 @@ def run_cli(arguments: list[str]) -> int:
     return 0
 
 
+@pytest.mark.slow
 def test_the_command_line_trains_and_judges_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     world, run = make_world(tmp_path / "world"), tmp_path / "run"
     command = ["train", str(world), "-o", str(run), "--model", "unet", "--encoder", "test_resnet", "--no-pretrained",

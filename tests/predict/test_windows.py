@@ -14,7 +14,7 @@ from atrous.predict import Predictor
 from atrous.predict.memory import PredictionNeeds, bytes_of
 from atrous.predict.windows import Cutting, choose_cut
 
-SLOW = {"attention_unet", "deconvnet", "deeplabv2", "enet", "fcn32s", "unetpp"}
+SLOW = {"attention_unet", "deconvnet", "deeplabv2", "enet", "fcn32s", "segnet", "unetpp"}
 
 
 def of_page(name: str, options: dict[str, object], **wishes: object) -> Predictor:

@@ -209,13 +209,16 @@ def test_a_starving_network_is_told_once(tmp_path: Path, monkeypatch: pytest.Mon
         "pretrained": False,
         "batch": 1,
         "crop": (32, 32),
+        "precision": "fp32",
+        "channels_last": False,
+        "fused": True,
     }
-    made = draft(data, **options, steps=20, validate_every=20)
+    made = draft(data, **options, steps=60, validate_every=60)
     train(made, data, tmp_path / "run", console=Console(file=text, width=200))
     assert text.getvalue().count("the network waits") == 1
     assert "--cache 4GB keeps more of them decoded (now 0%); --workers" in text.getvalue()
     waits = [entry["waiting"] for entry in read_log(tmp_path / "run" / "log.jsonl") if "waiting" in entry]
-    assert len(waits) == 2
+    assert len(waits) == 6
     assert all(0 < share < 1 for share in waits)
 
 

@@ -121,6 +121,7 @@ def test_a_signal_to_one_stops_all_at_one_step_and_any_number_goes_on(
     assert apart(run / "model.safetensors", plain / "model.safetensors") < 1e-5
 
 
+@pytest.mark.slow
 def test_one_process_begins_and_two_go_on(world: Path, plain: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert [end.code for end in together(fit, world, run, size=1, fault="SIGTERM", rank=0, **WEIGHED)] == [0]

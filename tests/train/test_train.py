@@ -59,7 +59,9 @@ class Killed(BaseException):
     """A stand-in for kill -9: nothing may catch it."""
 
 
-@pytest.mark.parametrize("place", ["step", "save", pytest.param("validate", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "place", ["step", *(pytest.param(place, marks=pytest.mark.slow) for place in ("save", "validate"))]
+)
 def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
     trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
