@@ -67,7 +67,7 @@ def read_mask(path: Path | str) -> np.ndarray:
             "or let `atrous check DATA --write OUT` do it"
         )
     with damage_as_data_error(path):
-        values = _whole_numbers(_one_channel(stored.values, path), path)
+        values = mask_values(stored.values, path)
     if stored.kind == "JPEG" and (changed := ~np.isin(values, (0, 255))).any():
         raise DataError(
             f"{path}: value {values[changed][0]} in {int(changed.sum())} pixels of a JPEG mask; expected class "
@@ -335,6 +335,11 @@ def _alpha(data: bytes, header: Header) -> np.ndarray | None:
         except OSError:  # a TIFF that Pillow does not know has bands, not an alpha channel
             return None
     return np.asarray(picture.getchannel("A")) if picture and "A" in picture.getbands() else None
+
+
+def mask_values(values: np.ndarray, path: Path | str) -> np.ndarray:
+    """Turn pixels as stored, (H, W) or (H, W, C), into (H, W) uint8 or uint16; DataError if that would change one."""
+    return _whole_numbers(_one_channel(values, path), path)
 
 
 def _one_channel(values: np.ndarray, path: Path | str) -> np.ndarray:

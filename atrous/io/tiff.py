@@ -85,7 +85,12 @@ class Tags:
         """
         text = str(self.ifd.get(DESCRIPTION, ""))
         stack = re.search(r"^images=(\d+)", text, re.MULTILINE) if text.startswith("ImageJ=") else None
-        return max(1 + sum(not kind & (REDUCED | MASK) for kind in self.kinds[1:]), int(stack[1]) if stack else 1)
+        return max(len(self.whole_pages), int(stack[1]) if stack else 1)
+
+    @property
+    def whole_pages(self) -> list[int]:
+        """The numbers of the directories that hold a picture, not a smaller copy or a mask."""
+        return [page for page, kind in enumerate(self.kinds) if not page or not kind & (REDUCED | MASK)]
 
     @property
     def mask_page(self) -> int | None:

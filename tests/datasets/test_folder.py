@@ -220,7 +220,17 @@ def table_of_splits(root: Path) -> None:
     (root / "splits.csv").write_text("image,split\np00.png,train\np01.png,train\np02.png,val")
 
 
-WITHOUT_PAIRED_NAMES = ("coco", "label_studio", "label_studio_png", "labelme", "nnunet", "cvat_xml", "darwin", "via")
+WITHOUT_PAIRED_NAMES = (
+    "coco",
+    "label_studio",
+    "label_studio_png",
+    "labelme",
+    "nnunet",
+    "cvat_xml",
+    "darwin",
+    "via",
+    "stacks",
+)
 """Annotation files name the images of six layouts; a name of nnU-Net's is that of several files."""
 MADE = {"decathlon": decathlon, "table": via_table, "lists": listed_pairs, "table of splits": table_of_splits}
 TEXTS = [

@@ -595,6 +595,18 @@ def class_endings(root: Path) -> Masks:
     return found
 
 
+def stacks(root: Path) -> Masks:
+    """ISBI's names, six pages; the test stack has no labels."""
+    found = {f"train-volume_{number:03d}": scene(number, [0, 1, 2]) for number in range(1, 7)}
+    pages = {"volume": [image(number).convert("L") for number in range(6)]}
+    pages["labels"] = [Image.fromarray(mask) for mask in found.values()]
+    root.mkdir(exist_ok=True)
+    for name, (first, *rest) in pages.items():
+        first.save(root / f"train-{name}.tif", save_all=True, append_images=rest)
+    pages["volume"][0].save(root / "test-volume.tif", save_all=True, append_images=pages["volume"][1:3])
+    return found
+
+
 MAKERS: dict[str, tuple[str, Callable[[Path], Masks]]] = {
     "pairs": ("pairs", pairs),
     "geotiff": ("geotiff", geotiff),
@@ -618,6 +630,7 @@ MAKERS: dict[str, tuple[str, Callable[[Path], Masks]]] = {
     "via": ("via", via),
     "supervisely": ("supervisely", supervisely),
     "darwin": ("darwin", darwin),
+    "stacks": ("stacks", stacks),
     "class folders": ("class_masks", class_folders),
     "class endings": ("class_masks", class_endings),
 }
