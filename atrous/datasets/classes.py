@@ -26,14 +26,19 @@ MOST_UNNAMED = 64
 
 
 def find_classes(
-    folder: Folder, *, classes: Path | None, ignore: Sequence[int] = (), progress: At | None = None
+    folder: Folder,
+    *,
+    classes: Path | None,
+    ignore: Sequence[int] = (),
+    progress: At | None = None,
+    read: Callable[[Pair], np.ndarray] | None = None,
 ) -> tuple[LabelSet, list[str]]:
     """Find the classes of a folder; return them with sentences that tell how they were found.
 
     classes: a classes file. None looks for classes.toml in the folder and beside it, then takes the
     classes that the layout names, and last reads every mask. ignore: further mask values to ignore;
-    they stop being classes. Raises DataError for a file that cannot be used, for fewer than two
-    classes and for a stray value.
+    they stop being classes. read: reads a mask, by default as the folder does. Raises DataError for
+    a file that cannot be used, for fewer than two classes and for a stray value.
     """
     root, nodata = folder.root, nodata_values(folder)
     classes = classes or classes_file(root)
@@ -45,7 +50,7 @@ def find_classes(
         notes = [f"{len(labels)} classes of the layout {folder.layout}: {', '.join(labels.names[:5])}"]
         notes[0] += " ..." if len(labels) > 5 else ""
     else:
-        labels, notes = classes_in_masks(folder, ignore, progress, nodata)
+        labels, notes = classes_in_masks(folder, ignore, progress, nodata, read)
         where = str(root)
     notes += [f"mask value {value} is no data by the tag of {path.name}, and ignored" for value, path in nodata.items()]
     if few := too_few(labels):
@@ -105,7 +110,11 @@ def without(labels: LabelSet, ignore: Sequence[int]) -> LabelSet:
 
 
 def classes_in_masks(
-    folder: Folder, ignore: Sequence[int] = (), progress: At | None = None, nodata: Mapping[int, Path] | None = None
+    folder: Folder,
+    ignore: Sequence[int] = (),
+    progress: At | None = None,
+    nodata: Mapping[int, Path] | None = None,
+    read: Callable[[Pair], np.ndarray] | None = None,
 ) -> tuple[LabelSet, list[str]]:
     """Take the values 0..K-1 without a gap as classes, with the masks' palette if they have one.
 
@@ -117,7 +126,7 @@ def classes_in_masks(
     MOST_UNNAMED classes.
     """
     masks, nodata, asked = [pair.mask for pair in folder.pairs], nodata or {}, ignore
-    seen, ignore = count_values(folder.pairs, folder.read_mask, progress), (*ignore, *nodata)
+    seen, ignore = count_values(folder.pairs, read or folder.read_mask, progress), (*ignore, *nodata)
     if smeared := find_smeared([tally for _, tally in seen]):
         raise DataError(
             f"{masks[smeared.places[0]]}: {smeared} ({len(smeared.places)} such masks); expected class indices, "

@@ -28,7 +28,8 @@ class Cache:
     """Keeps decoded samples up to a number of bytes, and small facts of all pairs that were decoded.
 
     What is kept stands under the pair, as one image can have two label files. counts: of the pixels
-    of each class. facts: what others keep, see `Pairs.facts`.
+    of each class. facts: what others keep, see `Pairs.facts`. Masks that were read to find the
+    classes are kept until their pair is decoded.
 
     The first samples stay, as each epoch visits all samples: a cache that drops old ones would
     never hit.
@@ -40,6 +41,7 @@ class Cache:
         self._samples: dict[Hashable, Sample] = {}
         self.counts: dict[Hashable, np.ndarray] = {}
         self.facts: dict[Hashable, Any] = {}
+        self._masks: dict[Hashable, np.ndarray] = {}
         self._lock = Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -49,14 +51,31 @@ class Cache:
         """Leave each of this many processes, which have a copy each, an equal part of the room."""
         self._left //= processes
 
+    def keep_mask(self, key: Hashable, values: np.ndarray) -> np.ndarray:
+        """Keep the values of a mask if there is room, and return them."""
+        with self._lock:
+            if values.nbytes <= self._left:
+                self._left -= values.nbytes
+                self._masks[key] = values
+        return values
+
+    def take_mask(self, key: Hashable) -> np.ndarray | None:
+        """Give the values of a mask out of the cache; None if it holds none."""
+        with self._lock:
+            values = self._masks.pop(key, None)
+            self._left += 0 if values is None else values.nbytes
+        return values
+
     def get(self, key: Hashable) -> Sample | None:
         """Return the sample under this key, or None."""
         return self._samples.get(key)
 
     def put(self, key: Hashable, sample: Sample) -> None:
-        """Keep a sample if there is room."""
+        """Keep a sample if there is room; masks that wait for their pair give way."""
         size = sample.image.nbytes + (0 if sample.mask is None else sample.mask.nbytes)
         with self._lock:
+            while size > self._left and self._masks:
+                self._left += self._masks.popitem()[1].nbytes
             if key not in self._samples and size <= self._left:
                 self._left -= size
                 self._samples[key] = sample
@@ -175,9 +194,14 @@ class Pairs(Sequence[Sample]):
             counts = self._cache.counts.get(pair)  # of a mask that was decoded before
             if counts is None:
                 valid = self._and_area(pair, valid_pixels(pair.image) if self.readers.image is image_file else None)
-                counts = self._counted(self._indices(pair, self.readers.mask(pair), valid))
+                counts = self._counted(self._indices(pair, self._values(pair), valid))
             total += counts
         return total
+
+    def _values(self, pair: Pair) -> np.ndarray:
+        """The values of a pair's mask, read once where the cache has room."""
+        values = self._cache.take_mask(pair)
+        return self.readers.mask(pair) if values is None else values
 
     def _counted(self, indices: np.ndarray) -> np.ndarray:
         """Count the pixels of each class in one mask."""
@@ -200,7 +224,7 @@ class Pairs(Sequence[Sample]):
 
     def _checked(self, pair: Pair, image: np.ndarray, valid: np.ndarray | None = None, factor: int = 1) -> Sample:
         """Read the mask of an image that was read at 1 / factor of its size, and check both."""
-        values = self.readers.mask(pair)
+        values = self._values(pair)
         if image.shape[:2] != tuple(-(-side // factor) for side in values.shape):
             if factor > 1:
                 image = self.readers.image(pair)
@@ -366,10 +390,16 @@ def open_dataset(
     folder.refuse_incomplete()
     if folder.dimensions > 2:
         raise DataError(f"{root}: volumes ({folder.why}); expected two-dimensional images, export the slices as PNG")
-    found = dict(folder.splits)
+    found, cache = dict(folder.splits), Cache(cache_mb)
     notes = list(folder.notes)
     if labels is None:
-        labels, more = find_classes(folder, classes=classes, ignore=ignore, progress=progress)
+        labels, more = find_classes(
+            folder,
+            classes=classes,
+            ignore=ignore,
+            progress=progress,
+            read=lambda pair: cache.keep_mask(pair, folder.read_mask(pair)),
+        )
         notes += more
     else:
         labels = without_nodata(labels, nodata_values(folder))
@@ -388,7 +418,6 @@ def open_dataset(
         notes.append("one training pair: there is no validation")
     first = folder.read_image(folder.pairs[0])
     channels, dtype = first.shape[2], first.dtype
-    cache = Cache(cache_mb)
     splits = {split: Pairs(pairs, labels, channels, dtype, cache, folder.readers) for split, pairs in found.items()}
     return DataSet(root, labels, splits, channels, dtype, notes, held_out, valid_area)
 

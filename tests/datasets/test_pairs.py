@@ -1,6 +1,7 @@
 """Data sets of plain pairs: samples, splits, verification, cache, statistics."""
 
 import pickle
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from atrous.datasets import DataSet, Pair, channel_statistics, open_dataset
 from atrous.datasets import pairs as pairs_module
 from atrous.datasets.pairs import hold_out
 from atrous.errors import DataError
+from atrous.io import read_mask
 from atrous.labels import LabelSet
 
 
@@ -110,6 +112,24 @@ def test_a_good_data_set_verifies_once_and_is_cached(tmp_path: Path, monkeypatch
     assert all(sample.image.shape == (24, 32, 3) for pairs in data.splits.values() for sample in pairs)
 
 
+@pytest.mark.parametrize(("cache_mb", "times"), [(1, 1), (0, 2)])
+def test_masks_that_tell_the_classes_are_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache_mb: float, times: int
+) -> None:
+    root, read = make_pairs(tmp_path / "data", 5), Counter[str]()
+
+    def counted(path: Path) -> np.ndarray:
+        read[path.name] += 1
+        return read_mask(path)
+
+    monkeypatch.setattr("atrous.datasets.folder.read_mask", counted)
+    data = open_dataset(root, cache_mb=cache_mb)
+    data.verify()
+    data.training.frequencies()
+    assert set(read.values()) == {times}
+    assert len(read) == 5
+
+
 def test_the_cache_has_a_limit(tmp_path: Path) -> None:
     room_for_two = 2.5 * 24 * 32 * 4 / 2**20
     data = open_dataset(with_splits(tmp_path), cache_mb=room_for_two)
@@ -157,7 +177,7 @@ def break_file(root: Path) -> None:
 )
 def test_damage_is_found_before_training(tmp_path: Path, damage: object, message: str) -> None:
     root = with_splits(tmp_path)
-    data = open_dataset(root)
+    data = open_dataset(root, cache_mb=0)
     damage(root)
     with pytest.raises(DataError, match=message) as caught:
         data.verify()
@@ -166,7 +186,7 @@ def test_damage_is_found_before_training(tmp_path: Path, damage: object, message
 
 
 def test_the_first_file_is_named_and_the_others_are_counted(tmp_path: Path) -> None:
-    data = open_dataset(with_splits(tmp_path, train=6))
+    data = open_dataset(with_splits(tmp_path, train=6), cache_mb=0)
     for number in (2, 4, 5):
         Image.fromarray(np.full((24, 32), 77, np.uint8)).save(tmp_path / "train" / "masks" / f"p{number:02}.png")
     with pytest.raises(DataError, match=r"p02.png: value 77 .*\(2 more of 8 pairs are unusable\)$"):
@@ -204,7 +224,7 @@ def test_channel_statistics_equal_those_of_all_pixels(tmp_path: Path, channels: 
 
 
 def test_a_split_is_verified_alone(tmp_path: Path) -> None:
-    data = open_dataset(make_pairs(tmp_path / "data", 5))
+    data = open_dataset(make_pairs(tmp_path / "data", 5), cache_mb=0)
     for pair in data.splits["train"].pairs:
         pair.mask.unlink()
     data.verify(["val"])
