@@ -21,6 +21,7 @@ from atrous.evaluate.data import Chosen, choose_pictures, choose_split
 from atrous.evaluate.evaluation import Evaluation, evaluate, pooled
 from atrous.evaluate.seen import keep_trace
 from atrous.files import write_atomically
+from atrous.io.paths import refuse_among
 from atrous.labels import LabelSet
 from atrous.models import list_models
 from atrous.plan import check_wishes, draft, fingerprint
@@ -148,6 +149,8 @@ class Segmenter:
                     cache_mb=cache_mb,
                     progress=bar.at,
                 )
+        pairs = [pair for split in data.splits.values() for pair in split.pairs]
+        refuse_among(folder, root, [file for pair in pairs for file in (pair.image, pair.mask)])
         for note in data.notes:
             console.print(note, markup=False, highlight=False)
         _verify(data, console)

@@ -19,6 +19,7 @@ from atrous.datasets.layouts import read_folder
 from atrous.errors import DataError
 from atrous.io import read_valid, valid_pixels
 from atrous.io.images import read_reduced
+from atrous.io.paths import nfc
 from atrous.labels import LabelSet
 from atrous.progress import At
 from atrous.sample import Sample
@@ -431,8 +432,8 @@ def hold_out(pairs: Sequence[Pair], share: float) -> tuple[list[Pair], list[Pair
 
 
 def name_hash(image: Path) -> bytes:
-    """Hash the stem of a file, by its bytes: it need not be text."""
-    return sha256(os.fsencode(image.stem)).digest()
+    """Hash the stem of a file, in NFC as disks differ in it, by its bytes: it need not be text."""
+    return sha256(os.fsencode(nfc(image.stem))).digest()
 
 
 def channel_statistics(pairs: Sequence[Sample], limit: int = 200) -> tuple[np.ndarray, np.ndarray]:

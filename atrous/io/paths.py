@@ -240,6 +240,22 @@ def place_below(folder: Path | str, name: Path | str) -> Path:
     return target
 
 
+def refuse_among(out: Path | str, root: Path | str, files: Sequence[Path]) -> None:
+    """Raise a DataError if what is written into a folder would lie among the files of a data set.
+
+    That is so in the data folder itself, and in the folders in it that hold its files.
+
+    Args:
+        out: The output folder; it need not exist.
+        root: The data folder.
+        files: The files of the data set.
+    """
+    place, whole = os.path.realpath(out), os.path.realpath(root)
+    holding = {os.path.realpath(file.parent) for file in files} - {whole}
+    if place == whole or any(Path(place).is_relative_to(folder) for folder in holding):
+        raise DataError(f"{out}: the files of the data {root} lie in this folder; give another one, such as runs/NAME")
+
+
 def page_path(path: Path | str) -> Path:
     """Return the path of a page to write; DataError if it is a folder or its name is not that of a page."""
     path = Path(path)

@@ -134,3 +134,11 @@ def test_a_link_in_the_output_does_not_lead_out(
     assert run("predict", "../data/images", "--model", network, "-o", "out", *recall) == 2
     assert everything(base) == before
     assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize("inside", ["", "images", "masks/run"])
+def test_a_run_never_lies_among_the_data(inside: str, base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = everything(base)
+    assert run("train", base / "data", "-o", base / "data" / inside, *SMALL) == 2
+    assert "lie in this folder; give another one" in capsys.readouterr().err
+    assert everything(base) == before

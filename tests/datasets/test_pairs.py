@@ -230,3 +230,10 @@ def test_a_split_is_verified_alone(tmp_path: Path) -> None:
     data.verify(["val"])
     with pytest.raises(DataError):
         data.verify(["train"])
+
+
+def test_the_held_out_pairs_are_the_same_on_a_disk_that_stores_accents_apart() -> None:
+    composed = [Pair(Path(f"im/\u00e9{k}.png"), Path("m.png")) for k in range(20)]
+    apart = [Pair(Path(f"im/e\u0301{k}.png"), Path("m.png")) for k in range(20)]
+    kept = [[pair.image.stem[-1:] for pair in hold_out(pairs, 0.3)[1]] for pairs in (composed, apart)]
+    assert kept[0] == kept[1]
