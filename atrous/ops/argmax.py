@@ -9,6 +9,7 @@ classes at a time. Of equal logits the lowest class wins.
 import numpy as np
 import torch
 
+from atrous.errors import ModelError
 from atrous.ops.argmax_kernels import SLOTS, Phases, Taps, all_by_phase, all_by_pixel, by_phase, by_pixel
 from atrous.ops.openmp import split_rows
 from atrous.ops.resize import resize
@@ -16,6 +17,9 @@ from atrous.ops.vectors import WIDTH, padded
 
 BAND = 48_000
 """Numbers of a band (one row of all classes) that stay in the second cache."""
+
+FAR = 2.0**120
+"""What stands for an infinite logit: sums and differences of a few of these are finite in float32."""
 
 Crop = tuple[int, int, int, int]
 """(top, left, height, width), in pixels of the resized logits."""
@@ -27,7 +31,7 @@ def upsample_argmax(
     """The class of every pixel of linearly resized logits.
 
     Equals `interpolate(logits, size, mode="bilinear", align_corners=...).argmax(1)`, apart from
-    ties at rounding.
+    ties at rounding. A class of -inf never wins where another one has a number.
 
     Args:
         logits: (N, K, h, w), any floating type and device; or (N, K, d, h, w) of volumes.
@@ -41,6 +45,7 @@ def upsample_argmax(
 
     Raises:
         ValueError: an axis is empty, the numbers of axes differ, or the crop leaves the picture.
+        ModelError: a logit is nan.
 
     Example:
         >>> import torch
@@ -48,6 +53,29 @@ def upsample_argmax(
         tensor([[[1, 1, 0, 0]]], dtype=torch.uint8)
     """
     return _upsample(logits, size, align_corners, crop, confident=False)[0]
+
+
+def finite(logits: torch.Tensor) -> torch.Tensor:
+    """Put large numbers in the place of infinite logits, between which a resize would give nan.
+
+    Costs one sum where all logits are finite, which are then returned as they are.
+
+    Raises:
+        ModelError: a logit is nan.
+
+    Example:
+        >>> finite(torch.tensor([1.0, -torch.inf])).tolist()
+        [1.0, -1.329227995784916e+36]
+    """
+    if torch.isfinite(logits.sum()):
+        return logits
+    if torch.isnan(logits).any():
+        raise ModelError(
+            "the network answers nan: its weights are damaged, its training has diverged, or the picture's numbers are "
+            "too large for it; train with a lower learning rate, or check the picture's units"
+        )
+    wide = logits.float()
+    return wide.clamp(-FAR, FAR) if torch.isinf(wide).any() else logits
 
 
 def upsample_confidence(
@@ -101,6 +129,7 @@ def upsample_threshold(
         tensor([[[[False,  True,  True,  True]]]])
     """
     _check(logits, size, crop)
+    logits = finite(logits)
     levels = torch.as_tensor(threshold, dtype=torch.float32).logit().expand(logits.shape[1]).to(logits.device)
     masks = []
     for k, level in enumerate(levels):
@@ -114,11 +143,12 @@ def _upsample(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Labels and their probabilities; these are empty unless `confident`."""
     _check(logits, size, crop)
+    logits = finite(logits.detach())
     dtype = torch.uint8 if logits.shape[1] <= 256 else torch.uint16
     if logits.device.type != "cpu":
         pairs = [_by_classes(one[None], tuple(size), align_corners, crop, confident) for one in logits]
         return torch.cat([a for a, _ in pairs]).to(dtype), torch.cat([b for _, b in pairs])
-    source = logits.detach().float().numpy()
+    source = logits.float().numpy()
     labels = np.empty((len(source), *_shape(size, crop)), np.uint8 if dtype == torch.uint8 else np.uint16)
     confidence = np.empty(labels.shape if confident else (len(source), 0, 0), np.float32)
     for one, label, sure in zip(source, labels, confidence, strict=True):

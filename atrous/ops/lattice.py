@@ -30,6 +30,12 @@ from atrous.ops.threads import Team
 from atrous.ops.vectors import WIDTH, aligned, has_half, load, multiply_add, padded, prefetch, spread, store
 
 LARGEST_DIMENSION = 8
+FARTHEST = 2**30
+"""How far from zero a feature may lie: its place in a simplex then has six digits in float64."""
+TOO_FAR = (
+    "the values divided by their widths are not finite or beyond 2^30; expected finite values, give larger widths "
+    "or scale the image"
+)
 DENSE = 3
 """Up to so many dimensions lattice points are numbered by their keys: the chains of the first
 direction then lie in a row. With more, few have neighbours, and they are numbered in the order in
@@ -346,8 +352,7 @@ def build_lattice(features: np.ndarray, *, threads: int | None = None, team: Tea
 
     The kernel between two points is about exp(-|f_i - f_j|^2 / 2), the point itself included, times
     a factor that depends on how densely the points lie (0.87 for the pixel grid, 0.4 to 0.6 with
-    colours): compare normalised sums only. Beyond about 10^5 from zero float32 holds too few
-    digits of a place within its simplex, and weights get coarse.
+    colours): compare normalised sums only.
 
     Args:
         features: (N, d), d = 1..8, each divided by its standard deviation.
@@ -355,7 +360,7 @@ def build_lattice(features: np.ndarray, *, threads: int | None = None, team: Tea
         team: threads to use that there are already, instead of `threads`.
 
     Raises:
-        DataError: features are empty, not finite, beyond 2^40, or of another shape.
+        DataError: features are empty, not finite, beyond 2^30, or of another shape.
 
     Source:
         Adams, Baek and Davis, Eurographics 2010.
@@ -368,8 +373,8 @@ def build_lattice(features: np.ndarray, *, threads: int | None = None, team: Tea
         raise DataError(f"features have shape {features.shape}; expected (points, 1..{LARGEST_DIMENSION}), points >= 1")
     features = np.ascontiguousarray(features, np.float32)
     low, high = features.min(0), features.max(0)
-    if not (max(-low.min(), high.max()) < 2**40):  # nan too: it is not less than anything
-        raise DataError("features are not finite, or beyond 2^40; expected finite numbers")
+    if not (max(-low.min(), high.max()) < FARTHEST):  # nan too: it is not less than anything
+        raise DataError(TOO_FAR)
     n, d = features.shape
     steps = _steps(low, high)
     keys, weights, own = np.empty((n, d + 1), np.int64), np.empty((n, d + 1), np.float32), np.empty(n, np.float32)
@@ -434,7 +439,7 @@ def _steps(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     where all digits are, since the difference of two digits is less than their radix: the range of
     the real coordinates, and 12. A digit leaves that range by 1 through rounding, by 1 through the
     shift to a lattice point, by 1 on the way to the other vertices and by 1 to a neighbour that is
-    looked for; at both ends that makes 8, and leaves 4 for the errors of float32.
+    looked for; at both ends that makes 8, and leaves 4 for rounding errors.
 
     Otherwise keys are hashes, sums with random multipliers: two of a million points have the same
     key with a chance of one in ten million.

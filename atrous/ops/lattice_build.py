@@ -27,23 +27,24 @@ def simplices(features, steps, keys, weights, own, first, last):  # type: ignore
     all that is needed, and no simplex is searched for.
     """
     d = features.shape[1]
-    inverse = np.float32(1 / (d + 1))
-    scale = np.array([np.sqrt(2 / 3) * (d + 1) / np.sqrt(i * (i + 1)) for i in range(1, d + 1)]).astype(np.float32)
-    elevated, offset, blurred = np.empty(d + 1, np.float32), np.empty(d + 1, np.float32), np.empty(d + 1, np.float32)
+    # In float64: far from zero float32 has no digits left for the place within a simplex, and weights leave 0..1.
+    inverse = 1 / (d + 1)
+    scale = np.array([np.sqrt(2 / 3) * (d + 1) / np.sqrt(i * (i + 1)) for i in range(1, d + 1)])
+    elevated, offset, blurred = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1, np.float32)
     nearest, rank, axis = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
     for i in range(first, last):
         # Elevate by the paper's triangular basis: d additions instead of a matrix product.
-        above = np.float32(0)
+        above = 0.0
         for j in range(d, 0, -1):
             scaled = features[i, j - 1] * scale[j - 1]
-            elevated[j] = above - np.float32(j) * scaled
+            elevated[j] = above - j * scaled
             above += scaled
         elevated[0] = above
         # Round each coordinate to a multiple of d + 1. The sum of these, `excess`, may not be zero.
         excess = 0
         for j in range(d + 1):
             nearest[j] = np.int64(np.rint(elevated[j] * inverse))
-            offset[j] = elevated[j] - np.float32(nearest[j] * (d + 1))
+            offset[j] = elevated[j] - nearest[j] * (d + 1)
             excess += nearest[j]
             rank[j] = 0
         # rank[j]: how many offsets are larger. Of equal ones the earlier comes first, so that ranks
@@ -55,8 +56,7 @@ def simplices(features, steps, keys, weights, own, first, last):  # type: ignore
                 rank[k] += 1 - behind
         # Back into the hyperplane: the coordinates that were rounded up most go down by one, or the
         # other way round. Adding `excess` to the ranks modulo d + 1 leaves a permutation of 0..d,
-        # and so every index below is in range. Rounding alone gives |excess| <= (d + 1) / 2; where
-        # features are huge, the errors of float32 give more, hence the modulo.
+        # and so every index below is in range, whatever `excess` is (rounding gives at most (d + 1) / 2).
         for j in range(d + 1):
             rank[j] += excess
             shift = -(rank[j] // (d + 1))
@@ -65,7 +65,7 @@ def simplices(features, steps, keys, weights, own, first, last):  # type: ignore
             offset[rank[j]], axis[rank[j]] = 0.0, j
         for r in range(d + 1):
             j = axis[r]
-            offset[r] = (elevated[j] - np.float32(nearest[j] * (d + 1))) * inverse
+            offset[r] = (elevated[j] - nearest[j] * (d + 1)) * inverse
         # Hashed keys overflow. uint64 wraps round; LLVM takes for granted that int64 never does.
         key = np.uint64(0)
         for j in range(d):

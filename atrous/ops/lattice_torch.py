@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import torch
 
 from atrous.errors import DataError
-from atrous.ops.lattice import LARGEST_DIMENSION
+from atrous.ops.lattice import FARTHEST, LARGEST_DIMENSION, TOO_FAR
 
 
 class Lattice:
@@ -30,7 +30,7 @@ class Lattice:
             each; M where there is none.
 
     Raises:
-        DataError: features are empty, not finite, beyond 2^40, or of another shape.
+        DataError: features are empty, not finite, beyond 2^30, or of another shape.
 
     Example:
         >>> lattice = Lattice(torch.tensor([[0.0], [0.5], [9.0]]))
@@ -45,9 +45,16 @@ class Lattice:
             raise DataError(
                 f"features have shape {tuple(features.shape)}; expected (points, 1..{LARGEST_DIMENSION}), points >= 1"
             )
-        if not features.is_floating_point() or not (features.abs() < 2**40).all():
-            raise DataError(f"features are {features.dtype}, some not finite or beyond 2^40; expected finite floats")
-        coordinates, order, self.weights = _enclosing_simplex(features)
+        if not features.is_floating_point():
+            raise DataError(f"features are {features.dtype}; expected floats")
+        largest = float(features.abs().max())
+        if not largest < FARTHEST:
+            raise DataError(TOO_FAR)
+        exact = (
+            features.double() if largest > 2**12 else features
+        )  # float32 has no digits left for a place in a simplex
+        coordinates, order, weights = _enclosing_simplex(exact)
+        self.weights = weights.to(features.dtype)
         steps = _steps(coordinates)
         first = (coordinates * steps[:-1]).sum(1)
         keys = torch.stack([first, *(first - part for part in steps[order.flip(1)[:, :-1]].cumsum(1).unbind(1))], 1)
@@ -133,7 +140,7 @@ def _enclosing_simplex(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     excess = quotient.sum(1, keepdim=True).long()
     order = (elevated - quotient * (d + 1)).argsort(dim=1, descending=True, stable=True)
     rank = torch.empty_like(order).scatter_(1, order, torch.arange(d + 1, device=order.device).expand(n, -1)) + excess
-    # Modulo d + 1 ranks stay a permutation, however large the rounding errors of huge features are.
+    # Modulo d + 1 ranks stay a permutation, however large `excess` is.
     shift = -rank.div(d + 1, rounding_mode="floor")
     rank += shift * (d + 1)
     order = order.scatter_(1, rank, torch.arange(d + 1, device=order.device).expand(n, -1))

@@ -15,6 +15,11 @@ from typing import Any
 
 import numba
 
+from atrous.errors import DataError
+
+MOST = 64
+"""Threads of a team; of more, each would do next to nothing."""
+
 
 def available() -> int:
     """How many threads this process may use: the least of NUMBA_NUM_THREADS and OMP_NUM_THREADS.
@@ -42,7 +47,9 @@ class Team:
     """
 
     def __init__(self, threads: int | None = None) -> None:
-        self.threads = threads or available()
+        if threads is not None and threads < 1:
+            raise DataError(f"threads is {threads}; expected a whole number from 1 on, or None for all")
+        self.threads = min(threads or available(), MOST)
 
     def __enter__(self) -> "Team":
         self._pool = ThreadPoolExecutor(self.threads - 1) if self.threads > 1 else None

@@ -177,14 +177,14 @@ def bilateral_grid(cells: np.ndarray) -> tuple[np.ndarray, sparse.csr_array]:
         vertex (N,): which of the V vertices each pixel is on. blur (V, V): 2 d on the diagonal, and
         1 between vertices that are neighbours along one axis (section 3 of the paper's supplement).
     """
+    count = np.prod(np.ptp(cells, axis=0).astype(float) + 4)
+    if not (count <= 2.0**62 and np.abs(cells).max() <= 2.0**62):
+        raise DataError(
+            f"{cells.shape[1]} axes of place and colour make {count:.1g} cells; use fewer channels or a wider colour"
+        )
     index = np.rint(cells).astype(np.int64)
     index -= index.min(0) - 1
     extent = index.max(0) + 1
-    if np.prod(extent.astype(float)) > 2.0**62:
-        raise DataError(
-            f"{len(extent)} axes of place and colour make {np.prod(extent.astype(float)):.1g} cells; use fewer "
-            "channels or a wider colour"
-        )
     strides = np.concatenate([[1], np.cumprod(extent[:-1])])
     # One number for a vertex, digits of mixed radix with a cell to spare at either end: neighbours
     # along an axis differ by its stride, and no step runs into another row.
@@ -195,8 +195,7 @@ def bilateral_grid(cells: np.ndarray) -> tuple[np.ndarray, sparse.csr_array]:
         there = np.flatnonzero(keys[place] == keys + stride)
         rows += [there, place[there]]
         columns += [place[there], there]
-    count = [len(part) for part in rows]
-    data = np.repeat([2.0 * len(strides)] + [1.0] * (len(rows) - 1), count)
+    data = np.repeat([2.0 * len(strides)] + [1.0] * (len(rows) - 1), [len(part) for part in rows])
     blur = sparse.coo_array((data, (np.concatenate(rows), np.concatenate(columns))), shape=(len(keys),) * 2)
     return vertex, blur.tocsr()
 

@@ -109,10 +109,11 @@ def dense_crf(
     chosen = _preset(preset)
     gaussian, bilateral = gaussian or chosen.gaussian, bilateral or chosen.bilateral
     iterations = chosen.iterations if iterations is None else iterations
-    if iterations < 0 or iterations != int(iterations):
+    if not np.isfinite(iterations) or iterations < 0 or iterations != int(iterations):
         raise DataError(f"iterations is {iterations}; expected a whole number, 0 or more")
     for name, numbers, count in (("gaussian", gaussian, 2), ("bilateral", bilateral, 3)):
-        if len(numbers) != count or not np.isfinite(numbers).all() or min(numbers[:-1]) <= 0:
+        real = not isinstance(numbers, str) and all(isinstance(one, int | float | np.number) for one in numbers)
+        if not real or len(numbers) != count or not np.isfinite(numbers).all() or min(numbers[:-1]) <= 0:
             raise DataError(f"{name} is {numbers}; expected {count} numbers, widths over 0 and then the weight")
     energy = _unary(probabilities, unary, threads)
     shape = energy.shape[1:]

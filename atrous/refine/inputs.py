@@ -15,6 +15,11 @@ MOST_STEPS = 50
 MOST_CLASSES = 65536
 """Labels are uint8 or uint16."""
 
+LARGEST = 2**32
+"""Values of an image are below: differences of larger ones have no meaning in float32."""
+MOST_ENERGY = 1e30
+"""Sums of a few larger energies overflow float32."""
+
 
 def as_refiner(function: Callable[..., np.ndarray], **options: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """Turn a function of this package into a refiner(raw_image, probabilities).
@@ -79,6 +84,8 @@ def checked_image(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         raise DataError(
             "the image has values that are nan or infinite; set them to a number, to the smallest for instance"
         )
+    if max(array.max(initial=0), -array.min(initial=0)) > LARGEST:
+        raise DataError(f"the image has values beyond {LARGEST}; expected colours, mostly 0..255, divide them")
     return array
 
 
@@ -129,6 +136,10 @@ def refuse_probabilities(values: np.ndarray, kind: str) -> None:
     """Raise a DataError if energies or logits (K, ...) are NaN, infinite, or in truth probabilities."""
     if not np.isfinite(values).all():
         raise DataError(f"{kind} have values that are nan or infinite; expected finite numbers")
+    if values.size and max(values.max(), -values.min()) > MOST_ENERGY:
+        raise DataError(
+            f"{kind} have values beyond {MOST_ENERGY:g}; expected numbers of nature's logarithms, such as -50..50"
+        )
     if values.size and values.min() >= 0 and values.max() <= 1 and np.abs(values.sum(0) - 1).max() < 1e-3:
         raise DataError(
             f"{kind} are in 0..1 with the sum 1 at every pixel: these are probabilities; take -log of them "

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from inspect import Parameter, signature
-from typing import Any, get_args
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from atrous import refine
 from atrous.errors import ModelError, nearest
@@ -56,6 +58,10 @@ class Refinement:
         accepted = [name for name in option_names(self._function) if name not in _GIVEN]
         if unknown := [name for name in self.options if name not in accepted]:
             raise ModelError(f"refiner {self.name!r} has no option {unknown[0]!r}; it takes {', '.join(accepted)}")
+        kinds = option_kinds(self._function)
+        for name, value in self.options.items():
+            if not _fits(kinds[name], value):
+                raise ModelError(f"{name} of refiner {self.name!r} is {value!r}; expected {_words(kinds[name])}")
 
     def __call__(self, image: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Raw image (H, W, C), probabilities (K, H, W) -> labels (H, W) and probabilities."""
@@ -97,11 +103,39 @@ _GIVEN = ("probabilities", "image", "unary", "monitor", "exact")
 
 def option_names(function: Callable[..., Any]) -> list[str]:
     """A function's parameters; instead of `**options: Unpack[...]` the names that it stands for."""
-    found: list[str] = []
+    return list(option_kinds(function))
+
+
+def option_kinds(function: Callable[..., Any]) -> dict[str, Any]:
+    """A function's parameters with their types; instead of `**options: Unpack[...]` those that it stands for."""
+    hints, found = get_type_hints(function), dict[str, Any]()
     for parameter in signature(function).parameters.values():
+        hint = hints[parameter.name]
         several = parameter.kind is Parameter.VAR_KEYWORD
-        found += get_args(parameter.annotation)[0].__annotations__ if several else [parameter.name]
+        found |= get_type_hints(get_args(hint)[0]) if several else {parameter.name: hint}
     return found
+
+
+def _fits(kind: Any, value: Any) -> bool:
+    """Whether a value is of a type, where nothing is converted but a list, which becomes a tuple."""
+    value = tuple(value) if isinstance(value, list) else value
+    try:
+        TypeAdapter(kind, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value, strict=True)
+    except ValidationError:
+        return False
+    return True
+
+
+def _words(kind: Any) -> str:
+    """A type in words: `float | None` is "a number or None"."""
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", NoneType: "None"}
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join(map(_words, get_args(kind)))
+    if get_origin(kind) is tuple:
+        return "numbers" if Ellipsis in get_args(kind) else f"{len(get_args(kind))} numbers"
+    if get_origin(kind) is Literal:
+        return " or ".join(get_args(kind))
+    return words.get(kind, str(kind))
 
 
 def names() -> list[str]:

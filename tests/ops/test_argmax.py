@@ -6,6 +6,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from atrous.errors import ModelError
 from atrous.ops import Tail, argmax, openmp, upsample_argmax, upsample_confidence, upsample_threshold
 from atrous.ops.argmax import _by_classes
 
@@ -142,3 +143,38 @@ def test_what_cannot_be(shape: tuple[int, ...], size: tuple[int, ...], crop: obj
     for function in (upsample_argmax, upsample_confidence, upsample_threshold):
         with pytest.raises(ValueError, match=words):
             function(torch.zeros(shape), size, crop=crop)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (16, 16), (13, 21)])
+@pytest.mark.parametrize("form", [upsample_argmax, lambda *a: upsample_confidence(*a)[0], "other devices"])
+def test_a_forbidden_class_never_wins_and_an_infinite_one_does(size: tuple[int, int], form: object) -> None:
+    logits = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    logits[:, 0] = -torch.inf
+
+    def labels_of(given: torch.Tensor) -> torch.Tensor:
+        if form == "other devices":
+            return torch.cat([_by_classes(argmax.finite(one[None]), size, False, None, True)[0] for one in given])
+        return form(given, size)  # type: ignore[operator, no-any-return]
+
+    found = labels_of(logits)
+    assert (found > 0).all()
+    others = upsample_argmax(logits[:, 1:], size)
+    assert torch.equal(found.long(), others.long() + 1)
+    logits[:, 2] = torch.inf
+    assert (labels_of(logits) == 2).all()
+    assert (labels_of(torch.full((1, 3, 8, 8), -torch.inf)) == 0).all()
+
+
+@pytest.mark.parametrize("most", [3e38, -3e38, 1e30])
+def test_numbers_near_the_end_of_float32_are_numbers(most: float) -> None:
+    logits = torch.zeros(1, 3, 6, 6)
+    logits[:, 0], logits[:, 1] = -1.0, most
+    assert (upsample_argmax(logits, (6, 6)) == (1 if most > 0 else 2)).all()
+
+
+@pytest.mark.parametrize("form", [upsample_argmax, upsample_confidence, upsample_threshold])
+def test_nan_is_an_error_of_the_network(form: object) -> None:
+    logits = torch.zeros(1, 3, 6, 6)
+    logits[0, 1, 2, 3] = torch.nan
+    with pytest.raises(ModelError, match="the network answers nan"):
+        form(logits, (12, 12))  # type: ignore[operator]

@@ -51,6 +51,14 @@ def test_colours_are_those_of_eight_bits(image: np.ndarray, more: dict[str, obje
     ("crff", {}, "unknown refiner 'crff'.*'crf'"),
     ("crf", {"sigma": 1}, "no option 'sigma'.*bilateral"),
     ("graph_cut", {"bilateral": 1}, "no option 'bilateral'.*smoothness"),
+    ("graph_cut", {"smoothness": "high"}, "smoothness of refiner 'graph_cut' is 'high'; expected a number"),
+    ("graph_cut", {"method": 0}, "method of .* is 0; expected a word"),
+    ("crf", {"gaussian": "ab"}, "gaussian of .* is 'ab'; expected 2 numbers or None"),
+    ("crf", {"bilateral": [80, 13]}, "bilateral of .*; expected 3 numbers or None"),
+    ("crf", {"iterations": 2.5}, "iterations of .* is 2.5; expected a whole number or None"),
+    ("crf", {"normalisation": "half"}, "normalisation of .* expected none or mean"),
+    ("trws", {"rounds": True}, "rounds of .* is True; expected a whole number"),
+    ("guided_filter", {"radius": None}, "radius of .* is None; expected a whole number"),
 ])  # fmt: skip
 def test_mistakes(name: str, options: dict[str, object], words: str) -> None:
     with pytest.raises(ModelError, match=words):
