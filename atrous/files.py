@@ -2,20 +2,26 @@
 
 import codecs
 import os
+import platform
 import re
+import secrets
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
-from typing import Any
+from typing import Any, BinaryIO
 
 import tomli_w
 from platformdirs import user_cache_path
 
-from atrous.errors import DataError
+from atrous.errors import DataError, RecipeError
 
+LOCK = ".lock"
+NAMED = 40
+"""Letters of a file's name that the name of a temporary file beside it begins with: 255 bytes are the limit."""
 WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 """How a file of UTF-16 begins."""
 
@@ -75,6 +81,76 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def beside(path: Path, suffix: str = ".tmp") -> Path:
+    """Name a temporary file beside a file: no other thread, process or host has the same, and the name is short.
+
+    A number of the process would not do: two containers on one volume have the same one.
+    """
+    return path.with_name(f".{path.name[:NAMED]}.{secrets.token_hex(6)}{suffix}")
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Let no other process change a run folder meanwhile. The system ends this with the process, however it ends.
+
+    Args:
+        folder: The run's folder; it is made. Its file `.lock` says who works in it.
+
+    Raises:
+        RecipeError: Another process works in the folder.
+    """
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a+b") as file:
+        if not _taken(file.fileno()):
+            file.seek(0)
+            who = file.read().decode(errors="replace") or "another process"
+            raise RecipeError(f"{folder}: {who} works in this folder; wait until it ends, or give another folder")
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}, since {datetime.now():%Y-%m-%d %H:%M:%S},".encode())
+        file.flush()
+        _HELD.add(file)
+        try:
+            yield
+        finally:
+            _HELD.discard(file)
+            file.truncate(0)
+            if made and os.listdir(folder) == [LOCK]:  # what was refused leaves no folder
+                (folder / LOCK).unlink()
+                folder.rmdir()
+
+
+def _let_go() -> None:
+    """In a forked process: its copy of a lock would outlive the process that works."""
+    for file in _HELD:
+        file.close()
+    _HELD.clear()
+
+
+_HELD: set[BinaryIO] = set()
+"""The files of the locks that this process has."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
+
+
+def _taken(handle: int) -> bool:
+    """Whether the lock of an open file is this process's now."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a volume without locks
+        return os.name != "nt"
+    return True
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a whole file or nothing: temporary file beside it, fsync, rename, fsync of the folder.
 
@@ -86,9 +162,9 @@ def write_atomically(path: Path, data: bytes) -> None:
         OSError: The disk is full, for example; `filename` is the path of the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = beside(path)
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

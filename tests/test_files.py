@@ -1,12 +1,16 @@
-"""Texts that users bring, whatever system wrote them."""
+"""Texts that users bring, whatever system wrote them; files that are whole; folders that one process works in."""
 
+import os
+import subprocess
+import sys
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from atrous.errors import DataError
-from atrous.files import printable, read_lines, read_text, toml_text
+from atrous.errors import DataError, RecipeError
+from atrous.files import alone, printable, read_lines, read_text, toml_text, write_atomically
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
@@ -40,3 +44,53 @@ def test_a_name_that_is_no_text_is_written_as_toml_that_can_be_read() -> None:
     text = toml_text({"data": "street \udcb9", "names": ["Bär", "\udcb7"]})
     assert tomllib.loads(text) == {"data": printable("street \udcb9"), "names": ["Bär", "\\udcb7"]}
     text.encode()
+
+
+@pytest.mark.parametrize("name", ["a.bin", "n" * 251 + ".bin", "\u72d7" * 83 + ".bin"])
+def test_a_name_of_255_bytes_is_written_too(tmp_path: Path, name: str) -> None:
+    write_atomically(tmp_path / name, b"whole")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"whole"]
+
+
+def test_threads_and_processes_of_one_number_never_mix_a_file(tmp_path: Path) -> None:
+    """Two containers on one volume have the same process numbers, as threads have."""
+    target, contents, seen = tmp_path / "file", [bytes([65 + k]) * 50_000 for k in range(8)], set()
+    write_atomically(target, contents[0])
+
+    def write(content: bytes) -> None:
+        for _ in range(6):
+            write_atomically(target, content)
+            seen.add(target.read_bytes())
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, contents))
+    assert seen <= set(contents)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_one_works_in_a_folder_at_a_time(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with alone(tmp_path / "run"):
+        said = rf"run: process {os.getpid()} on .*, since .*, works in this folder; wait until it ends, or give another"
+        with pytest.raises(RecipeError, match=said), alone(tmp_path / "run"):
+            pass
+    (tmp_path / "run" / ".lock").write_text("process 1 on another, since 1999,")  # a file alone locks nothing
+    with alone(tmp_path / "run"), alone(tmp_path / "other"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]  # where nothing was made, nothing stays
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9")
+def test_a_process_that_was_killed_leaves_the_folder_free(tmp_path: Path) -> None:
+    code = (
+        f"import time; from atrous.files import alone; from pathlib import Path\nwith alone(Path({str(tmp_path)!r})):\n"
+    )
+    code += "    print('locked', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"locked\n"
+        with pytest.raises(RecipeError, match=f"process {process.pid} on"), alone(tmp_path):
+            pass
+        process.kill()
+    with alone(tmp_path):
+        pass

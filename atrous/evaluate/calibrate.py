@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from scipy.special import logsumexp
 
-from atrous.bundle import save_bundle
+from atrous.bundle import load_card, save_bundle
 from atrous.errors import AtrousError, DataError
 from atrous.evaluate.sources import held_out, told
+from atrous.files import alone
 from atrous.metrics import ConfusionMatrix
 from atrous.ops.decoding import fit_offsets, fit_temperature, fit_vector, risk_threshold
 from atrous.predict import Predictor
@@ -48,8 +49,9 @@ def calibrate(
         What the card keeps, with the scores before and after: see `fit_decoding`.
     """
     predictor, chosen, path = held_out(run, data, split)
-    found = {**told(chosen), **fit_decoding(predictor, chosen.pairs, recalls=recalls, progress=progress)}
-    save_bundle(path, predictor.model, replace(predictor.card, decoding=found))
+    with alone(path.parent):
+        found = {**told(chosen), **fit_decoding(predictor, chosen.pairs, recalls=recalls, progress=progress)}
+        save_bundle(path, predictor.model, replace(load_card(path), decoding=found))
     return found
 
 

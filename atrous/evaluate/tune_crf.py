@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from atrous.bundle import save_bundle
+from atrous.bundle import load_card, save_bundle
 from atrous.doctor.videos import recordings
 from atrous.errors import DataError
 from atrous.evaluate.sources import held_out, told
+from atrous.files import alone
 from atrous.metrics import ConfusionMatrix
 from atrous.ops.stats import Comparison, by_cluster, compare, miou_of_sums
 from atrous.predict import Predictor
@@ -79,8 +80,9 @@ def tune_crf(
         paths = [Path(one) for one in pairs.names]
         videos = recordings(paths, (pairs[index].image for index in range(len(pairs))))
     options: dict[str, Any] = {"block": block or 1, "videos": videos, "progress": progress}
-    found = {**told(chosen), **search(predictor, pairs, tried or crf_candidates(), **options)}
-    save_bundle(path, predictor.model, replace(predictor.card, refinement=found))
+    with alone(path.parent):
+        found = {**told(chosen), **search(predictor, pairs, tried or crf_candidates(), **options)}
+        save_bundle(path, predictor.model, replace(load_card(path), refinement=found))
     return found
 
 

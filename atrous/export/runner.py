@@ -7,6 +7,7 @@ A picture is read as `atrous predict` reads it, or refused in one sentence; the 
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -163,6 +164,7 @@ def write(stem, values, about):  # the data set's own values (H, W) as an index 
 
 class Network:
     def __init__(self, path):
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: it would keep and send events
         import onnxruntime
 
         self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -173,6 +175,9 @@ class Network:
         found = self.session.run(None, {"image": batch})[0][0]
         if self.about["output"] == "labels":
             return found
+        if np.isnan(found).any():
+            raise Refused("the network answers nan: its weights or the picture's numbers are damaged")
+        found = np.clip(found, -(2.0**120), 2.0**120)  # a resize between infinite numbers would give nan
         return upsample_argmax(found, self.about["tail"], image.shape[:2]) if found.ndim == 3 else found.argmax(0)
 
 

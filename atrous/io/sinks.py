@@ -4,7 +4,6 @@ A file is written under a temporary name and gets its own when it is whole.
 """
 
 import os
-import secrets
 import shutil
 import struct
 import zlib
@@ -15,6 +14,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from atrous.errors import DataError
+from atrous.files import beside
 from atrous.io.extras import need, there
 from atrous.io.paths import VIDEO_SUFFIXES, cannot_write, is_zarr, place_below
 from atrous.io.pictures import Picture, is_mapped
@@ -159,7 +159,7 @@ class LabelWriter:
 
     def __init__(self, target: Path, picture: Picture, labels: LabelSet) -> None:
         self.target, self.labels = target, labels
-        self._temporary = target.with_name(f".{target.stem}.{secrets.token_hex(6)}{target.suffix}")
+        self._temporary = beside(target, target.suffix)
         size = picture.shape[:2]
         self._rows, self._height = 0, size[0]
         values = labels.to_values(np.zeros((1, 1), labels.dtype))

@@ -18,6 +18,7 @@ from atrous.inspect.seams import halo as find_halo
 from atrous.io import ArrayPicture, Picture, read_valid
 from atrous.io.images import as_numbers, patched, read_pillow
 from atrous.ops import Tail, upsample_argmax
+from atrous.ops.argmax import finite
 from atrous.predict.backends import Backend, open_backend
 from atrous.predict.decoding import choose_decoding
 from atrous.predict.memory import PredictionNeeds
@@ -231,7 +232,9 @@ class Predictor:
 
     def _logits(self, pixels: np.ndarray) -> tuple[torch.Tensor, Tail]:
         """The logits before the network's last resize, if it can give them, and that resize."""
-        return self.network(pixels if pixels.flags.writeable else pixels.copy())  # torch warns of read-only arrays
+        # torch warns of read-only arrays
+        logits, tail = self.network(pixels if pixels.flags.writeable else pixels.copy())
+        return finite(logits), tail
 
     def pixels(self, raw: np.ndarray, *, part: bool = False) -> np.ndarray:
         """Bring an image to the channels and units of the training images; DataError where that is impossible.

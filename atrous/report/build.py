@@ -263,7 +263,8 @@ def facts(run: EvaluatedRun) -> dict[str, str]:
     if run.card is None:
         return {"folder": str(run.source), "model": "unknown (label maps only)"}
     card, recipe = run.card, run.card.recipe
-    seconds = max((entry.get("seconds", 0) for entry in read_log(run.source / "log.jsonl")), default=0)
+    times = (entry.get("seconds", 0) for entry in read_log(run.source / "log.jsonl"))
+    seconds = max((time for time in times if isinstance(time, int | float)), default=0)
     found = {
         "run": str(run.source),
         "model": card.model,

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -64,12 +65,12 @@ class JsonLines:
         """Keep the entries up to this step."""
         kept = [line for line in read_log(self.path) if line.get("step", 0) <= step]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        self.path.write_text("".join(map(json_line, kept)))
 
     def write(self, **entry: Any) -> None:
         """Append one entry."""
         with self.path.open("a") as file:
-            file.write(json.dumps(entry) + "\n")
+            file.write(json_line(entry))
 
     def close(self) -> None:
         """Every entry is in the file already."""
@@ -86,7 +87,8 @@ class CsvLines:
         """Keep the rows up to this step."""
         kept = []
         if self.path.exists():
-            whole, _, _ = self.path.read_text(encoding="utf-8").rpartition("\n")  # what follows was cut off
+            text = self.path.read_text(encoding="utf-8", errors="replace").replace("\0", "")
+            whole, _, _ = text.rpartition("\n")  # what follows was cut off
             kept = [row for row in csv.DictReader(whole.splitlines()) if (row.get("step") or "").isdigit()]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
@@ -96,8 +98,9 @@ class CsvLines:
 
     def write(self, **entry: Any) -> None:
         """Append one row."""
+        row = {name: plain_cell(value) for name, value in entry.items()}
         with self.path.open("a", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n").writerow(entry)
+            csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n").writerow(row)
 
     def close(self) -> None:
         """Every row is in the file already."""
@@ -131,11 +134,26 @@ class TensorBoard:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """All entries of a log. A line that a crash cut off is left out."""
+    """All entries of a log. A line that a crash cut off, or that is no entry, is left out."""
     entries = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
         try:
-            entries.append(json.loads(line))
-        except json.JSONDecodeError:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
             continue
+        if isinstance(entry, dict) and isinstance(entry.get("step", 0), int):
+            entries.append(entry)
     return entries
+
+
+def json_line(entry: dict[str, Any]) -> str:
+    """An entry as a line of JSON, which has no word for nan and infinity: they become null."""
+    plain = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in entry.items()
+    }
+    return json.dumps(plain) + "\n"
+
+
+def plain_cell(value: Any) -> Any:
+    """A value of a table; a text that a spreadsheet would take for a formula begins with an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

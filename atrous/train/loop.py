@@ -10,7 +10,7 @@ Under torchrun or srun the same lines run in several processes, each with its sh
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
@@ -25,7 +25,7 @@ from atrous.bundle import Card, save_bundle
 from atrous.datasets import DataSet
 from atrous.errors import DataError, RecipeError, memory_in_words
 from atrous.evaluate.seen import traces_of
-from atrous.files import printable
+from atrous.files import alone, printable
 from atrous.io import write_image
 from atrous.predict.loading import BUNDLE, RECIPE
 from atrous.progress import Bar
@@ -94,45 +94,64 @@ def train(
     draft = draft.model_copy(update={"transform": transform_name(transform) if transform else None})
     if printable(str(folder)) != str(folder):  # safetensors takes no such path
         raise RecipeError(f"{folder}: the name of this run folder is not UTF-8; give another -o")
-    fresh = processes.from_first(lambda: not saved.exists())
-    if fresh and extend:
-        raise RecipeError(f"{folder}: holds no run to extend; train one first")
-    recipe = processes.from_first(lambda: draft if fresh else Recipe.load(saved))
-    check_same(recipe, draft, folder)
-    processes.check_batch(recipe.batch, recipe.accumulate)
-    if recipe.transform and not transform:
-        raise RecipeError(f"{folder} was trained with a transform from Python, {recipe.transform}; give it again")
-    if recipe.patience and "val" not in data.splits:
-        raise RecipeError(f"{data.root}: patience counts validations, but there is no val split; leave out patience")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    run = build(recipe, data, folder, pretrained=fresh and processes.first())  # the others' weights come by `resume`
-    if fresh:
-        recipe = begin(run, device, workers=workers, transform=transform, console=console, began=began)
+    with ExitStack() as stack:
+        processes.from_first(lambda: stack.enter_context(alone(folder)))
+        fresh = processes.from_first(lambda: is_fresh(folder))
+        if fresh and extend:
+            raise RecipeError(f"{folder}: holds no run to extend; train one first")
+        recipe = processes.from_first(lambda: draft if fresh else Recipe.load(saved))
+        check_same(recipe, draft, folder)
+        processes.check_batch(recipe.batch, recipe.accumulate)
+        if recipe.transform and not transform:
+            raise RecipeError(f"{folder} was trained with a transform from Python, {recipe.transform}; give it again")
+        if recipe.patience and "val" not in data.splits:
+            raise RecipeError(
+                f"{data.root}: patience counts validations, but there is no val split; leave out patience"
+            )
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        # the others' weights come by `resume`
+        run = build(recipe, data, folder, pretrained=fresh and processes.first())
+        if fresh:
+            recipe = begin(run, device, workers=workers, transform=transform, console=console, began=began)
+            if processes.first():
+                recipe.save(saved)
+        assert recipe.precision is not None
+        thaws = recipe.freeze_steps is not None
+        fabric = processes.fabric(device, FABRIC_PRECISION[recipe.precision], strategy=strategy, thaws=thaws)
+        resume(run, console)
+        if extend:
+            recipe = lengthen(run, extend, bundle)
+        if run.finished and is_of(bundle, recipe):
+            console.print(f"{folder} is finished ({run.step} steps): {bundle}")
+            return bundle
+        announce(run, device, console)
+        log = Loggers([])
         if processes.first():
-            recipe.save(saved)
-    assert recipe.precision is not None
-    thaws = recipe.freeze_steps is not None
-    fabric = processes.fabric(device, FABRIC_PRECISION[recipe.precision], strategy=strategy, thaws=thaws)
-    resume(run, console)
-    if extend:
-        recipe = lengthen(run, extend, bundle)
-    if run.finished and is_of(bundle, recipe):
-        console.print(f"{folder} is finished ({run.step} steps): {bundle}")
-        return bundle
-    announce(run, device, console)
-    log = Loggers([])
-    if processes.first():
-        log = Loggers([JsonLines(folder / "log.jsonl", run.step), CsvLines(folder / "log.csv", run.step), *loggers])
-    with deterministic(), Stop(echoed=processes.size() > 1) as stop:
-        log.resume(run.step)
-        try:
-            with compiled(recipe, folder):
-                loop(run, fabric, stop, workers, console, log, transform)
-        finally:
-            log.close()
-    if run.bad:
-        console.print(f"[yellow]{len(run.bad)} pictures could not be read and were replaced: {', '.join(run.bad)}[/]")
-    return processes.from_first(lambda: finish(run, bundle))
+            log = Loggers([JsonLines(folder / "log.jsonl", run.step), CsvLines(folder / "log.csv", run.step), *loggers])
+        with deterministic(), Stop(echoed=processes.size() > 1) as stop:
+            log.resume(run.step)
+            try:
+                with compiled(recipe, folder):
+                    loop(run, fabric, stop, workers, console, log, transform)
+            finally:
+                log.close()
+        if run.bad:
+            console.print(
+                f"[yellow]{len(run.bad)} pictures could not be read and were replaced: {', '.join(run.bad)}[/]"
+            )
+        return processes.from_first(lambda: finish(run, bundle))
+
+
+def is_fresh(folder: Path) -> bool:
+    """Whether a run begins in this folder; RecipeError if it holds checkpoints of a run whose recipe is gone."""
+    if (folder / RECIPE).exists():
+        return False
+    made = {path.stem for path in (folder / "checkpoints").glob("*.safetensors")}
+    if made - {"step-00000000"}:  # that one alone: the run was killed between its first checkpoint and its recipe
+        raise RecipeError(
+            f"{folder}: holds checkpoints but no recipe.toml; put the recipe back, or give another folder"
+        )
+    return True
 
 
 def begin(

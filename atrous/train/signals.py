@@ -8,8 +8,9 @@ from typing import Any
 
 from atrous.errors import AtrousError
 
-PRE_EMPTING = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
-"""What schedulers (Slurm, Kubernetes, ...) send some time before they kill. Windows has no SIGUSR1."""
+PRE_EMPTING = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name)]
+"""What schedulers (Slurm, Kubernetes, ...) send some time before they kill, and SIGHUP, which a lost connection or a
+closed terminal sends. Windows has SIGTERM alone."""
 
 STOPPING = [signal.SIGINT, *PRE_EMPTING]
 
@@ -23,7 +24,7 @@ class Interrupted(AtrousError):
 
 
 class Stop:
-    """Ctrl-C, SIGTERM and SIGUSR1 ask for a stop at the next step or picture. A second Ctrl-C stops at once.
+    """Ctrl-C, SIGTERM, SIGUSR1 and SIGHUP ask for a stop at the next step or picture. A second Ctrl-C stops at once.
 
     Only the main thread gets signals; in another one this does nothing.
 
@@ -40,7 +41,8 @@ class Stop:
 
     def __enter__(self) -> "Stop":
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._ask) for number in STOPPING}
+            heard = [number for number in STOPPING if signal.getsignal(number) != signal.SIG_IGN]  # nohup
+            self._before = {number: signal.signal(number, self._ask) for number in heard}
         return self
 
     def __exit__(self, *_: object) -> None:

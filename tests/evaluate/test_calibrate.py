@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,14 @@ from PIL import Image
 from runs import SMALL
 from worlds import make_world
 
+from atrous.bundle import load_card, save_bundle
 from atrous.cli import main
-from atrous.errors import AtrousError, DataError
+from atrous.errors import AtrousError, DataError, RecipeError
 from atrous.evaluate.calibrate import calibrate
 from atrous.evaluate.sources import judge
+from atrous.evaluate.tune_crf import tune_crf
+from atrous.files import alone
+from atrous.predict import Predictor
 from atrous.segmenter import Segmenter, load
 
 
@@ -117,3 +122,34 @@ def test_what_cannot_be(run: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere: "):
         calibrate(folder, tmp_path / "nowhere")
     assert load(folder).card.decoding == {}, "nothing is written when it fails"
+
+
+def test_what_was_written_into_the_card_meanwhile_stays(
+    run: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _ = run
+    bundle = folder / "model.safetensors"
+
+    def fit(predictor: Predictor, *_: object, **__: object) -> dict[str, object]:
+        save_bundle(bundle, predictor.model, replace(predictor.card, licence="meanwhile"))
+        return {"offsets": {}}
+
+    monkeypatch.setattr("atrous.evaluate.calibrate.fit_decoding", fit)
+    calibrate(folder)
+    assert (load_card(bundle).licence, load_card(bundle).decoding["offsets"]) == ("meanwhile", {})
+
+
+def test_two_never_work_in_one_run_at_once(run: tuple[Path, Path]) -> None:
+    folder, world = run
+    before = (folder / "model.safetensors").read_bytes()
+    with alone(folder):
+        for work in (
+            lambda: calibrate(folder),
+            lambda: tune_crf(folder, tried=[("graph_cut", {})]),
+            lambda: Segmenter(**SMALL | {"crop": (48, 48), "lr": 3e-3, "validate_every": 16}).fit(
+                world, folder, steps=16
+            ),
+        ):
+            with pytest.raises(RecipeError, match="works in this folder"):
+                work()
+    assert (folder / "model.safetensors").read_bytes() == before

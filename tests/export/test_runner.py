@@ -1,9 +1,11 @@
 """For every form of picture the emitted script gives the labels of `atrous predict`, or a sentence and exit code 1."""
 
+import os
 import runpy
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,7 +14,9 @@ from brightness import Brightness, photo, predictor
 from PIL import Image
 
 from atrous.errors import AtrousError
+from atrous.export import files
 from atrous.export.files import export_network
+from atrous.predict.backends import onnx
 
 tifffile = pytest.importorskip("tifffile")
 pytest.importorskip("onnxruntime", reason="needs the [export] extra")
@@ -139,3 +143,26 @@ def test_nothing_is_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert f"would overwrite those of {pictures[0]}" in capsys.readouterr().err
     assert (tmp_path / "o" / "a.png").exists()
     assert (tmp_path / "a.png").read_bytes() == before
+
+
+def test_a_network_that_answers_nan_is_refused_and_a_forbidden_class_never_wins() -> None:
+    script = runpy.run_path(str(Path(files.__file__).with_name("runner.py")))
+    network = script["Network"].__new__(script["Network"])
+    network.about = {"output": "scores", "tail": {"scale": 2, "shift": 0, "crop": None, "align_corners": False}}
+    for first, wanted in ((-np.inf, 1), (np.inf, 0)):
+        scores = np.stack([np.full((4, 4), first), np.zeros((4, 4))]).astype(np.float32)
+        network.session = SimpleNamespace(run=lambda *_, scores=scores: [scores[None]])
+        assert (network(np.zeros((8, 8, 3), np.float32)) == wanted).all()
+    scores[1, 2, 2] = np.nan
+    with pytest.raises(script["Refused"], match="answers nan"):
+        network(np.zeros((8, 8, 3), np.float32))
+
+
+def test_onnx_runtime_keeps_and_sends_no_events() -> None:
+    """It reads this word when it is imported, so every import of it is preceded by the word."""
+    package = Path(files.__file__).parents[1]
+    for path in package.rglob("*.py"):
+        before, found, _ = path.read_text().partition("import onnxruntime\n")
+        assert not found or before.rstrip().endswith("# before the import: it would keep and send events"), path
+    onnx.load_runtime()
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"

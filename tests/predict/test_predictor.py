@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from brightness import photo, predictor
+from brightness import Brightness, photo, predictor
 from PIL import Image
 
 from atrous.bundle import Card
-from atrous.errors import DataError
+from atrous.errors import DataError, ModelError
 from atrous.io import ArrayPicture, read_mask
 from atrous.labels import CAMVID11, LabelSet
+from atrous.predict import Predictor
 
 
 def expected(image: np.ndarray) -> np.ndarray:
@@ -194,3 +195,28 @@ def test_labels_are_written_in_the_data_sets_own_values(tmp_path: Path) -> None:
     prediction = thing(photo())
     prediction.save(tmp_path / "labels.png")
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "labels.png")), prediction.labels * 255)
+
+
+class Lost(Brightness):
+    """Answers nan where the picture is bright, or forbids the first class."""
+
+    def __init__(self, answer: float) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits = super().forward(image)
+        return torch.cat([torch.where(logits[:, :1] < 0, self.answer, logits[:, :1]), logits[:, 1:]], 1)
+
+
+@pytest.mark.parametrize("wishes", [{}, {"window": 16}, {"flip": True}, {"refine": "crf"}])
+def test_a_network_that_answers_nan_is_an_error(wishes: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match="the network answers nan"):
+        Predictor(Lost(np.nan), predictor().card, **wishes)(photo())
+
+
+@pytest.mark.parametrize("wishes", [{}, {"window": 16}, {"flip": True}])
+def test_a_class_that_a_network_forbids_is_never_chosen(wishes: dict[str, Any]) -> None:
+    found = Predictor(Lost(-np.inf), predictor().card, **wishes)(photo())
+    np.testing.assert_array_equal(found.labels, expected(photo()))
+    assert np.isfinite(found.probabilities).all()

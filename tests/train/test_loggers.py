@@ -1,3 +1,4 @@
+import csv
 import io
 import sys
 from pathlib import Path
@@ -22,6 +23,32 @@ def test_a_resumed_log_drops_what_came_after_the_checkpoint(tmp_path: Path) -> N
     assert [entry["step"] for entry in read_log(path)] == [10, 20, 30]
     JsonLines(path, 20).write(step=30, loss=0.5)
     assert [(entry["step"], entry["loss"]) for entry in read_log(path)] == [(10, 0.1), (20, 0.05), (30, 0.5)]
+
+
+STRAY = [b"5\n", b"null\n", b'"text"\n', b"[1]\n", b'{"step": "x"}\n', b"\xff\xfe\n", b"\0\0\0\n", b"[" * 5000 + b"\n"]
+
+
+@pytest.mark.parametrize("stray", STRAY, ids=lambda stray: repr(stray[:9]))
+def test_stray_lines_never_stop_a_resume(tmp_path: Path, stray: bytes) -> None:
+    for name, kind in (("log.jsonl", JsonLines), ("log.csv", CsvLines)):
+        path = tmp_path / name
+        kind(path).write(step=10, loss=0.5)
+        with path.open("ab") as file:
+            file.write(stray)
+        kind(path, 10).write(step=20, loss=0.25)
+        assert b"20" in path.read_bytes()
+    assert [entry["step"] for entry in read_log(tmp_path / "log.jsonl")] == [10, 20]
+
+
+def test_what_is_no_number_is_null_and_no_name_is_a_formula(tmp_path: Path) -> None:
+    JsonLines(tmp_path / "log.jsonl").write(step=1, loss=float("nan"), lr=float("inf"))
+    assert (tmp_path / "log.jsonl").read_text() == '{"step": 1, "loss": null, "lr": null}\n'
+    table = CsvLines(tmp_path / "log.csv")
+    for name in ("=cmd|' /C calc'!A0.png", "+1.png", "-1.png", "@x.png", "a=b.png"):
+        table.write(step=1, bad_picture=name, loss=-0.5)
+    rows = list(csv.DictReader((tmp_path / "log.csv").read_text().splitlines()))
+    assert [row["bad_picture"][0] for row in rows] == ["'", "'", "'", "'", "a"]
+    assert {row["loss"] for row in rows} == {"-0.5"}
 
 
 def test_a_bar_on_a_pipe_prints_its_last_line() -> None:

@@ -218,7 +218,13 @@ def test_only_a_finished_run_is_extended_and_an_old_bundle_is_not_its_end(
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize(
     ("number", "workers", "place"),
-    [(signal.SIGTERM, 2, "step"), (signal.SIGUSR1, 0, "step"), (signal.SIGINT, 0, "step"), (signal.SIGTERM, 0, "val")],
+    [
+        (signal.SIGTERM, 2, "step"),
+        (signal.SIGUSR1, 0, "step"),
+        (signal.SIGINT, 0, "step"),
+        (signal.SIGTERM, 0, "val"),
+        (signal.SIGHUP, 0, "step"),
+    ],
 )
 def test_a_signal_saves_and_the_same_call_goes_on(
     world: Path, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, workers: int, place: str

@@ -18,7 +18,7 @@ from worlds import make_world
 
 import atrous
 from atrous.datasets import open_dataset
-from atrous.errors import AtrousError, RecipeError, WeightsError
+from atrous.errors import AtrousError, ModelError, RecipeError, WeightsError
 from atrous.plan import draft
 from atrous.train.checkpoint import load_checkpoint
 from atrous.train.loggers import read_log
@@ -126,10 +126,15 @@ def test_a_time_budget_becomes_steps_before_step_one(tmp_path: Path) -> None:
 def test_losses_that_are_not_finite_stop_with_advice(tmp_path: Path) -> None:
     world, run = make_world(tmp_path / "world"), tmp_path / "run"
     with pytest.raises(AtrousError, match=r"20 steps were skipped.* with train\d.png.*lower --lr"):
-        fit(world, run, lr=1e12, optimizer="sgd", clip=0.0, steps=60)
+        fit(world, run, lr=1e12, optimizer="sgd", clip=0.0, steps=60, validate_every=60)
     skipped = [entry for entry in read_log(run / "log.jsonl") if "skipped" in entry]
     assert [entry["skipped"] for entry in skipped] == list(range(1, 21))
     assert all(len(entry["pictures"]) == 2 for entry in skipped)
+
+
+def test_a_network_that_has_diverged_is_told_at_its_validation(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"the network answers nan.*its training has diverged"):
+        fit(make_world(tmp_path / "world"), tmp_path / "run", lr=1e12, optimizer="sgd", clip=0.0)
 
 
 def test_learning_rate_table() -> None:
@@ -210,3 +215,30 @@ def test_a_bundle_that_contradicts_is_refused(trained: tuple[Path, Path], tmp_pa
             draft(data, init=init, **wishes)
     with pytest.raises(WeightsError, match="nowhere"):
         draft(data, init=str(tmp_path / "nowhere.safetensors"))
+
+
+def test_checkpoints_without_their_recipe_are_not_gone_on_with(tmp_path: Path) -> None:
+    world, run = make_world(tmp_path / "world"), tmp_path / "run"
+    fit(world, run)
+    recipe = (run / "recipe.toml").read_text()
+    (run / "recipe.toml").unlink()
+    for more in ({"seed": 7}, {}):
+        with pytest.raises(RecipeError, match=r"run: holds checkpoints but no recipe.toml; put the recipe back, or"):
+            fit(world, run, **more)
+    (run / "recipe.toml").write_text(recipe)
+    fit(world, run)
+
+
+def test_a_run_that_was_killed_before_its_recipe_was_written_begins_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, run = make_world(tmp_path / "world"), tmp_path / "run"
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recipe, "save", killed)
+        with pytest.raises(Killed):
+            fit(world, run, seed=3)
+    assert same_tensors(fit(world, run), fit(world, tmp_path / "other"))

@@ -1,6 +1,7 @@
 """ONNX Runtime: a network is exported first; an exported file is run as it is."""
 
 import json
+import os
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -44,13 +45,18 @@ def from_file(path: Path) -> tuple[Exported, Card]:
 
 
 def kept_onnx(graph: Graph, card: Card) -> bytes:
-    """`to_onnx`, kept in the user's cache, as it takes seconds to minutes."""
+    """`to_onnx`, kept in the user's cache, as it takes seconds to minutes.
+
+    The file begins with the hash of the rest, so that a damaged one is made anew.
+    """
     made_by = f"{__version__} {torch.__version__} {graph.inside} {network_fingerprint(graph.model, card)}"
-    path = in_cache("exported", f"{sha256(made_by.encode()).hexdigest()[:24]}.onnx")
+    path = in_cache("exported", f"{sha256(made_by.encode()).hexdigest()[:24]}.onnx.kept")
     with suppress(OSError):
-        return path.read_bytes()
+        digest, _, made = path.read_bytes().partition(b"\n")
+        if digest.decode(errors="replace") == sha256(made).hexdigest():
+            return made
     made = to_onnx(graph, card)
-    keep(path, made)
+    keep(path, sha256(made).hexdigest().encode() + b"\n" + made)
     return made
 
 
@@ -122,6 +128,7 @@ def session(source: Path | bytes, *, threads: int | None = None, device: str = "
 
 def load_runtime() -> Any:
     try:
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: it would keep and send events
         import onnxruntime
     except ImportError:
         raise MissingExtra("this backend needs ONNX Runtime; run `pip install 'atrous[export]'`") from None
