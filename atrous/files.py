@@ -102,11 +102,12 @@ def read_toml(path: Path | str) -> dict[str, Any]:
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make the dict of a JSON object; ValueError if a key stands there twice, as one value would be lost."""
+    """Make the dict of a JSON object; ValueError if a key has two values, of which one would be lost."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands there twice")
+        for key, value in pairs:
+            if found[key] != value:
+                raise ValueError(f"the key {key!r} stands there twice")
     return found
 
 

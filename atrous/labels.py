@@ -106,8 +106,7 @@ class LabelSet:
         if twice := [name for name in dict.fromkeys(self.names) if self.names.count(name) > 1]:
             both = [value for value, name in zip(self.values, self.names, strict=True) if name == twice[0]]
             raise DataError(
-                f"two classes are called {twice[0]!r}, values {both[0]} and {both[1]}; "
-                "give each class its own name"
+                f"two classes are called {twice[0]!r}, values {both[0]} and {both[1]}; give each class its own name"
             )
         if both := sorted(set(self.values) & set(self.ignore)):
             raise DataError(f"mask value {both[0]} is both a class and ignored; keep it in one of the two")
