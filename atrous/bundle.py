@@ -257,7 +257,7 @@ def _built(path: Path | str, card: Card) -> nn.Module:
 
 
 def _misfit(path: Path | str, card: Card, error: Exception) -> WeightsError:
-    reason = str(error).splitlines()[-1].strip()
+    reason = str(error).splitlines()[-1].strip()[:300]
     return WeightsError(f"{path}: the weights do not fit {card.model} {card.options} ({reason})")
 
 

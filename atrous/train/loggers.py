@@ -3,10 +3,12 @@
 import csv
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from atrous.errors import MissingExtra
+from atrous.files import parse_json
 
 COLUMNS = (
     "step", "seconds", "loss", "lr", "images_per_second", "waiting", "val_loss", "val_miou", "skipped", "bad_picture",
@@ -86,7 +88,9 @@ class CsvLines:
         """Keep the rows up to this step."""
         kept = []
         if self.path.exists():
-            whole, _, _ = self.path.read_text(encoding="utf-8").rpartition("\n")  # what follows was cut off
+            whole, _, _ = self.path.read_text(encoding="utf-8", errors="replace").rpartition(
+                "\n"
+            )  # what follows was cut off
             kept = [row for row in csv.DictReader(whole.splitlines()) if (row.get("step") or "").isdigit()]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
@@ -131,11 +135,11 @@ class TensorBoard:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """All entries of a log. A line that a crash cut off is left out."""
+    """All entries of a log. A line that a crash cut off, or that is no entry, is left out."""
     entries = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            entries.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
+        with suppress(ValueError):
+            entry = parse_json(line)
+            if isinstance(entry, dict) and all(type(entry.get(key, 0)) in (int, float) for key in ("step", "seconds")):
+                entries.append(entry)
     return entries

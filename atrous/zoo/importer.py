@@ -126,6 +126,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     Raises WeightsError if the file cannot be read or holds anything else.
     """
     try:
+        refuse_stream(path)
         state = load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error}); give a file of weights") from error
