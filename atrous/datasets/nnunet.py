@@ -138,7 +138,11 @@ def _content(root: Path) -> dict[str, Any] | None:
 
 def _channels(content: dict[str, Any]) -> dict[str, Any]:
     found = content.get("channel_names") or content.get("modality") or {"0": "image"}
-    return found if isinstance(found, dict) else dict(enumerate(found if isinstance(found, list) else ["image"]))
+    return (
+        found
+        if isinstance(found, dict)
+        else {str(k): name for k, name in enumerate(found if isinstance(found, list) else ["image"])}
+    )
 
 
 def _pair(folder: Folder, split: str, images: Path, masks: Path, ending: str, channels: int) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 from atrous import __version__
 from atrous.bundle import Card, save_bundle
 from atrous.errors import ModelError, WeightsError, let_through, nearest
+from atrous.files import refuse_stream
 from atrous.labels import VOC21, LabelSet
 from atrous.models import build_model
 from atrous.zoo.convert import hf, mmseg, smp, torchvision
