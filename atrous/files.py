@@ -1,12 +1,14 @@
 """Files: written whole or not at all; texts that users bring; the cache, which may be missing; the text of TOML."""
 
 import codecs
+import json
 import os
 import platform
 import re
 import secrets
 import sys
-from collections.abc import Iterator, Mapping
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cache
@@ -44,6 +46,7 @@ def read_text(path: Path | str) -> str:
         >>> read_text("names.txt")
         'cat\r\n'
     """
+    refuse_stream(path)
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -55,6 +58,83 @@ def read_text(path: Path | str) -> str:
     if "\0" in text:  # as in UTF-16 without a mark
         raise DataError(f"{path}: is not UTF-8; save it as UTF-8")
     return text
+
+
+def refuse_stream(path: Path | str) -> None:
+    """Raise DataError for a pipe, a socket or a device, which may never end; a path that is not there passes."""
+    path = Path(path)
+    try:
+        other = path.exists() and not (path.is_file() or path.is_dir())
+    except OSError:  # opening it tells what is wrong
+        return
+    if other:
+        raise DataError(f"{path}: is a pipe or a device; expected a file, save it as one")
+
+
+LONGEST = 2**24
+"""Characters of a card or of TOML, and how deep their lists and tables may be nested; ours have a thousandth."""
+DEEPEST = 64
+DOTTED = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){33}""")
+"""A key of over 32 parts: `tomllib` takes minutes and gigabytes for one of 20,000."""
+
+
+def parse_json(text: str) -> Any:
+    """Read JSON of bounded size and depth in which no key stands twice.
+
+    Raises:
+        ValueError: It is not; the reason is a part of a sentence.
+
+    Example:
+        >>> parse_json('{"std": 1, "std": 2}')
+        Traceback (most recent call last):
+        ValueError: the key 'std' stands there twice
+    """
+    return _bounded(text, lambda: json.loads(text, object_pairs_hook=unique_keys))
+
+
+def read_toml(path: Path | str) -> dict[str, Any]:
+    """Read a TOML file of bounded size and depth.
+
+    Raises:
+        DataError: The file cannot be read as `read_text`, is not TOML, or is too long or nested too deep.
+    """
+    text = read_text(path)
+    if DOTTED.search(text[:LONGEST]):
+        raise DataError(f"{path}: cannot be read as TOML (a key has over 32 parts); shorten the key")
+    try:
+        return dict(_bounded(text, lambda: tomllib.loads(text)))
+    except ValueError as error:
+        raise DataError(f"{path}: cannot be read as TOML ({error}); correct the file") from error
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make the dict of a JSON object; ValueError if a key has two values, of which one would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        for key, value in pairs:
+            if found[key] != value:
+                raise ValueError(f"the key {key!r} stands there twice")
+    return found
+
+
+def _bounded(text: str, parse: Callable[[], Any]) -> Any:
+    if len(text) > LONGEST:
+        raise ValueError(f"{len(text)} characters; expected at most {LONGEST}")
+    deep = f"lists or tables nested deeper than {DEEPEST}"
+    try:
+        found = parse()
+    except RecursionError:
+        raise ValueError(deep) from None
+    level = [found]
+    for _ in range(DEEPEST):
+        level = [inner for outer in level for inner in _inside(outer)]
+    if level:
+        raise ValueError(deep)
+    return found
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def read_lines(path: Path | str) -> list[str]:

@@ -4,7 +4,7 @@ Inside atrous a class is its index 0..K-1. Files keep the data set's own values.
 translates.
 """
 
-import tomllib
+import operator
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 from atrous.errors import DataError
-from atrous.files import read_text, toml_text
+from atrous.files import read_toml, toml_text
 
 Colour = tuple[int, int, int]
 """Red, green, blue, 0..255."""
@@ -86,15 +86,16 @@ class LabelSet:
     mode: Literal["exclusive", "multilabel"] = "exclusive"
 
     def __post_init__(self) -> None:
-        palette = voc_palette(max(256, len(self.names)))
-        object.__setattr__(self, "names", tuple(self.names))
-        object.__setattr__(
-            self,
-            "colours",
-            tuple(tuple(int(v) for v in colour) for colour in self.colours or palette[: len(self.names)]),
-        )
-        object.__setattr__(self, "values", tuple(int(value) for value in self.values or range(len(self.names))))
-        object.__setattr__(self, "ignore", tuple(int(value) for value in self.ignore))
+        names = _row("class names", self.names)
+        if wrong := [name for name in names if not isinstance(name, str)]:
+            raise DataError(f"a class is called {wrong[0]!r}; give each class a name, a text")
+        colours = _row("colours", self.colours) or voc_palette(max(256, len(names)))[: len(names)]
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "colours", tuple(_colour(colour) for colour in colours))
+        object.__setattr__(self, "values", _whole("mask values", self.values) or tuple(range(len(names))))
+        object.__setattr__(self, "ignore", _whole("ignored values", self.ignore))
+        if self.mode not in ("exclusive", "multilabel"):
+            raise DataError(f"the mode is {self.mode!r}; expected 'exclusive' or 'multilabel'")
         if not len(self.names) == len(self.colours) == len(self.values):
             raise DataError(
                 f"a label set needs as many colours and values as names: got {len(self.names)} names, "
@@ -103,7 +104,10 @@ class LabelSet:
         if len(set(self.values)) < len(self.values):
             raise DataError(f"two classes share one mask value: {list(self.values)}; give each class its own value")
         if twice := [name for name in dict.fromkeys(self.names) if self.names.count(name) > 1]:
-            raise DataError(f"two classes are called {twice[0]!r}; give each class its own name")
+            both = [value for value, name in zip(self.values, self.names, strict=True) if name == twice[0]]
+            raise DataError(
+                f"two classes are called {twice[0]!r}, values {both[0]} and {both[1]}; give each class its own name"
+            )
         if both := sorted(set(self.values) & set(self.ignore)):
             raise DataError(f"mask value {both[0]} is both a class and ignored; keep it in one of the two")
         if not all(0 <= value <= 65535 for value in self.values + self.ignore):
@@ -259,8 +263,11 @@ class LabelSet:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "LabelSet":
-        """Make a label set from the data of `to_dict`."""
-        return cls(**{**data, "colours": tuple(tuple(colour) for colour in data["colours"])})
+        """Make a label set from the data of `to_dict`; DataError if it is not such data."""
+        fields = set(cls.__dataclass_fields__)
+        if not isinstance(data, dict) or set(data) != fields:
+            raise DataError(f"labels are {_short(data)}; expected the keys {', '.join(sorted(fields))}")
+        return cls(**data)
 
     @classmethod
     def from_toml(cls, path: Path | str) -> "LabelSet":
@@ -278,21 +285,19 @@ class LabelSet:
         """
         path = Path(path)
         try:
-            data = tomllib.loads(read_text(path))
+            data = read_toml(path)
             classes = data["class"]
-            names = tuple(str(entry["name"]) for entry in classes)
-            values = tuple(int(entry.get("value", index)) for index, entry in enumerate(classes))
+            names = tuple(entry["name"] for entry in classes)
+            values = tuple(entry.get("value", index) for index, entry in enumerate(classes))
             palette = voc_palette(max(256, len(classes)))
-            colours = tuple(tuple(entry.get("color", palette[index])) for index, entry in enumerate(classes))
+            colours = tuple(entry.get("color", palette[index]) for index, entry in enumerate(classes))
             unknown = set(data) - {"class", "ignore", "mode"}
             if unknown or not names:
                 raise ValueError(f"unknown key {sorted(unknown)[0]!r}" if unknown else "no class")
-            if not all(len(colour) == 3 for colour in colours):
-                raise ValueError("a color needs three numbers 0..255")
-            mode, ignore = data.get("mode", "exclusive"), tuple(data.get("ignore", [255] if 255 not in values else []))
+            mode, ignore = data.get("mode", "exclusive"), data.get("ignore", [255] if 255 not in values else [])
         except DataError:
             raise
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{path}: not a classes file ({error}); expected `ignore = [255]` and a [[class]] with name, "
                 "value and color for each class, correct the file"
@@ -301,6 +306,40 @@ class LabelSet:
             return cls(names, colours, values, ignore, mode)
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
+
+
+def _row(what: str, given: Any) -> tuple[Any, ...]:
+    """A list of any kind as a tuple; a text, which is a list of letters to Python, is none."""
+    if isinstance(given, str | bytes | dict):
+        raise DataError(f"the {what} are {_short(given)}; expected a list")
+    try:
+        return tuple(given)
+    except TypeError:
+        raise DataError(f"the {what} are {_short(given)}; expected a list") from None
+
+
+def _whole(what: str, given: Any) -> tuple[int, ...]:
+    """Whole numbers as they are: 1.7, "1" and true are none."""
+    try:
+        row = _row(what, given)
+        if any(isinstance(value, bool | np.bool_) for value in row):
+            raise TypeError
+        return tuple(operator.index(value) for value in row)
+    except TypeError:
+        raise DataError(f"the {what} are {_short(given)}; expected whole numbers from 0 to 65535") from None
+
+
+def _colour(given: Any) -> Colour:
+    colour = _whole("numbers of a color", given)
+    if len(colour) != 3 or not all(0 <= value <= 255 for value in colour):
+        raise DataError(f"a color is {_short(given)}; expected three numbers 0..255: red, green, blue")
+    return colour
+
+
+def _short(given: Any) -> str:
+    """What was given, cut after 60 letters."""
+    text = repr(given)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _ranges(values: tuple[int, ...]) -> str:

@@ -107,7 +107,7 @@ def test_toml_round_trip_and_dict(tmp_path: Path) -> None:
 def test_a_bad_classes_file_is_one_sentence(tmp_path: Path, text: str) -> None:
     path = tmp_path / "classes.toml"
     path.write_text(text)
-    with pytest.raises(DataError, match=r"classes\.toml: not a classes file"):
+    with pytest.raises(DataError, match=r"classes\.toml: (not a classes file|cannot be read as TOML|a color is \[1\])"):
         LabelSet.from_toml(path)
 
 
@@ -138,7 +138,7 @@ def test_a_classes_file_with_one_name_twice_is_named(tmp_path: Path) -> None:
 def test_contradictions_are_refused() -> None:
     with pytest.raises(DataError, match="share one mask value"):
         LabelSet(("a", "b"), values=(1, 1))
-    with pytest.raises(DataError, match="two classes are called 'a'; give each class its own name"):
+    with pytest.raises(DataError, match="two classes are called 'a', values 0 and 2; give each class its own name"):
         LabelSet(("a", "b", "a"))
     with pytest.raises(DataError, match="both a class and ignored"):
         LabelSet(("a", "b"), ignore=(1,))

@@ -31,7 +31,16 @@ from pathlib import Path
 
 from atrous.datasets import plain_pairs
 from atrous.datasets.colours import distinct, values_of
-from atrous.datasets.folder import SPLITS, Folder, Readers, folders_in, image_file, size_of_file, some_picture
+from atrous.datasets.folder import (
+    SPLITS,
+    Folder,
+    Readers,
+    folders_in,
+    image_file,
+    size_of_file,
+    some_picture,
+    unique_names,
+)
 from atrous.errors import DataError
 from atrous.files import read_lines
 from atrous.labels import CAMVID11, Colour, LabelSet
@@ -133,7 +142,9 @@ def _colours(file: Path) -> dict[str, Colour]:
             rows = [(row[0].strip(), row[1:4]) for row in list(csv.reader(lines))[1:]]
         else:
             rows = [(line.split()[3], line.split()[:3]) for line in lines]
-        found = {name: (int(rgb[0]), int(rgb[1]), int(rgb[2])) for name, rgb in rows}
+        found = unique_names(file, ((name, (int(rgb[0]), int(rgb[1]), int(rgb[2]))) for name, rgb in rows))
+    except DataError:
+        raise
     except (IndexError, ValueError) as error:
         raise DataError(
             f"{file}: not a table of colours ({error}); expected a name and 3 numbers in each line, correct the file"

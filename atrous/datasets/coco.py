@@ -34,6 +34,8 @@ from atrous.datasets.folder import (
     load_json,
     size_of_file,
     split_of,
+    unique_names,
+    whole,
 )
 from atrous.datasets.naming import Named
 from atrous.datasets.rle import decode_counts, runs_of
@@ -146,8 +148,8 @@ def _shrink(entry: dict[str, Any]) -> dict[str, Any]:
             entry = {**entry, "segmentation": outlines}
         elif isinstance(found, dict) and "counts" in found:
             counts = found["counts"]
-            runs = runs_of(counts) if isinstance(counts, str) else np.asarray(counts, np.int64)
-            size = tuple(int(side) for side in found.get("size", ()))
+            runs = runs_of(counts) if isinstance(counts, str) else np.array([whole(run) for run in counts], np.int64)
+            size = tuple(whole(side) for side in found.get("size", ()))
             if runs.ndim != 1 or len(size) not in (0, 2):
                 raise ValueError("its RLE is not one list of run lengths with a size of height and width")
             entry = {**entry, "segmentation": (runs, size)}
@@ -175,7 +177,7 @@ def _categories(parsed: dict[Path, dict[str, list[Any]]]) -> dict[int, str]:
     for file, content in parsed.items():
         for entry in content["categories"]:
             try:
-                id, name = int(entry["id"]), str(entry["name"])
+                id, name = whole(entry["id"]), str(entry["name"])
             except (KeyError, TypeError, ValueError) as error:
                 raise DataError(
                     f"{file}: the category {entry} has no id or no name; expected both, export it again"
@@ -191,6 +193,7 @@ def _categories(parsed: dict[Path, dict[str, list[Any]]]) -> dict[int, str]:
     used = {_category(entry) for content in parsed.values() for entry in content["annotations"]}
     # Roboflow has the project itself as a category: the parent of all others, without an object
     found = {id: name for id, name in found.items() if id in used or id not in tops or name not in parents}
+    unique_names(next(iter(parsed)), ((name, f"category {id}") for id, name in found.items()))
     background = next((id for id, name in found.items() if name.lower() == "background"), None)
     first = {-1: "background"} if background is None else {background: found.pop(background)}
     if not found:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from atrous.datasets.colours import distinct, values_of
-from atrous.datasets.folder import Folder, Readers, files_in, image_file, size_of_file, split_of
+from atrous.datasets.folder import Folder, Readers, files_in, image_file, size_of_file, split_of, unique_names
 from atrous.datasets.naming import listed_names, path_below
 from atrous.errors import DataError
 from atrous.files import read_lines
@@ -59,7 +59,7 @@ def read(root: Path) -> Folder:
 
 def read_labelmap(file: Path) -> dict[str, Colour]:
     """Read names and colours, in the order of the file."""
-    found: dict[str, Colour] = {}
+    found = list[tuple[str, Colour]]()
     for line in read_lines(file):
         if line.startswith("#"):
             continue
@@ -70,7 +70,7 @@ def read_labelmap(file: Path) -> dict[str, Colour]:
             raise DataError(
                 f"{file}: {line!r} is not a label; expected name:red,green,blue::, correct the line"
             ) from error
-        found[name.strip()] = red, green, blue
+        found.append((name.strip(), (red, green, blue)))
     if len(found) < 2:
         raise DataError(f"{file}: fewer than 2 labels ({len(found)}); add lines such as cat:250,50,83::")
-    return distinct(found, file)
+    return distinct(unique_names(file, found), file)

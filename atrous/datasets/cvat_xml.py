@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from atrous.datasets import plain_pairs
-from atrous.datasets.folder import Folder, files_in, head_of, split_of
+from atrous.datasets.folder import Folder, files_in, head_of, split_of, unique_names, whole
 from atrous.datasets.regions import Drawing, Finder, Region, rectangle
 from atrous.datasets.shapes import points_of
 from atrous.errors import DataError
@@ -51,6 +51,7 @@ def read(root: Path) -> Folder:
         if tree.find("track") is not None:
             raise DataError(f"{file}: tracks of a video; expected images, export as `CVAT for images 1.1`")
         listed = [label.findtext("name") or "" for label in tree.iter("label")]
+        unique_names(file, ((label, f"label {number}") for number, label in enumerate(listed, 1)))
         names |= dict.fromkeys(listed)
         for entry in tree.iter("image"):
             name, subset = entry.get("name", ""), entry.get("subset") or ""
@@ -85,9 +86,9 @@ def _regions(
                 raise ValueError("a shape without an area; expected a polygon, mask, box or ellipse")
             if not label or (listed and label not in listed):
                 raise ValueError(f"the label {label!r}; expected one of {', '.join(listed)}")
-            order = int(shape.get("z_order", 0))
+            order = whole(shape.get("z_order", 0))
             yield order, _region(shape, f"shape {number} ({shape.tag})", label)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)
             drawing.fault(file, f"{what}: {reason}; correct or delete it")
 
@@ -105,7 +106,7 @@ def _region(shape: ET.Element, what: str, label: str) -> Region:
         x, y, across, down = (float(values[key]) for key in ("cx", "cy", "rx", "ry"))
         return Region(what, label, ellipse=(x, y, across, down, float(values.get("rotation", 0))))
     if shape.tag == "mask":
-        left, top, width, height = (int(float(values[key])) for key in ("left", "top", "width", "height"))
+        left, top, width, height = (whole(float(values[key])) for key in ("left", "top", "width", "height"))
         runs = np.array(values["rle"].split(","), np.int64)
         if min(width, height) < 1 or runs.min(initial=0) < 0 or int(runs.sum()) != width * height:
             raise ValueError(f"run lengths of {int(runs.sum())} pixels for a mask of {height} x {width}")

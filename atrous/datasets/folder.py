@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from atrous.errors import AtrousError, DataError
-from atrous.files import read_text
+from atrous.files import read_text, unique_keys
 from atrous.io import IMAGE_SUFFIXES, MAX_PIXELS, image_size, read_mask, read_valid
 from atrous.io.paths import closed_folder, files_below, names_in, nfc
 from atrous.labels import LabelSet
@@ -303,8 +303,12 @@ def load_json(path: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -
     hook: applied to every object of the file while it is read.
     """
     text = read_text(path)
+
+    def kept(pairs: list[tuple[str, Any]]) -> Any:
+        return hook(unique_keys(pairs)) if hook else unique_keys(pairs)
+
     try:
-        return json.loads(text, object_hook=hook)
+        return json.loads(text, object_pairs_hook=kept)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not a JSON file ({error}); export it again") from error
 
@@ -341,11 +345,40 @@ def _has_key(data: bytes, name: str) -> bool:
     return False
 
 
+def whole(value: object) -> int:
+    """A number that must be whole, as a file states it; ValueError for 1.7, which is not rounded, and for no number.
+
+    Example:
+        >>> whole("7"), whole(2.0)
+        (7, 2)
+    """
+    try:
+        number = int(value)  # type: ignore[call-overload]
+        exact = not isinstance(value, bool) and (isinstance(value, str) or number == value)
+    except (OverflowError, TypeError, ValueError):
+        exact = False
+    if not exact or abs(number) >= 2**63:
+        raise ValueError(f"{str(value)[:60]!r} is not a whole number below 2^63")
+    return int(number)
+
+
+def unique_names(file: Path, entries: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Make the dict of classes, name -> value or colour; DataError, with both, if a name stands there twice."""
+    found = dict[str, Any]()
+    for name, value in entries:
+        if name in found:
+            raise DataError(
+                f"{file}: two classes are called {name!r}, {found[name]} and {value}; give each class its own name"
+            )
+        found[name] = value
+    return found
+
+
 def checked_size(height: object, width: object, where: str) -> tuple[int, int]:
     """Check the size that an annotation file states; DataError if no picture can have it."""
     try:
-        size = int(height), int(width)  # type: ignore[call-overload]
-    except (TypeError, ValueError):
+        size = whole(height), whole(width)
+    except ValueError:
         size = (0, 0)
     if min(size) < 1 or size[0] * size[1] > MAX_PIXELS:
         raise DataError(

@@ -67,16 +67,17 @@ class ShapePainter:
         height, width = _size(content, pair)
         values: np.ndarray = np.zeros((height, width), self.dtype)
         for number, shape in enumerate(content["shapes"]):
-            if shape["label"] not in self.values:
+            label = str(shape["label"])
+            if label not in self.values:
                 raise DataError(
-                    f"{pair.mask}: shape {number} has the label {shape['label']!r}, which came after the folder was "
+                    f"{pair.mask}: shape {number} has the label {label!r}, which came after the folder was "
                     "opened; start again"
                 )
             try:
-                values[paint_shape(shape, height, width)] = self.values[shape["label"]]
+                values[paint_shape(shape, height, width)] = self.values[label]
             except Exception as error:  # damaged points and pictures can raise anything
                 let_through(error)
-                raise DataError(f"{pair.mask}: shape {number} ({shape['label']}): {error}; draw it again") from error
+                raise DataError(f"{pair.mask}: shape {number} ({label}): {error}; draw it again") from error
         return values
 
 
@@ -168,10 +169,14 @@ def _names_in(folder: Folder, file: Path, content: Any, listed: list[str] | None
         raise DataError(f"{file}: not a labelme file; expected an object with `shapes`, move the file away")
     names = set()
     height, width = content.get("imageHeight"), content.get("imageWidth")
+    if height and width:
+        height, width = checked_size(height, width, str(file))
     for number, shape in enumerate(content["shapes"]):
         try:
             kind, points = shape.get("shape_type") or "polygon", np.asarray(shape["points"], float).reshape(-1, 2)
             name = str(shape["label"])
+            if not isinstance(kind, str) or not isinstance(shape["label"], str | int | float):
+                raise TypeError(f"its shape_type is {kind!r}, its label {name!r}; expected texts")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             folder.faults.append((file, f"shape {number} has no label or points ({error}); draw it again"))
             continue

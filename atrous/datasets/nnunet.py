@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from atrous.datasets.folder import Folder, Pair, Readers, files_in, load_json, mask_file
+from atrous.datasets.folder import Folder, Pair, Readers, files_in, load_json, mask_file, unique_names, whole
 from atrous.errors import DataError
 from atrous.io import IMAGE_SUFFIXES, image_size, read_image
 from atrous.io.volumes import is_volume, read_labels, read_volume, volume_size
@@ -109,12 +109,10 @@ def labels_from_json(content: dict[str, Any], file: Path) -> tuple[LabelSet | No
         if any(isinstance(value, list) for value in found.values()):
             return None, ["labels are regions with several values each: the classes are the values in the masks"]
         names = (
-            {str(name): int(value) for name, value in found.items()}
+            {str(name): whole(value) for name, value in found.items()}
             if not _by_value(found)
-            else {str(name): int(value) for value, name in found.items()}
+            else unique_names(file, ((str(name), whole(value)) for value, name in found.items()))
         )
-        if len(names) < len(found):
-            raise ValueError("a name stands there twice")
         ignore = names.pop("ignore", None)
         ordered = sorted(names, key=names.__getitem__)
         values = tuple(names[name] for name in ordered)
@@ -139,7 +137,12 @@ def _content(root: Path) -> dict[str, Any] | None:
 
 
 def _channels(content: dict[str, Any]) -> dict[str, Any]:
-    return content.get("channel_names") or content.get("modality") or {"0": "image"}
+    found = content.get("channel_names") or content.get("modality") or {"0": "image"}
+    return (
+        found
+        if isinstance(found, dict)
+        else {str(k): name for k, name in enumerate(found if isinstance(found, list) else ["image"])}
+    )
 
 
 def _pair(folder: Folder, split: str, images: Path, masks: Path, ending: str, channels: int) -> None:

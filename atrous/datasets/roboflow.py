@@ -11,7 +11,7 @@ import csv
 import os
 from pathlib import Path
 
-from atrous.datasets.folder import SPLITS, Folder, folders_in
+from atrous.datasets.folder import SPLITS, Folder, folders_in, unique_names, whole
 from atrous.errors import DataError
 from atrous.files import read_lines
 from atrous.io.paths import pictures_below
@@ -59,7 +59,10 @@ def read_classes(file: Path) -> dict[int, str]:
     """Read a table of classes: pixel value -> name."""
     try:
         rows = list(csv.reader(read_lines(file), skipinitialspace=True))[1:]
-        found = {int(row[0]): row[1].strip() for row in rows if row}
+        found = {whole(row[0]): row[1].strip() for row in rows if row}
+        unique_names(file, ((row[1].strip(), f"value {row[0]}") for row in rows if row))
+        if len(found) < len([row for row in rows if row]):
+            raise ValueError("two classes have one value")
     except DataError:
         raise
     except (ValueError, IndexError) as error:

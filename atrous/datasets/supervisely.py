@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from atrous.datasets.folder import Folder, folders_in, load_json, split_of
+from atrous.datasets.folder import Folder, folders_in, load_json, split_of, unique_names, whole
 from atrous.datasets.naming import Tree
 from atrous.datasets.regions import Drawing, Region
 from atrous.datasets.shapes import points_of
@@ -88,8 +88,9 @@ def _classes(meta: Path) -> list[str]:
         names = [str(entry["title"]) for entry in content["classes"]]
     except (KeyError, TypeError) as error:
         raise DataError(f"{meta}: no list of `classes` with a `title` each ({error}); export it again") from error
-    if not names or len(set(names)) < len(names):
-        raise DataError(f"{meta}: {len(names)} classes, {len(set(names))} names; expected each once, export it again")
+    unique_names(meta, ((name, f"class {number}") for number, name in enumerate(names, 1)))
+    if not names:
+        raise DataError(f"{meta}: 0 classes; expected one at least, export it again")
     return names
 
 
@@ -118,7 +119,7 @@ def _regions(file: Path, objects: list[Any], names: list[str], drawing: Drawing)
 def _region(entry: dict[str, Any], what: str, label: str) -> Region:
     kind = entry.get("geometryType") or ("bitmap" if entry.get("bitmap") else "polygon")
     if kind == "bitmap":
-        left, top = (int(number) for number in entry["bitmap"]["origin"])
+        left, top = (whole(number) for number in entry["bitmap"]["origin"])
         return Region(what, label, part=(_opaque(entry["bitmap"]["data"]), left, top))
     outer = np.array(entry["points"]["exterior"], float)
     if kind == "rectangle":

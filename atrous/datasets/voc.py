@@ -16,7 +16,7 @@ import re
 from functools import partial
 from pathlib import Path
 
-from atrous.datasets.folder import Folder
+from atrous.datasets.folder import Folder, unique_names
 from atrous.datasets.naming import listed_names, path_below
 from atrous.errors import DataError
 from atrous.files import read_lines
@@ -72,7 +72,8 @@ def _labels_of(root: Path, names: list[str]) -> LabelSet | None:
         found = [line for line in read_lines(file) if line != "__ignore__"]
         if not found:
             raise DataError(f"{file}: no class name in it; expected one in each line, add the names")
-        return LabelSet(tuple("background" if name == "_background_" else name for name in found))
+        names = ["background" if name == "_background_" else name for name in found]
+        return LabelSet(tuple(unique_names(file, ((name, f"class {value}") for value, name in enumerate(names)))))
     return VOC21 if names and all(NAME.fullmatch(name) for name in names[:100]) else None
 
 

@@ -23,7 +23,7 @@ import numpy as np
 import yaml
 
 from atrous.datasets import plain_pairs
-from atrous.datasets.folder import IMAGE_FOLDERS, SPLITS, Folder, files_in, folders_in, head_of
+from atrous.datasets.folder import IMAGE_FOLDERS, SPLITS, Folder, files_in, folders_in, head_of, unique_names, whole
 from atrous.datasets.naming import DRIVE, Tree, readings
 from atrous.datasets.regions import Drawing, Finder, Region
 from atrous.errors import DataError
@@ -134,11 +134,13 @@ def _names(root: Path, table: Path | None, content: dict[str, Any]) -> dict[int,
     try:
         if not isinstance(found, dict | list):
             raise ValueError("not a list")
-        names = {int(id): str(name) for id, name in (found.items() if isinstance(found, dict) else enumerate(found))}
+        names = {whole(id): str(name) for id, name in (found.items() if isinstance(found, dict) else enumerate(found))}
     except (TypeError, ValueError) as error:
         raise DataError(f"{file}: `names` is {found!r}; expected a list of names, correct the file") from error
-    if len(set(names.values())) < len(names) or min(names, default=0) < 0:
-        raise DataError(f"{file}: two classes of one name, or an id below 0; expected other names and ids, correct it")
+    if file:
+        unique_names(file, ((name, f"id {id}") for id, name in names.items()))
+    if min(names, default=0) < 0:
+        raise DataError(f"{file}: a class has the id {min(names)}; expected 0, 1, ..., correct it")
     return names
 
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import torch
 
 from atrous.errors import AtrousError
-from atrous.files import in_cache, keep
+from atrous.files import in_cache, keep, parse_json, refuse_stream
 
 Name = TypeVar("Name")
 
@@ -87,7 +87,8 @@ def remembered(
     """
     path = in_cache(kind, f"{sha256('|'.join(what).encode()).hexdigest()[:16]}.json")
     with suppress(OSError, ValueError, KeyError, TypeError, AtrousError):
-        kept = json.loads(path.read_text())
+        refuse_stream(path)
+        kept = parse_json(path.read_text())
         if isinstance(kept, dict) and usable(kept):
             return {key: value for key, value in kept.items() if key != "what"}
     found = measure()

@@ -152,7 +152,7 @@ def range_of(schema: dict[str, Any]) -> str:
     """The bounds of a number, with a space before them; "" if there are none."""
     low, high = schema.get("minimum"), schema.get("maximum")
     if low is not None and high is not None:
-        return f" {low:g} to {high:g}"
+        return f" {_short(low)} to {_short(high)}"
     signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {_short(schema[key])}" for key, sign in signs.items() if key in schema]
     return f" {' and '.join(bounds)}" if bounds else ""
@@ -160,4 +160,4 @@ def range_of(schema: dict[str, Any]) -> str:
 
 def _short(number: float) -> str:
     """2^64 rather than its twenty digits."""
-    return f"2^{int(number).bit_length() - 1}" if number >= 2**31 else f"{number:g}"
+    return f"2^{int(number).bit_length() - 1}" if number in (2**31, 2**64) else f"{number:.6g}"

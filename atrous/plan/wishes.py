@@ -38,6 +38,10 @@ def check_wishes(wishes: Mapping[str, Any], source: str = "the options", *, resu
         raise RecipeError(
             f"{source}: steps={given['steps']} and time={given['time']} were both given; give one of them"
         )
+    if given.get("warmup", 0) > given.get("steps", given.get("warmup", 0)):
+        raise RecipeError(
+            f"{source}: warmup={given['warmup']} is longer than steps={given['steps']}; give a shorter one"
+        )
     if fixed := sorted(given.keys() & FROM_DATA - {"fold"}):
         raise RecipeError(f"{source}: {fixed[0]!r} cannot be chosen: it follows from data, weights or other options")
     pretrained = given.pop("pretrained", None)

@@ -312,7 +312,7 @@ def _title(runs: Sequence[EvaluatedRun]) -> str:
 
 def _parameters(bundle: Path) -> str | None:
     """The number of weights by a bundle's header, without the running statistics of norms."""
-    if not bundle.exists():
+    if not bundle.is_file():
         return None
     with safe_open(bundle, framework="numpy") as file:
         names = [name for name in file.keys() if "running_" not in name and "num_batches" not in name]  # noqa: SIM118

@@ -7,16 +7,32 @@ RUN/checkpoints/step-00000500.json          {"step": 500, ..., "sha256": of both
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 from safetensors import SafetensorError
 from safetensors.torch import load as from_bytes
 
-from atrous.bundle import save_tensors
-from atrous.files import write_atomically
+from atrous.bundle import checked, save_tensors
+from atrous.files import parse_json, refuse_stream, write_atomically
 
 KEPT = 2
+Steps = Annotated[StrictInt, Field(ge=0, le=2**31)]
+
+
+class State(BaseModel):
+    """The entries of a manifest that a run goes on from, with their bounds."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+    step: Steps
+    validated: Annotated[StrictInt, Field(ge=-1, le=2**31)]
+    best: StrictFloat
+    seconds: Annotated[StrictFloat, Field(ge=0)]
+    averaged: Steps = 0
+    stale: Steps = 0
+    skipped: Steps = 0
+    bad: list[StrictStr] = []
 
 
 def save_checkpoint(folder: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
@@ -41,9 +57,11 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, An
     damaged: list[str] = []
     for manifest in sorted(folder.glob("step-*.json"), reverse=True):
         try:
-            state = json.loads(manifest.read_text())
+            for part in (manifest, manifest.with_suffix(".safetensors")):
+                refuse_stream(part)
+            state = parse_json(manifest.read_text())
             data = manifest.with_suffix(".safetensors").read_bytes()
-            if state.pop("sha256") == _digest(data, state):
+            if state.pop("sha256") == _digest(data, state) and checked(State, state):
                 return from_bytes(data), state, damaged
         except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError):
             pass

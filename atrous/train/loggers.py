@@ -4,10 +4,12 @@ import csv
 import json
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from atrous.errors import MissingExtra
+from atrous.files import parse_json
 
 COLUMNS = (
     "step", "seconds", "loss", "lr", "images_per_second", "waiting", "val_loss", "val_miou", "skipped", "bad_picture",
@@ -136,13 +138,11 @@ class TensorBoard:
 def read_log(path: Path) -> list[dict[str, Any]]:
     """All entries of a log. A line that a crash cut off, or that is no entry, is left out."""
     entries = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(entry, dict) and isinstance(entry.get("step", 0), int):
-            entries.append(entry)
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
+        with suppress(ValueError):
+            entry = parse_json(line)
+            if isinstance(entry, dict) and all(type(entry.get(key, 0)) in (int, float) for key in ("step", "seconds")):
+                entries.append(entry)
     return entries
 
 

@@ -19,11 +19,10 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from rich.console import Console
-from safetensors import SafetensorError, safe_open
 
-from atrous.bundle import Card, save_bundle
+from atrous.bundle import load_card, save_bundle
 from atrous.datasets import DataSet
-from atrous.errors import DataError, RecipeError, memory_in_words
+from atrous.errors import DataError, RecipeError, WeightsError, memory_in_words
 from atrous.evaluate.seen import traces_of
 from atrous.files import alone, printable
 from atrous.io import write_image
@@ -334,9 +333,8 @@ def is_of(bundle: Path, recipe: Recipe) -> bool:
 
     def steps() -> object:
         try:
-            with safe_open(bundle, framework="pt") as file:
-                return Card.from_json(file.metadata()["atrous"]).recipe.get("steps")
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+            return load_card(bundle).recipe.get("steps")
+        except WeightsError:
             return None
 
     return processes.from_first(steps) == recipe.steps

@@ -5,21 +5,24 @@ resumes the same run. Each field carries its description: `atrous plan --fields`
 the JSON schema are made from them.
 """
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from atrous.errors import DataError, RecipeError, nearest
-from atrous.files import read_text, toml_text, write_atomically
+from atrous.files import read_toml, toml_text, write_atomically
 from atrous.losses import parse_loss
 from atrous.models.former import options_today
 
-Count = Annotated[int, Field(gt=0)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(gt=0, le=2**31)]
+Width = Annotated[int, Field(gt=0, le=2**16)]
+Positive = Annotated[float, Field(gt=0, le=1e6)]
+NotNegative = Annotated[float, Field(ge=0, le=1e6)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Mean = Annotated[float, Field(ge=-1e30, le=1e30)]
+Std = Annotated[float, Field(ge=1e-30, le=1e30)]
+Zoom = Annotated[float, Field(ge=0.01, le=100)]
 Degrees = Annotated[float, Field(ge=0, le=180)]
 
 
@@ -37,7 +40,9 @@ class Recipe(BaseModel):
         description="Hash of the classes and of the training images' names. A run does not go on with other data."
     )
     train_images: Count = Field(description="Number of training images.")
-    val_images: int = Field(0, ge=0, description="Number of validation images; 0 if there is no validation split.")
+    val_images: int = Field(
+        0, ge=0, le=2**31, description="Number of validation images; 0 if there is no validation split."
+    )
 
     model: str = Field(
         description="Architecture, one of the names that `atrous models` lists. The plan takes deeplabv3plus."
@@ -50,7 +55,7 @@ class Recipe(BaseModel):
     stride: Count | None = Field(
         None, description="Output stride: pixels per cell of the coarsest features. If left open, the model's own."
     )
-    channels: tuple[Count, ...] | None = Field(
+    channels: tuple[Width, ...] | None = Field(
         None, description="Decoder widths, deepest first, where a model takes them. If left open, the model's own."
     )
     options: dict[str, Any] = Field(
@@ -63,7 +68,7 @@ class Recipe(BaseModel):
         description="true: the encoder's batch norms keep the statistics that its weights came with. Their scales and "
         "shifts are trained all the same.",
     )
-    in_channels: Count = Field(description="Number of channels of the images.")
+    in_channels: Width = Field(description="Number of channels of the images.")
     weights: str = Field(
         "random",
         description='Weights that the encoder starts from: "pretrained" (ImageNet), "random", or a file. On the '
@@ -77,17 +82,17 @@ class Recipe(BaseModel):
     )
 
     dtype: Literal["uint8", "uint16", "float32"] = Field("uint8", description="Type of the images' pixels.")
-    mean: tuple[float, ...] = Field(
+    mean: tuple[Mean, ...] = Field(
         min_length=1, description="Mean of each channel, which is subtracted, in the units of the pixels."
     )
-    std: tuple[Positive, ...] = Field(
+    std: tuple[Std, ...] = Field(
         min_length=1, description="Standard deviation of each channel, which divides it, in the units of the pixels."
     )
-    crop: tuple[Count, Count] = Field(
+    crop: tuple[Width, Width] = Field(
         description="Height and width of the training crops, in pixels. The plan takes the median image, rounded up "
         "to multiples of 32, at most 320 on each side, and less if the memory is too small for it."
     )
-    scale: tuple[Positive, Positive] = Field(
+    scale: tuple[Zoom, Zoom] = Field(
         (0.5, 2.0),
         description="Random zoom: smallest and largest factor. Enlarging and shrinking by the same factor are "
         "equally likely. The plan takes 2/3 to 3/2; for satellite bands 1 to 1.",
@@ -114,19 +119,23 @@ class Recipe(BaseModel):
     shear: float = Field(
         0.0, ge=0, le=60, description="Random shear: verticals and horizontals lean at most x degrees either way."
     )
-    elastic: NotNegative = Field(
+    elastic: float = Field(
         0.0,
+        ge=0,
+        le=1000,
         description="Random elastic deformation: x is the standard deviation, in pixels of the crop, of the vectors "
         "on a 3 x 3 grid. 0: none. U-Net 2015 has 10.",
     )
     gamma: float = Field(
         0.0, ge=0, le=9, description="Random gamma: exponent from 1 / (1 + x) to 1 + x on values from 0 (black) to 1."
     )
-    blur: NotNegative = Field(
-        0.0, description="Random Gaussian blur: its standard deviation is drawn from 0 to x pixels."
+    blur: float = Field(
+        0.0, ge=0, le=100, description="Random Gaussian blur: its standard deviation is drawn from 0 to x pixels."
     )
-    noise: NotNegative = Field(
+    noise: float = Field(
         0.0,
+        ge=0,
+        le=1e30,
         description="Random Gaussian noise: its standard deviation is drawn from 0 to x, as a share of white; in "
         "float32 images, in their own units.",
     )
@@ -208,6 +217,7 @@ class Recipe(BaseModel):
     warmup: int | None = Field(
         None,
         ge=0,
+        le=2**31,
         description="Steps in which the rate rises to `lr`. If left open, a twentieth of all steps, at most 500; with "
         "one_cycle 30 % of them.",
     )
@@ -216,7 +226,7 @@ class Recipe(BaseModel):
         description="Rate after the warm-up, with t from 0 to 1. poly: lr (1 - t)^`power`. cosine: half a cosine down "
         "to 0. one_cycle: half a cosine down to lr / 250,000, after a warm-up from lr / 25.",
     )
-    power: Positive = Field(0.9, description="Exponent of the schedule poly.")
+    power: float = Field(0.9, gt=0, le=100, description="Exponent of the schedule poly.")
     ema: float | None = Field(
         None,
         gt=0,
@@ -244,7 +254,7 @@ class Recipe(BaseModel):
         "its schedule had had until then.",
     )
 
-    time: Positive | None = Field(
+    time: Annotated[float, Field(gt=0, le=1e9)] | None = Field(
         None, description="Seconds for the whole training, with validations. The plan takes 3600 if `steps` is open."
     )
     steps: Count | None = Field(
@@ -297,6 +307,13 @@ class Recipe(BaseModel):
             raise ValueError(f"the smaller factor comes first, got {list(scale)}")
         return scale
 
+    @field_validator("class_weights")
+    @classmethod
+    def _some_weight(cls, weights: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if weights and not any(weights):
+            raise ValueError(f"one weight at least must be above 0, got {list(weights)}")
+        return weights
+
     @field_validator("fold")
     @classmethod
     def _one_of_them(cls, fold: tuple[int, int] | None) -> tuple[int, int] | None:
@@ -319,6 +336,13 @@ class Recipe(BaseModel):
             raise ValueError(f"accumulate={self.accumulate} parts cannot be made of batch={self.batch} images")
         if self.freeze_steps is not None and self.freeze is None:
             raise ValueError("freeze_steps without freeze; give freeze too: encoder, norms or all_norms")
+        return self
+
+    @model_validator(mode="after")
+    def _each_channel(self) -> "Recipe":
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != self.in_channels:
+                raise ValueError(f"{name} has {len(values)} numbers for in_channels={self.in_channels}; give one each")
         return self
 
     @property
@@ -358,7 +382,11 @@ class Recipe(BaseModel):
             RecipeError: as `load`, but no field has to be there.
         """
         values = _read(Path(path))
-        whole = cls.checked(str(path), **ANY | values)
+        given = [values[key] for key in ("mean", "std") if isinstance(values.get(key), list)]
+        channels = values.get("in_channels", len(given[0]) if given else 1)
+        many = channels if isinstance(channels, int) and 0 < channels <= 2**16 else 1
+        rest = {"in_channels": channels, "mean": (0.0,) * many, "std": (1.0,) * many}
+        whole = cls.checked(str(path), **ANY | rest | values)
         return {key: getattr(whole, key) for key in values}
 
     @classmethod
@@ -376,7 +404,8 @@ class Recipe(BaseModel):
             if first["type"] == "extra_forbidden":
                 hint = nearest(key, list(cls.model_fields))
             elif hint.startswith("Input should"):
-                hint += f", got {first['input']!r}"
+                given = repr(first["input"])
+                hint += f", got {given if len(given) <= 60 else given[:57] + '...'}"
             raise RecipeError(f"{source}: key {key!r} does not fit a recipe; {hint}") from error
 
 
@@ -395,11 +424,9 @@ ANY: dict[str, Any] = {
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = tomllib.loads(read_text(path))
+        values = read_toml(path)
     except DataError as error:
         raise RecipeError(str(error)) from error
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{path}: cannot be read as TOML ({error})") from error
     if "atrous" in values and isinstance(values.get("options"), dict):  # a run's, perhaps of 0.1
         values["options"] = options_today(str(values.get("model")), values["options"])
     return values

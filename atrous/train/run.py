@@ -23,6 +23,7 @@ from atrous.bundle import Card, load_bundle, save_tensors
 from atrous.datasets import DataSet
 from atrous.errors import ModelError, RecipeError
 from atrous.evaluate.evaluation import Evaluation
+from atrous.files import refuse_stream
 from atrous.losses import make_loss
 from atrous.models import build_model
 from atrous.models.refined import Refined, page_of, refined
@@ -190,6 +191,11 @@ def resume(run: Run, console: Console) -> None:
     if found is None:
         raise RecipeError(f"{run.folder}: holds a recipe but no readable checkpoint; start again with another -o")
     tensors, state, damaged = found
+    if state["step"] > (run.recipe.steps or 0):
+        raise RecipeError(
+            f"{run.folder}: its checkpoint is of step {state['step']}, its recipe has {run.recipe.steps} steps; "
+            "start again with another -o"
+        )
     for name in damaged:
         console.print(f"[yellow]{name} is damaged and was passed over[/yellow]")
     run.objective.model.load_state_dict(_under(tensors, "model."))
@@ -207,6 +213,7 @@ def resume(run: Run, console: Console) -> None:
 
 def load_weights(path: Path, run: Run) -> nn.Module:
     """Load the best weights so far into the network that is kept, and their scores into the run's card."""
+    refuse_stream(path)
     with safe_open(path, framework="pt") as file:
         run.card.metrics.update(json.loads(file.metadata()["metrics"]))
         network = run.card.build() if in_shares(run.evaluated) else run.evaluated

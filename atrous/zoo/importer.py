@@ -14,6 +14,7 @@ from torch import nn
 from atrous import __version__
 from atrous.bundle import Card, save_bundle
 from atrous.errors import ModelError, WeightsError, let_through, nearest
+from atrous.files import refuse_stream
 from atrous.labels import VOC21, LabelSet
 from atrous.models import build_model
 from atrous.zoo.convert import hf, mmseg, smp, torchvision
@@ -126,6 +127,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     Raises WeightsError if the file cannot be read or holds anything else.
     """
     try:
+        refuse_stream(path)
         state = load_file(path) if path.suffix == ".safetensors" else _unpickle(path)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error}); give a file of weights") from error

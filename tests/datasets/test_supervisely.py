@@ -78,7 +78,11 @@ def test_objects_that_do_not_fit(tmp_path: Path, values: dict[str, Any], message
     [
         ("meta.json", "{", "not a JSON file"),
         ("meta.json", "[]", "no list of `classes` with a `title` each"),
-        ("meta.json", '{"classes": [{"title": "a"}, {"title": "a"}]}', "2 classes, 1 names; expected each once"),
+        (
+            "meta.json",
+            '{"classes": [{"title": "a"}, {"title": "a"}]}',
+            "two classes are called 'a', class 1 and class 2",
+        ),
         ("train/ann/s0.png.json", '{"objects": [', "not a JSON file"),
         ("train/ann/s0.png.json", '{"objects": 3}', "no list of `objects`"),
         ("train/ann/s0.png.json", '{"objects": ["a"]}', "object 0: "),

@@ -98,7 +98,7 @@ def test_the_table_names_the_splits(tmp_path: Path, text: str) -> None:
     [
         ("names: [a, b\n", r"data.yaml: not a YAML file \("),
         ("names: 2\n", r"data.yaml: `names` is 2; expected a list of names"),
-        ("names: [a, a]\n", r"data.yaml: two classes of one name"),
+        ("names: [a, a]\n", r"data.yaml: two classes are called 'a', id 0 and id 1"),
         ("names: {x: a}\n", r"data.yaml: `names` is"),
         ("names: [a, b]\ntrain: images/lost\nval: images\n", r"data.yaml: names images/lost as train, which is not"),
         ("names: [a, b]\ntrain: images\nval: images\n", r"data.yaml: names 2 images of val twice; give each"),

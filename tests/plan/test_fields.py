@@ -91,11 +91,14 @@ def test_defaults_are_those_of_the_recipe() -> None:
 
 
 @pytest.mark.parametrize("name, values", [
-    ("flip", "number 0 to 1"), ("jpeg", "whole number 1 to 100"), ("lr", "number > 0"), ("clip", "number >= 0"),
-    ("smoothing", "number >= 0 and < 1"), ("layer_decay", "number > 0 and <= 1"), ("crop", "2 whole numbers > 0"),
-    ("seed", "whole number >= 0 and < 2^64"), ("channels", "list of whole numbers > 0"), ("mean", "list of numbers"),
-    ("extended", "list of pairs of whole numbers > 0"), ("freeze", '"encoder", "norms" or "all_norms"'),
-    ("aux_weight", "number >= 0 or list of numbers >= 0"), ("compile", 'true or false or "failed"'),
+    ("flip", "number 0 to 1"), ("jpeg", "whole number 1 to 100"), ("lr", "number > 0 and <= 1e+06"),
+    ("clip", "number 0 to 1e+06"),
+    ("smoothing", "number >= 0 and < 1"), ("layer_decay", "number > 0 and <= 1"),
+    ("crop", "2 whole numbers > 0 and <= 65536"),
+    ("seed", "whole number >= 0 and < 2^64"), ("channels", "list of whole numbers > 0 and <= 65536"),
+    ("mean", "list of numbers -1e+30 to 1e+30"),
+    ("extended", "list of pairs of whole numbers > 0 and <= 2^31"), ("freeze", '"encoder", "norms" or "all_norms"'),
+    ("aux_weight", "number 0 to 1e+06 or list of numbers 0 to 1e+06"), ("compile", 'true or false or "failed"'),
     ("options", "table"), ("model", "text"), ("fused", "true or false"),
 ])  # fmt: skip
 def test_values_in_words(name: str, values: str) -> None:

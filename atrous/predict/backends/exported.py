@@ -3,15 +3,44 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import BaseModel, Field, StrictBool, StrictInt, model_validator
 
-from atrous.bundle import Card
+from atrous.bundle import Card, checked
 from atrous.errors import DataError, WeightsError
+from atrous.files import parse_json
 from atrous.ops.resize import Tail
 from atrous.predict.backends.tails import TailRule
+
+Cells = Annotated[StrictInt, Field(ge=0, le=2**16)]
+
+
+class Tails(BaseModel):
+    """What `TailRule.to_dict` writes."""
+
+    scale: Annotated[StrictInt, Field(ge=1, le=1024)] | None
+    shift: Annotated[StrictInt, Field(ge=-(2**16), le=2**16)]
+    crop: tuple[Cells, Cells] | None
+    align_corners: StrictBool
+
+
+class About(BaseModel):
+    """The part of `graph.describe_graph`'s JSON that is read back, with its bounds."""
+
+    output: Literal["labels", "logits"]
+    tail: Tails | None = None
+    smallest: Annotated[StrictInt, Field(ge=1, le=2**16)] = 1
+    classes: list[str]
+    card: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _has_a_tail(self) -> "About":
+        if self.output == "logits" and self.tail is None:
+            raise ValueError("tail: expected a table, since the output is logits")
+        return self
 
 
 class Exported:
@@ -45,7 +74,11 @@ def read_about(text: str | None, path: Path) -> tuple[dict[str, Any], Card]:
     if not text:
         raise WeightsError(f"{path}: carries no atrous metadata; make the file with `atrous export`")
     try:
-        about = json.loads(text)
-        return about, Card.from_json(json.dumps(about["card"]))
+        about = parse_json(text)
+        told = checked(About, about)
+        card = Card.from_json(json.dumps(told.card))
+        if list(card.labels.names) != told.classes:
+            raise ValueError("classes: expected the names in its card")
+        return about, card
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: its metadata cannot be read ({error}); it may come from a newer atrous") from error
