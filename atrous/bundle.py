@@ -85,8 +85,9 @@ class Stated(BaseModel):
     def _fits(self) -> "Stated":
         if self.format > FORMAT:
             raise ValueError(f"its format is {self.format}, this atrous reads up to {FORMAT}")
-        if taken := {"classes", "pretrained"} & set(_keys(self.options)):
-            raise ValueError(f"options: {min(taken)!r} is not for a card, whose file holds all weights")
+        for key, value in _entries(self.options):
+            if key == "classes" or (key == "pretrained" and value is not False):
+                raise ValueError(f"options: {key!r} is not for a card, whose file holds all weights")
         channels = self.options.get("in_channels", 3)
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != channels:
@@ -110,12 +111,12 @@ LAYER_OPTIONS = ("bilateral", "gaussian", "normalisation", "weight", *LAYER_COUN
 """Options of `atrous.models.refined`'s layers."""
 
 
-def _keys(value: Any) -> Iterator[str]:
-    """All keys in nested tables."""
+def _entries(value: Any) -> Iterator[tuple[str, Any]]:
+    """All keys in nested tables, with their values."""
     if isinstance(value, dict):
-        yield from value
+        yield from value.items()
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _keys(inner)
+        yield from _entries(inner)
 
 
 def _leaves(value: Any) -> list[Any]:

@@ -86,7 +86,7 @@ CLASSES = [
 RECIPES = [
     "scale = [1e9, 1e9]", "scale = [1e-9, 1.0]", "blur = 1e9", "seed = 1" + "0" * 40, "elastic = 1e9", "lr = inf",
     "lr = nan", "lr = 0.0", "lr = 1e300", "class_weights = [-1.0, 1.0]", "class_weights = [0.0, 0.0]",
-    "class_weights = [nan, 1.0]", "warmup = 10\nsteps = 2", "power = inf", "power = 1e9", "std = [0.0]", "std = [nan]",
+    "class_weights = [nan, 1.0]", "power = inf", "power = 1e9", "std = [0.0]", "std = [nan]",
     "std = [1e300]", "mean = [1.0, 2.0]\nstd = [1.0]", "aux_weight = nan", "aux_weight = [nan]", "aux_weight = 1e30",
     "noise = 1e300", "clip = inf", "crop = [1000000000, 1]", "channels = [1000000000]", "steps = 1" + "0" * 20,
     "distil_weight = inf", "weight_decay = 1e300", "in_channels = 1" + "0" * 20, "time = inf", "lr = " + DEEP,

@@ -26,9 +26,9 @@ class State(BaseModel):
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
     step: Steps
-    validated: Annotated[StrictInt, Field(ge=-1, le=2**31)]
-    best: StrictFloat
-    seconds: Annotated[StrictFloat, Field(ge=0)]
+    validated: Annotated[StrictInt, Field(ge=-1, le=2**31)] = 0
+    best: StrictFloat = -1.0
+    seconds: Annotated[StrictFloat, Field(ge=0)] = 0.0
     averaged: Steps = 0
     stale: Steps = 0
     skipped: Steps = 0

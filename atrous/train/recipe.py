@@ -338,13 +338,6 @@ class Recipe(BaseModel):
             raise ValueError("freeze_steps without freeze; give freeze too: encoder, norms or all_norms")
         return self
 
-    @model_validator(mode="after")
-    def _each_channel(self) -> "Recipe":
-        for name, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) != self.in_channels:
-                raise ValueError(f"{name} has {len(values)} numbers for in_channels={self.in_channels}; give one each")
-        return self
-
     @property
     def ends(self) -> list[int]:
         """The steps at which the run had ended before it was extended."""
@@ -393,7 +386,7 @@ class Recipe(BaseModel):
     def checked(cls, source: str, **values: Any) -> "Recipe":
         """A recipe of `values`; RecipeError names `source` and the first key that does not fit."""
         try:
-            return cls(**values)
+            made = cls(**values)
         except ValidationError as error:
             first = min(error.errors(), key=lambda entry: entry["type"] != "extra_forbidden")
             hint = first["msg"].removeprefix("Value error, ")
@@ -407,6 +400,10 @@ class Recipe(BaseModel):
                 given = repr(first["input"])
                 hint += f", got {given if len(given) <= 60 else given[:57] + '...'}"
             raise RecipeError(f"{source}: key {key!r} does not fit a recipe; {hint}") from error
+        for name, each in (("mean", made.mean), ("std", made.std)):
+            if len(each) != made.in_channels:
+                raise RecipeError(f"{source}: {name} has {len(each)} numbers for in_channels={made.in_channels}")
+        return made
 
 
 FROM_DATA = {

@@ -132,11 +132,11 @@ def test_what_was_written_into_the_card_meanwhile_stays(
 
     def fit(predictor: Predictor, *_: object, **__: object) -> dict[str, object]:
         save_bundle(bundle, predictor.model, replace(predictor.card, licence="meanwhile"))
-        return {"offsets": {}}
+        return {"temperature": 2.0, "vector": {}, "offsets": {}, "thresholds": {}}
 
     monkeypatch.setattr("atrous.evaluate.calibrate.fit_decoding", fit)
     calibrate(folder)
-    assert (load_card(bundle).licence, load_card(bundle).decoding["offsets"]) == ("meanwhile", {})
+    assert (load_card(bundle).licence, load_card(bundle).decoding["temperature"]) == ("meanwhile", 2.0)
 
 
 def test_two_never_work_in_one_run_at_once(run: tuple[Path, Path]) -> None:

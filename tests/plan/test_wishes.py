@@ -14,6 +14,7 @@ from atrous.segmenter import wishes_of
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"steps": 5, "time": 60.0}, "steps=5 and time=60.0 were both given"),
+    ({"warmup": 10, "steps": 2}, "warmup=10 is longer than steps=2; give a shorter one"),
     ({"options": {"skipz": 1}, "model": "unet"}, "has no option 'skipz'"),
     ({"encoder": "resnt34"}, "did you mean 'resnet34'"),
     ({"model": "unet2015", "encoder": "resnet18"}, "has no option 'encoder'"),
