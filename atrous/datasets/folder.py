@@ -82,13 +82,35 @@ class Readers(NamedTuple):
 
     image: the image (H, W, C). mask: the values of its labels (H, W). size: the shape (H, W, C) of
     the image, from its header. A volume has a leading axis D in all three. area: (H, W) bool, the
-    pixels that count; None if all do.
+    pixels that count; None if all do. `values` reads a mask by both.
     """
 
     image: Callable[[Pair], np.ndarray]
     mask: Callable[[Pair], np.ndarray]
     size: Callable[[Pair], tuple[int, int, int]]
     area: Callable[[Pair], np.ndarray] | None = None
+
+    def values(self, pair: Pair) -> np.ndarray:
+        """Read the values of a pair's labels (H, W); those that do not count are made equal to one that does."""
+        values = self.mask(pair)
+        return values if self.area is None else values_inside(values, self.area(pair))
+
+
+def values_inside(values: np.ndarray, area: np.ndarray) -> np.ndarray:
+    """Give the pixels of a mask outside of an area a value that occurs inside, so that theirs names no class.
+
+    Args:
+        values: (H, W).
+        area: (H, W) bool, some of it True; of another shape it changes nothing.
+
+    Returns:
+        (H, W), of the type of `values`.
+
+    Example:
+        >>> values_inside(np.array([7, 0, 1], np.uint8), np.array([False, True, True])).tolist()
+        [0, 0, 1]
+    """
+    return np.where(area, values, values[area].min()) if area.shape == values.shape else values
 
 
 def image_file(pair: Pair) -> np.ndarray:
@@ -220,7 +242,7 @@ class Folder:
         Raises:
             DataError: The labels cannot be read.
         """
-        return self.readers.mask(pair)
+        return self.readers.values(pair)
 
     def read_image(self, pair: Pair) -> np.ndarray:
         """Read the image of a pair: (H, W, C) as from `io.read_image`, or (D, H, W, C)."""

@@ -102,8 +102,9 @@ def read_folder(root: Path | str, *, valid_area: str | None = None) -> Folder:
     if not os.path.isdir(root):
         raise DataError(f"{root}: a file; expected a folder, give the folder that holds {plain_pairs.EXPECTED}")
     closed = _closed_folders(root)
-    forms = [] if valid_area else list(LAYOUTS.values())
-    if valid_area:
+    forms = list(LAYOUTS.values())
+    if valid_area is not None:
+        valid_area = plain_pairs.area_name(root, valid_area)
         read = partial(plain_pairs.read, valid_area=valid_area)
         forms = [Layout(partial(plain_pairs.recognise, valid_area=valid_area), read, plain_pairs.EXPECTED)]
     for form in forms:

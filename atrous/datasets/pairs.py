@@ -16,6 +16,7 @@ from atrous.datasets.classes import find_classes, histogram, nothing_to_learn
 from atrous.datasets.folder import FILES, Pair, Readers, image_file
 from atrous.datasets.geotiff import REPLACE, misplaced, nodata_values, without_nodata
 from atrous.datasets.layouts import read_folder
+from atrous.datasets.plain_pairs import area_name
 from atrous.errors import DataError
 from atrous.io import read_valid, valid_pixels
 from atrous.io.images import read_reduced
@@ -202,7 +203,7 @@ class Pairs(Sequence[Sample]):
     def _values(self, pair: Pair) -> np.ndarray:
         """The values of a pair's mask, read once where the cache has room."""
         values = self._cache.take_mask(pair)
-        return self.readers.mask(pair) if values is None else values
+        return self.readers.values(pair) if values is None else values
 
     def _counted(self, indices: np.ndarray) -> np.ndarray:
         """Count the pixels of each class in one mask."""
@@ -420,7 +421,8 @@ def open_dataset(
     first = folder.read_image(folder.pairs[0])
     channels, dtype = first.shape[2], first.dtype
     splits = {split: Pairs(pairs, labels, channels, dtype, cache, folder.readers) for split, pairs in found.items()}
-    return DataSet(root, labels, splits, channels, dtype, notes, held_out, valid_area)
+    area = None if valid_area is None else area_name(root, valid_area)
+    return DataSet(root, labels, splits, channels, dtype, notes, held_out, area)
 
 
 def hold_out(pairs: Sequence[Pair], share: float) -> tuple[list[Pair], list[Pair]]:

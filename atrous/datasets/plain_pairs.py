@@ -18,13 +18,17 @@ from atrous.datasets.folder import FILES, IMAGE_FOLDERS, MASK_FOLDERS, SPLITS, F
 from atrous.datasets.split_lists import candidates
 from atrous.datasets.words import pair_by_words
 from atrous.errors import DataError
-from atrous.io import image_size, read_mask
+from atrous.io import image_size, read_stored
+from atrous.io.masks import mask_values
 from atrous.io.paths import nfc, pictures_below
 
 MASK_ENDINGS = (
     "_labelTrainIds", "_labelIds", "_segmentation", "_masks", "_mask", "-masks", "-mask", "_labels", "_label", "_seg",
     "_gt", "_L",
 )  # fmt: skip
+MOST_SHARP, CLEAR, WHITE = 8, 0.9, 128
+"""A field of view of more values is smooth: JPEG, or scaled. This share of it must be nearly 0 or nearly its highest
+value, which is at least WHITE, also in a JPEG of few values: JPEG changes 0 and 1 into each other."""
 EXPECTED = "images/ and masks/ with the same file names (or train/, val/ and test/ with such folders in them)"
 
 
@@ -72,7 +76,7 @@ def read(root: Path, valid_area: str | None = None) -> Folder:
     or mask, and if there are no fields of view.
     """
     areas = dict[Path, Path]()
-    readers = FILES._replace(area=partial(field_of_view, areas)) if valid_area else FILES
+    readers = FILES._replace(area=partial(field_of_view, areas, valid_area)) if valid_area else FILES
     folder = Folder("pairs", recognise(root, valid_area) or "", root, {}, readers=readers)
     for split, (images, masks) in find_folders(root, valid_area).items():
         matching = match(images, masks)
@@ -87,11 +91,21 @@ def read(root: Path, valid_area: str | None = None) -> Folder:
         matching.add_to(folder, split)
         if valid_area:
             areas |= {pair.image: pair.mask for pair in match(images, _areas_beside(images, valid_area)).pairs}
-    for split, pairs in folder.splits.items() if valid_area else ():
-        missing = f"has no field of view in {valid_area}/; add it, or move the image away"
-        folder.faults.extend((pair.image, missing) for pair in pairs if pair.image not in areas)
-        folder.splits[split] = [pair for pair in pairs if pair.image in areas]
     return folder
+
+
+def area_name(root: Path, name: str) -> str:
+    """Return the name of a folder of fields of view, as `mask/` too; DataError if it is none that can hold them."""
+    parts = Path(name).parts
+    holding = [root, *folders_in(root)]
+    there = sorted({child.name for folder in holding for child in folders_in(folder)} - set(SPLITS))
+    others = [child for child in there if _plain(child) not in IMAGE_FOLDERS]
+    if len(parts) != 1 or parts[0] not in others:
+        raise DataError(
+            f"{root}: no folder {name!r} that can hold fields of view; expected the name alone of a folder beside the "
+            f"images, such as {' or '.join(others[:3]) or 'mask'}"
+        )
+    return parts[0]
 
 
 def _areas_beside(images: Path, name: str) -> Path:
@@ -105,23 +119,29 @@ def _areas_beside(images: Path, name: str) -> Path:
     )
 
 
-def field_of_view(areas: Mapping[Path, Path], pair: Pair) -> np.ndarray:
+def field_of_view(areas: Mapping[Path, Path], folder: str, pair: Pair) -> np.ndarray:
     """Read which pixels of an image count: (H, W) bool, those where its field of view is not 0.
 
-    areas: image -> its field of view. Raises DataError if that is of another size, or has more
-    values than 0 and one other.
+    areas: image -> its field of view, which may be smooth along its edge, as JPEG makes it. folder:
+    the name of the folder where they lie. Raises DataError if the image has none, or if it is of
+    another size, or has more values than 0 and one other.
     """
-    path = areas[pair.image]
-    values, size = read_mask(path), image_size(pair.image)[:2]
+    path = areas.get(pair.image)
+    if path is None:
+        raise DataError(f"{pair.image}: has no field of view in {folder}/; add it, or move the image away")
+    values, size = mask_values(read_stored(path), path), image_size(pair.image)[:2]
     if values.shape != size:
         raise DataError(
             f"{path}: a field of view of {values.shape[0]}x{values.shape[1]} pixels (H x W), its image "
             f"{pair.image.name} is {size[0]}x{size[1]}; expected equal sizes"
         )
-    inside = values != 0
-    if len(np.unique(values[inside])) != 1:
+    inside, known, top = values != 0, len(np.unique(values)), float(values.max())
+    if known > MOST_SHARP and top >= WHITE and np.mean((values < top / 4) | (values > top * 3 / 4)) >= CLEAR:
+        return values > top / 2
+    dark = path.suffix.lower() in (".jpg", ".jpeg") and top < WHITE
+    if len(np.unique(values[inside])) != 1 or dark:
         raise DataError(
-            f"{path}: {len(np.unique(values))} values; expected a field of view, 0 outside and one other value inside"
+            f"{path}: {known} values up to {top:g}; expected a field of view, 0 outside and one other value inside"
         )
     return inside
 
@@ -265,7 +285,7 @@ def _child(folder: Path, names: tuple[str, ...], half: str, valid_area: str | No
     One without a picture is found only if there is no other, and the one of fields of view never.
     """
     children = [child for child in folders_in(folder) if child.name != valid_area]
-    there = [(re.sub("[ -]", "_", child.name.lower()), child) for child in children]
+    there = [(_plain(child.name), child) for child in children]
     found = [child for name in names for other, child in there if other == name]
     filled = [child for child in found if some_picture(child)] if len(found) > 1 else []
     if len(filled) > 1:
@@ -277,6 +297,11 @@ def _child(folder: Path, names: tuple[str, ...], half: str, valid_area: str | No
             f"give them other names{area}"
         )
     return next(iter([*filled, *found]), None)
+
+
+def _plain(name: str) -> str:
+    """Write the name of a folder as IMAGE_FOLDERS and MASK_FOLDERS do."""
+    return re.sub("[ -]", "_", name.lower())
 
 
 def _unread(images: Path, masks: Path, valid_area: str | None) -> Iterable[str]:

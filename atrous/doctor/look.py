@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from atrous.datasets.classes import histogram
-from atrous.datasets.folder import Folder, Pair, image_file, mask_file
+from atrous.datasets.folder import Folder, Pair, image_file, mask_file, values_inside
 from atrous.datasets.geotiff import misplaced
 from atrous.datasets.levels import Tally, tally
 from atrous.doctor.colours import Colours, colours_of
@@ -95,10 +95,14 @@ class PairLook:
 def look_at(folder: Folder, split: str, pair: Pair) -> PairLook:
     """Read a pair and keep what is needed of it; a fault is kept too, never raised."""
     image, image_fault = attempt(lambda: folder.read_image(pair), pair.image)
-    mask, mask_fault = attempt(lambda: folder.read_mask(pair), pair.mask)
+    mask, mask_fault = attempt(lambda: folder.readers.mask(pair), pair.mask)
+    area = None
     if folder.readers.area and image is not None:
         area, image_fault = attempt(partial(folder.readers.area, pair), pair.image)
-        image = None if area is None else image
+        if area is None:
+            return PairLook(pair, split, image_fault=image_fault, mask_fault=mask_fault)
+    if area is not None and mask is not None:
+        mask = values_inside(mask, area)
     own, kind, refused = folder.readers.mask is mask_file, "unreadable", mask is None
     if mask is None and pair.mask.suffix.lower() in IMAGE_SUFFIXES:
         stored, again = attempt(lambda: read_stored(pair.mask), pair.mask)
@@ -113,6 +117,8 @@ def look_at(folder: Folder, split: str, pair: Pair) -> PairLook:
     if own and seen.mask is not None and mask is not None:
         hidden = nearly and mask.ndim == 2 and hides_in_alpha(pair.mask)
         seen = replace(seen, mask=replace(seen.mask, hidden=hidden, tally=_tally(mask, seen.mask)))
+        if area is not None and not nearly and area.shape == mask.shape:
+            seen = replace(seen, mask=replace(seen.mask, values=histogram(mask[area])))  # type: ignore[arg-type]
     if seen.image and folder.readers.image is image_file and (valid := valid_pixels(pair.image)) is not None:
         seen = replace(seen, image=replace(seen.image, empty=float(1 - valid.mean())))
     elsewhere = "" if image is None or mask is None else misplaced(pair)

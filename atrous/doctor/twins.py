@@ -34,5 +34,7 @@ def find_twins(reading: Reading) -> Iterator[Finding]:
 def _differ(reading: Reading, places: list[int]) -> bool:
     """Tell whether two of the images look different; flat images do not count."""
     images = [image for place in places if (image := reading.looks[place].image) and image.cells is not None]
+    if len(images) < 2:  # the others cannot be read
+        return False
     thumbs = np.stack([image.cells[..., 0].ravel() for image in images]).astype(np.float32)  # type: ignore[index]
     return bool(thumbs.std(1).min() >= LEAST_CONTRAST) and float(np.corrcoef(thumbs).min()) < ALIKE

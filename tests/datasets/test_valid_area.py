@@ -84,17 +84,30 @@ def _nothing_inside(root: Path) -> None:
     Image.fromarray(np.zeros((48, 48), np.uint8)).save(root / "mask" / "2_training_mask.gif")
 
 
+def _jpeg_of_0_and_1(root: Path) -> None:
+    path = root / "mask" / "2_training_mask.gif"
+    Image.fromarray(read_mask(path)).save(path.with_suffix(".jpg"))
+    path.unlink()
+
+
 def _cut(root: Path) -> None:
     path = root / "mask" / "2_training_mask.gif"
     path.write_bytes(path.read_bytes()[:60])
 
 
+def _all_of_another_size(root: Path) -> None:
+    for path in (root / "mask").iterdir():
+        Image.fromarray(np.full((40, 48), 255, np.uint8)).save(path)
+
+
 FAULTS = {
     _no_folder: "no folder mask/ with pictures beside images/",
+    _all_of_another_size: "a field of view of 40x48 pixels",
     _one_is_gone: "2_training.png.*has no field of view in mask/",
     _other_size: "2_training_mask.gif: a field of view of 40x48 pixels .* its image 2_training.png is 48x48",
-    _three_values: "2_training_mask.gif: 3 values; expected a field of view",
-    _nothing_inside: "2_training_mask.gif: 1 values; expected a field of view",
+    _three_values: "2_training_mask.gif: 3 values up to 2; expected a field of view",
+    _nothing_inside: "2_training_mask.gif: 1 values up to 0; expected a field of view",
+    _jpeg_of_0_and_1: "2_training_mask.jpg: 2 values up to 1; expected a field of view",
     _cut: "2_training_mask.gif",
 }
 
@@ -109,7 +122,66 @@ def test_a_fault_is_one_sentence_of_check_and_training(tmp_path: Path, fault) ->
         with pytest.raises(DataError, match=FAULTS[fault]):
             examine_dataset(root, valid_area="mask")
     else:
-        assert len(examine_dataset(root, valid_area="mask").errors) == 1
+        assert len(examine_dataset(root, valid_area="mask").errors) == (6 if fault is _all_of_another_size else 1)
+
+
+def test_values_outside_name_no_class_and_are_no_fault(tmp_path: Path) -> None:
+    root = retina(tmp_path / "d")
+    for path in (root / "1st_manual").iterdir():
+        label, inside = read_mask(path) // 255, read_mask(next((root / "mask").glob(f"{path.stem}_*"))) > 0
+        write_image(path, np.where(inside, label, np.where(np.arange(48) < 24, 2, 77)).astype(np.uint8))
+    data = open_dataset(root, valid_area="mask", holdout=0)
+    found = examine_dataset(root, valid_area="mask")
+    data.verify()
+    assert data.labels.values == (0, 1)
+    assert found.labels == data.labels
+    assert not found.errors
+    counted = np.sum([[counts[value] for value in (0, 1)] for counts in found.reading.counts if counts], 0)
+    assert counted.tolist() == data.splits["all"].frequencies().tolist()
+
+
+@pytest.mark.parametrize("smooth", ["jpg", "png"])
+def test_a_field_of_view_may_be_smooth_along_its_edge(tmp_path: Path, smooth: str) -> None:
+    root, sharp = retina(tmp_path / "d"), retina(tmp_path / "e")
+    for path in (root / "mask").iterdir():
+        picture = Image.fromarray(read_mask(path) * 255)
+        picture = picture if smooth == "jpg" else picture.resize((96, 96)).resize((48, 48), Image.Resampling.BILINEAR)
+        picture.save(path.with_suffix(f".{smooth}"))
+        path.unlink()
+    assert open_dataset(root, valid_area="mask").splits["train"][0].valid.sum() == pytest.approx(  # type: ignore[union-attr]
+        open_dataset(sharp, valid_area="mask").splits["train"][0].valid.sum(), rel=0.02  # type: ignore[union-attr]
+    )  # fmt: skip
+
+
+def test_a_photo_is_no_field_of_view(tmp_path: Path) -> None:
+    root = retina(tmp_path / "d")
+    for path in (root / "mask").iterdir():
+        Image.fromarray(RNG.integers(0, 256, (48, 48), dtype=np.uint8)).save(path)
+    with pytest.raises(DataError, match="values up to 255; expected a field of view"):
+        open_dataset(root, valid_area="mask")
+
+
+@pytest.mark.parametrize("name", ["", ".", "fov", "MASK", "../d/mask", "images", "mask/x"])
+def test_a_name_that_is_no_folder_of_them_is_told(tmp_path: Path, name: str) -> None:
+    root = retina(tmp_path / "d")
+    for look in open_dataset, examine_dataset:
+        with pytest.raises(DataError, match=r"can hold fields of view; expected the name alone .* 1st_manual or mask"):
+            look(root, valid_area=name)
+
+
+def test_a_name_may_end_as_the_shell_completes_it(tmp_path: Path) -> None:
+    assert open_dataset(retina(tmp_path / "d"), valid_area="mask/").valid_area == "mask"
+
+
+def test_a_pair_of_a_list_without_a_field_of_view_is_told(tmp_path: Path) -> None:
+    root = retina(tmp_path / "d")
+    write_image(root / "images" / "new.png", np.full((48, 48, 3), 9, np.uint8))
+    write_image(root / "1st_manual" / "other.png", np.eye(48, dtype=np.uint8))
+    (root / "train.txt").write_text("images/new.png 1st_manual/other.png\n0_training.png\n")
+    (root / "val.txt").write_text("1_training.png\n")
+    with pytest.raises(DataError, match=r"new.png: has no field of view in mask/"):
+        open_dataset(root, valid_area="mask")
+    assert [one.file.name for one in examine_dataset(root, valid_area="mask").errors] == ["new.png"]
 
 
 def test_a_mended_copy_ignores_what_lies_outside(tmp_path: Path) -> None:
@@ -136,6 +208,6 @@ def test_verbs_take_it_and_a_run_remembers_it(tmp_path: Path, capsys: pytest.Cap
     write_image(tmp_path / "plain" / "masks" / "a.png", np.eye(48, dtype=np.uint8) * 255)
     assert run("eval", folder, tmp_path / "plain") == 0
     assert run("eval", folder, tmp_path / "plain", "--valid-area", "mask") == 2
-    assert "no folder mask/" in capsys.readouterr().err
+    assert "no folder 'mask' that can" in capsys.readouterr().err
     assert run("check", root, "--valid-area", "mask", "--to", "pairs", "-o", tmp_path / "copy") == 2
     assert run("plan", root, "--valid-area", "mask", "--no-measure", "--no-pretrained") == 0
