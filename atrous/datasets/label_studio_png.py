@@ -32,6 +32,7 @@ from atrous.datasets.folder import (
 )
 from atrous.datasets.label_studio import names_of_task, unclear
 from atrous.datasets.naming import Named
+from atrous.datasets.regions import BACKGROUND
 from atrous.errors import DataError
 from atrous.io import IMAGE_SUFFIXES, read_mask
 from atrous.io.paths import files_below
@@ -52,18 +53,18 @@ class BrushPainter:
     def __call__(self, pair: Pair) -> np.ndarray:
         """Paint (H, W) class values; DataError where two labels overlap."""
         height, width = size_of_file(pair)[:2]
-        values = np.zeros((height, width), self.dtype)
+        values, painted = np.zeros((height, width), self.dtype), np.zeros((height, width), bool)
         for file, value in self.records[pair.entry]:
             brush = read_mask(file) >= 128
             if brush.shape != values.shape:
                 raise DataError(f"{file}: {brush.shape} pixels, {pair.image.name} {values.shape}; expected equal sizes")
-            both = brush & (values > 0) & (values != value)
+            both = brush & painted & (values != value)
             if both.any():
                 raise DataError(
                     f"{file}: {int(both.sum())} pixels have another label too; expected one label for each pixel, "
                     "erase one, or export as JSON, which holds the order"
                 )
-            values[brush] = value
+            values[brush], painted[brush] = value, True
         return values
 
 
@@ -82,9 +83,11 @@ def read(root: Path) -> Folder:
     of_task = defaultdict[int, list[Path]](list)
     for brush in brushes:
         of_task[_numbers(brush)[0]].append(brush)
-    images, file = _images(folder, sorted(of_task)), _tasks_file(root) or brushes[0].parent
+    images, file = _images(folder, set(of_task)), next(iter(_tasks_files(root)), brushes[0].parent)
     label_of = _labels(brushes)
-    labels = LabelSet.numbered(["background", *sorted({*label_of.values()} - {"background"})])
+    labels = LabelSet.numbered(
+        ["background", *sorted({name for name in label_of.values() if not _is_background(name)})]
+    )
     value_of = {name: value for value, name in enumerate(labels.names)}
     records: dict[str, list[tuple[Path, int]]] = {}
     for task, own in sorted(of_task.items()):
@@ -94,7 +97,7 @@ def read(root: Path) -> Folder:
             folder.faults.append((own[0], f"task {task} has the annotations {both}; keep the brushes of one of them"))
         elif task in images:
             entry = f"task {task}"
-            records[entry] = [(brush, value_of[label_of[brush]]) for brush in own]
+            records[entry] = [(brush, value_of.get(label_of[brush], 0)) for brush in own]
             folder.splits["all"].append(Pair(images[task], file, entry))
     folder.splits["all"].sort(key=lambda pair: pair.image)
     return replace(
@@ -102,36 +105,58 @@ def read(root: Path) -> Folder:
     )
 
 
-def _images(folder: Folder, wanted: list[int]) -> dict[int, Path]:
-    """Task -> image, of the tasks that have brushes; adds a fault for each task whose image cannot be told."""
-    root, file = folder.root, _tasks_file(folder.root)
+def _images(folder: Folder, wanted: set[int]) -> dict[int, Path]:
+    """Task -> image, of the tasks that have brushes; adds a fault for each task whose image cannot be told.
+
+    Several files may list the tasks. A task that they give two images is a fault: numbers of tasks
+    differ only inside one Label Studio.
+    """
+    root, files = folder.root, _tasks_files(folder.root)
     named = Named(root, [root / "images"])
-    if file is None:
+    if not files:
         found = [path for path in map(Path, files_below(root, IMAGE_SUFFIXES)) if not BRUSH.fullmatch(path.name)]
         if len(found) == len(wanted) == 1:
-            return {wanted[0]: found[0]}
+            return dict(zip(wanted, found, strict=True))
         raise DataError(
             f"{root}: Label Studio's brushes as PNG do not tell their images; expected the tasks as JSON beside them, "
             "export as JSON too (it holds the brushes, and is enough), or as JSON-MIN"
         )
     images: dict[int, Path] = {}
-    for task in load_json(file):
-        if not isinstance(task, dict) or task.get("id") not in wanted:
-            continue
-        names = names_of_task(task if isinstance(task.get("data"), dict) else {"data": task})
-        found = next((paths for name in names if (paths := named.find(name))), [])
-        if len(found) == 1:
-            images[int(task["id"])] = found[0]
-        else:
-            folder.faults.append((file, unclear(task, names, found, named)))
-            wanted = [number for number in wanted if number != task["id"]]
-    lost = [number for number in wanted if number not in images]
-    folder.faults.extend((file, f"has no task {number}, which has brushes; export it again") for number in lost)
+    told = set[int]()
+    for file in files:
+        for task in load_json(file):
+            number = task.get("id") if isinstance(task, dict) else None
+            if not isinstance(number, int) or number not in wanted - told:
+                continue
+            found, fault = _image_of(task, named)
+            if not fault and images.setdefault(number, found[0]) != found[0]:
+                both = f"{images.pop(number).name} and {found[0].name}"
+                fault = f"task {number} has two images, {both}; keep the export that the brushes are from"
+            if fault:
+                folder.faults.append((file, fault))
+                told.add(number)
+    lost = sorted(wanted - told - set(images))
+    folder.faults.extend((files[0], f"has no task {number}, which has brushes; export it again") for number in lost)
     return images
 
 
-def _tasks_file(root: Path) -> Path | None:
-    return next((file for file in files_in(root, ".json") if has_sections(file, "[", "id", "data|image")), None)
+def _image_of(task: dict[str, Any], named: Named) -> tuple[list[Path], str]:
+    """Find the one image of a task; the second part tells why there is none."""
+    try:
+        names = names_of_task(task if isinstance(task.get("data"), dict) else {"data": task})
+    except ValueError as error:  # of the parts of an address
+        return [], f"task {task['id']} is damaged ({error}); export it again"
+    found = next((paths for name in names if (paths := named.find(name))), [])
+    return found, "" if len(found) == 1 else unclear(task, names, found, named)
+
+
+def _tasks_files(root: Path) -> list[Path]:
+    """List the JSON files that list tasks."""
+    return [file for file in files_in(root, ".json") if has_sections(file, "[", "id", "data|image")]
+
+
+def _is_background(label: str) -> bool:
+    return label.lower() in BACKGROUND
 
 
 def _numbers(brush: Path) -> tuple[int, int]:

@@ -79,6 +79,24 @@ def _other_authors(root: Path) -> None:
         save(ONE, root / "masks" / name)
 
 
+def _background_over_a_label(root: Path) -> None:
+    save(ONE, root / "masks" / "task-3-annotation-7-by-me@my-firm.org-tag-Background-0.png")
+
+
+def _tasks_of_two_projects(root: Path) -> None:
+    images = {3: "c.jpg", 12: "0a1b2c3d-a%20b.jpg"}
+    (root / "old.json").write_text(json.dumps([{"id": task, "image": name} for task, name in images.items()]))
+
+
+def _a_task_twice(root: Path) -> None:
+    tasks = json.loads((root / "tasks.json").read_text())
+    (root / "tasks.json").write_text(json.dumps([*tasks, tasks[0] | {"data": tasks[1]["data"]}]))
+
+
+def _no_address(root: Path) -> None:
+    (root / "tasks.json").write_text(json.dumps([{"id": 3, "data": {"image": "http://[a/c.jpg"}}]))
+
+
 FAULTS: dict[Callable[[Path], None], str] = {
     _two_labels: "tree-1.png.* pixels have another label too",
     _two_annotations: "task 12 has the annotations 7 and 8; keep the brushes of one of them",
@@ -87,6 +105,10 @@ FAULTS: dict[Callable[[Path], None], str] = {
     _no_image: "task 12 names .*c.jpg, which is not below",
     _other_size: "tree-1.png: .* pixels, c.jpg .*; expected equal sizes",
     _other_authors: "do not tell where the label begins",
+    _background_over_a_label: "pixels have another label too",
+    _tasks_of_two_projects: "tasks.json: task 3 has two images, c.jpg and 0a1b2c3d-a b.jpg; keep the export",
+    _a_task_twice: "tasks.json: task 3 has two images, 0a1b2c3d-a b.jpg and c.jpg; keep the export",
+    _no_address: "tasks.json: task 3 is damaged .*; export it again",
 }
 
 
@@ -96,3 +118,21 @@ def test_what_cannot_be_told_is_one_sentence(tmp_path: Path, fault: Callable[[Pa
     fault(tmp_path)
     with pytest.raises(DataError, match=FAULTS[fault]):
         open_dataset(tmp_path).verify()
+
+
+def test_tasks_may_stand_in_several_files(tmp_path: Path) -> None:
+    label_studio_png(tmp_path)
+    tasks = json.loads((tmp_path / "tasks.json").read_text())
+    (tmp_path / "tasks.json").write_text(json.dumps(tasks[:1]))
+    (tmp_path / "z.json").write_text(json.dumps(tasks))
+    assert [pair.entry for pair in read_folder(tmp_path).pairs] == ["task 3", "task 12"]
+
+
+def test_labels_that_mean_the_background_are_value_0(tmp_path: Path) -> None:
+    label_studio_png(tmp_path)
+    corner = np.zeros(SIZE, np.uint8)
+    corner[-2:, :2] = 255
+    save(corner, tmp_path / "masks" / "task-12-annotation-7-by-me@my-firm.org-tag-Background-0.png")
+    data = open_dataset(tmp_path, holdout=0)
+    data.verify()
+    assert data.labels.names == ("background", "road-side", "tree")
