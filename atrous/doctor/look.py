@@ -116,9 +116,10 @@ def look_at(folder: Folder, split: str, pair: Pair) -> PairLook:
     seen = look_at_arrays(pair, split, image, mask, turn, lossy=lossy, volume=folder.dimensions > 2)
     if own and seen.mask is not None and mask is not None:
         hidden = nearly and mask.ndim == 2 and hides_in_alpha(pair.mask)
-        seen = replace(seen, mask=replace(seen.mask, hidden=hidden, tally=_tally(mask, seen.mask)))
+        facts = replace(seen.mask, hidden=hidden, tally=_tally(mask, seen.mask))
         if area is not None and not nearly and area.shape == mask.shape:
-            seen = replace(seen, mask=replace(seen.mask, values=histogram(mask[area])))  # type: ignore[arg-type]
+            facts = replace(facts, values=histogram(mask[area]))
+        seen = replace(seen, mask=facts)
     if seen.image and folder.readers.image is image_file and (valid := valid_pixels(pair.image)) is not None:
         seen = replace(seen, image=replace(seen.image, empty=float(1 - valid.mean())))
     elsewhere = "" if image is None or mask is None else misplaced(pair)
