@@ -259,7 +259,7 @@ def _images(folder: Folder, file: Path, entries: Sequence[dict[str, Any]], paint
         images = named.find(name)
         if len(images) > 1:
             both = " or ".join(path.relative_to(folder.root).as_posix() for path in images[:2])
-            folder.faults.append((file, f"image {id}, {name!r}, may be {both}; give its file_name with its folders"))
+            folder.clashes.append((file, f"image {id}, {name!r}, may be {both}; give its file_name with its folders"))
         elif not images:
             missing.append(name)
         elif (other := found.setdefault(id, Pair(images[0], file, f"image {id}"))).image == images[0]:
@@ -268,7 +268,7 @@ def _images(folder: Folder, file: Path, entries: Sequence[dict[str, Any]], paint
         else:
             shared = f"share the id {id} in {file.name}: nobody can tell whose its annotations are"
             for one, two in (other.image, images[0]), (images[0], other.image):
-                folder.faults.append((one, f"this image and {two.name} {shared}; give each an id, export it again"))
+                folder.clashes.append((one, f"this image and {two.name} {shared}; give each an id, export it again"))
     if missing:
         names = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
         places = " or ".join(map(str, named.places[:3]))

@@ -39,7 +39,7 @@ def read(root: Path) -> Folder:
     file = root / "dataset.json"
     content = load_json(file)
     labels, notes = labels_from_json(content, file)
-    pairs, faults = [], []
+    pairs, faults, clashes = [], [], []
     named = Named(root, suffixes=(*VOLUME_SUFFIXES, *IMAGE_SUFFIXES))
     for entry in content["training"]:
         if not isinstance(entry, dict) or not {"image", "label"} <= set(entry):
@@ -53,14 +53,14 @@ def read(root: Path) -> Folder:
                 )
             elif len(found) > 1:
                 both = " or ".join(str(path.relative_to(root)) for path in found[:2])
-                faults.append((file, f"{path} may be {both}; correct the entry"))
+                clashes.append((file, f"{path} may be {both}; correct the entry"))
         if len(images) == len(masks) == 1:
             pairs.append(Pair(images[0], masks[0]))
     ending = next((end for end in VOLUME_SUFFIXES if pairs and pairs[0].image.name.endswith(end)), "")
     channels = Channels(ending)
     return Folder(
         "decathlon", recognise(root) or "", root, {"all": sorted(pairs, key=lambda pair: pair.image)}, labels, notes,
-        faults, dimensions=3 if not pairs or is_volume(pairs[0].mask) else 2,
+        faults, clashes, dimensions=3 if not pairs or is_volume(pairs[0].mask) else 2,
         readers=Readers(channels.image, case_mask, channels.size),  # type: ignore[arg-type]
     )  # fmt: skip
 

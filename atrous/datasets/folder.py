@@ -143,7 +143,9 @@ class Folder:
         splits: `train`, `val`, `test`, or `all` without splits -> pairs, sorted by image.
         labels: The classes, if the layout names them; else None, and they are found in the masks.
         notes: Sentences to print.
-        faults: (file, what is wrong with it and what to do), apart from lone files and doubles.
+        faults: (file, what is wrong with it and what to do), apart from lone files, doubles and clashes.
+        clashes: The same of entries for one image that contradict each other, and of names that
+            may mean several images.
         lone_images: Images without labels.
         lone_masks: Labels without an image.
         doubles: (first, second) files that claim the same place.
@@ -159,6 +161,7 @@ class Folder:
     labels: LabelSet | None = None
     notes: list[str] = field(default_factory=list)
     faults: list[tuple[Path, str]] = field(default_factory=list)
+    clashes: list[tuple[Path, str]] = field(default_factory=list)
     lone_images: list[Path] = field(default_factory=list)
     lone_masks: list[Path] = field(default_factory=list)
     doubles: list[tuple[Path, Path]] = field(default_factory=list)
@@ -204,7 +207,7 @@ class Folder:
         """Let each image have one pair.
 
         Pairs of one image in one split with equal labels become one pair. If their labels differ,
-        or the image is in two splits, that is a fault: it would be trained or judged by the labels
+        or the image is in two splits, that is a clash: it would be trained or judged by the labels
         of another entry. Two files of one name that is used become doubles.
         """
         first: dict[Path, tuple[str, Pair]] = {}
@@ -219,7 +222,7 @@ class Folder:
                     continue
                 elif pair.image not in told:
                     told.add(pair.image)
-                    self.faults.append((pair.image, _twice(other, known, split, pair)))
+                    self.clashes.append((pair.image, _twice(other, known, split, pair)))
             self.splits[split] = kept
         used = {file for pair in self.pairs for file in (pair.image, pair.mask)}
         used |= {*self.lone_images, *self.lone_masks}
@@ -263,9 +266,9 @@ class Folder:
             images = {pair.image for pair in self.pairs} | set(self.lone_images)
             kind = "images of one name" if first in images else "masks for one image"
             raise DataError(f"{second}: one of two {kind}, the other is {first.name}; keep one of them")
-        if self.faults:
-            file, sentence = self.faults[0]
-            more = f" ({len(self.faults) - 1} more faults; `atrous check` lists them)" if len(self.faults) > 1 else ""
+        if faults := self.faults + self.clashes:
+            file, sentence = faults[0]
+            more = f" ({len(faults) - 1} more faults; `atrous check` lists them)" if len(faults) > 1 else ""
             raise DataError(f"{file}: {sentence}{more}")
         for lone, noun, other in (self.lone_images, "image", "mask"), (self.lone_masks, "mask", "image"):
             if lone:

@@ -114,12 +114,13 @@ def read(root: Path) -> Folder:
             records[entry] = regions
             folder.splits["all"].append(Pair(images[0], file, entry))
         else:
-            folder.faults.append((file, unclear(task, names, images, named)))
+            faults = folder.clashes if images else folder.faults
+            faults.append((file, unclear(task, names, images, named)))
     folder.splits["all"].sort(key=lambda pair: pair.image)
     if skipped:
         folder.notes.append(f"{skipped} tasks have no annotation and are left out")
     names = sorted({name for found in records.values() for _, name in found} - {"background"})
-    if not names and not folder.faults:
+    if not names and not folder.faults and not folder.clashes:
         raise DataError(
             f"{file}: no label in it; expected brushes, polygons, ellipses or rectangles with labels, export it again"
         )

@@ -94,7 +94,7 @@ def read(root: Path) -> Folder:
         annotations = sorted({_numbers(brush)[1] for brush in own})
         if len(annotations) > 1:
             both = " and ".join(map(str, annotations[:2]))
-            folder.faults.append((own[0], f"task {task} has the annotations {both}; keep the brushes of one of them"))
+            folder.clashes.append((own[0], f"task {task} has the annotations {both}; keep the brushes of one of them"))
         elif task in images:
             entry = f"task {task}"
             records[entry] = [(brush, value_of.get(label_of[brush], 0)) for brush in own]
@@ -133,7 +133,7 @@ def _images(folder: Folder, wanted: set[int]) -> dict[int, Path]:
                 both = f"{images.pop(number).name} and {found[0].name}"
                 fault = f"task {number} has two images, {both}; keep the export that the brushes are from"
             if fault:
-                folder.faults.append((file, fault))
+                (folder.clashes if found else folder.faults).append((file, fault))
                 told.add(number)
     lost = sorted(wanted - told - set(images))
     folder.faults.extend((files[0], f"has no task {number}, which has brushes; export it again") for number in lost)

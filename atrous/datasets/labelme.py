@@ -141,7 +141,7 @@ def read(root: Path) -> Folder:
                 pairs.append(Pair(found[0], file))
             elif found:
                 both = " or ".join(path.relative_to(root).as_posix() for path in found[:2])
-                folder.faults.append((file, f"its image may be {both}; correct its imagePath"))
+                folder.clashes.append((file, f"its image may be {both}; correct its imagePath"))
             elif given := _outside(file, content):
                 remedy = "move the image into it, or give a folder that holds both"
                 folder.faults.append((file, f"its image {given} lies outside of {root}; {remedy}"))

@@ -131,13 +131,13 @@ class Drawing:
         self.folder.faults.append((file, sentence))
 
     def add(self, split: str, image: Path, file: Path, regions: list[Region], size: Size | None = None) -> None:
-        """Add an image with its regions; a second entry for it becomes a fault.
+        """Add an image with its regions; a second entry for it becomes a clash.
 
         size: height and width as the file states them.
         """
         pair = Pair(image, file)
         if pair in self.records or (split, image) in self.images:
-            return self.fault(file, f"has a second entry for {image.name}; keep one of them")
+            return self.folder.clashes.append((file, f"has a second entry for {image.name}; keep one of them"))
         self.images.add((split, image))
         self.records[pair] = size, regions
         self.folder.splits.setdefault(split, []).append(pair)
@@ -151,7 +151,7 @@ class Drawing:
         used = {region.label for _, regions in self.records.values() for region in regions}
         names = list(self.names) if self.names is not None else sorted(used)
         names = [name for name in names if name.lower() not in BACKGROUND]
-        if not names and not self.folder.faults:
+        if not names and not self.folder.faults and not self.folder.clashes:
             raise DataError(
                 f"{self.folder.root}: no object with a label ({self.folder.why}); expected at least one, export the "
                 "annotations again"

@@ -139,7 +139,8 @@ def divide(folder: Folder) -> Folder:
         if files.own and (others := ", ".join(name for name in listed if not name.startswith("ImageSets/"))):
             folder.notes.append(f"{others}: not read, as the layout gives the splits")
         return folder
-    found = replace(folder, splits={}, faults=list(folder.faults), notes=list(folder.notes))
+    own = {"faults": list(folder.faults), "clashes": list(folder.clashes), "notes": list(folder.notes)}
+    found = replace(folder, splits={}, **own)  # type: ignore[arg-type]
     named: dict[Path, SplitList] = {}
     for one in lists:
         _add(found, one, files, named)
@@ -287,7 +288,8 @@ def _add(folder: Folder, one: SplitList, files: "Files", named: dict[Path, Split
     if not one.rows:
         problems["", "write a name in each line, or delete the list"] = []
     for (what, remedy), names in problems.items():
-        folder.faults.append((one.file, f"names {_some(names)}{what and ' '}{what}; {remedy}"))
+        known = folder.faults if not what or (what, remedy) == MISSING else folder.clashes
+        known.append((one.file, f"names {_some(names)}{what and ' '}{what}; {remedy}"))
     folder.splits[one.split] = sorted(pairs.values(), key=lambda pair: pair.image)
 
 

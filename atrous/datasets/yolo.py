@@ -63,7 +63,8 @@ def read(root: Path) -> Folder:
     for split, images in _images(tree, table, content, drawing).items():
         drawing.folder.splits.setdefault(split, [])
         if table and (again := seen.intersection(images)):
-            drawing.fault(table, f"names {len(again)} images of {split} twice; give each image to one split")
+            sentence = f"names {len(again)} images of {split} twice; give each image to one split"
+            drawing.folder.clashes.append((table, sentence))
         todo = [image for image in dict.fromkeys(images) if image not in seen]
         seen.update(todo)
         files = {image: label_of(image, tree) for image in todo}

@@ -21,6 +21,7 @@ KINDS = {
     "off_by_one": "mask values that are one too high or too low",
     "missing_mask": "an image without a mask",
     "missing_image": "a mask without an image",
+    "contradiction": "entries that give one image different labels or splits, or a name that may mean several images",
     "no_training": "no pair to train on, or none to validate with",
     "empty_mask": "a mask without a labelled pixel, or with background alone",
     "near_duplicate": "images that are the same, or nearly the same, inside one split",

@@ -96,8 +96,8 @@ def mend(examination: Examination, out: Path | str, progress: At | None = None) 
         labels, written = replace(labels, ignore=(*{*labels.ignore, examination.reading.void},)), indexed(labels)
         readers = Readers(folder.readers.image, _reader(folder, cures, labels, written), folder.readers.size)
         copy = replace(
-            folder, splits=dict(splits), labels=None, notes=[], faults=[], lone_images=[], lone_masks=[], doubles=[],
-            readers=readers,
+            folder, splits=dict(splits), labels=None, notes=[], faults=[], clashes=[], lone_images=[], lone_masks=[],
+            doubles=[], readers=readers,
         )  # fmt: skip
         write_pairs(copy, out, progress, labels=written)
     return Mended(Path(out), len(cures), sum(bool(own) for own in cures.values()), sorted(left.items()))

@@ -18,7 +18,7 @@ SCALED = 1.1
 
 
 def find_missing(folder: Folder) -> Iterator[Finding]:
-    """Yield missing_mask, missing_image, near_duplicate by name, and the faults of the layout."""
+    """Yield missing_mask, missing_image, near_duplicate by name, and the faults and clashes of the layout."""
     for own, paths, lacking, others in (
         ("image", folder.lone_images, "mask", folder.lone_masks),
         ("mask", folder.lone_masks, "image", folder.lone_images),
@@ -48,8 +48,9 @@ def find_missing(folder: Folder) -> Iterator[Finding]:
             "keep one of the two files",
             count=2,
         )
-    for path, sentence in folder.faults:
-        kind = "unreadable" if path.exists() else "missing_image"
+    faults = [("unreadable" if path.exists() else "missing_image", path, sentence) for path, sentence in folder.faults]
+    faults += [("contradiction", path, sentence) for path, sentence in folder.clashes]
+    for kind, path, sentence in faults:
         detail, _, remedy = sentence.rpartition("; ")
         yield Finding(kind, "error", (path,), detail or sentence, remedy or "correct the data set")
 

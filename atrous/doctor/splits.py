@@ -8,7 +8,7 @@ from atrous.doctor.findings import Finding
 
 def find_splits(folder: Folder) -> Iterator[Finding]:
     """Yield no_training: no pair to train on, a split without a pair, or one pair alone."""
-    if folder.faults or folder.lone_images or folder.lone_masks or folder.doubles:
+    if folder.faults or folder.clashes or folder.lone_images or folder.lone_masks or folder.doubles:
         return  # named already
     for split in (split for split, pairs in folder.splits.items() if not pairs):
         yield Finding(

@@ -149,7 +149,7 @@ def test_two_images_of_one_id_are_both_named(tmp_path: Path, id: object) -> None
         entry["id"] = id
     write_json(content, file)
     assert "this image and a.jpg share the id" in refused(tmp_path)
-    assert {path.name for path, _ in read_folder(tmp_path).faults} == {"a.png", "a.jpg"}
+    assert {path.name for path, _ in read_folder(tmp_path).clashes} == {"a.png", "a.jpg"}
 
 
 def test_each_pair_of_an_image_has_its_own_labels_in_the_cache(tmp_path: Path) -> None:

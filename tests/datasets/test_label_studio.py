@@ -9,6 +9,7 @@ import pytest
 from make_layouts import SIZE, image, label_studio_png, save
 
 from atrous.datasets import open_dataset, read_folder
+from atrous.doctor import examine_dataset
 from atrous.errors import DataError
 
 ONE = np.zeros(SIZE, np.uint8)
@@ -136,3 +137,10 @@ def test_labels_that_mean_the_background_are_value_0(tmp_path: Path) -> None:
     data = open_dataset(tmp_path, holdout=0)
     data.verify()
     assert data.labels.names == ("background", "road-side", "tree")
+
+
+@pytest.mark.parametrize("fault", [_two_annotations, _tasks_of_two_projects])
+def test_check_calls_it_a_contradiction(tmp_path: Path, fault: Callable[[Path], None]) -> None:
+    label_studio_png(tmp_path)
+    fault(tmp_path)
+    assert {one.kind for one in examine_dataset(tmp_path).errors} == {"contradiction"}

@@ -382,7 +382,7 @@ def test_label_studio_faults(tmp_path: Path) -> None:
     change(file, damage)
     folder = read_folder(tmp_path)
     twice = "two entries, task 2 of project-1.json and task 3 of project-1.json, give this image different labels"
-    assert folder.faults == [(tmp_path / "images" / "plain.png", f"{twice}; keep one of them")]
+    assert folder.clashes == [(tmp_path / "images" / "plain.png", f"{twice}; keep one of them")]
     with pytest.raises(DataError, match=r"project-1.json \(image a b.jpg\): result 'x': the brush's RLE is cut short"):
         folder.read_mask(folder.pairs[0])
     change(file, lambda tasks: [result["value"].clear() for result in tasks[0]["annotations"][1]["result"]] and

@@ -111,8 +111,10 @@ def test_a_name_that_is_not_there_and_one_in_two_lists(tmp_path: Path) -> None:
             tmp_path / "val.txt",
             "names 3 files ('p99', 'other/p04.png', 'images/sub/p04.png') that are not here; "
             "correct the names, or add the files",
-        ),
-        (tmp_path / "test.txt", "names 2 files ('p00', 'p01') that train.txt names too; keep each name in one list"),
+        )
+    ]
+    assert folder.clashes == [
+        (tmp_path / "test.txt", "names 2 files ('p00', 'p01') that train.txt names too; keep each name in one list")
     ]
     assert folder.notes == ["no list names 1 of the pairs and lone files; they are left out"]
     with pytest.raises(DataError, match=r"val.txt: names 3 files"):

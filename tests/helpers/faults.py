@@ -362,6 +362,19 @@ def pair_alone(root: Path) -> list[Path]:
     return images(root)
 
 
+def in_two_lists(root: Path) -> list[Path]:
+    for part in ("images", "masks"):
+        (root / part).mkdir()
+        for path in sorted(root.glob(f"*/{part}/*")):
+            path.rename(root / part / path.name)
+    names = [path.stem for path in sorted((root / "images").iterdir())]
+    shutil.rmtree(root / "train")
+    shutil.rmtree(root / "val")
+    (root / "train.txt").write_text("\n".join(names[:20]))
+    (root / "val.txt").write_text("\n".join(names[19:]))
+    return [root / "val.txt"]
+
+
 def no_image(root: Path) -> list[Path]:
     images(root, "val")[2].unlink()
     return [masks(root, "val")[2]]
@@ -499,6 +512,7 @@ PLANTS: dict[tuple[str, str], list[Callable[[Path], list[Path]]]] = {
     ],
     ("missing_mask", "error"): [no_mask, misspelt_mask, dangling_link],
     ("missing_image", "error"): [no_image],
+    ("contradiction", "error"): [in_two_lists],
     ("no_training", "error"): [no_training_split],
     ("no_training", "note"): [pair_alone],
     ("near_duplicate", "error"): [two_masks],
