@@ -2,15 +2,21 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torchvision
 from command_line import SMALL, run
 from PIL import Image
+from safetensors.torch import save_file
 from worlds import make_world
+
+from atrous.demo import demo, landcover
+from atrous.segmenter import load
 
 NAMES = ["a b", "-a", "a..", "%2e%2e%2fa", "a\\..\\a", "a\u0308", "~", "a.png"]
 """Stems of images."""
@@ -134,6 +140,51 @@ def test_a_link_in_the_output_does_not_lead_out(
     assert run("predict", "../data/images", "--model", network, "-o", "out", *recall) == 2
     assert everything(base) == before
     assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize("given", ["absolute", "relative"])
+def test_import_writes_its_bundle_alone(given: str, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(base / "work")
+    net = torchvision.models.segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=3)
+    weights = base / "elsewhere" / "a\\..\\w b.safetensors"
+    save_file(net.state_dict(), weights)
+    before = everything(base)
+    file = {"absolute": weights, "relative": Path("..", "elsewhere", weights.name)}[given]
+    words = ["--from", "torchvision", "--model", "lraspp", "--encoder", "mobilenet_v3_large", "--classes", 3]
+    assert run("import", file, *words, "-o", "out.safetensors") == 0
+    assert everything(base) == before
+    assert [path.name for path in (base / "work").iterdir()] == ["out.safetensors"]
+
+
+class Trained:
+    """Stands for the segmenter of the demo: a network that is trained already."""
+
+    def __init__(self, network: Path) -> None:
+        self.network, self.segmenter = network, load(network, device="cpu")
+
+    def fit(self, data: object, folder: Path, **how: object) -> None:
+        """Lay the run where the demo asks for it."""
+        shutil.copytree(self.network, folder)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.segmenter, name)
+
+
+def test_demo_writes_into_its_run_alone(network: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(base / "work")
+    world = make_world(base / "world")
+    counts = np.eye(len(load(network, device="cpu").card.labels), dtype=np.int64)
+    monkeypatch.setattr(demo, "Segmenter", lambda *how, **options: Trained(network))
+    monkeypatch.setattr(demo, "water", lambda tile: 0.0)
+    monkeypatch.setattr(landcover, "prepare", lambda: world)
+    monkeypatch.setattr(landcover, "blocks", lambda split: [])
+    monkeypatch.setattr(landcover, "look_up_table", lambda blocks, pairs: counts)
+    monkeypatch.setattr(landcover, "world_image", lambda: world / "test" / "images" / "test0.png")
+    before = everything(base)
+    assert run("demo", "-o", "out", "--time", "1s") == 0
+    assert everything(base) == before
+    assert [path.name for path in (base / "work").iterdir()] == ["out"]
+    assert {"world.png", "world-overlay.jpg", "overlays", "metrics.json", "report.html"} <= set(os.listdir("out"))
 
 
 @pytest.mark.parametrize("inside", ["", "images", "masks/run"])
