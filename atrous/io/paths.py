@@ -243,7 +243,8 @@ def place_below(folder: Path | str, name: Path | str) -> Path:
 def refuse_among(out: Path | str, root: Path | str, files: Sequence[Path]) -> None:
     """Raise a DataError if what is written into a folder would lie among the files of a data set.
 
-    That is so in the data folder itself, and in the folders in it that hold its files.
+    That is so in the data folder itself, in the folders in it that hold its files, and in those
+    that hold such folders, as `train/` holds `train/images/`.
 
     Args:
         out: The output folder; it need not exist.
@@ -252,7 +253,8 @@ def refuse_among(out: Path | str, root: Path | str, files: Sequence[Path]) -> No
     """
     place, whole = os.path.realpath(out), os.path.realpath(root)
     holding = {os.path.realpath(file.parent) for file in files} - {whole}
-    if place == whole or any(Path(place).is_relative_to(folder) for folder in holding):
+    around = Path(place).is_relative_to(whole) and any(Path(folder).is_relative_to(place) for folder in holding)
+    if place == whole or around or any(Path(place).is_relative_to(folder) for folder in holding):
         raise DataError(f"{out}: the files of the data {root} lie in this folder; give another one, such as runs/NAME")
 
 

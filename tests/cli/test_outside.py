@@ -193,3 +193,13 @@ def test_a_run_never_lies_among_the_data(inside: str, base: Path, capsys: pytest
     assert run("train", base / "data", "-o", base / "data" / inside, *SMALL) == 2
     assert "lie in this folder; give another one" in capsys.readouterr().err
     assert everything(base) == before
+
+
+def test_a_run_never_lies_around_the_data_of_a_split(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = make_world(base / "world")
+    (base / "way").symlink_to(world / "val")
+    before = everything(base)
+    for out in world / "train", base / "way":
+        assert run("train", world, "-o", out, *SMALL) == 2
+        assert "lie in this folder; give another one" in capsys.readouterr().err
+    assert everything(base) == before
