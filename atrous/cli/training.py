@@ -71,6 +71,7 @@ def train(  # long: a line for each option
     from atrous.segmenter import Segmenter, wishes_of
     from atrous.train import processes
     from atrous.train.loggers import TensorBoard
+    from atrous.train.recipe import Recipe
 
     if steps is not None and time is not None:
         raise AtrousError("--steps and --time were both given; give one of them")
@@ -88,6 +89,8 @@ def train(  # long: a line for each option
         raise AtrousError(f"--set {twice[0]} and --{twice[0].replace('options', 'option')} were both given; give one")
     given = {name: value for name, value in (wishes | settings).items() if value is not None}
     asked = wishes_of(recipe, length=not given.keys() & {"steps", "time"}) if recipe else {}
+    if recipe and valid_area is None:
+        valid_area = Recipe.decided(recipe).get("valid_area")
     segmenter = Segmenter(**asked | given)
     folder, console = out or Path("runs") / data.resolve().name, processes.voice(console_of())
     segmenter.fit(

@@ -175,6 +175,9 @@ def check_same(recipe: Recipe, draft: Recipe, folder: Path) -> None:
             continue  # the command of before the extension
         if key == "compile" and asked and held:
             continue  # the run holds what came of the same wish
+        if key == "valid_area" and asked != held:  # here None is a choice too
+            right = f"give --valid-area {held}" if held else "leave out --valid-area"
+            raise RecipeError(f"{folder} holds a run with valid_area = {held}; {right}, or use another -o")
         if asked is not None and asked != held and key not in ("atrous", "data", "extended"):
             if key in ("fingerprint", "train_images", "val_images", "in_channels", "dtype"):
                 raise RecipeError(

@@ -9,10 +9,11 @@ from PIL import Image
 
 from atrous.datasets import channel_statistics, open_dataset
 from atrous.doctor import examine_dataset, mend
-from atrous.errors import DataError
+from atrous.errors import DataError, RecipeError
 from atrous.evaluate.sources import judge
 from atrous.io import read_mask, write_image
 from atrous.train.recipe import Recipe
+from atrous.train.run import check_same
 
 RNG = np.random.default_rng(0)
 
@@ -200,6 +201,7 @@ def test_verbs_take_it_and_a_run_remembers_it(tmp_path: Path, capsys: pytest.Cap
     assert run(*train, "--valid-area", "mask") == 0
     assert Recipe.load(folder / "recipe.toml").valid_area == "mask"
     assert "--valid-area mask" in (folder / "report.html").read_text()
+    assert run("train", root, "-o", folder, "--recipe", folder / "recipe.toml", "--steps", 4) == 0
     inside = sum(int((read_mask(path) > 0).sum()) for path in (root / "val" / "mask").iterdir())
     for area in (None, "mask"):
         assert judge(folder, root, valid_area=area).result.confusion.sum() == inside
@@ -211,3 +213,13 @@ def test_verbs_take_it_and_a_run_remembers_it(tmp_path: Path, capsys: pytest.Cap
     assert "no folder 'mask' that can" in capsys.readouterr().err
     assert run("check", root, "--valid-area", "mask", "--to", "pairs", "-o", tmp_path / "copy") == 2
     assert run("plan", root, "--valid-area", "mask", "--no-measure", "--no-pretrained") == 0
+
+
+def test_a_run_goes_on_with_its_own_fields_of_view_alone(tmp_path: Path) -> None:
+    recipe = Recipe.model_construct(valid_area="fov", data="d", extended=())
+    check_same(recipe, recipe, tmp_path)
+    for other in (None, "mask"):
+        with pytest.raises(RecipeError, match=r"valid_area = fov; give --valid-area fov, or use another -o$"):
+            check_same(recipe, recipe.model_copy(update={"valid_area": other}), tmp_path)
+    with pytest.raises(RecipeError, match=r"valid_area = None; leave out --valid-area, or use another -o$"):
+        check_same(recipe.model_copy(update={"valid_area": None}), recipe, tmp_path)
