@@ -151,14 +151,32 @@ def read_lines(path: Path | str) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def printable(text: str) -> str:
-    r"""Write the bytes of a file's name that are not UTF-8 as escapes; any other text stays as it is.
+UNSAFE = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Signs that a name may hold and that a terminal or a page obeys: control signs, ends of lines, changes of the
+direction of writing; and the bytes of a name that are not UTF-8."""
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""Write the signs of a text that are no letters but orders, and bytes that are not UTF-8, as escapes.
+
+    Names of files and of classes come from others: a terminal shows them, it does not obey them.
+
+    Args:
+        text: One line, or more if `keep` has the ends of lines.
+        keep: Signs that stay as they are.
 
     Example:
-        >>> printable("dog \udcb9.png")
-        'dog \\udcb9.png'
+        >>> printable("dog \udcb9\x1b[2J.png")
+        'dog \\udcb9\\x1b[2J.png'
     """
-    return text.encode("utf-8", "backslashreplace").decode()
+    return UNSAFE.sub(lambda sign: sign[0] if sign[0] in keep else _escape(sign[0]), text)
+
+
+def _escape(sign: str) -> str:
+    return SHORT.get(sign) or (f"\\x{ord(sign):02x}" if ord(sign) < 256 else f"\\u{ord(sign):04x}")
+
+
+SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def beside(path: Path, suffix: str = ".tmp") -> Path:
@@ -266,7 +284,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 def toml_text(document: Mapping[str, Any]) -> str:
     """Plain data as TOML, each array on one line so that it can be read and changed by hand."""
     text = tomli_w.dumps(document, indent=0)
-    text = re.sub("[\ud800-\udfff]", lambda sign: "\\" + printable(sign[0]), text)  # TOML has no escape for them
+    text = re.sub("[\ud800-\udfff]", lambda sign: "\\" + _escape(sign[0]), text)  # TOML has no escape for them
     # Strings hold no raw newline (it is escaped): each one inside a value belongs to an array.
     return text.replace("[\n", "[").replace(",\n]", "]").replace(",\n", ", ")
 
@@ -328,8 +346,8 @@ _folders: list[TemporaryDirectory[str]] = []
 
 @cache
 def _tell(folder: str, reason: str | None) -> None:
-    print(f"note: {folder}: {reason}; what is measured or fetched is not kept for the next time "
-          "(XDG_CACHE_HOME can name another folder)", file=sys.stderr)  # fmt: skip
+    line = f"note: {folder}: {reason}; what is measured or fetched is not kept for the next time"
+    print(printable(f"{line} (XDG_CACHE_HOME can name another folder)"), file=sys.stderr)
 
 
 def keep_kernels(own: Path) -> None:

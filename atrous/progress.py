@@ -1,8 +1,11 @@
-"""How far long work is: a bar in a terminal, a line every half minute on a pipe."""
+"""What is said while work goes on: lines, and how far it is (a bar in a terminal, a line every half minute else)."""
 
+import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+
+from atrous.files import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,6 +21,34 @@ At = Callable[[int, int], object]
 
 LINE_EVERY = 30.0
 """Seconds between progress lines where the output is not a terminal."""
+
+
+def say(text: str, to: "Console | TextIO | None" = None, style: str = "") -> None:
+    """Print one line. Names in it are data: what a terminal or rich would obey is printed as it is written.
+
+    Every line of the package is printed here.
+
+    Args:
+        text: The line; "" is an empty one.
+        to: A console or a stream; default the standard output.
+        style: How a console shows it, such as "yellow".
+    """
+    if to is None or hasattr(to, "write"):
+        print(printable(text), file=to)
+    else:
+        from rich.text import Text  # here: it takes a while to import
+
+        to.print(Text(printable(text), style))
+
+
+def command(*words: object) -> str:
+    """Write a command so that it can be copied into a shell, whatever its names hold.
+
+    Example:
+        >>> command("atrous", "eval", "runs/street [v2]", "DATA")
+        "atrous eval 'runs/street [v2]' DATA"
+    """
+    return shlex.join(map(str, words))
 
 
 class Bar:
@@ -58,7 +89,7 @@ class Bar:
             self._progress.update(self._task, completed=done, text=text)
         elif now - self._last > LINE_EVERY or done == self.total:
             left = (now - self._began) / max(done - self._first, 1) * (self.total - done)
-            self.console.print(f"{self.title} {done}/{self.total} {text} {left:.0f} s left", highlight=False)
+            say(f"{self.title} {done}/{self.total} {text} {left:.0f} s left", self.console)
             self._last = now
 
     def at(self, done: int, total: int) -> None:

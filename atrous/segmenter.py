@@ -29,7 +29,7 @@ from atrous.predict import Prediction, Predictor
 from atrous.predict.ensemble import Ensemble
 from atrous.predict.loading import RECIPE, default_device, folds_in, load_network, load_predictor
 from atrous.predict.predictor import PredictorOptions
-from atrous.progress import Bar, Over
+from atrous.progress import Bar, Over, command, say
 from atrous.report import report_run
 from atrous.sample import Sample
 from atrous.train import processes
@@ -152,7 +152,7 @@ class Segmenter:
         pairs = [pair for split in data.splits.values() for pair in split.pairs]
         refuse_among(folder, root, [file for pair in pairs for file in (pair.image, pair.mask)])
         for note in data.notes:
-            console.print(note, markup=False, highlight=False)
+            say(note, console)
         _verify(data, console)
         how: dict[str, Any] = {
             "workers": workers, "transform": transform, "loggers": loggers, "extend": extend, "console": console,
@@ -175,7 +175,7 @@ class Segmenter:
             wishes, data = {**wishes, "fold": held.fold}, fold_of(data, *held.fold)
 
         def drafted() -> Recipe:
-            return draft(data, held=held, say=lambda text: console.print(f"[bold yellow]{text}[/]"), **wishes)
+            return draft(data, held=held, say=lambda text: say(text, console, "bold yellow"), **wishes)
 
         recipe = processes.from_first(drafted)
         if not processes.first() and fingerprint(data) != recipe.fingerprint:
@@ -205,7 +205,7 @@ class Segmenter:
             wishes = {**wishes, "time": (wishes.get("time") or 3600.0) / folds}
         results = []
         for fold, part in enumerate(parts, 1):
-            how["console"].print(f"fold {fold} of {folds}", highlight=False)
+            say(f"fold {fold} of {folds}", how["console"])
             found = self._train(part, folder / f"fold-{fold}", {**wishes, "fold": (fold, folds)}, how)
             if processes.first():
                 results.append(found or self.evaluate(part, "val"))
@@ -217,10 +217,10 @@ class Segmenter:
         numbers: dict[str, Any] = {"val": whole.summary(), "folds": single}
         write_atomically(folder / "metrics.json", json.dumps(numbers, indent=1).encode())
         every, *each = ("-" if miou is None else f"{miou:.3f}" for miou in (whole.miou, *single))
-        how["console"].print(
+        say(
             f"mIoU of all {len(whole.names)} pictures, each by the network that had not seen it: {every}; of the "
             f"folds: {', '.join(each)}",
-            highlight=False,
+            how["console"],
         )
 
     @overload
@@ -341,12 +341,13 @@ def _verify(data: DataSet, console: Console) -> None:
         with Bar(console, "check", 0) as bar:
             data.verify(progress=bar.at, visit=see)
     except DataError as error:
-        raise DataError(f"{error}; `atrous check {data.root}` names every fault with its remedy") from error
+        every = command("atrous", "check", data.root)
+        raise DataError(f"{error}; `{every}` names every fault with its remedy") from error
     warnings = witness.warnings()
     for finding in warnings[:MOST_WARNINGS]:
-        console.print(finding_line(finding, data.root), markup=False, highlight=False)
+        say(finding_line(finding, data.root), console)
     if len(warnings) > MOST_WARNINGS:
-        console.print(f"{len(warnings) - MOST_WARNINGS} more warnings: atrous check {data.root}", markup=False)
+        say(f"{len(warnings) - MOST_WARNINGS} more warnings: {command('atrous', 'check', data.root)}", console)
 
 
 def wishes_of(file: Path, length: bool = True) -> dict[str, Any]:

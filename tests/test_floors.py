@@ -28,6 +28,7 @@ FLOOR = {unit: number for number, units in enumerate(FLOORS) for unit in units}
 ALLOWED = {
     ("files", "errors"): "vocabulary: every message is an AtrousError",
     ("labels", "errors"): "vocabulary: every message is an AtrousError",
+    ("progress", "files"): "vocabulary: names in lines are written as in pages",
     ("labels", "files"): "vocabulary: classes.toml is written as every TOML file is",
 }
 

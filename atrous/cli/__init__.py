@@ -15,6 +15,7 @@ import typer
 from atrous import __version__
 from atrous.cli import data, evaluation, networks, prediction, training
 from atrous.errors import AtrousError, Elsewhere, is_out_of_memory, no_memory
+from atrous.progress import say
 from atrous.train.signals import Interrupted
 
 app = typer.Typer(
@@ -51,7 +52,7 @@ for name, verb in VERBS.items():
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"atrous {__version__}")
+        say(f"atrous {__version__}")
         raise typer.Exit
 
 
@@ -88,22 +89,22 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 def explain(error: BaseException) -> int:
     """Print an error as one sentence and return the exit code."""
     if isinstance(error, KeyboardInterrupt):
-        print("stopped", file=sys.stderr)
+        say("stopped", sys.stderr)
         return 130
     if isinstance(error, Elsewhere):  # the process that failed first has said why
         return error.cause.code if isinstance(error.cause, Interrupted) else 2
     if isinstance(error, Interrupted):
-        print(error, file=sys.stderr)
+        say(str(error), sys.stderr)
         return error.code
     if isinstance(error, AtrousError):
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", sys.stderr)
         return 2
     if is_out_of_memory(error):
-        print(f"error: {no_memory(error)}", file=sys.stderr)
+        say(f"error: {no_memory(error)}", sys.stderr)
         return 2
     if isinstance(error, OSError) and error.strerror:
         room = "; make room and give the same command again" if error.errno in FULL else ""
-        print(f"error: {error.filename or 'a file'}: {error.strerror}{room}", file=sys.stderr)
+        say(f"error: {error.filename or 'a file'}: {error.strerror}{room}", sys.stderr)
         return 2
-    print(f"internal error: {type(error).__name__}: {error}; --debug shows where", file=sys.stderr)
+    say(f"internal error: {type(error).__name__}: {error}; --debug shows where", sys.stderr)
     return 70

@@ -10,6 +10,7 @@ import typer
 from atrous.cli.options import Classes, Ignore, Json, ValidArea
 from atrous.cli.values import console_of, named_values, seconds
 from atrous.errors import AtrousError
+from atrous.progress import command, say
 
 
 def check(
@@ -49,7 +50,7 @@ def check(
     failed, document = bool(found.errors), found.summary()
     if not as_json:
         for line in describe_examination(found):
-            print(line)
+            say(line)
     if html is not None:
         write_page(html, found)
         document["page"] = str(html)
@@ -60,9 +61,9 @@ def check(
         left = [{"file": str(file), "why": why} for file, why in mended.left_out]
         document["written"] = {"out": str(write), "pairs": mended.pairs, "mended": mended.mended, "left_out": left}
         if not as_json:
-            print(f"wrote {write}: {mended.pairs} pairs, {mended.mended} of them mended, {len(left)} files left out")
+            say(f"wrote {write}: {mended.pairs} pairs, {mended.mended} of them mended, {len(left)} files left out")
             for file, why in mended.left_out:
-                print(f"left out: {file}: {why}")
+                say(f"left out: {file}: {why}")
     if out is not None:
         from atrous.datasets.convert import write_pairs
 
@@ -70,7 +71,7 @@ def check(
             write_pairs(found.folder, out, bar.at, labels=found.labels if classes else None)
         document["converted"] = str(out)
         if not as_json:
-            print(f"wrote {out}: {len(found.looks)} pairs from the layout {found.folder.layout}")
+            say(f"wrote {out}: {len(found.looks)} pairs from the layout {found.folder.layout}")
     if as_json:
         print(json.dumps(document, indent=1))
     if failed:
@@ -107,7 +108,8 @@ def plan(
     if fields:
         from atrous.plan.fields import field_lines, recipe_schema
 
-        print(json.dumps(recipe_schema(), indent=1) if as_json else "\n".join(field_lines()))
+        for line in json.dumps(recipe_schema(), indent=1).splitlines() if as_json else field_lines():
+            say(line)
         return
     if data is None:
         raise AtrousError("plan: DATA is missing; give the folder of images and their labels")
@@ -128,18 +130,18 @@ def plan(
             measure=measure,
             memory=bytes_of(memory, "--memory"),
             progress=bar.at,
-            say=lambda text: console.print(text, markup=False, highlight=False),
+            say=lambda text: say(text, console),
             **{name: value for name, value in (wishes | settings).items() if value is not None},
         )
     if as_json:
         print(json.dumps(found.summary(), indent=1))
     else:
         for line in plan_lines(found):
-            print(line)
+            say(line)
     if out is not None:
         if found.recipe_file is None:
             raise AtrousError(
                 f"{out}: training takes no plans for volumes yet; leave out -o, and give --json to print it"
             )
         found.recipe_file.save(out)
-        print(f"wrote {out}: atrous train {data} --recipe {out}", file=sys.stderr)
+        say(f"wrote {out}: {command('atrous', 'train', data, '--recipe', out)}", sys.stderr)

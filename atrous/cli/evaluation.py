@@ -20,6 +20,7 @@ from atrous.cli.options import (
     ValidArea,
 )
 from atrous.cli.values import console_of, named_values, warn
+from atrous.progress import say
 
 
 def evaluate(
@@ -211,4 +212,4 @@ def report(
             progress=bar.over,
             say=warn,
         )
-    console.print(f"report {page}", markup=False, highlight=False)
+    say(f"report {page}", console)

@@ -9,6 +9,7 @@ import typer
 from atrous.cli.options import Json
 from atrous.cli.values import console_of, crop_size
 from atrous.errors import AtrousError
+from atrous.progress import command, say
 
 
 def export(
@@ -32,11 +33,11 @@ def export(
         paths, drop = quantised(segmenter.model, segmenter.card, out, int8, to=to, max_drop=max_drop, tail=tail)
     else:
         paths, found = export_network(segmenter.model, segmenter.card, out, to=to, tail=tail, triton=triton)
-        print(f"agrees {found.agreement:.4%} of the labels at {len(found.sizes)} sizes, sides from {found.smallest} on")
+        say(f"agrees {found.agreement:.4%} of the labels at {len(found.sizes)} sizes, sides from {found.smallest} on")
     for path in paths:
-        print(f"wrote  {path}")
+        say(f"wrote  {path}")
     if drop is not None:
-        print(f"mIoU   {drop.before:.4f} in float32, {drop.after:.4f} in int8, on {drop.images} images of {drop.split}")
+        say(f"mIoU   {drop.before:.4f} in float32, {drop.after:.4f} in int8, on {drop.images} images of {drop.split}")
 
 
 def import_(
@@ -54,9 +55,9 @@ def import_(
 
     card = import_weights(path, source, model, encoder, classes, out)
     options = ", ".join(f"{key}={value}" for key, value in card.options.items())
-    print(f"bundle {out}: {card.model} ({options}), {len(card.labels)} classes")
-    print(f"from   {card.data}")
-    print(f"next   atrous predict PICTURES --model {out}")
+    say(f"bundle {out}: {card.model} ({options}), {len(card.labels)} classes")
+    say(f"from   {card.data}")
+    say(f"next   {command('atrous', 'predict', 'PICTURES', '--model', out)}")
 
 
 def bench(
@@ -78,16 +79,16 @@ def bench(
     if as_json:
         print(json.dumps({"peak_gflops": peak, "rows": [row.summary() for row in rows]}, indent=1))
         return
-    print(f"this machine's float32 convolution rate: {peak:.0f} GFLOP/s")
-    print(f"{'backend':<14}{'size':>11}{'ms':>9}{'GFLOP/s':>9}{'share':>7}{'MB':>7}  labels equal, where sure")
+    say(f"this machine's float32 convolution rate: {peak:.0f} GFLOP/s")
+    say(f"{'backend':<14}{'size':>11}{'ms':>9}{'GFLOP/s':>9}{'share':>7}{'MB':>7}  labels equal, where sure")
     for row in rows:
         line = f"{row.backend:<14}{'x'.join(map(str, row.size)):>11}"
         if row.ms is None:
-            print(f"{line}  {row.note}")
+            say(f"{line}  {row.note}")
             continue
         held = "-" if row.memory is None else f"{row.memory / 1e6:.0f}"
         line += f"{row.ms:9.1f}{row.gflops:9.1f}{row.share:7.0%}{held:>7}"
-        print(f"{line}  {row.agreement:.4%}, {row.sure:.4%}")
+        say(f"{line}  {row.agreement:.4%}, {row.sure:.4%}")
 
 
 def inspect(
@@ -136,7 +137,7 @@ def inspect(
         print_inspection(found, title, console)
     if plot is not None:
         for path in write_plots(network, found, title, plot):
-            console.print(f"wrote  {path}", markup=False, highlight=False)
+            say(f"wrote  {path}", console)
 
 
 def models(
@@ -148,7 +149,8 @@ def models(
         from atrous.zoo.describe import describe_model
 
         found = describe_model(name)
-        print(json.dumps(found.to_dict(), indent=1, default=str) if as_json else found)
+        for line in (json.dumps(found.to_dict(), indent=1, default=str) if as_json else str(found)).splitlines():
+            say(line)
         return
     from atrous.models import describe_models
     from atrous.zoo.cards import describe_weights, weights_for_network
@@ -158,7 +160,8 @@ def models(
         print(json.dumps([{**row, "weights": weights_for_network(row["name"])} for row in rows], indent=1))
         return
     for row in rows:
-        print(f"{row['name']:<14} {row['parameters'] / 1e6:7.2f} M  {row['encoder'] or '-':<10} {row['summary']}")
-    print("\nweights by name, for `atrous predict --model NAME`:")
+        say(f"{row['name']:<14} {row['parameters'] / 1e6:7.2f} M  {row['encoder'] or '-':<10} {row['summary']}")
+    say("")
+    say("weights by name, for `atrous predict --model NAME`:")
     for line in describe_weights():
-        print(line)
+        say(line)

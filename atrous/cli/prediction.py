@@ -9,6 +9,7 @@ import typer
 from atrous.cli.options import Decode, Ignore, Refine, RefineOption, Tidy
 from atrous.cli.values import conclude, console_of, named_values, numbers, share_of
 from atrous.errors import AtrousError
+from atrous.progress import say
 
 
 def predict(  # long: a line for each option
@@ -66,8 +67,10 @@ def predict(  # long: a line for each option
     paths = share_of(paths, shard)
     targets = {path: targets[path] for path in paths}
     if not there("rasterio") and (mapped := [path for path in paths if is_mapped(path)]):
-        print(f"note: {mapped[0]} and others lose their map coordinates; `pip install 'atrous[geo]'` keeps them",
-              file=sys.stderr)  # fmt: skip
+        say(
+            f"note: {mapped[0]} and others lose their map coordinates; `pip install 'atrous[geo]'` keeps them",
+            sys.stderr,
+        )
     wishes: dict[str, Any] = {
         "window": window,
         "overlap": overlap,
@@ -105,7 +108,7 @@ def predict(  # long: a line for each option
             segmenter.predictor, paths, out, smooth=smooth, progress=bar.over, say=measured.append
         )
     for sentence in measured:
-        print(sentence)
+        say(sentence)
     conclude(done, failed, out)
 
 

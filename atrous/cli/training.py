@@ -8,6 +8,7 @@ import typer
 from atrous.cli.options import Classes, Ignore, ValidArea
 from atrous.cli.values import console_of, crop_size, named_values, seconds
 from atrous.errors import AtrousError
+from atrous.progress import command, say
 
 
 def train(  # long: a line for each option
@@ -108,10 +109,12 @@ def train(  # long: a line for each option
         console=console,
     )
     inside = folder / "fold-*" if folds else folder
-    console.print(f"\nmodel  {inside / BUNDLE}", highlight=False)
+    say("", console)
+    say(f"model  {inside / BUNDLE}", console)
     if list(folder.glob("fold-*/report.html" if folds else "report.html")):  # there is none without a validation
-        console.print(f"report {inside / 'report.html'}", highlight=False)
-    console.print(f"next   atrous eval {folder} {data}\n       atrous predict PICTURES --model {folder}")
+        say(f"report {inside / 'report.html'}", console)
+    say(f"next   {command('atrous', 'eval', folder, data)}", console)
+    say(f"       {command('atrous', 'predict', 'PICTURES', '--model', folder)}", console)
 
 
 def demo(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from atrous.errors import AtrousError
+from atrous.progress import say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,14 +71,14 @@ def warn(remarks: Sequence[str]) -> None:
     """Print each remark as a line of stderr; "" is none."""
     for remark in remarks:
         if remark:
-            print(f"warning: {remark}", file=sys.stderr)
+            say(f"warning: {remark}", sys.stderr)
 
 
 def conclude(done: int, failed: Sequence[str], out: Path) -> None:
     """Name what failed, and say what was done. Exit code 1 if some pictures failed, 2 if all did."""
     for sentence in failed:
-        print(f"failed: {sentence}", file=sys.stderr)
-    print(f"{done} of {done + len(failed)} label maps in {out}")
+        say(f"failed: {sentence}", sys.stderr)
+    say(f"{done} of {done + len(failed)} label maps in {out}")
     if failed:
         raise typer.Exit(1 if done else 2)
 

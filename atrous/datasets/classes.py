@@ -17,7 +17,7 @@ from atrous.datasets.levels import Tally, find_smeared, tally
 from atrous.errors import DataError
 from atrous.io import mask_palette
 from atrous.labels import LabelSet
-from atrous.progress import At
+from atrous.progress import At, command
 
 VOID = (255, 65535)
 """Mask values that are ignored by convention, unless they are classes."""
@@ -130,7 +130,7 @@ def classes_in_masks(
     if smeared := find_smeared([tally for _, tally in seen]):
         raise DataError(
             f"{masks[smeared.places[0]]}: {smeared} ({len(smeared.places)} such masks); expected class indices, "
-            f"`atrous check {folder.root} --write OUT` takes the nearest where that is clear"
+            f"`{command('atrous', 'check', folder.root)} --write OUT` takes the nearest where that is clear"
         )
     counts = [count for count, _ in seen]
     if different := mixed(folder.pairs, counts, nodata):

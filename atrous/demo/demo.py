@@ -2,6 +2,7 @@
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from atrous.files import write_atomically
 from atrous.io import write_image
 from atrous.metrics import scores
 from atrous.predict import Cutting
+from atrous.progress import command, say
 from atrous.report import report_run
 from atrous.sample import Sample
 from atrous.segmenter import Segmenter
@@ -46,15 +48,16 @@ NEXT = """next
 def run_demo(folder: Path, budget: float, console: Console) -> None:
     """Prepare the data, train for `budget` seconds, evaluate beside the look-up table, predict the world, report."""
     began = time.perf_counter()
-    console.print("data: NASA Blue Marble, MODIS land cover (Friedl & Sulla-Menashe, doi 10.5067/MODIS/MCD12C1.006)")
+    tell = partial(say, to=console)
+    tell("data: NASA Blue Marble, MODIS land cover (Friedl & Sulla-Menashe, doi 10.5067/MODIS/MCD12C1.006)")
     data = open_dataset(landcover.prepare())
-    console.print(
+    tell(
         ", ".join(f"{len(pairs)} {name}" for name, pairs in data.splits.items())
         + " tiles of 10 x 10 degrees and what lies around them"
     )
     tiles = data.splits["train"]
     data.splits["train"] = tiles.choose([index for index, tile in enumerate(tiles) if water(tile) < MOST_WATER])
-    console.print(f"{len(data.splits['train'])} training tiles are not mostly sea; the others are left out of training")
+    tell(f"{len(data.splits['train'])} training tiles are not mostly sea; the others are left out of training")
     data.splits["val"] = data.splits["val"].choose(range(0, len(data.splits["val"]), 4))  # enough to watch it learn
     segmenter = Segmenter("unet", "tf_efficientnet_lite0", True, **RECIPE)
     segmenter.fit(data, folder, time=budget, console=console)
@@ -63,12 +66,15 @@ def run_demo(folder: Path, budget: float, console: Console) -> None:
     baseline = landcover.look_up_table(landcover.blocks("train"), data.splits["test"])
     table = scores(baseline)
     ours = scores(result.confusion)
-    console.print(f"\ntest tiles ({len(result.names)}), IoU per class\n{'class':<10}{'atrous':>8}{'look-up table':>15}")
+    tell("")
+    tell(f"test tiles ({len(result.names)}), IoU per class")
+    tell(f"{'class':<10}{'atrous':>8}{'look-up table':>15}")
     for k, name in enumerate(data.labels.names):
-        console.print(f"{name:<10}{ours['iou'][k]:>8.3f}{table['iou'][k]:>15.3f}", highlight=False)
-    console.print(f"[bold]{'mIoU':<10}{ours['miou']:>8.3f}{table['miou']:>15.3f}[/]", highlight=False)
+        tell(f"{name:<10}{ours['iou'][k]:>8.3f}{table['iou'][k]:>15.3f}")
+    tell(f"{'mIoU':<10}{ours['miou']:>8.3f}{table['miou']:>15.3f}", style="bold")
 
-    console.print("\nmapping the world ...")
+    tell("")
+    tell("mapping the world ...")
     picture = landcover.world_image()
     segmenter.predictor.cutting = Cutting(window=WINDOW)
     world = segmenter.predict(picture)
@@ -91,7 +97,7 @@ def run_demo(folder: Path, budget: float, console: Console) -> None:
         "seconds": round(time.perf_counter() - began, 1),
     }
     write_atomically(folder / "metrics.json", json.dumps(numbers, indent=1).encode())
-    following = NEXT.format(picture=picture, run=folder, data=data.root)
+    following = NEXT.format(picture=command(picture), run=command(folder), data=command(data.root))
     report_run(
         folder,
         result,
@@ -101,13 +107,13 @@ def run_demo(folder: Path, budget: float, console: Console) -> None:
         title="Land cover of the Earth",
         baseline=("RGB look-up table", baseline),
         picture=("The world as predicted", data.labels.to_colours(world.labels)),
-        command=f"atrous demo -o {folder}",
+        command=command("atrous", "demo", "-o", folder),
         following=[line.strip() for line in following.splitlines()[1:]],
     )
-    console.print(
-        f"\nrun     {folder}\nreport  {folder / 'report.html'}\nmap     {folder / 'world.png'}\n", highlight=False
-    )
-    console.print(following, markup=False, highlight=False)
+    for line in ("", f"run     {folder}", f"report  {folder / 'report.html'}", f"map     {folder / 'world.png'}", ""):
+        tell(line)
+    for line in following.splitlines():
+        tell(line)
 
 
 def water(tile: Sample) -> float:

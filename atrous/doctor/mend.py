@@ -18,7 +18,7 @@ from atrous.doctor.examination import Examination
 from atrous.errors import DataError
 from atrous.io import read_image, read_stored, write_image
 from atrous.labels import LabelSet
-from atrous.progress import At
+from atrous.progress import At, command
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,8 @@ def mend(examination: Examination, out: Path | str, progress: At | None = None) 
             splits[look.split].append(pair)
         left |= {file: reason for file, reason in reasons.items() if file not in left and _alone(file, examination)}
         if not splits:
-            raise DataError(f"{folder.root}: no pair can be mended; run `atrous check {folder.root}` to see why")
+            why = command("atrous", "check", folder.root)
+            raise DataError(f"{folder.root}: no pair can be mended; run `{why}` to see why")
         labels, written = replace(labels, ignore=(*{*labels.ignore, examination.reading.void},)), indexed(labels)
         readers = Readers(folder.readers.image, _reader(folder, cures, labels, written), folder.readers.size)
         copy = replace(

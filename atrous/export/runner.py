@@ -198,7 +198,8 @@ def main():
             write(target, np.array(network.about["values"])[labels], network.about)
             written[target] = f"those of {picture}"
         except Exception as error:  # a damaged picture can raise anything
-            print(f"failed: {picture}: {(str(error) or type(error).__name__).splitlines()[0]}", file=sys.stderr)
+            line = f"failed: {picture}: {(str(error) or type(error).__name__).splitlines()[0]}"
+            print("".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line), file=sys.stderr)
             failed = 1
     sys.exit(failed)
 

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from atrous.inspect.inspection import TRIED, FieldCheck, Inspection, Reach
 from atrous.inspect.seams import Halo
+from atrous.progress import say
 
 
 def print_inspection(found: Inspection, title: str, console: Console) -> None:
@@ -46,7 +47,7 @@ def print_inspection(found: Inspection, title: str, console: Console) -> None:
         )
         lines.append("  ".join(parts).rstrip())
     for text in [*lines, "", *_sentences(found)]:
-        console.print(text, markup=False, highlight=False)
+        say(text, console)
 
 
 def _sentences(found: Inspection) -> list[str]:

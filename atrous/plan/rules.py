@@ -38,6 +38,7 @@ from atrous.plan.facts import KINDS, UP, Facts, facts_of
 from atrous.plan.memory import Fit, Needs, fit, total_memory
 from atrous.plan.statistics import normalisation
 from atrous.predict.loading import bundle_in, digest
+from atrous.progress import say
 from atrous.sample import FULL_SCALE
 from atrous.train.recipe import Recipe
 from atrous.train.run import fitting_tensors
@@ -54,7 +55,7 @@ def draft(
     encoder: str | None = None,
     pretrained: bool | str | None = None,
     held: Recipe | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = say,
     **wishes: Any,
 ) -> Recipe:
     """Make a recipe for a data set.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from atrous.errors import ModelError, WeightsError
+from atrous.progress import command
 
 if TYPE_CHECKING:
     from torch import nn
@@ -189,6 +190,6 @@ def _bundle_file(source: Path | str, kind: Kind) -> Path:
     if not path.exists():
         raise WeightsError(
             f"{path}: no such bundle or run folder, nor the name of published weights; "
-            f"train one with `atrous train DATA -o {source}`, or see `atrous models`{absence()}"
+            f"train one with `{command('atrous', 'train', 'DATA', '-o', source)}`, or see `atrous models`{absence()}"
         )
     return path

@@ -147,7 +147,7 @@ def write_report(path: Path | str, report: Report) -> None:
     )
     environment.filters.update(number=number_text, percent=percent_text, grouped=grouped_text)
     page = environment.get_template("page.html").render(**_context(report))
-    write_atomically(Path(path), printable(page).encode())
+    write_atomically(Path(path), printable(page, keep="\n\t").encode())
 
 
 def number_text(value: float, digits: int = 3) -> str:

@@ -9,6 +9,7 @@ from rich.console import Console
 from atrous.evaluate.evaluation import Evaluation
 from atrous.evaluate.measures import COUNTS, MEASURES
 from atrous.metrics import scores
+from atrous.progress import command, say
 
 
 def print_evaluation(result: Evaluation, console: Console) -> None:
@@ -25,8 +26,9 @@ def print_evaluation(result: Evaluation, console: Console) -> None:
         spread = _range(summary["per_class_interval"][name])
         share = f"{numbers['pixels'][k] / total:.1%}"
         lines.append(f"{name:<{width}}{iou:>7} {spread:^16}{precision:>10}{recall:>8}{share:>8}")
+    lines.append("")
     lines.append(
-        f"\nmIoU {_cell(summary['miou'], 4)} {_range(summary['interval']) or 'no interval (needs two images)'} "
+        f"mIoU {_cell(summary['miou'], 4)} {_range(summary['interval']) or 'no interval (needs two images)'} "
         f"on {result.split} ({summary['images']} images), pixel accuracy {_cell(summary['pixel_accuracy'])}"
     )
     lines.append(f"{summary['policy']}; {summary['interval_method']}")
@@ -34,7 +36,7 @@ def print_evaluation(result: Evaluation, console: Console) -> None:
     lines += _extras(summary)
     lines += [line for name in MEASURES if name in summary for line in _measure_table(name, summary[name])]
     for line in lines:
-        console.print(line, markup=False, highlight=False)
+        say(line, console)
 
 
 def _extras(summary: dict[str, Any]) -> list[str]:
@@ -70,7 +72,7 @@ def _measure_table(name: str, found: dict[str, Any]) -> list[str]:
     single = ", ".join(f"{key} {_cell(value)}" for key, value in found.items() if key not in columns)
     rows = list(next(iter(columns.values())))
     width = max(len(row) for row in rows) + 2
-    lines = [f"\n{name}{f' ({single})' if single else ''}"]
+    lines = ["", f"{name}{f' ({single})' if single else ''}"]
     lines.append(" " * width + "".join(f"{key:>11}" for key in columns))
     for row in rows:
         cells = (f"{values[row]:.0f}" if key in COUNTS else _cell(values[row]) for key, values in columns.items())
@@ -80,62 +82,59 @@ def _measure_table(name: str, found: dict[str, Any]) -> list[str]:
 
 def print_calibration(found: dict[str, Any], run: Path, console: Console) -> None:
     """Print what `atrous calibrate` fitted, its worth on held-out images, and how to use it."""
-    console.print(f"fitted on {found['split']}: {found['images']} images, {found['pixels']} pixels", highlight=False)
-    console.print(f"{'':<13}{'number':<11}{'before':>8}{'fitted':>8}{'held out':>10}", highlight=False)
+    tell = partial(say, to=console)
+    tell(f"fitted on {found['split']}: {found['images']} images, {found['pixels']} pixels")
+    tell(f"{'':<13}{'number':<11}{'before':>8}{'fitted':>8}{'held out':>10}")
     for name, row in found["scores"].items():
         cells = f"{_cell(row['before'], 4):>8}{_cell(row['fitted'], 4):>8}{_cell(row['held_out'], 4):>10}"
-        console.print(f"{name:<13}{row['number']:<11}{cells}", highlight=False)
-    console.print(
-        "held out: fitted on one half of the images and judged on the other, both ways; expect this on new ones"
-    )
+        tell(f"{name:<13}{row['number']:<11}{cells}")
+    tell("held out: fitted on one half of the images and judged on the other, both ways; expect this on new ones")
     for recall, thresholds in found["thresholds"].items():
         if missing := sum(value is None for value in thresholds):
-            console.print(
+            tell(
                 f"recall {recall}: {missing} classes are in too few images for a guarantee, so every set contains them"
             )
-    console.print(f"temperature {found['temperature']:.3f}", highlight=False)
+    tell(f"temperature {found['temperature']:.3f}")
     first = next(iter(found["thresholds"]))
-    console.print(
-        f"use    atrous predict PICTURES --model {run} --decode iou --recall {first}\n"
-        f"judge  atrous eval {run} DATA --full --decode iou --calibration vector",
-        markup=False,
-        highlight=False,
-    )
+    tell(f"use    {command('atrous', 'predict', 'PICTURES', '--model', run)} --decode iou --recall {first}")
+    tell(f"judge  {command('atrous', 'eval', run)} DATA --full --decode iou --calibration vector")
 
 
 def print_tuning(found: dict[str, Any], run: Path, console: Console) -> None:
     """Print what `atrous tune-crf` tried, if it helps on held-out images, and how to use it."""
-    say = partial(console.print, markup=False, highlight=False)
-    say(f"{'refiner':<14}{'images':>7}{'without':>9}{'with':>8}  options")
+    tell = partial(say, to=console)
+    tell(f"{'refiner':<14}{'images':>7}{'without':>9}{'with':>8}  options")
     for row in sorted(found["candidates"], key=lambda row: (-row["images"], -row["miou"])):
         options = ", ".join(f"{name} = {value}" for name, value in row["options"].items())
-        say(f"{row['name']:<14}{row['images']:>7}{row['before']:>9.4f}{row['miou']:>8.4f}  {options}")
+        tell(f"{row['name']:<14}{row['images']:>7}{row['before']:>9.4f}{row['miou']:>8.4f}  {options}")
     low, high = found["interval"]
-    say(f"\nheld out, {found['images']} images of {found['split']} in {found['folds']} folds:")
-    say(
+    tell("")
+    tell(f"held out, {found['images']} images of {found['split']} in {found['folds']} folds:")
+    tell(
         f"mIoU {found['before']:.4f} without, {found['held_out']:.4f} with: "
         f"{found['difference']:+.4f} [{low:.4f}, {high:.4f}], p = {found['p']:.3f}"
     )
     if found["use"]:
-        say(f"use {found['name']}: atrous predict PICTURES --model {run} --refine tuned")
+        tell(f"use {found['name']}: {command('atrous', 'predict', 'PICTURES', '--model', run)} --refine tuned")
     elif low > 0:  # a gain beyond chance, but only for other frames of the same videos
         films = "one video" if found["videos"] == 1 else f"{found['videos']} videos"
-        say(
+        tell(
             f"leave it off: the {found['images']} images are frames of {films}, and what helps there may not help in "
             "another one; give a split of four videos or more, or say with --block how many frames count as one image"
         )
     else:
-        say("leave it off: there was no gain beyond chance on images that the parameters were not chosen on")
+        tell("leave it off: there was no gain beyond chance on images that the parameters were not chosen on")
 
 
 def print_comparisons(result: dict[str, Any], console: Console) -> None:
     """Print the scores of `atrous compare`, then a verdict for each pair."""
     width = max(len(name) for name in result["scores"]) + 2
     for name, score in sorted(result["scores"].items(), key=lambda item: -item[1]):
-        console.print(f"{name:<{width}}mIoU {score:.4f}", markup=False, highlight=False)
-    console.print(f"on {result['split']} ({result['images']} images); {result['method']}\n", highlight=False)
+        say(f"{name:<{width}}mIoU {score:.4f}", console)
+    say(f"on {result['split']} ({result['images']} images); {result['method']}", console)
+    say("", console)
     for pair in result["pairs"]:
-        console.print(verdict(pair, result["unit"]), markup=False, highlight=False)
+        say(verdict(pair, result["unit"]), console)
 
 
 def verdict(pair: dict[str, Any], unit: str = "images") -> str:

@@ -24,10 +24,10 @@ from atrous.bundle import load_card, save_bundle
 from atrous.datasets import DataSet
 from atrous.errors import DataError, RecipeError, WeightsError, memory_in_words
 from atrous.evaluate.seen import traces_of
-from atrous.files import alone, printable
+from atrous.files import alone
 from atrous.io import write_image
 from atrous.predict.loading import BUNDLE, RECIPE
-from atrous.progress import Bar
+from atrous.progress import Bar, say
 from atrous.train import processes
 from atrous.train.advice import STARVED, Speed, advice, norm_advice
 from atrous.train.autotune import FABRIC_PRECISION, compile_network, compiled, settle
@@ -91,7 +91,7 @@ def train(
     console, began = processes.voice(console or Console(quiet=True)), time.perf_counter()
     bundle, saved = folder / BUNDLE, folder / RECIPE
     draft = draft.model_copy(update={"transform": transform_name(transform) if transform else None})
-    if printable(str(folder)) != str(folder):  # safetensors takes no such path
+    if any("\ud800" <= sign <= "\udfff" for sign in str(folder)):  # safetensors takes no such path
         raise RecipeError(f"{folder}: the name of this run folder is not UTF-8; give another -o")
     with ExitStack() as stack:
         processes.from_first(lambda: stack.enter_context(alone(folder)))
@@ -121,7 +121,7 @@ def train(
         if extend:
             recipe = lengthen(run, extend, bundle)
         if run.finished and is_of(bundle, recipe):
-            console.print(f"{folder} is finished ({run.step} steps): {bundle}")
+            say(f"{folder} is finished ({run.step} steps): {bundle}", console)
             return bundle
         announce(run, device, console)
         log = Loggers([])
@@ -135,9 +135,8 @@ def train(
             finally:
                 log.close()
         if run.bad:
-            console.print(
-                f"[yellow]{len(run.bad)} pictures could not be read and were replaced: {', '.join(run.bad)}[/]"
-            )
+            names = ", ".join(run.bad)
+            say(f"{len(run.bad)} pictures could not be read and were replaced: {names}", console, "yellow")
         return processes.from_first(lambda: finish(run, bundle))
 
 
@@ -169,7 +168,7 @@ def begin(
         began=began,
         validation=validation,
         transform=transform,
-        say=lambda text: console.print(text, markup=False, highlight=False),
+        say=lambda text: say(text, console),
     )
     run.objective.freeze(None)
     run.optimizer = make_optimizer(run.recipe, run.objective.model)
@@ -181,13 +180,13 @@ def begin(
 def announce(run: Run, device: torch.device, console: Console) -> None:
     """Print what is about to run, and advice on batch norms if they see too little."""
     recipe = run.recipe
-    console.print(f"{recipe.steps} steps of {recipe.batch} x {recipe.crop[0]}x{recipe.crop[1]}, {recipe.precision}"
-                  f"{', channels_last' if recipe.channels_last else ''}{', fused' if recipe.fused else ''}"
-                  f"{', compiled' if recipe.compile is True else ''}, on {device}"
-                  f"{f', in {processes.size()} processes' if processes.size() > 1 else ''}")  # fmt: skip
+    say(f"{recipe.steps} steps of {recipe.batch} x {recipe.crop[0]}x{recipe.crop[1]}, {recipe.precision}"
+        f"{', channels_last' if recipe.channels_last else ''}{', fused' if recipe.fused else ''}"
+        f"{', compiled' if recipe.compile is True else ''}, on {device}"
+        f"{f', in {processes.size()} processes' if processes.size() > 1 else ''}", console)  # fmt: skip
     run.objective.freeze(frozen_at(recipe, run.step))
     if norms := norm_advice(run.objective, recipe.batch, recipe.accumulate, device):
-        console.print(f"[yellow]{norms}[/]", highlight=False)
+        say(norms, console, "yellow")
 
 
 @contextmanager
@@ -262,7 +261,7 @@ def loop(
                           images_per_second=round(speed.rate, 2), waiting=round(speed.waiting, 3),
                           seconds=round(run.seconds, 2))  # fmt: skip
             if speed.steps == 50 and speed.waiting_in_all > STARVED:
-                console.print(f"[yellow]{advice(speed.waiting_in_all, workers, pairs)}[/]", highlight=False)
+                say(advice(speed.waiting_in_all, workers, pairs), console, "yellow")
             due = run.step % every == 0 or run.step in (*recipe.ends, steps)
             told = processes.everyones((stop.asked, time.perf_counter() - saved > SAVE_EVERY))
             asked = stop.hear(asked for asked, _ in told)  # a later signal waits for the next step: all must agree
@@ -274,7 +273,7 @@ def loop(
                     f"stopped after step {run.step} of {steps}, saved in {run.folder}; the same command resumes"
                 )
         if run.step < steps:
-            console.print(f"stopped early after step {run.step}: {run.stale} validations in a row were not better")
+            say(f"stopped early after step {run.step}: {run.stale} validations in a row were not better", console)
 
 
 def judge_and_keep(run: Run, device: torch.device, stop: Stop, log: Logger, began: float) -> None:
@@ -299,7 +298,7 @@ def note_bad(run: Run, replaced: Sequence[Replaced], log: Logger, console: Conso
             continue
         run.bad.append(name)
         log.write(step=run.step + 1, bad_picture=name, instead=instead, why=why)
-        console.print(f"[yellow]{name} cannot be read any more, {instead} replaces it: {why}[/]", highlight=False)
+        say(f"{name} cannot be read any more, {instead} replaces it: {why}", console, "yellow")
     count = len(run.data.training)
     if len(run.bad) > max(1, BAD * count):
         raise DataError(

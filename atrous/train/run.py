@@ -28,6 +28,7 @@ from atrous.losses import make_loss
 from atrous.models import build_model
 from atrous.models.refined import Refined, page_of, refined
 from atrous.predict.loading import digest, load_network
+from atrous.progress import say
 from atrous.train import processes
 from atrous.train.checkpoint import load_checkpoint, pack_optimizer, save_checkpoint, unpack_optimizer
 from atrous.train.distillation import Teacher, check_teacher
@@ -200,7 +201,7 @@ def resume(run: Run, console: Console) -> None:
             "start again with another -o"
         )
     for name in damaged:
-        console.print(f"[yellow]{name} is damaged and was passed over[/yellow]")
+        say(f"{name} is damaged and was passed over", console, "yellow")
     run.objective.model.load_state_dict(_under(tensors, "model."))
     if run.average is not None:
         run.average.module.load_state_dict(_under(tensors, "ema."))
@@ -211,7 +212,7 @@ def resume(run: Run, console: Console) -> None:
     if run.step in run.recipe.ends:
         run.stale = 0  # patience begins anew
     if run.step and not run.finished:
-        console.print(f"resuming {run.folder} after step {run.step} of {run.recipe.steps}")
+        say(f"resuming {run.folder} after step {run.step} of {run.recipe.steps}", console)
 
 
 def load_weights(path: Path, run: Run) -> nn.Module:

@@ -19,7 +19,7 @@ from rich.console import Console
 from atrous import __version__
 from atrous.errors import WeightsError, let_through, nearest
 from atrous.files import in_cache
-from atrous.progress import Bar
+from atrous.progress import Bar, say
 from atrous.zoo.cards import CARDS, Weights
 from atrous.zoo.importer import import_weights
 from atrous.zoo.shipped import absence, shipped
@@ -67,7 +67,7 @@ def bundle_of(name: str, *, console: Console | None = None) -> Path:
     folder, console = bundle.parent, console or Console(stderr=True)
     if bundle.exists():
         return bundle
-    console.print(f"{name}: {weights.licence}", markup=False, highlight=False)
+    say(f"{name}: {weights.licence}", console)
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{name}.", dir=folder) as scratch:
         place = in_cache("weights", name)
