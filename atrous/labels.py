@@ -42,6 +42,7 @@ def _translate(values, table, indices):  # type: ignore[no-untyped-def]
 
     In a mask most words of eight bytes hold one value only, which needs one look-up.
     """
+    # In bounds: a byte has a place in the table of 65536, and `indices` has as many words as `values`.
     low, ones = np.uint64(255), np.uint64(0x0101010101010101)
     for i in range(values.size):
         word = values[i]
@@ -164,8 +165,8 @@ class LabelSet:
             (H, W) of `dtype`; ignored pixels become `ignore_index`.
 
         Raises:
-            DataError: A value is neither a class nor ignored; names the value and counts its
-                pixels.
+            DataError: The mask holds no whole numbers, or a value is neither a class nor ignored;
+                names the value and counts its pixels.
         """
         unknown = 254 if len(self) < 255 else 65534
         indices = self._look_up(mask, unknown)
@@ -188,6 +189,9 @@ class LabelSet:
         Returns:
             (H, W) of `dtype`; a value that is not a class becomes `ignore_index`.
 
+        Raises:
+            DataError: The map holds no whole numbers.
+
         Example:
             >>> import numpy as np
             >>> LabelSet(("sea", "land")).to_classes(np.array([[1, 44]], np.uint8)).tolist()
@@ -200,6 +204,14 @@ class LabelSet:
 
         others: the index of values that are neither classes nor ignored.
         """
+        if mask.dtype not in (np.uint8, np.uint16):
+            if mask.dtype.kind not in "iub":
+                raise DataError(f"a mask has type {mask.dtype}; expected whole numbers, one for each class")
+            # A number below 0 would be looked up from the table's end, one above 65535 beyond it.
+            outside = (mask < 0) | (mask > 65535)
+            indices = self._look_up(np.where(outside, 0, mask).astype(np.uint16), others)
+            indices[outside] = others
+            return indices
         table: np.ndarray = np.full(65536, others, np.uint8 if len(self) < 255 else np.uint16)
         table[list(self.ignore)] = self.ignore_index
         table[list(self.values)] = np.arange(len(self))

@@ -20,6 +20,7 @@ from numba import njit
 
 from atrous.doctor.findings import Finding, Severity, counted
 from atrous.doctor.look import PairLook
+from atrous.errors import DataError
 
 FAR = 14
 """Two candidates differ in at most this many of 128 bits."""
@@ -75,7 +76,15 @@ def alike_pairs(thumbs: np.ndarray, sides: np.ndarray) -> list[Copy]:
     """For each of (n, 32, 32) uint8, find the most similar one before it.
 
     One is sought in its own split and one in the other splits. sides: (n,) numbers of the splits.
+    Raises DataError for other arrays.
     """
+    if thumbs.shape[1:] != (32, 32) or thumbs.dtype != np.uint8 or sides.shape != thumbs.shape[:1]:
+        raise DataError(
+            f"thumbs have shape {thumbs.shape} and type {thumbs.dtype}, sides {sides.shape}; expected (n, 32, 32) "
+            "uint8 and (n,)"
+        )
+    if not len(thumbs):
+        return []
     codes = np.stack([hashes(forms(thumb)) for thumb in thumbs])
     best, which = nearest_codes(codes, sides.astype(np.int64), FAR)
     scaled = normalised(thumbs)
@@ -152,6 +161,7 @@ def nearest_codes(codes, sides, far):  # type: ignore[no-untyped-def]
     bits. Returns (n, 2) places, of its own split and of another, -1 if there is none, and (n, 2)
     forms.
     """
+    # In bounds: `alike_pairs` has checked that there is a side for each code, and `forms` makes eight of each.
     n = len(codes)
     best, which = np.full((n, 2), -1, np.int64), np.zeros((n, 2), np.int64)
     for j in range(n):

@@ -92,6 +92,7 @@ def _undo_filters(lines, above, pixels):  # type: ignore[no-untyped-def]
 
     above: the row above the first. Returns the row of an unknown filter, or -1.
     """
+    # In bounds: lines are as many as pixels have rows, and one byte longer; `above` is as long as a row of pixels.
     height, width = pixels.shape
     for y in range(height):
         kind, line, out = lines[y, 0], lines[y, 1:], pixels[y]

@@ -19,7 +19,13 @@ BAND = 48_000
 """Numbers of a band (one row of all classes) that stay in the second cache."""
 
 FAR = 2.0**120
-"""What stands for an infinite logit: sums and differences of a few of these are finite in float32."""
+"""What stands for an infinite logit, and for larger ones: sums and differences of a few are finite in float32."""
+MOST_CLASSES = 65536
+"""Labels are uint8 or uint16."""
+MOST_PIXELS = 2**24
+"""Of an axis: float32 tells whole numbers apart up to there."""
+MOST_PHASES = 1024
+"""Of more pixels to a cell the slots outgrow a cache; there eight cells at once gain nothing any more."""
 
 Crop = tuple[int, int, int, int]
 """(top, left, height, width), in pixels of the resized logits."""
@@ -44,7 +50,8 @@ def upsample_argmax(
         (N, H, W) or (N, D, H, W), uint8, uint16 when K > 256; with a crop (N, height, width).
 
     Raises:
-        ValueError: an axis is empty, the numbers of axes differ, or the crop leaves the picture.
+        ValueError: an axis is empty or longer than 2^24, the numbers of axes differ, there are more
+            than 65,536 classes, logits are complex, or the crop leaves the picture.
         ModelError: a logit is nan.
 
     Example:
@@ -58,7 +65,8 @@ def upsample_argmax(
 def finite(logits: torch.Tensor) -> torch.Tensor:
     """Put large numbers in the place of infinite logits, between which a resize would give nan.
 
-    Costs one sum where all logits are finite, which are then returned as they are.
+    Costs one sum where all logits are ordinary numbers, which are then returned as they are; but
+    float64 as float32, beyond which they count as infinite.
 
     Raises:
         ModelError: a logit is nan.
@@ -67,15 +75,17 @@ def finite(logits: torch.Tensor) -> torch.Tensor:
         >>> finite(torch.tensor([1.0, -torch.inf])).tolist()
         [1.0, -1.329227995784916e+36]
     """
-    if torch.isfinite(logits.sum()):
+    logits = logits.float() if logits.dtype == torch.float64 else logits
+    # Finite float32 and bfloat16 may be too large as well: where their squares have a sum, none is above 2^64.
+    half = logits.dtype == torch.float16 or not logits.is_floating_point()
+    if torch.isfinite(logits.sum() if half else torch.linalg.vector_norm(logits)):
         return logits
     if torch.isnan(logits).any():
         raise ModelError(
             "the network answers nan: its weights are damaged, its training has diverged, or the picture's numbers are "
             "too large for it; train with a lower learning rate, or check the picture's units"
         )
-    wide = logits.float()
-    return wide.clamp(-FAR, FAR) if torch.isinf(wide).any() else logits
+    return logits.float().clamp(-FAR, FAR)
 
 
 def upsample_confidence(
@@ -164,10 +174,15 @@ def _upsample(
 
 def _check(logits: torch.Tensor, size: tuple[int, ...], crop: Crop | None) -> None:
     axes = logits.ndim - 2
-    if axes not in (2, 3) or 0 in logits.shape or len(size) != axes or min(size) < 1:
+    if axes not in (2, 3) or 0 in logits.shape or len(size) != axes or not 1 <= min(size) <= max(size) <= MOST_PIXELS:
         raise ValueError(
             f"logits have shape {tuple(logits.shape)}, to be resized to {tuple(size)}; expected (N, K, h, w) and "
-            "(H, W), or (N, K, d, h, w) and (D, H, W), with no empty axis"
+            f"(H, W), or (N, K, d, h, w) and (D, H, W), with no empty axis and none above {MOST_PIXELS:,}"
+        )
+    if logits.shape[1] > MOST_CLASSES or logits.is_complex():
+        raise ValueError(
+            f"logits are {logits.dtype} of {logits.shape[1]:,} classes; expected real numbers, of {MOST_CLASSES:,} "
+            "classes at most"
         )
     if crop is None:
         return
@@ -199,7 +214,7 @@ def _plane(
     classes, h, w = logits.shape
     top, left, height, width = crop or (0, 0, *size)
     rows = _taps(h, size[0], align_corners, top, height)
-    if size[1] % w == 0 and not align_corners:
+    if size[1] % w == 0 and size[1] // w <= MOST_PHASES and not align_corners:
         # A tile is as wide as the cache allows, in whole vectors, and never wider than the logits.
         tile = max(WIDTH, min(padded(w), BAND // classes // WIDTH * WIDTH))
         source, phases = np.ascontiguousarray(logits), _phases(size[1] // w)
@@ -237,7 +252,7 @@ def _phases(scale: int) -> Phases:
     for side in (np.flatnonzero(positions < 0.5), np.flatnonzero(positions >= 0.5)):
         slots += [*side, *side[len(side) - len(side) % 2 :]]
     slots += slots[: -len(slots) % SLOTS]
-    places = np.array([slots.index(phase) for phase in range(scale)])
+    places = np.unique(slots, return_index=True)[1]  # the first slot of each phase
     starts = (positions[slots] >= 0.5).astype(np.uint64)
     return Phases(starts, (positions[slots] + 0.5 - starts).astype(np.float32), places)
 

@@ -7,6 +7,10 @@ Both lerp two rows of logits into a *band* first, one row that all classes share
 
 Labels are counted as float32 in the vectors: one comparison then selects value and name, and
 float32 tells whole numbers apart up to 2^24.
+
+Nothing here depends on values for an index, but rows and columns, and `argmax._taps` keeps these
+within 0..h - 1 and 0..w - 1. Labels are classes because no logit is nan and none is below the
+padding: `argmax.finite` has seen to it.
 """
 
 from typing import NamedTuple
@@ -85,6 +89,9 @@ def by_phase(logits, rows, phases, tile, left, labels, confidence, first, last):
     one phase, are one vector: two loads at neighbouring places and one multiply-add, no gather.
     The classes are walked once, with four phases (slots) at a time kept in registers.
     """
+    # In bounds: cells <= tile, a multiple of eight, or tile reaches over the last cell by less. So vectors end at
+    # cell tile + 1 of a band's row of tile + 16, and each slot has such a row in `words`, `names` and `sums`.
+    # `whole`: a row of labels is 4 groups source bytes.
     classes, _, source = logits.shape
     width, groups, scale = labels.shape[1], len(phases.starts) // SLOTS, len(phases.places)
     # A vector may reach past the tile's end, and lerping needs a cell on either side.
@@ -122,6 +129,7 @@ def _lerp_rows(upper, lower, weight, start, cells, span, band):  # type: ignore[
     The picture's first and last cell are repeated outwards: pixels beyond the outermost centres
     then need no case of their own.
     """
+    # In bounds: cells begin - 1..end of the logits go to places 0..cells + 1 of the row; a vector ends before `end`.
     classes, source = upper.shape
     begin, end, t = max(start - 1, 0), min(start + cells + 1, source), spread(weight)
     for k in range(classes):
@@ -209,7 +217,10 @@ def _store_four(array, at, step, a, b, c, d):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _place_labels(words, names, span, start, cells, left, places, row):  # type: ignore[no-untyped-def]
-    """Scatter a tile's labels into a row of the picture: phase by phase, `scale` pixels apart."""
+    """Scatter a tile's labels into a row of the picture: phase by phase, `scale` pixels apart.
+
+    A crop may begin and end anywhere in the row, so that each x is tested.
+    """
     scale, labels = len(places), words.view(np.uint8)
     for phase in range(scale):
         slot = places[phase]
@@ -241,6 +252,7 @@ def by_pixel(logits, rows, columns, labels, confidence, first, last):  # type: i
     Neighbouring pixels have weights of their own here, so that the vector runs over classes. The
     padding is the least float32: it never wins, and its e^(x - max) is 0.
     """
+    # In bounds: K is padded, so that a pixel is whole vectors, and a row of pixels too.
     _, source, classes = logits.shape
     band, flat = np.empty(source * classes, np.float32), logits.reshape(-1)
     eight, first_names = spread(np.float32(WIDTH)), np.arange(WIDTH).astype(np.float32)

@@ -17,6 +17,7 @@ def _count(truth, prediction, classes, ignore, table):  # type: ignore[no-untype
     Neighbours mostly add to the same place. With one table each addition would wait for the one
     before it to reach memory.
     """
+    # In bounds: `prediction` is as long as `truth`; row <= classes + 1, column <= classes, whatever the labels hold.
     for i in range(truth.size):
         # uint64 turns a label below 0 into a huge one, `ignore` too: it is no class, as it should be.
         row = np.uint64(truth[i])
@@ -36,6 +37,7 @@ def _word_counter(bits: int) -> Any:
 
     @njit(nogil=True, cache=True, boundscheck=False)
     def count(truth, prediction, rows, columns, table):  # type: ignore[no-untyped-def]
+        # In bounds: `rows` and `columns` have a place for every label of so many bits, `_places` made them.
         for i in range(truth.size):
             true, guess = truth[i], prediction[i]
             if true == (true & low) * ones and guess == (guess & low) * ones:
@@ -59,7 +61,7 @@ def count_pairs(truth: np.ndarray, prediction: np.ndarray, classes: int, ignore:
         truth: integer labels of any shape, each 0..K-1 or `ignore`.
         prediction: integer labels of the same shape. What is outside 0..K-1 is counted as wrong,
             not dropped.
-        classes: K.
+        classes: K, at least 1.
         ignore: the label of pixels that count nowhere; it wins over a class of that number.
 
     Returns:
@@ -67,8 +69,8 @@ def count_pairs(truth: np.ndarray, prediction: np.ndarray, classes: int, ignore:
         that are no class.
 
     Raises:
-        ValueError: shapes differ, a dtype is not integer, or a true label is neither a class nor
-            `ignore`.
+        ValueError: shapes differ, a dtype is not integer, there is no class, or a true label is
+            neither a class nor `ignore`.
 
     Example:
         >>> count_pairs(np.array([0, 0, 1, 255]), np.array([0, 1, 1, 1]), 2)
@@ -80,6 +82,8 @@ def count_pairs(truth: np.ndarray, prediction: np.ndarray, classes: int, ignore:
     for name, array in (("truth", truth), ("prediction", prediction)):
         if array.dtype.kind not in "iub":
             raise ValueError(f"{name} has dtype {array.dtype}; expected integer class indices")
+    if classes < 1:
+        raise ValueError(f"classes is {classes}; expected at least 1")
     flat, guess = _flat(truth), _flat(prediction)
     table = np.zeros((4, (classes + 2) * (classes + 1)), np.int64)  # rows: classes, ignored, others
     dtype = np.result_type(flat, guess)
@@ -99,8 +103,8 @@ def count_pairs(truth: np.ndarray, prediction: np.ndarray, classes: int, ignore:
 
 
 def _flat(labels: np.ndarray) -> np.ndarray:
-    """(n,) and read-only: kernels are then compiled for one kind of array, not for two."""
-    flat = np.ascontiguousarray(labels).reshape(-1)
+    """(n,), read-only and of the machine's byte order: kernels are then compiled for one kind of array."""
+    flat = np.ascontiguousarray(labels, labels.dtype.newbyteorder("=")).reshape(-1)
     flat.flags.writeable = False
     return flat
 

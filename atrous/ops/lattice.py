@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
+from scipy.spatial.distance import cdist
 
 from atrous.errors import DataError
 from atrous.ops.lattice_build import blur_ones, chain, gather, number, simplices, slice_ones, splat_ones, unite
@@ -143,7 +144,7 @@ class Lattice:
             (N, C) float32.
 
         Raises:
-            DataError: `values` has another shape.
+            DataError: `values` has another shape or is complex.
         """
         return self._filter(values, self.rows, half, threads)
 
@@ -157,13 +158,16 @@ class Lattice:
         return self._filter(values, replace(self.rows, chains=backwards), half, threads)
 
     def _filter(self, values: np.ndarray, rows: Rows, half: bool, threads: int | None) -> np.ndarray:
-        if values.ndim != 2 or len(values) != len(self.vertices):
-            raise DataError(f"values have shape {values.shape}; expected ({len(self.vertices)}, channels)")
+        if values.ndim != 2 or len(values) != len(self.vertices) or values.dtype.kind not in "fiub":
+            raise DataError(
+                f"values have shape {values.shape} and type {values.dtype}; expected ({len(self.vertices)}, channels) "
+                "of real numbers"
+            )
         padding = np.zeros((len(values), padded(values.shape[1])), np.float32)
         padding[:, : values.shape[1]] = values
         with Team(threads) as team:
             unit = np.float32(1)
-            if half:
+            if half and values.size:
                 unit = half_unit(float(splat_blur(team, rows, one_channel(np.abs(values).max(1))).max()))
             table = splat_blur(team, rows, padding * unit, half=half)
             slice_rows(team, self.vertices, self.weights / unit, table, padding)
@@ -250,6 +254,11 @@ def balanced(starts: np.ndarray, parts: int) -> list[int]:
 # Indices in these kernels are uint64: numba makes a float of int64 + uint64, and tests every signed
 # index for being negative. Three vectors of a row go together where there are as many (21 classes
 # are three): a row's share or link is then read once for 24 numbers, not once for eight.
+#
+# In bounds: `sources` and `vertices` hold points and rows as `gather` and `number` count them, chains
+# hold rows. The parts that threads take are of 0..M, of 0..N, or of the cuts between chains. And a
+# row is `size` numbers, whole vectors, in the table as in the values. `prefetch` alone may miss, and
+# does nothing then.
 
 
 @njit(nogil=True, cache=True)
@@ -360,7 +369,8 @@ def build_lattice(features: np.ndarray, *, threads: int | None = None, team: Tea
         team: threads to use that there are already, instead of `threads`.
 
     Raises:
-        DataError: features are empty, not finite, beyond 2^30, or of another shape.
+        DataError: features are empty, not finite, beyond 2^30, or of another shape; or they are
+            so many that their corners cannot be counted in 32 bits.
 
     Source:
         Adams, Baek and Davis, Eurographics 2010.
@@ -368,13 +378,7 @@ def build_lattice(features: np.ndarray, *, threads: int | None = None, team: Tea
     if team is None:
         with Team(threads) as own_team:
             return build_lattice(features, team=own_team)
-    features = np.asarray(features)
-    if features.ndim != 2 or not 1 <= features.shape[1] <= LARGEST_DIMENSION or not len(features):
-        raise DataError(f"features have shape {features.shape}; expected (points, 1..{LARGEST_DIMENSION}), points >= 1")
-    features = np.ascontiguousarray(features, np.float32)
-    low, high = features.min(0), features.max(0)
-    if not (max(-low.min(), high.max()) < FARTHEST):  # nan too: it is not less than anything
-        raise DataError(TOO_FAR)
+    features, low, high = _checked(features, np.float32)
     n, d = features.shape
     steps = _steps(low, high)
     keys, weights, own = np.empty((n, d + 1), np.int64), np.empty((n, d + 1), np.float32), np.empty(n, np.float32)
@@ -392,6 +396,21 @@ def build_lattice(features: np.ndarray, *, threads: int | None = None, team: Tea
     starts, sources, shares = gather(vertices, weights, len(found))
     weights *= np.float32(1 / (1 + 0.5**d))
     return Lattice(Rows(starts, sources, shares, tuple(chains)), vertices, weights, own)
+
+
+def _checked(features: np.ndarray, dtype: type) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features (N, d) of this type, and per axis their least and largest; else a DataError."""
+    features = np.asarray(features)
+    if features.ndim != 2 or not 1 <= features.shape[1] <= LARGEST_DIMENSION or not len(features):
+        raise DataError(f"features have shape {features.shape}; expected (points, 1..{LARGEST_DIMENSION}), points >= 1")
+    if len(features) * (features.shape[1] + 1) >= 2**32:
+        raise DataError(f"{len(features):,} points have 2^32 corners or more, which the lattice counts in 32 bits")
+    if features.dtype.kind not in "fiub":
+        raise DataError(f"features have type {features.dtype}; expected real numbers")
+    low, high = features.min(0), features.max(0)
+    if not max(-float(low.min()), float(high.max())) < FARTHEST:  # nan too: it is not less than anything
+        raise DataError(TOO_FAR)
+    return np.ascontiguousarray(features, dtype), low.astype(dtype), high.astype(dtype)
 
 
 def _chains(team: Team, ascending: np.ndarray, order: np.ndarray, steps: np.ndarray) -> tuple[list[Chains], np.ndarray]:
@@ -464,18 +483,19 @@ def exact_lattice(features: np.ndarray) -> Lattice:
     It has N x N numbers: for small N, and to tell what the lattice leaves out.
 
     Args:
-        features: (N, d), each divided by its standard deviation, N up to 8,192.
+        features: (N, d), each divided by its standard deviation, N up to 8,192, d = 1..8.
 
     Raises:
-        DataError: more than 8,192 points.
+        DataError: more than 8,192 points, or features as `build_lattice` refuses them.
     """
     n = len(features)
     if n > 8192:
         raise DataError(f"{n} points have {n * n} pairs; the exact sum is for at most 8192, leave `exact` out")
-    f = np.asarray(features, float)
-    squares, shares = np.square(f).sum(1), np.empty((n, n), np.float32)
+    f, _, _ = _checked(features, np.float64)
+    shares = np.empty((n, n), np.float32)
     for some in np.array_split(np.arange(n), -(-n // 256)):
-        shares[some] = np.exp(np.minimum(f[some] @ f.T - 0.5 * (squares[some][:, None] + squares), 0))
+        # From differences: products of numbers far from zero would have no digits left for them.
+        shares[some] = np.exp(-0.5 * cdist(f[some], f, "sqeuclidean"))
     shares[shares < 1e-30] = 0  # products of denormal numbers are slow
     every = np.arange(n, dtype=np.uint32)
     starts = np.arange(n + 1, dtype=np.uint32) * np.uint32(n)

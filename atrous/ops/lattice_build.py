@@ -7,6 +7,10 @@ d + 1 integers that leave the same remainder when divided by d + 1. Subtract the
 by d + 1: d free integers remain, its *coordinates*. A step of the lattice along axis j < d adds one
 to coordinate j, a step along axis d takes one from all.
 
+In bounds, all of it: rows are numbered by `number`, from 0 to M - 1, and every other kernel meets
+these numbers only; `build_lattice` has made the tables for its points and dimensions, at most 2^32
+corners of them.
+
 A *key* is one int64 for a lattice point: the sum of its coordinates times `steps`. A step along an
 axis adds a constant to it, steps[axis], so that neighbours are found by keys alone.
 """
@@ -145,6 +149,7 @@ def gather(vertices, weights, rows):  # type: ignore[no-untyped-def]
 
     A counting sort: the points of a row keep their order, so that sums do not depend on threads.
     """
+    # In bounds: a row has as many places as it was counted, all in all n * corners.
     n, corners = vertices.shape
     starts = np.zeros(rows + 1, np.uint32)
     for i in range(n):
@@ -171,6 +176,8 @@ def chain(ascending, order, step):  # type: ignore[no-untyped-def]
     rows that have them. Both `ascending` and the keys that are wanted only grow, so that one walk
     along the list finds all neighbours, without a look into the hash table.
     """
+    # In bounds: each key has one that leads to it at most. So chains do not meet, and each row of `count` is in one; a
+    # ring would need a multiple of `step` below M steps to be 2^64, and no sum of `_steps` is even so often.
     m = len(order)
     following, led = np.full(m, m, np.uint32), np.zeros(m, np.bool_)
     there, last = 0, ascending[0]
@@ -250,6 +257,7 @@ def unite(m, rows, starts):  # type: ignore[no-untyped-def]
 
     Filtering can finish a part in all its directions before the next part, while a cache has it.
     """
+    # In bounds: parts are no more than rows, and the two sorts write as many as they counted. No chain is empty.
     # Union-find. The smaller row becomes the root, so that parts come in the order of their rows.
     parent = np.arange(m).astype(np.uint32)
     chains = len(starts) - 1

@@ -7,6 +7,8 @@ hours for some graphs of a thousand boundary pixels; this one takes milliseconds
 import numpy as np
 from numba import njit
 
+from atrous.errors import DataError
+
 
 def matching_size(indptr: np.ndarray, indices: np.ndarray, columns: int) -> int:
     """The size of a maximum matching between rows and columns of a graph in CSR form.
@@ -18,6 +20,9 @@ def matching_size(indptr: np.ndarray, indices: np.ndarray, columns: int) -> int:
         indices: columns, 0..columns - 1.
         columns: their number.
 
+    Raises:
+        DataError: these are not the integers of such a graph.
+
     Source:
         Hopcroft & Karp, SIAM Journal on Computing 1973.
 
@@ -25,12 +30,24 @@ def matching_size(indptr: np.ndarray, indices: np.ndarray, columns: int) -> int:
         >>> matching_size(np.array([0, 2, 3]), np.array([0, 1, 0]), 2)  # row 0: 0 or 1, row 1: 0
         2
     """
-    return int(_match(np.asarray(indptr, np.int64), np.asarray(indices, np.int64), columns))
+    starts, edges = np.asarray(indptr), np.asarray(indices)
+    if not (starts.ndim == edges.ndim == 1 and starts.size and {starts.dtype.kind, edges.dtype.kind} <= set("iu")):
+        raise DataError(
+            f"the graph has indptr of shape {starts.shape} and type {starts.dtype}, indices of {edges.shape} and "
+            f"{edges.dtype}; expected whole numbers, (rows + 1,) and (edges,)"
+        )
+    starts, edges = (np.ascontiguousarray(part, np.int64) for part in (starts, edges))
+    if starts[0] < 0 or starts[-1] > len(edges) or (starts[1:] < starts[:-1]).any():
+        raise DataError(f"indptr is no rising list within 0..{len(edges)}, the number of edges")
+    if columns < 0 or (edges.size and not 0 <= edges.min() <= edges.max() < columns):
+        raise DataError(f"indices are not all within 0..{columns - 1}, the columns of the graph")
+    return int(_match(starts, edges, columns))
 
 
 @njit(nogil=True, cache=True)
 def _match(indptr, indices, columns):  # type: ignore[no-untyped-def]
     """In phases: each adds shortest augmenting paths until none of that length is left."""
+    # In bounds, here and in what it calls: `matching_size` has checked the graph, and rows are met as `row_of` only.
     rows = len(indptr) - 1
     column_of, row_of = np.full(rows, -1), np.full(columns, -1)
     size = 0
@@ -58,6 +75,7 @@ def _levels(indptr, indices, column_of, row_of, level, queue):  # type: ignore[n
 
     Breadth first, along free edges to columns and matched edges back to rows.
     """
+    # In bounds: a row has its level from when it enters the queue, and so enters once.
     head = tail = 0
     for row in range(len(level)):
         level[row] = -1
@@ -85,6 +103,7 @@ def _augment(root, indptr, indices, column_of, row_of, level, edges, path):  # t
     Along the path that is found, matched and unmatched edges change places. The path is a list, not
     a recursion: it may be longer than a thread's stack allows.
     """
+    # In bounds: levels rise by one along the path, and there are no more than rows.
     depth = 0
     path[0] = root
     while depth >= 0:

@@ -52,6 +52,10 @@ def cut(nodes, arcs):  # type: ignore[no-untyped-def]
     Of all minimum cuts it is the one nearest to the source: the source's tree ends with the nodes
     that the source can still reach, no more.
 
+    In bounds, here and in what it calls, if the caller has filled nodes and arcs as told below
+    (`graphcut._move` has): all indices are heads, reverses and firsts of the graph, the parent arc of
+    a node is one of its own, and a node is an orphan once at a time, since its parent is then no arc.
+
     Args:
         nodes: (n + 1,) NODE with .first and .term given; the last one only ends the arcs of the one
             before it. A node's arcs follow one another.

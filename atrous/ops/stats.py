@@ -88,13 +88,15 @@ def resample_weights(
         (at most `chunk`, n) float32; each row sums to n.
 
     Raises:
-        ValueError: `block` is not in 1..n.
+        ValueError: `block` is not in 1..n, or there is nothing to draw.
 
     Source:
         Efron 1979; with blocks the moving-block bootstrap, Kuensch 1989.
     """
     if not 1 <= block <= n:
         raise ValueError(f"block is {block}; expected 1 to the number of images, {n}")
+    if min(resamples, chunk) < 1:
+        raise ValueError(f"resamples is {resamples}, {chunk} at once; expected at least 1 of both")
     for first in range(0, resamples, chunk):
         size = min(chunk, resamples - first)
         starts = rng.integers(0, n - block + 1, (size, -(-n // block)), dtype=np.uint32)
@@ -110,6 +112,7 @@ def _tally(starts, block, weights):  # type: ignore[no-untyped-def]
     The last run of a resample is cut, so that it has n images like the others.
     """
     n = weights.shape[1]
+    # In bounds: starts are at most n - block, and block <= n. Before the last run left > 0, so that none is negative.
     for row in range(len(starts)):
         left = n
         for start in starts[row]:
@@ -132,6 +135,9 @@ def bootstrap(
 
     Returns:
         (resamples, ...). Sums are exact up to 2^24 pixels of a class, beyond to 1e-7 of them.
+
+    Raises:
+        ValueError: counts have another shape, or as `resample_weights`.
 
     Example:
         >>> counts = np.array([[[10, 10], [10, 10], [9, 9]], [[10, 10], [10, 10], [5, 5]]])
@@ -170,6 +176,9 @@ def iou_intervals(counts: np.ndarray, level: float = 0.95) -> np.ndarray:
 
     Returns:
         (K, 2) low and high; nan for a class that fewer than two images show.
+
+    Raises:
+        DataError: counts have another shape.
 
     Source:
         Kish 1965 (effective number); Clopper & Pearson 1934.
@@ -287,5 +296,7 @@ def _permutation(sides: Sequence[Sequence[np.ndarray]], resamples: int, rng: np.
 
 def _hit_and_union(counts: np.ndarray) -> np.ndarray:
     """(n, 3, K) true, predicted, hit -> (n, 2, K) hit and union."""
+    if counts.ndim != 3 or counts.shape[1] != 3:
+        raise DataError(f"counts have shape {counts.shape}; expected (images, 3, classes): true, predicted, hit")
     true, predicted, hit = np.moveaxis(counts, 1, 0)
     return np.stack([hit, true + predicted - hit], axis=1)

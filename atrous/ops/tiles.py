@@ -17,11 +17,14 @@ from itertools import pairwise
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from atrous.errors import DataError, nearest
 from atrous.ops.openmp import split_rows
 from atrous.ops.tiles_kernels import Place, Shift, Window, all_by_pixel, all_by_plane, by_pixel, by_plane
 
 SIGMA = 1 / 8
 """Deviation of the Gaussian, in window lengths (nnU-Net, Isensee et al. 2021)."""
+MOST_CLASSES = 65536
+"""Labels are uint8 or uint16."""
 SPREAD = 16
 """Rows this far apart go to one thread: a window's upper rows are finished, which takes longer."""
 Predict = Callable[[int, int, int, int], np.ndarray]
@@ -39,6 +42,9 @@ def positions(size: int, window: int, overlap: float = 0.25) -> list[int]:
     Returns:
         Ascending first pixels, the last window ending at the axis's end.
 
+    Raises:
+        DataError: a length is below 1, or the overlap is not in [0, 1).
+
     Source:
         nnU-Net (Isensee et al. 2021): ceil((size - window) / (window (1 - overlap))) + 1 windows.
 
@@ -46,9 +52,15 @@ def positions(size: int, window: int, overlap: float = 0.25) -> list[int]:
         >>> positions(110, 64, 0.5)
         [0, 23, 46]
     """
+    if not (min(size, window) >= 1 and 0 <= overlap < 1):
+        raise DataError(
+            f"the axis has {size} pixels, the window {window}, the overlap is {overlap}; expected at least 1 pixel, "
+            "and an overlap from 0 on, below 1"
+        )
     if size <= window:
         return [0]
-    steps = int(np.ceil((size - window) / (window * (1 - overlap)))) + 1
+    # Of more windows than places some would be one: an overlap that is nearly 1 asks for any number.
+    steps = int(min(np.ceil((size - window) / (window * (1 - overlap))), size - window)) + 1
     return sorted({int(np.round(i * (size - window) / (steps - 1))) for i in range(steps)})
 
 
@@ -87,6 +99,10 @@ def blend(
     Yields:
         (top, scores (K, rows, W) float32), weighted means.
 
+    Raises:
+        DataError: `positions` refuses the lengths or the overlap, weights are unknown, or a
+            window's scores have another shape.
+
     Example:
         >>> import numpy as np
         >>> def predict(top, left, height, width):
@@ -118,6 +134,9 @@ def blend_labels(
     Yields:
         (top, labels (rows, W)), uint8, uint16 when K > 256; the lowest class of equal scores.
 
+    Raises:
+        DataError: as `blend`, or there is not one offset for each class.
+
     Example:
         >>> import numpy as np
         >>> scores = np.eye(3, dtype=np.float32)[[0, 2, 1]].T[:, None].repeat(4, 1)
@@ -143,6 +162,8 @@ def _bands(
 
     labels are of these rows; empty where `offsets` is None.
     """
+    if weights not in WEIGHTS:
+        raise DataError(f"weights is {weights!r}; {nearest(weights, list(WEIGHTS))}")
     height, width = min(size[0], window[0]), min(size[1], window[1])
     tops, lefts = positions(size[0], height, overlap), positions(size[1], width, overlap)
     factors = [WEIGHTS[weights](n) for n in (height, width)]
@@ -153,6 +174,7 @@ def _bands(
         labels, beside = np.empty((0, 0), np.uint8), 0
         for left, right in pairwise([*lefts, size[1]]):
             scores = np.asarray(predict(top, left, height, width), np.float32)
+            _check_scores(scores, canvas.classes if canvas else None, height, width)
             canvas = canvas or _Canvas(scores, factors, sums, offsets)
             if left == 0 and offsets is not None:
                 labels = np.empty((following - top, size[1]), np.uint8 if canvas.classes <= 256 else np.uint16)
@@ -162,6 +184,14 @@ def _bands(
         above = top + height
         assert canvas is not None
         yield top, following, canvas, labels
+
+
+def _check_scores(scores: np.ndarray, classes: int | None, height: int, width: int) -> None:
+    """Raise a DataError unless they are (classes, height, width); None takes any number of classes."""
+    few = scores.ndim == 3 and 1 <= len(scores) <= MOST_CLASSES
+    if not few or scores.shape[1:] != (height, width) or classes not in (None, len(scores)):
+        wanted = f"1..{MOST_CLASSES}" if classes is None else classes
+        raise DataError(f"a window's scores have shape {scores.shape}; expected ({wanted}, {height}, {width})")
 
 
 def _summed(n: int, starts: Sequence[int], weights: np.ndarray) -> np.ndarray:
@@ -184,6 +214,8 @@ class _Canvas:
         self, scores: np.ndarray, factors: list[np.ndarray], sums: list[np.ndarray], offsets: np.ndarray | None
     ) -> None:
         self.classes, rows = scores.shape[:2]
+        if offsets is not None and offsets.shape not in ((0,), (self.classes,)):
+            raise DataError(f"offsets have shape {offsets.shape}; expected ({self.classes},), one for each class")
         self.factors, self.sums, self.offsets = factors, sums, offsets
         self.by_pixel = bool(scores.strides[2] != 4 and scores.strides[0] == 4)
         self.repeated = np.repeat(factors[1], self.classes)
@@ -206,13 +238,14 @@ class _Canvas:
         """
         lines = scores.transpose((1, 2, 0) if self.by_pixel else (1, 0, 2))
         # The kernels read scores where they lie, gaps between rows and classes included. They need
-        # an innermost axis without gaps, pixels without gaps too (by pixel), and ascending axes.
-        dense = lines.strides[2] == 4 and min(lines.strides) >= 0
+        # an innermost axis without gaps, pixels without gaps too (by pixel), ascending axes, and steps
+        # of whole numbers (fields of a record have others).
+        dense = lines.strides[2] == 4 and min(lines.strides) >= 0 and not any(stride % 4 for stride in lines.strides)
         lines = lines if dense and not (self.by_pixel and lines.strides[1] != 4 * self.classes) else lines.copy("C")
         steps = [stride // 4 for stride in lines.strides]
         extent = 1 + sum((n - 1) * step for n, step in zip(lines.shape, steps, strict=True))
         (top, left), (rows, columns) = corner, self.factors
-        flat = as_strided(lines, (extent,), (4,))
+        flat = as_strided(lines, (extent,), (4,), writeable=False)  # kernels are then compiled for one kind of array
         window = Window(flat, steps[0], steps[1], rows, columns, self.repeated, self.order)
         place = Place(top, left, *touched, *(finished if self.offsets is not None else (0, 0)))
         offsets = np.zeros(0, np.float32) if self.offsets is None else self.offsets

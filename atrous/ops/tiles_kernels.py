@@ -7,6 +7,12 @@ A window meets three kinds of pixels, on each row as runs in this order, of whic
     new     this window is the first: write over what the ring holds of rows long finished
 
 So no sum is ever cleared, and one that is done is neither stored nor read again.
+
+In bounds, all of it: `tiles._bands` has checked that scores are (K, h, w) of one K and lie within
+the image, and `_Canvas.add` makes `scores` as long as its last number. Runs end at w at the latest,
+and a row's runs in the ring at left + w <= W: windows are no farther apart than they are long, so
+that `done` <= w too. `labels` has the done rows and begins at `left`. A vector of pixels ends with
+its run, one of classes with the last class.
 """
 
 from typing import NamedTuple

@@ -6,6 +6,8 @@ row of channels is padded to a multiple of `WIDTH` and walked by `load` and `sto
 with narrower vectors LLVM makes several instructions of one.
 
 numba has no float16: arrays of uint16 stand for float16 numbers. `load` widens, `store` rounds.
+
+Nothing checks where a vector lies, unless NUMBA_BOUNDSCHECK=1 is set when a kernel is compiled.
 """
 
 import operator
@@ -77,16 +79,21 @@ for _function, _build in ((operator.add, "fadd"), (operator.sub, "fsub"), (opera
     _binary(_function, _build)
 
 
-def _place(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> tuple[Any, ir.VectorType]:
+def _place(
+    context: Any, builder: Any, array_type: Any, array: Any, index: Any, vector: ir.VectorType | None = None
+) -> tuple[Any, ir.VectorType]:
     """(pointer to a vector that begins at array[index], type of that vector)."""
-    vector = _HALVES if array_type.dtype == types.uint16 else _FLOATS
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), vector.as_pointer()), vector
+    vector = vector or (_HALVES if array_type.dtype == types.uint16 else _FLOATS)
+    made = context.make_array(array_type)(context, builder, array)
+    if context.enable_boundscheck:  # numba's own check sees indices only, not vectors
+        for end in (index, builder.add(index, index.type(WIDTH - 1))):
+            cgutils.do_boundscheck(context, builder, end, made.nitems)
+    return builder.bitcast(builder.gep(made.data, [index]), vector.as_pointer()), vector
 
 
 @intrinsic
 def load(typing_context, array, index):  # type: ignore[no-untyped-def]
-    """The eight numbers of a flat, contiguous array from `index` on; nothing checks its end."""
+    """The eight numbers of a flat, contiguous array from `index` on."""
 
     def build(context, builder, signature, args):  # type: ignore[no-untyped-def]
         pointer, vector = _place(context, builder, signature.args[0], *args)
@@ -99,7 +106,7 @@ def load(typing_context, array, index):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def store(typing_context, array, index, value):  # type: ignore[no-untyped-def]
-    """Write eight numbers into a flat, contiguous array from `index` on; nothing checks its end."""
+    """Write eight numbers into a flat, contiguous array from `index` on."""
 
     def build(context, builder, signature, args):  # type: ignore[no-untyped-def]
         pointer, vector = _place(context, builder, signature.args[0], *args[:2])
@@ -245,12 +252,12 @@ def store_bytes(typing_context, array, index, a, b, c, d):  # type: ignore[no-un
     """
 
     def build(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        pointer, _ = _place(context, builder, signature.args[0], *args[:2], _INTS)
         word = builder.fptosi(args[2], _INTS)
         for place, value in enumerate(args[3:], start=1):
             shifted = builder.shl(builder.fptosi(value, _INTS), ir.Constant(_INTS, [8 * place] * WIDTH))
             word = builder.or_(word, shifted)
-        builder.store(word, builder.bitcast(builder.gep(data, [args[1]]), _INTS.as_pointer()), align=4)
+        builder.store(word, pointer, align=4)
         return context.get_dummy_value()
 
     return types.void(array, types.uint64, float8, float8, float8, float8), build

@@ -17,6 +17,7 @@ import numpy as np
 from atrous.errors import DataError, nearest
 from atrous.ops.lattice import LARGEST_DIMENSION
 from atrous.refine.inputs import (
+    MOST_ENERGY,
     checked_colours,
     checked_image,
     checked_probabilities,
@@ -113,8 +114,10 @@ def dense_crf(
         raise DataError(f"iterations is {iterations}; expected a whole number, 0 or more")
     for name, numbers, count in (("gaussian", gaussian, 2), ("bilateral", bilateral, 3)):
         real = not isinstance(numbers, str) and all(isinstance(one, int | float | np.number) for one in numbers)
-        if not real or len(numbers) != count or not np.isfinite(numbers).all() or min(numbers[:-1]) <= 0:
-            raise DataError(f"{name} is {numbers}; expected {count} numbers, widths over 0 and then the weight")
+        if not real or len(numbers) != count or not np.abs(numbers).max() <= MOST_ENERGY or min(numbers[:-1]) <= 0:
+            raise DataError(
+                f"{name} is {numbers}; expected {count} numbers to {MOST_ENERGY:g}, widths over 0 and then the weight"
+            )
     energy = _unary(probabilities, unary, threads)
     shape = energy.shape[1:]
     steps = checked_spacing(spacing, len(shape))
@@ -155,7 +158,8 @@ def pixel_features(
     if colours is not None:
         if channels < colours.shape[-1]:
             flat = colours.reshape(-1, colours.shape[-1])
-            colours = colours @ np.linalg.eigh(np.cov(flat, rowvar=False))[1][:, ::-1][:, :channels].astype(np.float32)
+            axes_of_most = np.linalg.eigh(np.cov(flat, rowvar=False, bias=True))[1][:, ::-1][:, :channels]
+            colours = colours @ axes_of_most.astype(np.float32)
         np.divide(colours, np.float32(deviation), out=features[..., axes:])
     return features.reshape(-1, axes + channels)
 

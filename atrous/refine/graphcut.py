@@ -23,6 +23,8 @@ from atrous.refine.iterated_modes import message_rounds
 from atrous.refine.potts import PottsOptions, Whole, potts, whole
 
 METHODS = ("expansion", "swap")
+MOST_ARCS = 2**31 - 1
+"""Arcs are numbered in int32."""
 
 
 class Grid(NamedTuple):
@@ -79,7 +81,7 @@ def graph_cut(
         the classes permutes the labels, and changes nothing else.
 
     Raises:
-        DataError: an array or option does not fit.
+        DataError: an array or option does not fit, or pixels times neighbours are 2^31 or more.
 
     Example:
         >>> import numpy as np
@@ -94,6 +96,9 @@ def graph_cut(
     if cycles is not None and cycles < 1:
         raise DataError(f"cycles is {cycles}; expected at least 1, or None for as many as it takes")
     model = potts(probabilities, image, **options)
+    arcs = model.weights.size * 2
+    if arcs > MOST_ARCS:
+        raise DataError(f"a graph of {arcs:,} arcs is too large; take fewer `neighbours`, or cut the image into parts")
     grid = whole(model)
     labels = grid.first()
     if rounds and len(model.unary) > 2:
@@ -145,6 +150,8 @@ def _candidates(target, rival, grid, state, made_at):  # type: ignore[no-untyped
     A pixel whose label is better than the other by more than `degree`, all that its neighbours can
     pull, keeps it in every minimum cut. It is not in the graph, and pulls as a constant.
     """
+    # In bounds: every candidate is a pixel, see `Whole`: on the border unary and degree are 0, which is no candidate.
+    # `place` lets each in once, so that the queue has room.
     labels, own, changed_at, place, queue = state
     count = 0
     for p in range(len(labels)):
@@ -187,6 +194,7 @@ def _move(target, rival, grid, state, count, now):  # type: ignore[no-untyped-de
     labels, own, changed_at, place, queue = state
     unary, weights, steps = grid.unary, grid.weights, grid.steps
     half = weights.shape[1]
+    # In bounds: candidates are pixels, see `Whole`, and `graph_cut` has checked that all their arcs have int32 numbers.
     # Every node has room for all its pairs, whether there or not: places of arcs, and of their
     # reverses, are then known without a search.
     nodes, arcs = np.empty(count + 1, NODE), np.empty(2 * half * count, ARC)

@@ -77,6 +77,7 @@ def _sweep(unary, weights, steps, labels):  # type: ignore[no-untyped-def]
 
     A pixel keeps its label if another one is only as good: sweeps end.
     """
+    # In bounds: p is a pixel, see `Whole`.
     classes, half = len(unary), weights.shape[1]
     pull = np.zeros(classes, np.int64)  # of the neighbours, towards each label
     changed = 0
@@ -181,6 +182,7 @@ def _gather(p, unary, weights, steps, messages, belief):  # type: ignore[no-unty
     messages[p, k] is the only message of its pair. It points to the pair's end on the way forward
     and to its start on the way back: at each pixel all of them point to it when they are needed.
     """
+    # In bounds: p is a pixel, see `Whole`; `message_rounds` makes all tables for its places, pairs and classes.
     half = weights.shape[1]
     for label in range(len(belief)):
         belief[label] = unary[p, label]
@@ -219,6 +221,7 @@ def _forward(unary, weights, steps, share, inner, messages, labels):  # type: ig
     A pixel's label is the best one beside the labels before it and the messages from behind it
     and so choices agree where messages alone leave a tie.
     """
+    # In bounds: p is a pixel, see `Whole`; a weight above 0 tells that q is one too, and it has a label, an argmin.
     half, classes = weights.shape[1], unary.shape[1]
     belief, choice = np.empty(classes, np.float32), np.empty(classes, np.float32)
     for p in range(len(unary)):
@@ -243,6 +246,7 @@ def _forward(unary, weights, steps, share, inner, messages, labels):  # type: ig
 @njit(nogil=True, cache=True)
 def _backward(unary, weights, steps, share, inner, messages):  # type: ignore[no-untyped-def]
     """Send messages to earlier pixels; return the bound: all that was taken off on the way."""
+    # In bounds: p is a pixel, see `Whole`.
     half, classes = weights.shape[1], unary.shape[1]
     belief = np.empty(classes, np.float32)
     bound = 0.0

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
+from math import prod
 from typing import Literal, get_args
 
 import numpy as np
@@ -63,8 +64,8 @@ TOGETHER = 16
 """Pixels that take each step of the softmax together."""
 CACHED = 8 << 20
 """Bytes of lattice points, in float32, that stay in a cache: there float16 would only cost time."""
-NEVER = -1e30
-"""The log-probability of labels that only pad a row: their e^x is 0."""
+NEVER = -3e38
+"""The log-probability of labels that only pad a row, near the least of float32: their e^x is 0."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class MeanField:
         threads: None takes all that are available.
 
     Raises:
-        DataError: sizes do not fit, or a normalisation is unknown.
+        DataError: sizes do not fit, a normalisation is unknown, or `build_lattice` refuses features.
 
     Example:
         >>> import numpy as np
@@ -142,10 +143,13 @@ class MeanField:
         if unary.ndim != 2 or not 2 <= len(unary) <= MOST_LABELS or not unary.shape[1]:
             raise DataError(f"unary has shape {unary.shape}; expected (labels, pixels), 2 to {MOST_LABELS} labels")
         self.labels, self.pixels = unary.shape
+        shape = (self.pixels,) if shape is None else shape
+        if not shape or min(shape) < 1 or prod(shape) != self.pixels:
+            raise DataError(f"shape is {shape}, the unary energies are of {self.pixels} pixels; expected as many")
         self._team = Team(threads)
         half = half and has_half()
         potts = [kernel for kernel in kernels if np.ndim(kernel.compatibility) == 0]
-        self._order = _by_tiles(shape if shape is not None else (self.pixels,))
+        self._order = _by_tiles(shape)
         groups = [potts] * bool(potts) + [[kernel] for kernel in kernels if np.ndim(kernel.compatibility)]
         with self._team as team:
             self._terms = [_term(team, group, self.labels, self._order, exact, half) for group in groups]
@@ -173,7 +177,11 @@ class MeanField:
 
     @property
     def marginals(self) -> np.ndarray:
-        """(K, N) float32, Q: the probabilities of labels; assign others to go on from them."""
+        """(K, N) float32, Q: the probabilities of labels; assign others to go on from them.
+
+        Raises:
+            DataError: what is assigned has another shape.
+        """
         with self._work() as team:
             return self._columns(team)
 
@@ -272,6 +280,8 @@ class MeanField:
 
     def _rows(self, values: np.ndarray, sign: int, padding: float) -> np.ndarray:
         """(K, N) -> (N, size) float32 in the field's own order, times `sign`."""
+        if np.shape(values) != (self.labels, self.pixels):
+            raise DataError(f"values have shape {np.shape(values)}; expected {(self.labels, self.pixels)}")
         rows = aligned((self.pixels, padded(self.labels)), np.float32)
         values = np.ascontiguousarray(values, np.float32)
         self._team.split(self.pixels, _to_rows, values, np.float32(sign), np.float32(padding), self._order, rows)
@@ -375,6 +385,8 @@ def _softmax(logits, vertices, weights, table, own, size, q, first, last):  # ty
     all: within each loop pixels do not depend on one another, so that the processor overlaps their
     waiting for memory, for the exponentials and for the division.
     """
+    # In bounds: `_lattice` has checked that each lattice is of these pixels, `_work` makes the table for the term with
+    # the most rows, and a row is `size` numbers in all of them.
     together, one, two, three = np.uint64(TOGETHER), np.uint64(WIDTH), np.uint64(2 * WIDTH), np.uint64(3 * WIDTH)
     corners, zero = np.uint64(vertices.shape[1]), spread(np.float32(0))
     rows, peaks = np.empty(together * size, np.float32), np.empty(together, np.float32)
@@ -440,6 +452,7 @@ def _to_rows(values, sign, padding, order, rows, first, last):  # type: ignore[n
 
     Sixteen at a time: a transposition reads or writes far apart, and so both sides stay in a cache.
     """
+    # In bounds: `order` is a permutation of the pixels (`MeanField` checks the shape), values are (K, N) (`_rows`).
     labels, size = values.shape[0], rows.shape[1]
     for start in range(first, last, 16):
         stop = min(start + 16, last)
@@ -452,7 +465,7 @@ def _to_rows(values, sign, padding, order, rows, first, last):  # type: ignore[n
 
 @njit(nogil=True, cache=True)
 def _from_rows(rows, order, values, first, last):  # type: ignore[no-untyped-def]
-    """The way back: (N, size) -> (K, N) in the caller's order."""
+    """The way back: (N, size) -> (K, N) in the caller's order; in bounds as `_to_rows`."""
     for start in range(first, last, 16):
         stop = min(start + 16, last)
         for k in range(values.shape[0]):

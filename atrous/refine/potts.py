@@ -23,6 +23,10 @@ NEIGHBOURS = {2: (4, 8), 3: (6, 26)}
 """By the number of axes."""
 
 
+LEAST_BETA, MOST_BETA = 1e-37, 1e37
+"""Float32 has all its digits between."""
+
+
 class PottsOptions(TypedDict, total=False):
     """The keyword options of `potts`, which all that minimise its energy take too."""
 
@@ -110,9 +114,12 @@ def potts(
     if beta is None:
         count = sum(part.size for part in pairs)
         beta = sum(part.sum(dtype=np.float64) for part in pairs) / max(count, 1) or 1.0
+    # A beta that is 0 in float32 would make weights nan: then they are no capacities of a cut.
+    beta = min(max(beta, LEAST_BETA), MOST_BETA)
     weights = np.zeros_like(square)
-    for offset, step, part, weight in zip(offsets, steps, pairs, weights, strict=True):
-        weight[_ends(offset)[0]] = smoothness * base / step * np.exp(-part / (2 * beta))
+    with np.errstate(over="ignore"):  # a contrast that is infinite beside beta: the weight is 0
+        for offset, step, part, weight in zip(offsets, steps, pairs, weights, strict=True):
+            weight[_ends(offset)[0]] = smoothness * base / step * np.exp(-part / (2 * beta))
     return Potts(unary, weights, offsets)
 
 
@@ -170,9 +177,12 @@ class Whole:
     """The model in whole numbers, which the kernels work on: sums are exact then, and flows end.
 
     The grid is flat, with a border of one pixel: a pixel's neighbours are at fixed steps from it,
-    and no kernel tests for the image's edge. It has P places in all. unary (K, P), weights (P, D)
-    int32, weights even; steps (2 D,) int64 to the neighbours, the second half opposite to the
-    first; degree (P,) int32: the sum of the weights of a place's pairs. One nat is `scale` units.
+    and no kernel tests for the image's edge. Kernels stay in bounds by it: they start from pixels
+    only (labels >= 0, or `inner`), whose steps end in the grid, and labels are 0..K-1.
+
+    It has P places in all. unary (K, P), weights (P, D) int32, weights even; steps (2 D,) int64 to
+    the neighbours, the second half opposite to the first; degree (P,) int32: the sum of the weights
+    of a place's pairs. One nat is `scale` units.
     """
 
     unary: np.ndarray
