@@ -6,11 +6,13 @@ import numpy as np
 
 
 def check_label_maps(prediction: np.ndarray, target: np.ndarray) -> None:
-    """Raise ValueError unless both are label maps (H, W) of one size."""
+    """Raise ValueError unless both are label maps (H, W) of one size, of whole numbers."""
     if prediction.shape != target.shape or target.ndim != 2:
         raise ValueError(
             f"prediction {prediction.shape} and target {target.shape} must be label maps (H, W) of one size"
         )
+    if not {prediction.dtype.kind, target.dtype.kind} <= set("iub"):
+        raise ValueError(f"prediction is {prediction.dtype} and target {target.dtype}; expected whole numbers")
 
 
 def check_same_settings(one: Any, other: Any, *names: str) -> None:

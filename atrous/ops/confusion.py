@@ -69,8 +69,8 @@ def count_pairs(truth: np.ndarray, prediction: np.ndarray, classes: int, ignore:
         that are no class.
 
     Raises:
-        ValueError: shapes differ, a dtype is not integer, there is no class, or a true label is
-            neither a class nor `ignore`.
+        ValueError: shapes differ, a dtype is not integer, there is no class, `ignore` has more than
+            64 bits, or a true label is neither a class nor `ignore`.
 
     Example:
         >>> count_pairs(np.array([0, 0, 1, 255]), np.array([0, 1, 1, 1]), 2)
@@ -82,8 +82,8 @@ def count_pairs(truth: np.ndarray, prediction: np.ndarray, classes: int, ignore:
     for name, array in (("truth", truth), ("prediction", prediction)):
         if array.dtype.kind not in "iub":
             raise ValueError(f"{name} has dtype {array.dtype}; expected integer class indices")
-    if classes < 1:
-        raise ValueError(f"classes is {classes}; expected at least 1")
+    if classes < 1 or not -(2**63) <= ignore < 2**64:
+        raise ValueError(f"classes is {classes}, ignore {ignore}; expected at least 1 class, and a label of 64 bits")
     flat, guess = _flat(truth), _flat(prediction)
     table = np.zeros((4, (classes + 2) * (classes + 1)), np.int64)  # rows: classes, ignored, others
     dtype = np.result_type(flat, guess)

@@ -296,7 +296,7 @@ def _permutation(sides: Sequence[Sequence[np.ndarray]], resamples: int, rng: np.
 
 def _hit_and_union(counts: np.ndarray) -> np.ndarray:
     """(n, 3, K) true, predicted, hit -> (n, 2, K) hit and union."""
-    if counts.ndim != 3 or counts.shape[1] != 3:
-        raise DataError(f"counts have shape {counts.shape}; expected (images, 3, classes): true, predicted, hit")
+    if counts.ndim != 3 or counts.shape[1] != 3 or not counts.size:
+        raise DataError(f"counts have shape {counts.shape}; expected (images, 3, classes), at least one of both")
     true, predicted, hit = np.moveaxis(counts, 1, 0)
     return np.stack([hit, true + predicted - hit], axis=1)
