@@ -188,34 +188,64 @@ def beside(path: Path, suffix: str = ".tmp") -> Path:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Let no other process change a run folder meanwhile. The system ends this with the process, however it ends.
+def alone(folder: Path, name: str = LOCK, *, task: str = "") -> Iterator[None]:
+    """Let no other process change a folder meanwhile. The system ends this with the process, however it ends.
 
     Args:
-        folder: The run's folder; it is made. Its file `.lock` says who works in it.
+        folder: A run's folder, or one of results; it is made.
+        name: The file in it that says who works there; it is removed at the end.
+        task: Processes of one task, such as the shares of a large prediction, may work there at once.
 
     Raises:
         RecipeError: Another process works in the folder.
     """
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a+b") as file:
-        if not _taken(file.fileno()):
-            file.seek(0)
-            who = file.read().decode(errors="replace") or "another process"
-            raise RecipeError(f"{folder}: {who} works in this folder; wait until it ends, or give another folder")
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}, since {datetime.now():%Y-%m-%d %H:%M:%S},".encode())
-        file.flush()
+    path, who = folder / name, f"process {os.getpid()} on {platform.node()}, since {datetime.now():%Y-%m-%d %H:%M:%S},"
+    with _lock(path, who, task) as file:
         _HELD.add(file)
         try:
             yield
         finally:
             _HELD.discard(file)
-            file.truncate(0)
-            if made and os.listdir(folder) == [LOCK]:  # what was refused leaves no folder
-                (folder / LOCK).unlink()
-                folder.rmdir()
+            _leave(path, file, folder if made else None)
+
+
+def _lock(path: Path, who: str, task: str) -> BinaryIO:
+    """Open the file of a lock that this process has now; it holds the task, then who works on it."""
+    while True:
+        file = path.open("a+b")
+        try:
+            first = _taken(file, alone=True)
+            if first:
+                file.truncate(0)
+                file.write(f"{task}\n{who}".encode())
+                file.flush()
+            if task and os.name != "nt":
+                first = _taken(file, alone=False)
+            file.seek(0)
+            theirs, _, worker = file.read().decode(errors="replace").partition("\n")
+            if not first or theirs != task:
+                worker = worker or "another process"
+                raise RecipeError(
+                    f"{path.parent}: {worker} works in this folder; wait until it ends, or give another folder"
+                )
+            if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                return file  # else the one before removed it after it was opened here
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def _leave(path: Path, file: BinaryIO, made: Path | None) -> None:
+    """Remove the file of a lock, unless others of the task go on; and a folder in which nothing came to be."""
+    if os.name == "nt" or not _taken(file, alone=True):
+        return
+    with suppress(OSError):
+        path.unlink()
+        if made:
+            made.rmdir()
 
 
 def _let_go() -> None:
@@ -231,17 +261,17 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_let_go)
 
 
-def _taken(handle: int) -> bool:
-    """Whether the lock of an open file is this process's now."""
+def _taken(file: BinaryIO, *, alone: bool) -> bool:
+    """Whether the lock of an open file is this process's now, alone or beside others."""
     try:
-        if os.name == "nt":
+        if os.name == "nt":  # knows no lock beside others
             import msvcrt
 
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
         else:
             import fcntl
 
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file.fileno(), (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:  # a volume without locks

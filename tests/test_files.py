@@ -77,7 +77,44 @@ def test_one_works_in_a_folder_at_a_time(tmp_path: Path) -> None:
     (tmp_path / "run" / ".lock").write_text("process 1 on another, since 1999,")  # a file alone locks nothing
     with alone(tmp_path / "run"), alone(tmp_path / "other"):
         pass
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]  # where nothing was made, nothing stays
+    assert [path.name for path in tmp_path.rglob("*")] == ["run"]  # where nothing was made, nothing stays
+
+
+@pytest.mark.skipif(os.name != "posix", reason="knows no lock beside others")
+def test_processes_of_one_task_share_a_folder(tmp_path: Path) -> None:
+    with alone(tmp_path, task="one"):
+        with alone(tmp_path, task="one"):
+            for other in "two", "":
+                with pytest.raises(RecipeError, match="works in this folder"), alone(tmp_path, task=other):
+                    pass
+        assert (tmp_path / ".lock").exists()
+        with pytest.raises(RecipeError, match="works in this folder"), alone(tmp_path, task="two"):
+            pass
+    assert not list(tmp_path.iterdir())
+    with alone(tmp_path), pytest.raises(RecipeError, match="works in this folder"), alone(tmp_path, task="one"):
+        pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="its lock file stays")
+@pytest.mark.parametrize("count", [40, pytest.param(2000, marks=pytest.mark.torture)])
+def test_a_lock_that_is_removed_at_its_end_still_lets_in_one_at_a_time(tmp_path: Path, count: int) -> None:
+    code = (
+        "import os, sys\nfrom pathlib import Path\n"
+        "from atrous.errors import RecipeError\nfrom atrous.files import alone\n"
+        f"folder, done = Path({str(tmp_path / 'run')!r}), 0\n"
+        f"while done < {count}:\n"
+        "    try:\n"
+        "        with alone(folder):\n"
+        "            os.close(os.open(folder / 'inside', os.O_CREAT | os.O_EXCL))\n"
+        "            os.unlink(folder / 'inside')\n"
+        "            done += 1\n"
+        "    except RecipeError:\n"
+        "        pass\n"
+    )
+    (tmp_path / "run").mkdir()
+    running = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(4)]
+    assert [process.wait() for process in running] == [0] * 4
+    assert not list((tmp_path / "run").iterdir())
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kill -9")

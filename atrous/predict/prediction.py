@@ -103,7 +103,7 @@ class Prediction:
 
         Pixels without a value get the value of ignored ones.
         """
-        write_mask(Path(path), self.known, self.label_set)
+        write_mask(Path(path), self.known, self.label_set, mark=True)
 
     def areas(self) -> dict[str, float]:
         """Share of the image per class, in 0..1; pixels without a value do not count."""

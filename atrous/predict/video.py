@@ -17,6 +17,7 @@ import torch
 
 from atrous.errors import DataError, MissingExtra, ModelError
 from atrous.io import ArrayPicture, overlay_of, target_of
+from atrous.io.marks import SOFTWARE
 from atrous.ops import upsample_argmax
 from atrous.predict.predictor import Predictor
 from atrous.visual import overlay
@@ -171,6 +172,7 @@ class _Track:
     def __init__(self, av: Any, path: Path, rate: Any, codec: str, format: str) -> None:
         self._av, self._rate, self._codec, self._format = av, rate, codec, format
         self._file, self._stream, self._last = av.open(str(path), "w"), cast(Any, None), -1
+        self._file.metadata["comment"] = SOFTWARE
 
     def write(self, image: np.ndarray, time: Fraction) -> None:
         """(H, W, 3) RGB or (H, W) grey, uint8; time: in seconds, later than that of the frame before."""

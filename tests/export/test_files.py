@@ -15,7 +15,7 @@ from torch import nn
 
 from atrous import cli
 from atrous.bundle import Card, save_bundle
-from atrous.errors import ModelError, WeightsError
+from atrous.errors import DataError, ModelError, WeightsError
 from atrous.export.files import BUILDERS, check_export, export_network
 from atrous.labels import LabelSet
 from atrous.models import create_model
@@ -307,7 +307,7 @@ def test_backends_give_one_answer() -> None:
 def test_a_script_that_is_not_from_export_is_never_overwritten(tmp_path: Path) -> None:
     model, card = trained(QUICK[0])
     (tmp_path / "train_run.py").write_text("my own work")
-    with pytest.raises(ModelError, match=r"train_run\.py: is there already, and is not from `atrous export`"):
+    with pytest.raises(DataError, match=r"train_run\.py: is there already, and is not from this program"):
         export_network(model, card, tmp_path / "train.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["train_run.py"]
     for _ in range(2):
