@@ -6,7 +6,9 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import sys
+import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -184,7 +186,65 @@ def beside(path: Path, suffix: str = ".tmp") -> Path:
 
     A number of the process would not do: two containers on one volume have the same one.
     """
-    return path.with_name(f".{path.name[:NAMED]}.{secrets.token_hex(6)}{suffix}")
+    return path.with_name(f".{path.name[:NAMED]}.atrous-{secrets.token_hex(6)}{suffix}")
+
+
+LEFT = re.compile(r"\..{1,40}\.atrous-[0-9a-f]{12}\.\w+", re.DOTALL)
+"""The names of `beside`."""
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Show other processes that a temporary file or folder is in use: what a killed process leaves is not."""
+    if os.name == "nt":  # a file that is open there cannot be renamed
+        yield
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        _take(handle, alone=True)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """Make a temporary folder beside a path, and remove it at the end; also those of processes that were killed."""
+    sweep(path.parent)
+    folder = beside(path)
+    folder.mkdir(parents=True)
+    try:
+        with held(folder):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files and folders that killed processes left in a folder."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if LEFT.fullmatch(entry.name) and not _in_use(entry):
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    Path(entry.path).unlink(missing_ok=True)
+
+
+def _in_use(entry: os.DirEntry[str]) -> bool:
+    if time.time() - entry.stat(follow_symlinks=False).st_mtime < (1 if os.name == "posix" else DAY):
+        return True  # it may be between its making and its lock
+    if os.name != "posix" or not (entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)):
+        return False
+    handle = os.open(entry.path, os.O_RDONLY)
+    try:
+        return not _take(handle, alone=True)
+    finally:
+        os.close(handle)
+
+
+DAY = 86400
+"""Seconds."""
 
 
 @contextmanager
@@ -216,13 +276,15 @@ def _lock(path: Path, who: str, task: str) -> BinaryIO:
     while True:
         file = path.open("a+b")
         try:
-            first = _taken(file, alone=True)
+            first = _take(file.fileno(), alone=True)
             if first:
+                for place in (path.parent, *filter(Path.is_dir, path.parent.iterdir())):
+                    sweep(place)
                 file.truncate(0)
                 file.write(f"{task}\n{who}".encode())
                 file.flush()
             if task and os.name != "nt":
-                first = _taken(file, alone=False)
+                first = _take(file.fileno(), alone=False)
             file.seek(0)
             theirs, _, worker = file.read().decode(errors="replace").partition("\n")
             if not first or theirs != task:
@@ -240,7 +302,7 @@ def _lock(path: Path, who: str, task: str) -> BinaryIO:
 
 def _leave(path: Path, file: BinaryIO, made: Path | None) -> None:
     """Remove the file of a lock, unless others of the task go on; and a folder in which nothing came to be."""
-    if os.name == "nt" or not _taken(file, alone=True):
+    if os.name == "nt" or not _take(file.fileno(), alone=True):
         return
     with suppress(OSError):
         path.unlink()
@@ -261,17 +323,17 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_let_go)
 
 
-def _taken(file: BinaryIO, *, alone: bool) -> bool:
+def _take(handle: int, *, alone: bool) -> bool:
     """Whether the lock of an open file is this process's now, alone or beside others."""
     try:
         if os.name == "nt":  # knows no lock beside others
             import msvcrt
 
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
         else:
             import fcntl
 
-            fcntl.flock(file.fileno(), (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            fcntl.flock(handle, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:  # a volume without locks
@@ -292,7 +354,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = beside(path)
     try:
-        with temporary.open("xb") as file:
+        with temporary.open("xb") as file, held(temporary):
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 
 from atrous.errors import DataError, RecipeError
-from atrous.files import alone, printable, read_lines, read_text, toml_text, write_atomically
+from atrous.files import (
+    alone,
+    beside,
+    held,
+    printable,
+    read_lines,
+    read_text,
+    scratch,
+    sweep,
+    toml_text,
+    write_atomically,
+)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
@@ -131,3 +142,44 @@ def test_a_process_that_was_killed_leaves_the_folder_free(tmp_path: Path) -> Non
         process.kill()
     with alone(tmp_path):
         pass
+
+
+KILLED = {
+    "a file": "with beside(path).open('xb') as file, held(Path(file.name)):",
+    "a folder": "with scratch(path):",
+    "a label map": "with LabelWriter(path, ArrayPicture(np.zeros((4, 5, 3), np.uint8)), LabelSet(('a', 'b'))):",
+}
+"""What a process is at when it is killed."""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9")
+@pytest.mark.parametrize("what", KILLED)
+def test_what_a_killed_process_leaves_is_swept_and_what_is_written_now_is_not(tmp_path: Path, what: str) -> None:
+    code = (
+        "import time, numpy as np\nfrom pathlib import Path\nfrom atrous.files import beside, held, scratch\n"
+        "from atrous.io import ArrayPicture, LabelWriter\nfrom atrous.labels import LabelSet\n"
+        f"path = Path({str(tmp_path / 'maps' / 'a.png')!r})\npath.parent.mkdir()\n{KILLED[what]}\n"
+        "    print('begun', flush=True); time.sleep(60)"
+    )
+    (tmp_path / ".mine.0123456789ab.tmp").touch()  # of another program
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begun\n"
+        (left,) = (tmp_path / "maps").iterdir()
+        os.utime(left, (0, 0))
+        with alone(tmp_path):
+            assert left.exists()
+        process.kill()
+    with alone(tmp_path):  # the folders in it too: overlays/, checkpoints/
+        assert not left.exists()
+    assert (tmp_path / ".mine.0123456789ab.tmp").exists()
+
+
+def test_a_temporary_file_that_was_just_made_is_not_swept(tmp_path: Path) -> None:
+    beside(tmp_path / "a").touch()
+    sweep(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+    sweep(tmp_path / "none")
+    with scratch(tmp_path / "b") as folder, held(folder):
+        (folder / "x").touch()
+    assert not folder.exists()

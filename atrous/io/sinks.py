@@ -8,6 +8,7 @@ import os
 import shutil
 import struct
 import zlib
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Protocol
@@ -15,7 +16,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from atrous.errors import DataError
-from atrous.files import beside
+from atrous.files import beside, held
 from atrous.io.extras import need, there
 from atrous.io.marks import SOFTWARE, comment
 from atrous.io.paths import VIDEO_SUFFIXES, cannot_write, is_zarr, place_below
@@ -186,6 +187,8 @@ class LabelWriter:
                 self._sink = ZarrSink(self._temporary, size, labels, values.dtype)
             else:
                 self._sink = PngSink(self._temporary, size, labels, values.dtype)
+            self._held = ExitStack()
+            self._held.enter_context(held(self._temporary))
         except OSError as error:
             raise cannot_write(target, error) from error
 
@@ -206,13 +209,17 @@ class LabelWriter:
             if kind is None and self._rows != self._height:
                 raise DataError(f"{self.target}: {self._rows} of {self._height} rows were written; it is left out")
             if kind is None:
-                _remove(self.target)
+                old = beside(self.target)
+                if self.target.is_dir():  # no file system replaces a folder by another one
+                    self.target.replace(old)
                 self._temporary.replace(self.target)
+                _remove(old)
         except OSError as broken:
             if kind is None:
                 raise cannot_write(self.target, broken) from broken
         finally:
             _remove(self._temporary)
+            self._held.close()
 
 
 def target_of(path: Path, folder: Path) -> Path:

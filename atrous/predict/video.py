@@ -5,6 +5,7 @@ Sound is left out.
 """
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib import import_module
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 
 from atrous.errors import DataError, MissingExtra, ModelError
+from atrous.files import beside, held
 from atrous.io import ArrayPicture, overlay_of, target_of
 from atrous.io.marks import SOFTWARE
 from atrous.ops import upsample_argmax
@@ -79,11 +81,15 @@ def label_video(predictor: Predictor, path: Path, out: Path, smooth: float = 0.0
     if len(predictor.card.labels.values) and max(predictor.card.labels.values) > 255:
         raise ModelError(f"{path}: mask values above 255 do not fit into a grey video; predict its frames as pictures")
     targets = [target_of(path, out), overlay_of(path, out)]
-    temporary = [target.with_name(f".{target.stem}.part{target.suffix}") for target in targets]
+    temporary = [beside(target, target.suffix) for target in targets]
     for target in targets:
         target.parent.mkdir(parents=True, exist_ok=True)
     flicker, before = Flicker(), None
+    held_open = ExitStack()
     try:
+        for part in temporary:
+            part.touch()
+            held_open.enter_context(held(part))
         with av.open(str(path)) as source:
             stream = source.streams.best("video")
             if stream is None:
@@ -108,6 +114,7 @@ def label_video(predictor: Predictor, path: Path, out: Path, smooth: float = 0.0
     finally:
         for part in temporary:
             part.unlink(missing_ok=True)
+        held_open.close()
     return flicker
 
 

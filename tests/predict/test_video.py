@@ -8,6 +8,7 @@ import pytest
 from brightness import predictor
 
 from atrous.errors import DataError
+from atrous.io.marks import is_marked
 from atrous.predict.video import _upright, label_video
 
 av = pytest.importorskip("av", reason="needs the [video] extra")
@@ -94,6 +95,8 @@ def test_each_frame_is_shown_at_its_own_time(tmp_path: Path, suffix: str, start:
     label_video(predictor(), tmp_path / f"a.{suffix}", tmp_path / "out")
     for written in ("a.mkv", "overlays/a.mp4"):
         found, _ = seen(tmp_path / "out" / written)
+        assert is_marked(tmp_path / "out" / written)
+        assert not is_marked(tmp_path / f"a.{suffix}")
         np.testing.assert_allclose(found, np.array(times) / 1000, atol=0.002)
 
 
