@@ -39,6 +39,9 @@ def positions(size: int, window: int, overlap: float = 0.25) -> list[int]:
     Returns:
         Ascending first pixels, the last window ending at the axis's end.
 
+    Raises:
+        ValueError: The overlap is out of range, or a length is below 1.
+
     Source:
         nnU-Net (Isensee et al. 2021): ceil((size - window) / (window (1 - overlap))) + 1 windows.
 
@@ -46,9 +49,13 @@ def positions(size: int, window: int, overlap: float = 0.25) -> list[int]:
         >>> positions(110, 64, 0.5)
         [0, 23, 46]
     """
+    if not (0 <= overlap < 1 and size > 0 and window > 0):
+        raise ValueError(
+            f"size {size}, window {window}, overlap {overlap}: expected lengths from 1 on and an overlap in [0, 1)"
+        )
     if size <= window:
         return [0]
-    steps = int(np.ceil((size - window) / (window * (1 - overlap)))) + 1
+    steps = int(min(np.ceil((size - window) / (window * (1 - overlap))), size - window)) + 1  # no two at one pixel
     return sorted({int(np.round(i * (size - window) / (steps - 1))) for i in range(steps)})
 
 

@@ -13,6 +13,15 @@ def test_positions_are_nnunets() -> None:
     assert positions(110, 64, 0.5) == [0, 23, 46]
     assert positions(64, 64) == [0]
     assert positions(10, 64) == [0]
+    assert positions(10, 4, np.nextafter(1, 0)) == [0, 1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    "asked", [(100, 10, 1.0), (100, 10, 1.5), (100, 10, -0.1), (100, 10, np.nan), (100, 0), (0, 1)]
+)
+def test_positions_that_cannot_be(asked: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match=r"expected lengths from 1 on and an overlap in \[0, 1\)"):
+        positions(*asked)
 
 
 @given(size=st.integers(1, 400), window=st.integers(1, 100), overlap=st.floats(0, 0.9))
