@@ -158,7 +158,7 @@ class GeoPicture(_Full):
         self._painted = tags.ifd.get(PHOTOMETRIC) == PALETTE
         with damage_as_data_error(path), catch_warnings():
             simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            self._data = rasterio.open(path)
+            self._data = rasterio.open(path, driver="GTiff")  # the others may name further files, and addresses
             self._masked = rasterio.enums.MaskFlags.per_dataset in self._data.mask_flag_enums[0]
         self.shape = (self._data.height, self._data.width, 3 if self._painted else tags.channels)
         self.profile = {"crs": self._data.crs, "transform": self._data.transform}

@@ -90,7 +90,7 @@ def label_video(predictor: Predictor, path: Path, out: Path, smooth: float = 0.0
         for part in temporary:
             part.touch()
             held_open.enter_context(held(part))
-        with av.open(str(path)) as source:
+        with av.open(str(path), options={"format_whitelist": KINDS}) as source:
             stream = source.streams.best("video")
             if stream is None:
                 raise DataError(f"{path}: holds no video; expected a file with moving pictures")
@@ -169,6 +169,8 @@ def _labelled(
         yield time, image, labels.astype(predictor.card.labels.dtype, copy=False)
 
 
+KINDS = "mov,matroska,avi"
+"""The containers that are read, in FFmpeg's words. Others, such as lists of further files, would open these too."""
 TICK = Fraction(1, 90_000)
 """The unit of written times, in seconds. All usual frame rates are whole numbers of it."""
 
