@@ -189,6 +189,20 @@ def beside(path: Path, suffix: str = ".tmp") -> Path:
     return path.with_name(f".{path.name[:NAMED]}.atrous-{secrets.token_hex(6)}{suffix}")
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it; one that is there is right.
+
+    Raises:
+        DataError: A file is in the way.
+        OSError: It cannot be made otherwise.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        file = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), folder)
+        raise DataError(f"{file}: a file, not a folder; it cannot be written into, give another place") from error
+
+
 LEFT = re.compile(r"\..{1,40}\.atrous-[0-9a-f]{12}\.\w+", re.DOTALL)
 """The names of `beside`."""
 
@@ -212,7 +226,7 @@ def scratch(path: Path) -> Iterator[Path]:
     """Make a temporary folder beside a path, and remove it at the end; also those of processes that were killed."""
     sweep(path.parent)
     folder = beside(path)
-    folder.mkdir(parents=True)
+    make_folder(folder)
     try:
         with held(folder):
             yield folder
@@ -260,7 +274,7 @@ def alone(folder: Path, name: str = LOCK, *, task: str = "") -> Iterator[None]:
         RecipeError: Another process works in the folder.
     """
     made = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path, who = folder / name, f"process {os.getpid()} on {platform.node()}, since {datetime.now():%Y-%m-%d %H:%M:%S},"
     with _lock(path, who, task) as file:
         _HELD.add(file)
@@ -274,7 +288,10 @@ def alone(folder: Path, name: str = LOCK, *, task: str = "") -> Iterator[None]:
 def _lock(path: Path, who: str, task: str) -> BinaryIO:
     """Open the file of a lock that this process has now; it holds the task, then who works on it."""
     while True:
-        file = path.open("a+b")
+        try:
+            file = path.open("a+b")
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path.parent)) from error
         try:
             first = _take(file.fileno(), alone=True)
             if first:
@@ -292,8 +309,9 @@ def _lock(path: Path, who: str, task: str) -> BinaryIO:
                 raise RecipeError(
                     f"{path.parent}: {worker} works in this folder; wait until it ends, or give another folder"
                 )
-            if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
-                return file  # else the one before removed it after it was opened here
+            with suppress(FileNotFoundError):
+                if os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                    return file  # else the one before removed it after it was opened here
         except BaseException:
             file.close()
             raise
@@ -351,7 +369,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         OSError: The disk is full, for example; `filename` is the path of the file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = beside(path)
     try:
         with temporary.open("xb") as file, held(temporary):
@@ -404,6 +422,8 @@ def keep(path: Path, data: bytes) -> None:
         write_atomically(path, data)
     except OSError as error:
         _tell(str(path.parent), error.strerror)
+    except DataError as error:
+        _tell(str(path.parent), str(error))
 
 
 def takes_files(folder: Path) -> bool:

@@ -128,6 +128,18 @@ def test_a_lock_that_is_removed_at_its_end_still_lets_in_one_at_a_time(tmp_path:
     assert not list((tmp_path / "run").iterdir())
 
 
+@pytest.mark.parametrize("name", ["file", "file/a", "file/a/b"])
+def test_a_file_where_a_folder_would_be_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    said = r"file: a file, not a folder; it cannot be written into, give another place"
+    with pytest.raises(DataError, match=said):
+        write_atomically(tmp_path / name / "x", b"")
+    with pytest.raises(DataError, match=said), alone(tmp_path / name):
+        pass
+    with pytest.raises(DataError, match=said), scratch(tmp_path / name / "x"):
+        pass
+
+
 @pytest.mark.skipif(os.name != "posix", reason="kill -9")
 def test_a_process_that_was_killed_leaves_the_folder_free(tmp_path: Path) -> None:
     code = (

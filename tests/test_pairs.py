@@ -139,17 +139,19 @@ class Alone:
 
     base: Path
     runner: Runner
-    known: dict[str, Any] = field(default_factory=dict)
+    known: dict[tuple[str, ...], Any] = field(default_factory=dict)
 
-    def of(self, name: str) -> Any:
-        if name not in self.known:
+    def of(self, *names: str) -> Any:
+        """What the last one of commands makes that are run one after another."""
+        if names not in self.known:
             folder = self.base.with_name("alone")
             shutil.copytree(self.base, folder)
-            code, said, told = self.runner.run(name, folder)
-            assert code == 0, told
-            self.known[name] = COMMANDS[name].seen(folder, said)
+            for name in names:
+                code, said, told = self.runner.run(name, folder)
+                assert code == 0, told
+            self.known[names] = COMMANDS[name].seen(folder, said)
             shutil.rmtree(folder)
-        return self.known[name]
+        return self.known[names]
 
 
 def agrees(made: Any, own: Any, theirs: Any, *, ended: bool) -> bool:
@@ -192,7 +194,10 @@ def try_pair(names: tuple[str, str], alone: Alone, folder: Path, dice: random.Ra
             return f"{name}: ended with {code}: {told!r}"
         made, own = COMMANDS[name].seen(folder, said), alone.of(name)
         theirs = alone.of(other) if COMMANDS[other].place == COMMANDS[name].place else own
-        if not agrees(made, own, theirs, ended=ends[1 - place][0] == 0):
+        ended = ends[1 - place][0] == 0
+        if ended and COMMANDS[other].place in ("decoding", "refinement"):  # the card of the run is another one then
+            theirs = alone.of(other, name)
+        if not agrees(made, own, theirs, ended=ended):
             return f"{name}: made {made}, alone {own}, the other {theirs}"
     if all(code == 2 for code, _, _ in ends):
         return f"both refused: {ends}"

@@ -63,7 +63,6 @@ def write_pairs(folder: Folder, out: Path | str, progress: At | None = None, *, 
         )
     labels = labels or find_classes(folder, classes=None)[0]
     try:
-        out.absolute().parent.mkdir(parents=True, exist_ok=True)
         with scratch(out.absolute()) as place:
             built = place / "pairs"
             _write(folder, labels, built, progress)

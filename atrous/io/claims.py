@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from atrous.errors import DataError
+from atrous.files import make_folder
 from atrous.io.marks import is_marked
 from atrous.io.paths import cannot_write
 
@@ -45,14 +46,11 @@ def claim(folder: Path, outputs: Mapping[Path, Iterable[Path]], *, overwrite: bo
                 refuse_foreign(target)
             owners[target] = path
             parents.add(target.parent)
-    place = folder
     try:
         for place in sorted(parents):
-            place.mkdir(parents=True, exist_ok=True)
+            make_folder(place)
         with TemporaryFile(dir=folder):
             pass
-    except FileExistsError as error:
-        raise DataError(f"{place}: a file, not a folder; give another -o folder for the results") from error
     except OSError as error:
         raise cannot_write(folder, error) from error
 

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from atrous.errors import DataError
-from atrous.files import beside, held
+from atrous.files import beside, held, make_folder
 from atrous.io.extras import need, there
 from atrous.io.marks import SOFTWARE, comment
 from atrous.io.paths import VIDEO_SUFFIXES, cannot_write, is_zarr, place_below
@@ -178,7 +178,7 @@ class LabelWriter:
         self._rows, self._height = 0, size[0]
         values = labels.to_values(np.zeros((1, 1), labels.dtype))
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             if target.suffix == ".tif":
                 nodata = {"nodata": labels.void} if getattr(picture, "holes", False) else {}
                 profile = {**getattr(picture, "profile", {}), **nodata}

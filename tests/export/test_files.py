@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from atrous.ops import Tail
 from atrous.predict import Predictor
 from atrous.predict.backends import open_backend
 from atrous.predict.backends.graph import Graph, sample, tail_rule
+from atrous.predict.backends.onnx import kept_onnx
 from atrous.predict.backends.tails import TailRule
 from atrous.predict.loading import open_exported
 from atrous.segmenter import load
@@ -312,3 +314,18 @@ def test_a_script_that_is_not_from_export_is_never_overwritten(tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["train_run.py"]
     for _ in range(2):
         export_network(model, card, tmp_path / "other.onnx")
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-9], lambda data: b"", lambda data: data[:99] + b"!" + data[100:]]
+)
+def test_a_damaged_export_in_the_cache_is_made_anew(
+    damage: Callable[[bytes], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    model, card = trained("unet")
+    whole = kept_onnx(Graph(model, card), card)
+    (file,) = tmp_path.rglob("*.kept")
+    file.write_bytes(damage(file.read_bytes()))
+    assert kept_onnx(Graph(model, card), card) == whole
+    assert file.read_bytes().endswith(whole)
