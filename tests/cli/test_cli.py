@@ -449,3 +449,13 @@ def test_one_pair_is_trained_on_and_the_other_verbs_say_why_not(
         assert run(*words) == 2
         assert told in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "run"]
+
+
+@pytest.mark.parametrize("option", ["--size", "--classes", "--channels"])
+@pytest.mark.parametrize("number", [2**63, 10**40])
+def test_numbers_that_no_tensor_has_are_one_sentence(
+    option: str, number: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = [number] * (2 if option == "--size" else 1)
+    assert run("inspect", "enet", "--no-measure", option, *values) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
