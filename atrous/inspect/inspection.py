@@ -255,8 +255,8 @@ def kept_for_backward(model: nn.Module, shape: Sequence[int]) -> tuple[dict[int,
     return kept, kept.pop(OUTPUT, 0)
 
 
-MOST = 2**27
-"""The largest side: torch can still count the values of a tensor with two of them."""
+MOST = 2**16
+"""The largest side that is inspected; the time grows with it."""
 
 
 def _checked(model: nn.Module, size: Sequence[int] | None) -> tuple[int, ...]:
