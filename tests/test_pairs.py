@@ -55,13 +55,14 @@ def card(key: str) -> Seen:
 
 
 def trained(base: Path, said: str) -> Any:
+    """Weights, recipe and steps; losses in the log are means since a resume."""
     tensors = hashlib.sha256()
     with safe_open(base / "new" / "model.safetensors", "np") as file:
         for name in sorted(file.keys()):
             tensors.update(file.get_tensor(name).tobytes())
     steps = [json.loads(line) for line in (base / "new" / "log.jsonl").read_text().splitlines()]
     recipe = (base / "new" / "recipe.toml").read_text().replace(str(base), "")
-    return tensors.hexdigest(), recipe, [(row["step"], row.get("loss"), row.get("val_miou")) for row in steps]
+    return tensors.hexdigest(), recipe, [(row["step"], row.get("val_miou")) for row in steps]
 
 
 def judged(base: Path, said: str) -> Any:
