@@ -24,7 +24,7 @@ from torch import nn
 from atrous.bundle import Card
 from atrous.errors import ModelError, let_through, nearest
 from atrous.export import runner
-from atrous.files import alone, write_atomically
+from atrous.files import NAMED, alone, write_atomically
 from atrous.io.claims import refuse_foreign
 from atrous.io.marks import marked
 from atrous.predict.backends import graph as graphs
@@ -112,7 +112,7 @@ def write_export(
     if to == "onnx":
         files = {"_run.py": marked(Path(runner.__file__).read_bytes(), ".py"), **files}
     paths = _targets(out, card, to, triton=False)
-    with alone(paths[0].parent, f".{_stem(out).name}.lock"):  # files of two networks would not fit each other
+    with alone(paths[0].parent, f".{_stem(out).name[:NAMED]}.lock"):  # files of two networks would not fit each other
         for path, data in zip(paths, files.values(), strict=True):
             write_atomically(path, data)
     return paths[::-1]
