@@ -127,7 +127,8 @@ def train(
         announce(run, device, console)
         log = Loggers([])
         if processes.first():
-            log = Loggers([JsonLines(folder / "log.jsonl", run.step), CsvLines(folder / "log.csv", run.step), *loggers])
+            at = (run.step, run.validated)
+            log = Loggers([JsonLines(folder / "log.jsonl", *at), CsvLines(folder / "log.csv", *at), *loggers])
         with deterministic(), Stop(echoed=processes.size() > 1) as stop:
             log.resume(run.step)
             try:
