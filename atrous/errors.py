@@ -59,9 +59,11 @@ def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
 
 FULL = (
     "out of memory", "not enough memory", "insufficient memory", "can't allocate memory", "cannot allocate memory",
-    "failed to allocate memory", "unable to allocate", "bad_alloc", "alloc_failed",
+    "failed to allocate memory", "unable to allocate", "bad_alloc", "alloc_failed", "failed to map segment",
+    "can't start new thread",
 )  # fmt: skip
-"""Words, in small letters, of those who ask for memory that there is not: torch, CUDA, numpy, OpenCV, ONNX Runtime."""
+"""Words, in small letters, of those who ask for memory that there is not: torch, CUDA, numpy, OpenCV, ONNX Runtime, the
+loader of libraries, Python."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

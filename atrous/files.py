@@ -6,7 +6,9 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import sys
+import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -184,38 +186,146 @@ def beside(path: Path, suffix: str = ".tmp") -> Path:
 
     A number of the process would not do: two containers on one volume have the same one.
     """
-    return path.with_name(f".{path.name[:NAMED]}.{secrets.token_hex(6)}{suffix}")
+    return path.with_name(f".{path.name[:NAMED]}.atrous-{secrets.token_hex(6)}{suffix}")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it; one that is there is right.
+
+    Raises:
+        DataError: A file is in the way.
+        OSError: It cannot be made otherwise.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        file = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), folder)
+        raise DataError(f"{file}: a file, not a folder; it cannot be written into, give another place") from error
+
+
+LEFT = re.compile(r"\..{1,40}\.atrous-[0-9a-f]{12}\.\w+", re.DOTALL)
+"""The names of `beside`."""
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Let no other process change a run folder meanwhile. The system ends this with the process, however it ends.
+def held(path: Path) -> Iterator[None]:
+    """Show other processes that a temporary file or folder is in use: what a killed process leaves is not."""
+    if os.name == "nt":  # a file that is open there cannot be renamed
+        yield
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        _take(handle, alone=True)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """Make a temporary folder beside a path, and remove it at the end; also those of processes that were killed."""
+    sweep(path.parent)
+    folder = beside(path)
+    make_folder(folder)
+    try:
+        with held(folder):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files and folders that killed processes left in a folder."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if LEFT.fullmatch(entry.name) and not _in_use(entry):
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    Path(entry.path).unlink(missing_ok=True)
+
+
+def _in_use(entry: os.DirEntry[str]) -> bool:
+    if time.time() - entry.stat(follow_symlinks=False).st_mtime < (1 if os.name == "posix" else DAY):
+        return True  # it may be between its making and its lock
+    if os.name != "posix" or not (entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)):
+        return False
+    handle = os.open(entry.path, os.O_RDONLY)
+    try:
+        return not _take(handle, alone=True)
+    finally:
+        os.close(handle)
+
+
+DAY = 86400
+"""Seconds."""
+
+
+@contextmanager
+def alone(folder: Path, name: str = LOCK, *, task: str = "") -> Iterator[None]:
+    """Let no other process change a folder meanwhile. The system ends this with the process, however it ends.
 
     Args:
-        folder: The run's folder; it is made. Its file `.lock` says who works in it.
+        folder: A run's folder, or one of results; it is made.
+        name: The file in it that says who works there; it is removed at the end.
+        task: Processes of one task, such as the shares of a large prediction, may work there at once.
 
     Raises:
         RecipeError: Another process works in the folder.
     """
     made = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a+b") as file:
-        if not _taken(file.fileno()):
-            file.seek(0)
-            who = file.read().decode(errors="replace") or "another process"
-            raise RecipeError(f"{folder}: {who} works in this folder; wait until it ends, or give another folder")
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}, since {datetime.now():%Y-%m-%d %H:%M:%S},".encode())
-        file.flush()
+    make_folder(folder)
+    path, who = folder / name, f"process {os.getpid()} on {platform.node()}, since {datetime.now():%Y-%m-%d %H:%M:%S},"
+    with _lock(path, who, task) as file:
         _HELD.add(file)
         try:
             yield
         finally:
             _HELD.discard(file)
-            file.truncate(0)
-            if made and os.listdir(folder) == [LOCK]:  # what was refused leaves no folder
-                (folder / LOCK).unlink()
-                folder.rmdir()
+            _leave(path, file, folder if made else None)
+
+
+def _lock(path: Path, who: str, task: str) -> BinaryIO:
+    """Open the file of a lock that this process has now; it holds the task, then who works on it."""
+    while True:
+        try:
+            file = path.open("a+b")
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path.parent)) from error
+        try:
+            first = _take(file.fileno(), alone=True)
+            if first:
+                for place in (path.parent, *filter(Path.is_dir, path.parent.iterdir())):
+                    sweep(place)
+                file.truncate(0)
+                file.write(f"{task}\n{who}".encode())
+                file.flush()
+            if task and os.name != "nt":
+                first = _take(file.fileno(), alone=False)
+            file.seek(0)
+            theirs, _, worker = file.read().decode(errors="replace").partition("\n")
+            if not first or theirs != task:
+                worker = worker or "another process"
+                raise RecipeError(
+                    f"{path.parent}: {worker} works in this folder; wait until it ends, or give another folder"
+                )
+            with suppress(FileNotFoundError):
+                if os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                    return file  # else the one before removed it after it was opened here
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def _leave(path: Path, file: BinaryIO, made: Path | None) -> None:
+    """Remove the file of a lock, unless others of the task go on; and a folder in which nothing came to be."""
+    if os.name == "nt" or not _take(file.fileno(), alone=True):
+        return
+    with suppress(OSError):
+        path.unlink()
+        if made:
+            made.rmdir()
 
 
 def _let_go() -> None:
@@ -231,17 +341,17 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_let_go)
 
 
-def _taken(handle: int) -> bool:
-    """Whether the lock of an open file is this process's now."""
+def _take(handle: int, *, alone: bool) -> bool:
+    """Whether the lock of an open file is this process's now, alone or beside others."""
     try:
-        if os.name == "nt":
+        if os.name == "nt":  # knows no lock beside others
             import msvcrt
 
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
         else:
             import fcntl
 
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:  # a volume without locks
@@ -259,10 +369,10 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         OSError: The disk is full, for example; `filename` is the path of the file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = beside(path)
     try:
-        with temporary.open("xb") as file:
+        with temporary.open("xb") as file, held(temporary):
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -312,6 +422,8 @@ def keep(path: Path, data: bytes) -> None:
         write_atomically(path, data)
     except OSError as error:
         _tell(str(path.parent), error.strerror)
+    except DataError as error:
+        _tell(str(path.parent), str(error))
 
 
 def takes_files(folder: Path) -> bool:

@@ -196,6 +196,8 @@ class Segmenter:
         """A run for every fold, in its share of the time; then the scores of all pictures by who had not seen them."""
         if (folder / "recipe.toml").exists():
             raise RecipeError(f"{folder}: holds a single run; give another -o for a cross-validation")
+        if not folds_in(folder) and (folder / "metrics.json").exists():
+            raise RecipeError(f"{folder}: holds metrics.json but no folds; give another folder")
         if how["extend"]:
             raise RecipeError(f"--extend takes one run; extend the folds one by one, -o {folder / 'fold-1'} and so on")
         if len(folds_in(folder)) > folds:

@@ -25,6 +25,8 @@ USED_UP: list[Exception] = [
     np._core._exceptions._ArrayMemoryError((9,), np.dtype(np.float64)),
     OSError(errno.ENOMEM, "Cannot allocate memory"),
     cv2.error("OpenCV(4.10) error: (-4:Insufficient memory) Failed to allocate 40000000000 bytes"),
+    ImportError("libtorch_cuda.so: failed to map segment from shared object"),
+    RuntimeError("can't start new thread"),
 ]
 
 

@@ -104,7 +104,7 @@ def explain(error: BaseException) -> int:
         return 2
     if isinstance(error, OSError) and error.strerror:
         room = "; make room and give the same command again" if error.errno in FULL else ""
-        say(f"error: {error.filename or 'a file'}: {error.strerror}{room}", sys.stderr)
+        say(f"error: {error.filename or 'the output'}: {error.strerror}{room}", sys.stderr)
         return 2
     say(f"internal error: {type(error).__name__}: {error}; --debug shows where", sys.stderr)
     return 70

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from atrous.cli.options import Classes, Ignore, Json, ValidArea
+from atrous.cli.options import Classes, Ignore, Json, Overwrite, ValidArea
 from atrous.cli.values import console_of, named_values, seconds
 from atrous.errors import AtrousError
 from atrous.progress import command, say
@@ -26,6 +26,7 @@ def check(
     classes: Classes = None,
     ignore: Ignore = None,
     valid_area: ValidArea = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Check every image and mask of a data set: what is wrong, and what to do about it. DATA is never changed.
@@ -33,6 +34,7 @@ def check(
     Exit code 1 if there is an error, or if --write left a pair out.
     """
     from atrous.doctor import describe_examination, examine_dataset, mend, write_page
+    from atrous.io.claims import refuse_foreign
     from atrous.io.paths import page_path
     from atrous.progress import Bar
 
@@ -44,6 +46,8 @@ def check(
         )
     if html is not None:
         page_path(html)
+        if not overwrite:
+            refuse_foreign(html)
     console = console_of(stderr=True)
     with Bar(console, "check", 0) as bar:
         found = examine_dataset(data, classes=classes, ignore=ignore or (), valid_area=valid_area, progress=bar.at)
@@ -102,6 +106,7 @@ def plan(
     fields: Annotated[
         bool, typer.Option("--fields", help="List all fields of a recipe; with --json as a schema for editors.")
     ] = False,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Describe a data set, and plan its training: a recipe, with the reason for each line."""
@@ -113,11 +118,14 @@ def plan(
         return
     if data is None:
         raise AtrousError("plan: DATA is missing; give the folder of images and their labels")
+    from atrous.io.claims import refuse_foreign
     from atrous.plan import plan as plan_for
     from atrous.plan.document import plan_lines
     from atrous.predict.memory import bytes_of
     from atrous.progress import Bar
 
+    if out is not None and not overwrite:
+        refuse_foreign(out)
     console = console_of(stderr=True)
     wishes = {"time": seconds(time) if time else None, "model": model, "encoder": encoder, "pretrained": pretrained}
     settings = named_values(setting or (), "set rotate=10")
@@ -143,5 +151,5 @@ def plan(
             raise AtrousError(
                 f"{out}: training takes no plans for volumes yet; leave out -o, and give --json to print it"
             )
-        found.recipe_file.save(out)
+        found.recipe_file.save(out, mark=True)
         say(f"wrote {out}: {command('atrous', 'train', data, '--recipe', out)}", sys.stderr)

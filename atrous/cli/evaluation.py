@@ -13,6 +13,7 @@ from atrous.cli.options import (
     Decode,
     Ignore,
     Json,
+    Overwrite,
     Refine,
     RefineOption,
     Split,
@@ -192,6 +193,7 @@ def report(
     classes: Classes = None,
     ignore: Ignore = None,
     valid_area: ValidArea = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write one HTML page about one or several runs: scores, intervals, errors, boundaries, calibration, cases."""
     from atrous.progress import Bar
@@ -209,6 +211,7 @@ def report(
             valid_area=valid_area,
             cluster=cluster,
             block=block,
+            overwrite=overwrite,
             progress=bar.over,
             say=warn,
         )

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from atrous.cli.options import Json
+from atrous.cli.options import Json, Overwrite
 from atrous.cli.values import console_of, crop_size
 from atrous.errors import AtrousError
 from atrous.progress import command, say
@@ -22,6 +22,7 @@ def export(
     ] = None,
     max_drop: Annotated[float, typer.Option(help="The most mIoU, from 0 to 1, that 8 bits may cost.")] = 0.005,
     triton: Annotated[bool, typer.Option("--triton", help="Write a Triton model repository.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Export a network to ONNX, OpenVINO or torch.export, for images of any size; its answers are compared first."""
     from atrous.export.files import export_network
@@ -29,10 +30,11 @@ def export(
     from atrous.segmenter import load
 
     segmenter, drop = load(model, device="cpu"), None
+    how: dict[str, Any] = {"to": to, "tail": tail, "overwrite": overwrite}
     if int8 is not None:
-        paths, drop = quantised(segmenter.model, segmenter.card, out, int8, to=to, max_drop=max_drop, tail=tail)
+        paths, drop = quantised(segmenter.model, segmenter.card, out, int8, max_drop=max_drop, **how)
     else:
-        paths, found = export_network(segmenter.model, segmenter.card, out, to=to, tail=tail, triton=triton)
+        paths, found = export_network(segmenter.model, segmenter.card, out, triton=triton, **how)
         say(f"agrees {found.agreement:.4%} of the labels at {len(found.sizes)} sizes, sides from {found.smallest} on")
     for path in paths:
         say(f"wrote  {path}")
@@ -49,11 +51,12 @@ def import_(
     encoder: Annotated[
         str | None, typer.Option(metavar="NAME", help="The toolkit's name of the encoder, unless --model holds it.")
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Turn another toolkit's weights into a bundle with the same logits. Every tensor must fit."""
     from atrous.zoo.importer import import_weights
 
-    card = import_weights(path, source, model, encoder, classes, out)
+    card = import_weights(path, source, model, encoder, classes, out, overwrite=overwrite)
     options = ", ".join(f"{key}={value}" for key, value in card.options.items())
     say(f"bundle {out}: {card.model} ({options}), {len(card.labels)} classes")
     say(f"from   {card.data}")
@@ -106,14 +109,17 @@ def inspect(
     plot: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write receptive_field.png and architecture.svg there.")
     ] = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Describe a network: stages, receptive fields, costs, sizes, and whether tiles can equal the whole image."""
-    from atrous.inspect import inspect_model, print_inspection, write_plots
+    from atrous.inspect import inspect_model, print_inspection, refuse_plots, write_plots
     from atrous.models import build_model
     from atrous.predict.loading import is_network
     from atrous.progress import Bar
 
+    if plot is not None and not overwrite:
+        refuse_plots(plot)
     given = {"encoder": encoder, "classes": classes, "in_channels": channels}
     wishes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     title = " ".join([model, *(f"{key}={value}" for key, value in wishes.items())])

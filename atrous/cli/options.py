@@ -39,4 +39,7 @@ Tidy = Annotated[
         help="minimum_size=PIXELS, keep_largest=CLASS or fill_holes=CLASS, for the label map; repeat it.",
     ),
 ]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace files that are there, whoever wrote them; never inputs.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]

@@ -1,14 +1,16 @@
 """The verbs that label pictures: predict, refine."""
 
+import hashlib
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from atrous.cli.options import Decode, Ignore, Refine, RefineOption, Tidy
+from atrous.cli.options import Decode, Ignore, Overwrite, Refine, RefineOption, Tidy
 from atrous.cli.values import conclude, console_of, named_values, numbers, share_of
 from atrous.errors import AtrousError
+from atrous.files import alone
 from atrous.progress import say
 
 
@@ -46,6 +48,7 @@ def predict(  # long: a line for each option
     smooth: Annotated[
         float, typer.Option(help="For videos: weight of the earlier frames in a frame's scores, in [0, 1).")
     ] = 0.0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Label pictures: OUT/<stem>.png (index PNG with palette) and OUT/overlays/<stem>.jpg, sizes kept.
 
@@ -53,9 +56,10 @@ def predict(  # long: a line for each option
     """
     from atrous.export.without_torch import label_pictures, suits, takes
     from atrous.io import VIDEO_SUFFIXES, find_images, is_mapped, overlay_of, target_of, there, uncertain_of
-    from atrous.io.claims import claim
+    from atrous.io.claims import claim, refuse_inside
     from atrous.progress import Bar
 
+    refuse_inside(out, inputs)
     paths = find_images(inputs)
     targets = {path: target_of(path, out) for path in paths}
     if smooth and not any(path.suffix.lower() in VIDEO_SUFFIXES for path in paths):
@@ -63,7 +67,7 @@ def predict(  # long: a line for each option
     written = {path: [targets[path], overlay_of(path, out)] for path in paths}
     if recall is not None:
         written = {path: [*files, uncertain_of(path, out)] for path, files in written.items()}
-    claim(out, written)
+    claim(out, written, overwrite=overwrite)
     paths = share_of(paths, shard)
     targets = {path: targets[path] for path in paths}
     if not there("rasterio") and (mapped := [path for path in paths if is_mapped(path)]):
@@ -82,34 +86,37 @@ def predict(  # long: a line for each option
     default = (None, 0.25, "gaussian", False, None, False, None, "argmax", None, None, None, None, 0.0)
     asked = (window, overlap, blend, flip, scales, exact, max_ram, decode, recall, refine, refine_option, tidy, smooth)
     plain = backend in ("auto", "onnx") and asked == default and all(one.suffix == ".png" for one in targets.values())
-    if plain and suits(model, paths) and takes(model, paths):
-        with Bar(console_of(), "predict", len(paths)) as bar:
-            failed = label_pictures(model, targets, out, bar.over)
-        conclude(len(paths) - len(failed), failed, out)
-        return
-    from atrous.predict.memory import bytes_of
-    from atrous.predict.stream import predict_files
-    from atrous.segmenter import load
+    # the shares of a task work side by side, two networks do not
+    task = hashlib.sha256(repr((model, backend, asked)).encode(errors="replace")).hexdigest()
+    with alone(out, task=task):
+        if plain and suits(model, paths) and takes(model, paths):
+            with Bar(console_of(), "predict", len(paths)) as bar:
+                failed = label_pictures(model, targets, out, bar.over)
+            conclude(len(paths) - len(failed), failed, out)
+            return
+        from atrous.predict.memory import bytes_of
+        from atrous.predict.stream import predict_files
+        from atrous.segmenter import load
 
-    segmenter = load(
-        model,
-        backend=backend,
-        decode=decode,
-        recall=recall,
-        refine=refine,
-        refine_options=named_values(refine_option or ()),
-        tidy=tidy or (),
-        max_ram=bytes_of(max_ram) if max_ram else None,
-        **wishes,
-    )
-    measured: list[str] = []
-    with Bar(console_of(), "predict", len(paths)) as bar:
-        done, failed = predict_files(
-            segmenter.predictor, paths, out, smooth=smooth, progress=bar.over, say=measured.append
+        segmenter = load(
+            model,
+            backend=backend,
+            decode=decode,
+            recall=recall,
+            refine=refine,
+            refine_options=named_values(refine_option or ()),
+            tidy=tidy or (),
+            max_ram=bytes_of(max_ram) if max_ram else None,
+            **wishes,
         )
-    for sentence in measured:
-        say(sentence)
-    conclude(done, failed, out)
+        measured: list[str] = []
+        with Bar(console_of(), "predict", len(paths)) as bar:
+            done, failed = predict_files(
+                segmenter.predictor, paths, out, smooth=smooth, progress=bar.over, say=measured.append
+            )
+        for sentence in measured:
+            say(sentence)
+        conclude(done, failed, out)
 
 
 def refine(
@@ -124,6 +131,7 @@ def refine(
     option: RefineOption = None,
     certainty: Annotated[float, typer.Option(help="How much label maps are believed, between 0 and 1.")] = 0.7,
     ignore: Ignore = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Refine probabilities or label maps of any tool by their images' colours; write OUT/<stem>.png."""
     from atrous.predict.refine_folder import refine_folder
@@ -138,6 +146,7 @@ def refine(
             named_values(option or ()),
             certainty=certainty,
             ignore=ignore or (),
+            overwrite=overwrite,
             progress=bar.over,
         )
     conclude(done, failed, out)

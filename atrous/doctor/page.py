@@ -72,7 +72,7 @@ def write_page(path: Path | str, examination: Examination) -> None:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     page = environment.get_template("page.html.jinja").render(**_context(examination))
-    save_bytes(path, printable(page, keep="\n\t").encode())
+    save_bytes(path, printable(page, keep="\n\t").encode(), mark=True)
 
 
 def _context(examination: Examination) -> dict[str, Any]:

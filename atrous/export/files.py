@@ -24,7 +24,9 @@ from torch import nn
 from atrous.bundle import Card
 from atrous.errors import ModelError, let_through, nearest
 from atrous.export import runner
-from atrous.files import write_atomically
+from atrous.files import NAMED, alone, write_atomically
+from atrous.io.claims import refuse_foreign
+from atrous.io.marks import marked
 from atrous.predict.backends import graph as graphs
 from atrous.predict.backends import onnx, openvino
 from atrous.predict.backends.graph import KEY, Graph, describe_graph, sample, tail_rule, to_program, with_metadata
@@ -32,6 +34,8 @@ from atrous.predict.backends.onnx import kept_onnx
 from atrous.predict.backends.tails import TailRule
 
 SUFFIX = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2"}
+PARTS = {"onnx": ("_run.py", ".onnx"), "openvino": (".bin", ".xml"), "torch-export": (".pt2",)}
+"""How the names of the files end that an export writes, in this order."""
 TAILS = ("beside", "inside")
 AGREEMENT = 0.999
 """The share of equal labels that an exported float32 network must reach at every size."""
@@ -54,7 +58,14 @@ class ExportCheck:
 
 
 def export_network(
-    model: nn.Module, card: Card, out: Path, *, to: str = "onnx", tail: str = "beside", triton: bool = False
+    model: nn.Module,
+    card: Card,
+    out: Path,
+    *,
+    to: str = "onnx",
+    tail: str = "beside",
+    triton: bool = False,
+    overwrite: bool = False,
 ) -> tuple[list[Path], ExportCheck]:
     """Export a network for another runtime.
 
@@ -64,6 +75,7 @@ def export_network(
         to: "onnx", "openvino" or "torch-export".
         tail: "beside": the file gives logits and the rule of the last resize. "inside": it gives labels.
         triton: add the network to a Triton model repository, under its name.
+        overwrite: replace files that are there and are not from this program.
 
     Returns:
         The files that were written, the main one first, and what the comparison found.
@@ -71,14 +83,15 @@ def export_network(
     Raises:
         ModelError: the network cannot be exported for any size, or the file gives other labels. Nothing is
             written then.
+        DataError: a file that is there would be lost.
     """
     for what, value, known in (("target", to, tuple(SUFFIX)), ("tail", tail, TAILS)):
         if value not in known:
             raise ModelError(f"unknown {what} {value!r}; {nearest(value, known)}")
     if triton and to == "torch-export":
         raise ModelError("a Triton repository takes onnx or openvino; give another --to")
-    if to == "onnx" and not triton:
-        _refuse_foreign(_stem(out).with_name(f"{_stem(out).name}_run.py"))
+    if not overwrite:
+        refuse_targets(out, card, to, triton)
     graph = Graph(model.cpu(), card, inside=tail == "inside")
     rule = None if graph.inside else tail_rule(graph, card)
     with tempfile.TemporaryDirectory() as folder:
@@ -96,25 +109,32 @@ def write_export(
     """Write the files, by their suffixes, each whole or not at all. The main file comes last."""
     if triton:
         return _write_repository(files, text, graph, card, out, to)
-    stem = _stem(out)
     if to == "onnx":
-        files = {"_run.py": Path(runner.__file__).read_bytes(), **files}
-    paths: list[Path] = []
-    for suffix, data in files.items():
-        paths.insert(0, stem.with_name(stem.name + suffix))
-        write_atomically(paths[0], data)
-    return paths
+        files = {"_run.py": marked(Path(runner.__file__).read_bytes(), ".py"), **files}
+    paths = _targets(out, card, to, triton=False)
+    with alone(paths[0].parent, f".{_stem(out).name[:NAMED]}.lock"):  # files of two networks would not fit each other
+        for path, data in zip(paths, files.values(), strict=True):
+            write_atomically(path, data)
+    return paths[::-1]
+
+
+def refuse_targets(out: Path, card: Card, to: str, triton: bool = False) -> None:
+    """Raise a DataError if a file that an export would write is there, and is not from this program."""
+    for path in _targets(out, card, to, triton):
+        refuse_foreign(path)
+
+
+def _targets(out: Path, card: Card, to: str, triton: bool) -> list[Path]:
+    """The files that an export writes, in this order; of a repository those that others may have written."""
+    if triton:
+        folder = out / card.model
+        models = [folder / "1" / f"model{suffix}" for suffix in PARTS[to] if not suffix.endswith(".py")]
+        return [*models, folder / f"{KEY}.json", folder / "config.pbtxt"]
+    return [_stem(out).with_name(_stem(out).name + suffix) for suffix in PARTS[to]]
 
 
 def _stem(out: Path) -> Path:
     return out.with_suffix("") if out.suffix in SUFFIX.values() else out
-
-
-def _refuse_foreign(script: Path) -> None:
-    """Refuse to write the script that runs the network over one that is not of `atrous export`."""
-    title = Path(runner.__file__).read_bytes().split(b"\n")[0]
-    if script.exists() and not (script.is_file() and script.read_bytes().startswith(title)):
-        raise ModelError(f"{script}: is there already, and is not from `atrous export`; give another -o")
 
 
 def check_export(run: Run, graph: Graph, card: Card, rule: TailRule | None) -> ExportCheck:
@@ -216,11 +236,7 @@ BUILDERS: dict[str, Callable[[Graph, Card, Path], tuple[Made, Run]]] = {
 
 def _write_repository(files: dict[str, bytes], text: str, graph: Graph, card: Card, out: Path, to: str) -> list[Path]:
     """OUT/NAME/1/model.onnx (or model.xml and .bin), OUT/NAME/config.pbtxt, atrous.json and run.py."""
-    folder = out / card.model
-    paths: list[Path] = []
-    for suffix, data in files.items():
-        paths.insert(0, folder / "1" / f"model{suffix}")
-        write_atomically(paths[0], data)
+    *models, about, config_file = _targets(out, card, to, triton=True)
     labels, any_sides = graph.inside, ["-1"] * graph.axes
     output = ("labels", "TYPE_UINT8" if len(card.labels) <= 256 else "TYPE_INT32", any_sides)
     if not labels:
@@ -233,9 +249,12 @@ def _write_repository(files: dict[str, bytes], text: str, graph: Graph, card: Ca
     ):
         config.append(f'{kind} [ {{ name: "{name}" data_type: {dtype} dims: [ {", ".join(dims)} ] }} ]')
     config.append("dynamic_batching { }")
-    write_atomically(folder / f"{KEY}.json", json.dumps(json.loads(text), indent=1).encode())
-    write_atomically(folder / "config.pbtxt", "\n".join([*config, ""]).encode())
-    return [*paths, folder / f"{KEY}.json", folder / "config.pbtxt"]
+    with alone(about.parent):
+        for path, data in zip(models, files.values(), strict=True):
+            write_atomically(path, data)
+        write_atomically(about, json.dumps(json.loads(text), indent=1).encode())
+        write_atomically(config_file, marked("\n".join([*config, ""]).encode(), ".pbtxt"))
+    return [*models[::-1], about, config_file]
 
 
 def _by(size: tuple[int, ...]) -> str:

@@ -20,7 +20,7 @@ from atrous.bundle import Card
 from atrous.datasets import open_dataset
 from atrous.errors import DataError, MissingExtra, ModelError, let_through
 from atrous.evaluate.evaluation import evaluate
-from atrous.export.files import openvino_files, write_export
+from atrous.export.files import openvino_files, refuse_targets, write_export
 from atrous.predict import Predictor
 from atrous.predict.backends import Backend, onnx, openvino
 from atrous.predict.backends.exported import Exported
@@ -46,7 +46,15 @@ class Drop:
 
 
 def quantised(
-    model: nn.Module, card: Card, out: Path, data: Path, *, to: str = "onnx", tail: str = "beside", max_drop: float
+    model: nn.Module,
+    card: Card,
+    out: Path,
+    data: Path,
+    *,
+    to: str = "onnx",
+    tail: str = "beside",
+    max_drop: float,
+    overwrite: bool = False,
 ) -> tuple[list[Path], Drop]:
     """Write an 8-bit file for ONNX Runtime or OpenVINO.
 
@@ -54,15 +62,19 @@ def quantised(
         data: a folder of images and masks with the card's classes. Its training pictures calibrate; its test
             pictures, else val, else all, judge.
         max_drop: the most mIoU, 0..1, that 8 bits may cost.
+        overwrite: replace files that are there and are not from this program.
 
     Returns:
         The files that were written, and what 8 bits cost.
 
     Raises:
         ModelError: mIoU falls by more than `max_drop`. Nothing is written then.
+        DataError: a file that is there would be lost.
     """
     if to not in ("onnx", "openvino") or tail != "beside":
         raise ModelError("--int8 needs --to onnx or openvino, and --tail beside; change them, or leave out --int8")
+    if not overwrite:
+        refuse_targets(out, card, to)
     pairs = open_dataset(data, labels=card.labels)
     splits = pairs.splits
     judged = next((name for name in ("test", "val") if name in splits), next(iter(splits)))

@@ -143,9 +143,9 @@ def upsample_argmax(logits, tail, image):  # (K, h, w), image (H, W) -> labels (
     return labels
 
 
-def write(stem, values, about):  # the data set's own values (H, W) as an index PNG; of volumes an .npy file
+def write(path, values, about):  # the data set's own values (H, W) as an index PNG; of volumes an .npy file
     if values.ndim == 3:
-        return np.save(stem.with_suffix(".npy"), values)
+        return np.save(path, values)
     values = values.astype(np.uint8 if max(about["values"]) < 256 else np.uint16)
     try:
         from PIL import Image
@@ -155,11 +155,11 @@ def write(stem, values, about):  # the data set's own values (H, W) as an index 
             palette = np.zeros((256, 3), np.uint8)
             palette[about["values"]] = about["colours"]
             picture.putpalette(palette.tobytes())
-        return picture.save(stem.with_suffix(".png"))
+        return picture.save(path)
     except ImportError:
         import cv2
 
-        return cv2.imwrite(str(stem.with_suffix(".png")), values)
+        return cv2.imwrite(str(path), values)
 
 
 class Network:
@@ -185,17 +185,22 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", nargs="+", type=Path)
     parser.add_argument("-o", "--out", type=Path, default=Path("predictions"))
+    parser.add_argument("--overwrite", action="store_true", help="replace label maps that are there already")
     asked = parser.parse_args()
     network = Network(Path(__file__).with_name(Path(__file__).stem[:-4] + ".onnx"))
     asked.out.mkdir(parents=True, exist_ok=True)
     inputs, written, failed = {picture.resolve() for picture in asked.pictures}, {}, 0
     for picture in asked.pictures:
-        target = asked.out / picture.stem
         try:
-            if target in written or target.with_suffix(".png").resolve() in inputs:
+            labels = np.array(network.about["values"])[network(in_units(read(picture), network.about))]
+            target = asked.out / f"{picture.stem}{'.npy' if labels.ndim == 3 else '.png'}"
+            if target in written or target.resolve() in inputs:
                 raise Refused(f"its labels would overwrite {written.get(target, 'a picture')}; give another -o")
-            labels = network(in_units(read(picture), network.about))
-            write(target, np.array(network.about["values"])[labels], network.about)
+            if target.exists() and not asked.overwrite:
+                raise Refused(f"{target} is there already; give another -o, or --overwrite")
+            whole = asked.out / f".{os.getpid()}{target.suffix}"
+            write(whole, labels, network.about)
+            whole.replace(target)
             written[target] = f"those of {picture}"
         except Exception as error:  # a damaged picture can raise anything
             line = f"failed: {picture}: {(str(error) or type(error).__name__).splitlines()[0]}"

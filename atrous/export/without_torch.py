@@ -47,8 +47,8 @@ def label_pictures(model: Path, targets: Mapping[Path, Path], out: Path, progres
             found = network(_pixels(image, network.about)).astype(labels.dtype)
             if valid is not None:
                 found[~valid] = labels.ignore_index
-            write_mask(targets[path], found, labels)
-            write_fitting(overlay_of(path, out), overlay(image, found, labels))
+            write_mask(targets[path], found, labels, mark=True)
+            write_fitting(overlay_of(path, out), overlay(image, found, labels), mark=True)
         except AtrousError as error:
             failed.append(str(error) if str(path) in str(error) else f"{path}: {error}")
     return failed

@@ -4,7 +4,7 @@ Receptive fields come twice, in theory and measured by gradients; the two share 
 """
 
 from atrous.inspect.inspection import FieldCheck, Inspection, Reach, StageRow, inspect_model
-from atrous.inspect.plots import write_plots
+from atrous.inspect.plots import refuse_plots, write_plots
 from atrous.inspect.seams import Halo, NoHalo, halo
 from atrous.inspect.text import print_inspection
 
@@ -18,5 +18,6 @@ __all__ = [
     "halo",
     "inspect_model",
     "print_inspection",
+    "refuse_plots",
     "write_plots",
 ]

@@ -255,13 +255,19 @@ def kept_for_backward(model: nn.Module, shape: Sequence[int]) -> tuple[dict[int,
     return kept, kept.pop(OUTPUT, 0)
 
 
+MOST = 2**16
+"""The largest side that is inspected; the time grows with it."""
+
+
 def _checked(model: nn.Module, size: Sequence[int] | None) -> tuple[int, ...]:
     axes = image_axes(model)
     size = DEFAULT_SIZE[axes] if size is None else tuple(size)
-    if len(size) != axes or any(not isinstance(side, int) or isinstance(side, bool) or side < 1 for side in size):
+    if len(size) != axes or any(
+        not isinstance(side, int) or isinstance(side, bool) or not 1 <= side <= MOST for side in size
+    ):
         wanted = "height and width" if axes == 2 else "depth, height and width"
         raise ModelError(
-            f"size {' x '.join(map(str, size))} is not a size of an image; give its {wanted}, each 1 or more"
+            f"size {' x '.join(map(str, size))} is not a size of an image; give its {wanted}, each from 1 to {MOST}"
         )
     return size
 

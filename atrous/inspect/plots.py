@@ -4,11 +4,15 @@ from pathlib import Path
 
 from torch import nn
 
-from atrous.files import write_atomically
+from atrous.files import alone
 from atrous.inspect.drawing import architecture
 from atrous.inspect.inspection import Inspection
 from atrous.inspect.picture import receptive_field
 from atrous.io import write_image
+from atrous.io.claims import refuse_foreign
+from atrous.io.paths import save_bytes
+
+NAMES = ("architecture.svg", "receptive_field.png")
 
 
 def write_plots(model: nn.Module, found: Inspection, title: str, folder: Path) -> tuple[Path, Path]:
@@ -26,8 +30,15 @@ def write_plots(model: nn.Module, found: Inspection, title: str, folder: Path) -
     Raises:
         OSError: The folder cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn, field = folder / "architecture.svg", folder / "receptive_field.png"
-    write_atomically(drawn, architecture(found, title).encode())
-    write_image(field, receptive_field(model, found))
+    drawn, field = (folder / name for name in NAMES)
+    shown = receptive_field(model, found)
+    with alone(folder):
+        save_bytes(drawn, architecture(found, title).encode(), mark=True)
+        write_image(field, shown, mark=True)
     return drawn, field
+
+
+def refuse_plots(folder: Path) -> None:
+    """Raise a DataError if `write_plots` would lose a file that this program did not write."""
+    for name in NAMES:
+        refuse_foreign(folder / name)

@@ -39,5 +39,5 @@ def decode_raster(data: bytes, why: str, name: Path | str) -> np.ndarray:
     rasterio = import_module("rasterio")
     with catch_warnings():
         simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        with rasterio.MemoryFile(data) as file, file.open() as raster:
+        with rasterio.MemoryFile(data) as file, file.open(driver="GTiff") as raster:
             return np.ascontiguousarray(raster.read().transpose(1, 2, 0))

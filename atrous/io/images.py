@@ -257,12 +257,13 @@ def image_size(path: Path | str) -> tuple[int, int, int]:
         return *size, header.channels
 
 
-def write_image(path: Path | str, rgb: np.ndarray) -> None:
+def write_image(path: Path | str, rgb: np.ndarray, *, mark: bool = False) -> None:
     """Write a picture; a write that fails leaves no half file.
 
     Args:
         path: The file; its suffix (.png, .jpg, .jpeg, .webp) tells the kind. Its folder is made.
         rgb: (H, W, 3) in RGB order, (H, W, 4) with alpha (not in a JPEG), or (H, W) grey; uint8.
+        mark: Mark a .png or .jpg as a result of this program, which it may write over.
 
     Raises:
         DataError: Another suffix, shape or type, a picture larger than the format holds, or the
@@ -297,15 +298,16 @@ def write_image(path: Path | str, rgb: np.ndarray) -> None:
         raise DataError(f"{path}: cannot be encoded ({error.err}); write another kind of picture") from error
     if not done:
         raise DataError(f"{path}: cannot be encoded as {suffix}; write another kind of picture")
-    save_bytes(path, data.tobytes())
+    save_bytes(path, data.tobytes(), mark=mark)
 
 
-def write_fitting(path: Path | str, rgb: np.ndarray) -> None:
+def write_fitting(path: Path | str, rgb: np.ndarray, *, mark: bool = False) -> None:
     """Write a picture to look at: every n-th pixel of one that is larger than the format holds.
 
     Args:
         path: See `write_image`.
         rgb: See `write_image`.
+        mark: See `write_image`.
 
     Raises:
         DataError: See `write_image`.
@@ -317,7 +319,7 @@ def write_fitting(path: Path | str, rgb: np.ndarray) -> None:
         (1, 35000, 3)
     """
     step = -(-max(rgb.shape[:2]) // _LONGEST.get(Path(path).suffix.lower(), 2**31 - 1))
-    write_image(path, np.ascontiguousarray(rgb[::step, ::step]))
+    write_image(path, np.ascontiguousarray(rgb[::step, ::step]), mark=mark)
 
 
 @contextmanager

@@ -220,13 +220,14 @@ def mask_palette(path: Path | str) -> list[Colour] | None:
         return [(red, green, blue) for red, green, blue in zip(flat[::3], flat[1::3], flat[2::3], strict=True)]
 
 
-def write_mask(path: Path | str, indices: np.ndarray, labels: LabelSet) -> None:
+def write_mask(path: Path | str, indices: np.ndarray, labels: LabelSet, *, mark: bool = False) -> None:
     """Write class indices as a PNG mask of the label set's file values.
 
     Args:
         path: A .png file; its folder is made.
         indices: (H, W) class indices 0..K-1, `labels.ignore_index` where ignored.
         labels: The classes, with their values and colours.
+        mark: As in `write_values`.
 
     Raises:
         DataError: As `write_values`.
@@ -239,10 +240,10 @@ def write_mask(path: Path | str, indices: np.ndarray, labels: LabelSet) -> None:
         >>> read_mask("mask.png").tolist()
         [[0, 7, 255]]
     """
-    write_values(path, labels.to_values(indices), labels)
+    write_values(path, labels.to_values(indices), labels, mark=mark)
 
 
-def write_values(path: Path | str, values: np.ndarray, labels: LabelSet) -> None:
+def write_values(path: Path | str, values: np.ndarray, labels: LabelSet, *, mark: bool = False) -> None:
     """Write a mask of file values as a PNG; a write that fails leaves no half file.
 
     uint8 values are written with 8 bits and a palette of the classes' colours, in which every other
@@ -252,6 +253,7 @@ def write_values(path: Path | str, values: np.ndarray, labels: LabelSet) -> None
         path: A .png file; its folder is made.
         values: (H, W), uint8 or uint16, the label set's own file values.
         labels: The classes, with their values and colours.
+        mark: Mark the file as a result of this program, which it may write over.
 
     Raises:
         DataError: Another suffix or shape, or the file cannot be written.
@@ -275,7 +277,7 @@ def write_values(path: Path | str, values: np.ndarray, labels: LabelSet) -> None
         picture.putpalette(palette.tobytes())
     stream = BytesIO()
     picture.save(stream, "PNG")
-    save_bytes(path, stream.getvalue())
+    save_bytes(path, stream.getvalue(), mark=mark)
 
 
 def _unscaled(values: np.ndarray, data: bytes, kind: str) -> np.ndarray:

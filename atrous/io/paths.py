@@ -10,6 +10,7 @@ from unicodedata import normalize
 
 from atrous.errors import DataError
 from atrous.files import write_atomically
+from atrous.io.marks import marked
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".npy")
 """The files that are looked for in folders; upper case counts too."""
@@ -266,8 +267,10 @@ def page_path(path: Path | str) -> Path:
     return path
 
 
-def save_bytes(path: Path | str, data: bytes) -> None:
-    """Write a file, whole or not at all; DataError if the disk is full or refuses it."""
+def save_bytes(path: Path | str, data: bytes, *, mark: bool = False) -> None:
+    """Write a file, whole or not at all; DataError if the disk is full or refuses it. mark: see `atrous.io.marks`."""
+    if mark:
+        data = marked(data, Path(path).suffix.lower())
     try:
         write_atomically(Path(path), data)
     except OSError as error:

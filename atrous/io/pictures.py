@@ -158,7 +158,7 @@ class GeoPicture(_Full):
         self._painted = tags.ifd.get(PHOTOMETRIC) == PALETTE
         with damage_as_data_error(path), catch_warnings():
             simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            self._data = rasterio.open(path)
+            self._data = rasterio.open(path, driver="GTiff")  # the others may name further files, and addresses
             self._masked = rasterio.enums.MaskFlags.per_dataset in self._data.mask_flag_enums[0]
         self.shape = (self._data.height, self._data.width, 3 if self._painted else tags.channels)
         self.profile = {"crs": self._data.crs, "transform": self._data.transform}
@@ -237,6 +237,11 @@ class ZarrPicture(_Full):
         with damage_as_data_error(path):
             found = zarr.open(str(path), mode="r")
             array = found if hasattr(found, "chunks") else found["0"]
+            how = {key: value for key, value in array.metadata.to_dict().items() if key != "attributes"}
+        if "pickle" in str(how).lower():  # zarr 3.0 would run what its chunks hold
+            raise DataError(
+                f"{path}: its chunks are pickled Python objects; expected numbers, save the array in that form"
+            )
         if array.ndim not in (2, 3) or array.dtype.kind not in "buif" or 0 in array.shape:
             raise DataError(
                 f"{path}: an array of shape {array.shape} and type {array.dtype}; "

@@ -3,10 +3,12 @@
 A file is written under a temporary name and gets its own when it is whole.
 """
 
+import hashlib
 import os
 import shutil
 import struct
 import zlib
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Protocol
@@ -14,8 +16,9 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from atrous.errors import DataError
-from atrous.files import beside
+from atrous.files import beside, held, make_folder
 from atrous.io.extras import need, there
+from atrous.io.marks import SOFTWARE, comment
 from atrous.io.paths import VIDEO_SUFFIXES, cannot_write, is_zarr, place_below
 from atrous.io.pictures import Picture, is_mapped
 from atrous.labels import LabelSet
@@ -36,14 +39,18 @@ class Sink(Protocol):
         """Write what is left, after the last row."""
 
 
+IEND = b"\0\0\0\0IEND\xaeB`\x82"
+"""The last part of a PNG."""
+
+
 class PngSink:
     """An index PNG, 8 bits with a palette or 16-bit grey, as one stream of compressed rows."""
 
     def __init__(self, path: Path, size: tuple[int, int], labels: LabelSet, dtype: np.dtype) -> None:
         self.path, self.deep = path, dtype.itemsize > 1
         self._file: BinaryIO = path.open("wb")
-        self._pack = zlib.compressobj(6)
-        self._file.write(b"\x89PNG\r\n\x1a\n")
+        self._pack, self._hash = zlib.compressobj(6), hashlib.sha256()
+        self._put(b"\x89PNG\r\n\x1a\n")
         height, width = size
         kind = (16, 0) if self.deep else (8, 3)
         self._part(b"IHDR", struct.pack(">IIBBBBB", width, height, *kind, 0, 0, 0))
@@ -63,14 +70,19 @@ class PngSink:
     def close(self) -> None:
         """See `Sink`."""
         self._part(b"IDAT", self._pack.flush())
-        self._part(b"IEND", b"")
+        self._hash.update(IEND)
+        self._file.write(comment(".png", self._hash) + IEND)
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
 
     def _part(self, name: bytes, content: bytes) -> None:
         checksum = zlib.crc32(name + content)
-        self._file.write(struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum))
+        self._put(struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum))
+
+    def _put(self, data: bytes) -> None:
+        self._hash.update(data)
+        self._file.write(data)
 
 
 class GeoSink:
@@ -88,6 +100,7 @@ class GeoSink:
         if dtype.itemsize == 1:
             colours = dict(zip(labels.values, labels.colours, strict=True))
             self._data.write_colormap(1, {value: tuple(colour) for value, colour in colours.items()})
+        self._data.update_tags(TIFFTAG_SOFTWARE=SOFTWARE)
         self._data.update_tags(1, **{f"class_{v}": name for v, name in zip(labels.values, labels.names, strict=True)})
         self._held, self._top, self._width = np.empty((0, size[1]), dtype), 0, size[1]
 
@@ -114,6 +127,7 @@ class ZarrSink:
     def __init__(self, path: Path, size: tuple[int, int], labels: LabelSet, dtype: np.dtype) -> None:
         zarr = need("zarr", "zarr", path)
         self._array = zarr.create_array(str(path), shape=size, dtype=dtype, chunks=tuple(min(CHUNK, n) for n in size))
+        self._array.attrs["software"] = SOFTWARE
         self._array.attrs["classes"] = dict(zip(labels.names, map(int, labels.values), strict=True))
         self._held, self._top = np.empty((0, size[1]), dtype), 0
 
@@ -164,7 +178,7 @@ class LabelWriter:
         self._rows, self._height = 0, size[0]
         values = labels.to_values(np.zeros((1, 1), labels.dtype))
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             if target.suffix == ".tif":
                 nodata = {"nodata": labels.void} if getattr(picture, "holes", False) else {}
                 profile = {**getattr(picture, "profile", {}), **nodata}
@@ -173,6 +187,8 @@ class LabelWriter:
                 self._sink = ZarrSink(self._temporary, size, labels, values.dtype)
             else:
                 self._sink = PngSink(self._temporary, size, labels, values.dtype)
+            self._held = ExitStack()
+            self._held.enter_context(held(self._temporary))
         except OSError as error:
             raise cannot_write(target, error) from error
 
@@ -193,13 +209,17 @@ class LabelWriter:
             if kind is None and self._rows != self._height:
                 raise DataError(f"{self.target}: {self._rows} of {self._height} rows were written; it is left out")
             if kind is None:
-                _remove(self.target)
+                old = beside(self.target)
+                if self.target.is_dir():  # no file system replaces a folder by another one
+                    self.target.replace(old)
                 self._temporary.replace(self.target)
+                _remove(old)
         except OSError as broken:
             if kind is None:
                 raise cannot_write(self.target, broken) from broken
         finally:
             _remove(self._temporary)
+            self._held.close()
 
 
 def target_of(path: Path, folder: Path) -> Path:

@@ -36,7 +36,9 @@ def _from_one(values: tuple[float, ...]) -> tuple[float, ...]:
 
 
 _in_order = BeforeValidator(_row)
-Count = Annotated[int, Field(ge=1, strict=True, description="a whole number from 1 on")]
+MOST = 2**27
+"""The largest number of channels: torch can still count the values of a tensor with two of them."""
+Count = Annotated[int, Field(ge=1, le=MOST, strict=True, description="a whole number from 1 on")]
 Odd = Annotated[int, Field(ge=1, strict=True, description="an odd number from 1 on"), AfterValidator(_odd)]
 Share = Annotated[float, Field(ge=0, lt=1, strict=True, description="a number from 0 to less than 1")]
 Positive = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False, description="a number above 0")]

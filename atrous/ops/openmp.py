@@ -2,8 +2,12 @@
 
 A network has just run when these kernels start, and torch's threads are still awake from it. More
 threads beside them would share the cores and make both slower.
+
+A forked process has none of its parent's threads, and OpenMP, which does not know, would end or hang
+there. It works with one thread.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +26,19 @@ except ImportError:  # numba's own layer aborts the process when two threads cal
     OPENMP = False
 
 
+FORKED = False
+
+
+def _work_alone() -> None:
+    global FORKED  # of a process, as its threads are
+    FORKED = True
+    torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_work_alone)
+
+
 def split_rows(rows: int, kernel: Callable[..., None], parallel: Callable[..., None], *arguments: Any) -> None:
     """Run a kernel on `rows` rows, in equal parts, with as many threads as torch has.
 
@@ -31,6 +48,9 @@ def split_rows(rows: int, kernel: Callable[..., None], parallel: Callable[..., N
         parallel: called as parallel(*arguments, bounds), a `prange` over the kernel; for OpenMP.
         arguments: what both get first.
     """
+    if FORKED:
+        kernel(*arguments, 0, rows)
+        return
     threads = torch.get_num_threads()
     if not OPENMP:
         with Team(min(available(), threads)) as team:

@@ -1,7 +1,7 @@
 """What a prediction is: labels, probabilities on demand, and the ways out of the program."""
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,11 @@ class Prediction:
         self.labels, self.label_set, self.image = labels, label_set, image
         self.valid: np.ndarray | None = None
         self._logits, self._decoding = logits, decoding
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For `pickle`: the network stays behind."""
+        kept = self._logits if isinstance(self._logits, partial) else partial(np.asarray, self.logits)
+        return {**self.__dict__, "_logits": kept}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -103,7 +108,7 @@ class Prediction:
 
         Pixels without a value get the value of ignored ones.
         """
-        write_mask(Path(path), self.known, self.label_set)
+        write_mask(Path(path), self.known, self.label_set, mark=True)
 
     def areas(self) -> dict[str, float]:
         """Share of the image per class, in 0..1; pixels without a value do not count."""

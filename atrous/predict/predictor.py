@@ -1,7 +1,7 @@
 """Raw image in, prediction out: units, normalisation, whole or tiled."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Unpack
 from warnings import warn
@@ -144,9 +144,7 @@ class Predictor:
         if self.decoding.offsets is not None:  # a constant per class: adding it before the resize is the same
             moved = logits + torch.from_numpy(self.decoding.offsets).to(logits)[:, None, None]
         labels = upsample_argmax(moved, tail.size, align_corners=tail.align_corners, crop=tail.crop)[0].cpu().numpy()
-        return Prediction(
-            labels, self.card.labels, raw, lambda: tail.apply(logits.float())[0].cpu().numpy(), self.decoding
-        )
+        return Prediction(labels, self.card.labels, raw, partial(_resized, logits, tail), self.decoding)
 
     def bands(self, source: Picture) -> Iterator[tuple[int, np.ndarray]]:
         """Label a picture of any height by rows, from the top: yields (top, labels (rows, W)) as rows are finished.
@@ -296,6 +294,10 @@ class _Prepared:
 def _fits(raw: np.ndarray, dtype: str) -> bool:
     """Whether a picture of 16 bits holds numbers of 8 bits."""
     return dtype == "uint8" and raw.max() <= FULL_SCALE[dtype]
+
+
+def _resized(logits: torch.Tensor, tail: Tail) -> np.ndarray:
+    return tail.apply(logits.float())[0].cpu().numpy()
 
 
 def judge_units(name: str, low: float, high: float, dtype: str, *, whole: bool = True) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image
 
 from atrous.errors import AtrousError, DataError
+from atrous.files import alone
 from atrous.io import find_images, mask_palette, read_image, read_mask
-from atrous.io.claims import claim
+from atrous.io.claims import claim, refuse_inside
 from atrous.io.partners import partners, results_below
 from atrous.io.paths import place_below, save_bytes
 from atrous.refine.named import Refinement
@@ -28,6 +29,7 @@ def refine_folder(
     *,
     certainty: float = 0.7,
     ignore: Sequence[int] = (),
+    overwrite: bool = False,
     progress: Callable[[Iterable[Any], int], Iterable[Any]] | None = None,
 ) -> tuple[int, list[str]]:
     """Refine every file of `source` that has an image of the same stem in `images`; write OUT/<stem>.png.
@@ -42,6 +44,7 @@ def refine_folder(
         name, options: of `atrous.refine.named.Refinement`.
         certainty: how much a label map is believed, in (0, 1): the probability of the label that it shows.
         ignore: values of label maps that are unknown. They become one of the other values.
+        overwrite: replace files in `out` that this program did not write.
         progress: see `atrous.progress.Over`.
 
     Returns:
@@ -59,6 +62,7 @@ def refine_folder(
             raise AtrousError(f"{folder}: no such folder")
     if out.resolve() == source.resolve():
         raise AtrousError(f"{out}: the results would overwrite the files that are refined; give another -o")
+    refuse_inside(out, [images])
     found = [
         path
         for path in results_below(source, (*PROBABILITIES, *LABELS))
@@ -71,21 +75,28 @@ def refine_folder(
         raise DataError(f"{source}: no file has the name of an image in {images}, as {found[0].stem} should")
     targets = {path: place_below(out, str(path.relative_to(source).with_suffix(".png"))) for path in found}
     outputs: dict[Path, list[Path]] = {photo: [] for photo in photos.values()}
-    claim(out, outputs | {path: [target] for path, target in targets.items()})
+    claim(out, outputs | {path: [target] for path, target in targets.items()}, overwrite=overwrite)
     failed = []
-    for path in progress(found, len(found)) if progress else found:
-        try:
-            if path not in photos:
-                raise DataError(f"{path}: has no image in {images}")
-            image, target = read_image(photos[path]), targets[path]
-            if path.suffix.lower() in PROBABILITIES:
-                labels, _ = refinement(image, _probabilities(path))
-                _write(target, labels.astype(np.uint8 if labels.max() < 256 else np.uint16), None)
-            else:
-                _refine_labels(path, image, target, refinement, certainty, ignore)
-        except AtrousError as error:
-            failed.append(str(error) if str(path) in str(error) else f"{path}: {error}")
+    with alone(out):
+        for path in progress(found, len(found)) if progress else found:
+            try:
+                _refine_file(path, photos.get(path), targets[path], refinement, certainty, ignore)
+            except AtrousError as error:
+                failed.append(str(error) if str(path) in str(error) else f"{path}: {error}")
     return len(found) - len(failed), failed
+
+
+def _refine_file(
+    path: Path, photo: Path | None, target: Path, refinement: Refinement, certainty: float, ignore: Sequence[int]
+) -> None:
+    if photo is None:
+        raise DataError(f"{path}: no image has this name")
+    image = read_image(photo)
+    if path.suffix.lower() in PROBABILITIES:
+        labels, _ = refinement(image, _probabilities(path))
+        _write(target, labels.astype(np.uint8 if labels.max() < 256 else np.uint16), None)
+    else:
+        _refine_labels(path, image, target, refinement, certainty, ignore)
 
 
 def _probabilities(path: Path) -> np.ndarray:
@@ -126,4 +137,4 @@ def _write(target: Path, labels: np.ndarray, palette: list[tuple[int, int, int]]
     if palette and labels.dtype == np.uint8:
         picture.putpalette([part for colour in palette for part in colour])
     picture.save(data, "PNG")
-    save_bytes(target, data.getvalue())
+    save_bytes(target, data.getvalue(), mark=True)

@@ -7,6 +7,7 @@ fails is named, and the others are done.
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -131,9 +132,9 @@ def _whole(predictor: Predictor, source: ArrayPicture, out: Path, writer: _Write
 
     def write() -> None:
         prediction.save(target_of(path, out))
-        write_fitting(overlay_of(path, out), prediction.overlay_array())
+        write_fitting(overlay_of(path, out), prediction.overlay_array(), mark=True)
         if uncertain is not None:
-            write_image(uncertain_of(path, out), uncertain[:, :, None].astype(np.uint8) * 255)
+            write_image(uncertain_of(path, out), uncertain[:, :, None].astype(np.uint8) * 255, mark=True)
 
     writer.do(write)
 
@@ -154,7 +155,8 @@ def _by_rows(predictor: Predictor, source: Picture, out: Path, writer: _Writer) 
         if writer.path in writer.failed:
             raise DataError(writer.failed[writer.path])
     name = overlay_of(Path(source.name), out)
-    writer.do(write_image, name, overlay(np.concatenate(seen.kept), np.concatenate(classes), predictor.card.labels))
+    shown = overlay(np.concatenate(seen.kept), np.concatenate(classes), predictor.card.labels)
+    writer.do(partial(write_image, name, shown, mark=True))
 
 
 class _Overview:

@@ -5,6 +5,7 @@ Sound is left out.
 """
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib import import_module
@@ -16,7 +17,9 @@ import numpy as np
 import torch
 
 from atrous.errors import DataError, MissingExtra, ModelError
+from atrous.files import beside, held
 from atrous.io import ArrayPicture, overlay_of, target_of
+from atrous.io.marks import SOFTWARE
 from atrous.ops import upsample_argmax
 from atrous.predict.predictor import Predictor
 from atrous.visual import overlay
@@ -78,12 +81,16 @@ def label_video(predictor: Predictor, path: Path, out: Path, smooth: float = 0.0
     if len(predictor.card.labels.values) and max(predictor.card.labels.values) > 255:
         raise ModelError(f"{path}: mask values above 255 do not fit into a grey video; predict its frames as pictures")
     targets = [target_of(path, out), overlay_of(path, out)]
-    temporary = [target.with_name(f".{target.stem}.part{target.suffix}") for target in targets]
+    temporary = [beside(target, target.suffix) for target in targets]
     for target in targets:
         target.parent.mkdir(parents=True, exist_ok=True)
     flicker, before = Flicker(), None
+    held_open = ExitStack()
     try:
-        with av.open(str(path)) as source:
+        for part in temporary:
+            part.touch()
+            held_open.enter_context(held(part))
+        with av.open(str(path), options={"format_whitelist": KINDS}) as source:
             stream = source.streams.best("video")
             if stream is None:
                 raise DataError(f"{path}: holds no video; expected a file with moving pictures")
@@ -107,6 +114,7 @@ def label_video(predictor: Predictor, path: Path, out: Path, smooth: float = 0.0
     finally:
         for part in temporary:
             part.unlink(missing_ok=True)
+        held_open.close()
     return flicker
 
 
@@ -161,6 +169,8 @@ def _labelled(
         yield time, image, labels.astype(predictor.card.labels.dtype, copy=False)
 
 
+KINDS = "mov,matroska,avi"
+"""The containers that are read, in FFmpeg's words. Others, such as lists of further files, would open these too."""
 TICK = Fraction(1, 90_000)
 """The unit of written times, in seconds. All usual frame rates are whole numbers of it."""
 
@@ -171,6 +181,7 @@ class _Track:
     def __init__(self, av: Any, path: Path, rate: Any, codec: str, format: str) -> None:
         self._av, self._rate, self._codec, self._format = av, rate, codec, format
         self._file, self._stream, self._last = av.open(str(path), "w"), cast(Any, None), -1
+        self._file.metadata["comment"] = SOFTWARE
 
     def write(self, image: np.ndarray, time: Fraction) -> None:
         """(H, W, 3) RGB or (H, W) grey, uint8; time: in seconds, later than that of the frame before."""

@@ -24,6 +24,11 @@ WHOLE_PIXELS = 4_000_000
 """Images up to this many pixels go through the network whole, larger ones in windows."""
 WINDOW = 1024
 """Their side, in pixels."""
+MANY = 1000
+"""Windows that are never too many."""
+LEAST_WORK, MOST_WORK = 64 * 64, 64
+"""A call of the network takes the time of so many pixels at least; and the most pixels that may go through it for each
+pixel of an image."""
 SIDES = (1024, 768, 512, 384, 256, 192, 128)
 """Sides of windows to try when memory is limited, in this order."""
 
@@ -68,6 +73,8 @@ class Cutting:
     max_ram: int | None = None
 
     def __post_init__(self) -> None:
+        if self.window is not None and self.window < 0:
+            raise ModelError(f"window {self.window}: give the side of the windows in pixels, or 0 for whole images")
         if self.weights not in WEIGHTS:
             raise ModelError(f"unknown blend {self.weights!r}; {nearest(self.weights, list(WEIGHTS))}")
         if not 0 <= self.overlap < 1:
@@ -104,8 +111,22 @@ def choose_cut(wish: Cutting, shape: tuple[int, int, int], halo: Halo | None, ne
         needs: what windows take, if memory is limited.
 
     Raises:
-        ModelError: the window is too small for the halo, or no window fits into the memory.
+        ModelError: the window is too small for the halo, there would be too many windows, or none fits into the memory.
     """
+    cut = _choose_cut(wish, shape, halo, needs)
+    if cut.kind == "blended":
+        height, width = shape[:2]
+        count = len(positions(height, cut.window[0], wish.overlap)) * len(positions(width, cut.window[1], wish.overlap))
+        work = count * max(cut.window[0] * cut.window[1], LEAST_WORK)
+        if count > MANY and work > MOST_WORK * height * width:
+            raise ModelError(
+                f"an image of {height}x{width} pixels takes {count:,} windows of {cut.window[0]}x{cut.window[1]} with "
+                f"an overlap of {wish.overlap:g}; give a larger --window or a smaller --overlap"
+            )
+    return cut
+
+
+def _choose_cut(wish: Cutting, shape: tuple[int, int, int], halo: Halo | None, needs: PredictionNeeds | None) -> Cut:
     height, width = shape[:2]
     if halo is not None:
         for axis, side in enumerate((height, width)):

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from atrous.errors import DataError
 from atrous.files import printable, write_atomically
+from atrous.io.marks import marked
 from atrous.labels import LabelSet
 from atrous.metrics.confusion import scores
 from atrous.metrics.errors import ERROR_KINDS
@@ -147,7 +148,7 @@ def write_report(path: Path | str, report: Report) -> None:
     )
     environment.filters.update(number=number_text, percent=percent_text, grouped=grouped_text)
     page = environment.get_template("page.html").render(**_context(report))
-    write_atomically(Path(path), printable(page, keep="\n\t").encode())
+    write_atomically(Path(path), marked(printable(page, keep="\n\t").encode(), ".html"))
 
 
 def number_text(value: float, digits: int = 3) -> str:

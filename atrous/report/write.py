@@ -8,7 +8,9 @@ from atrous.errors import AtrousError
 from atrous.evaluate.compare import compare_results
 from atrous.evaluate.data import trained_on
 from atrous.evaluate.sources import Judged, judge_all
+from atrous.io.claims import refuse_foreign
 from atrous.io.paths import page_path
+from atrous.predict.loading import RECIPE
 from atrous.progress import Over
 from atrous.report import EvaluatedRun, make_report, train_command, verdict, write_report
 
@@ -24,6 +26,7 @@ def report_all(
     valid_area: str | None = None,
     cluster: str | None = None,
     block: int = 1,
+    overwrite: bool = False,
     progress: Over | None = None,
     say: Callable[[list[str]], object] | None = None,
 ) -> Path:
@@ -36,6 +39,7 @@ def report_all(
         out: The page; by default `report.html` in the folder of a single source, `NAME-report.html`
             beside a single bundle, `comparison.html` here for several.
         classes, ignore, valid_area, cluster, block: As in `atrous.evaluate.sources`.
+        overwrite: Replace a page that is there and is not from this program.
         progress: Wraps what is gone through, to show a bar: (items, how many) -> items.
         say: Told what is to be said of the judged pictures; the page holds it too.
 
@@ -48,7 +52,10 @@ def report_all(
     """
     if not sources:
         raise AtrousError("nothing to report on: give a run folder, a bundle or a folder of label maps")
-    target = page_path(out or _default(sources))  # before minutes are spent on the evaluation
+    target = page_path(out or _default(sources))
+    of_run = out is None and len(sources) == 1 and (sources[0] / RECIPE).exists()
+    if not (overwrite or of_run):  # before minutes are spent on the evaluation
+        refuse_foreign(target)
     data = data or trained_on(sources[0])
     options = {"classes": classes, "ignore": ignore, "valid_area": valid_area, "cluster": cluster, "block": block}
     judged = judge_all(sources, data, split, full=True, progress=progress, **options)

@@ -5,11 +5,12 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from io import StringIO
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from atrous.errors import MissingExtra
-from atrous.files import parse_json
+from atrous.files import parse_json, write_atomically
 
 COLUMNS = (
     "step", "seconds", "loss", "lr", "images_per_second", "waiting", "val_loss", "val_miou", "skipped", "bad_picture",
@@ -57,17 +58,20 @@ class Loggers:
 
 
 class JsonLines:
-    """A log with one JSON object a line. When a run resumes after `step`, later entries are dropped."""
+    """A log with one JSON object a line. When a run resumes after `step`, later entries are dropped.
 
-    def __init__(self, path: Path, step: int = 0) -> None:
-        self.path = path
+    validated: The step whose validation the run holds; one that was killed after a later one makes it again.
+    """
+
+    def __init__(self, path: Path, step: int = 0, validated: int | None = None) -> None:
+        self.path, self.validated = path, validated
         self.resume(step)
 
     def resume(self, step: int) -> None:
         """Keep the entries up to this step."""
-        kept = [line for line in read_log(self.path) if line.get("step", 0) <= step]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text("".join(map(json_line, kept)))
+        last = step if self.validated is None else self.validated
+        kept = [line for line in read_log(self.path) if line.get("step", 0) <= (last if "val_miou" in line else step)]
+        write_atomically(self.path, "".join(map(json_line, kept)).encode())
 
     def write(self, **entry: Any) -> None:
         """Append one entry."""
@@ -79,10 +83,10 @@ class JsonLines:
 
 
 class CsvLines:
-    """The same numbers as a table for spreadsheets: the columns `COLUMNS`, a row for each entry."""
+    """The same numbers as a table for spreadsheets: the columns `COLUMNS`, a row for each entry. See `JsonLines`."""
 
-    def __init__(self, path: Path, step: int = 0) -> None:
-        self.path = path
+    def __init__(self, path: Path, step: int = 0, validated: int | None = None) -> None:
+        self.path, self.validated = path, validated
         self.resume(step)
 
     def resume(self, step: int) -> None:
@@ -92,11 +96,14 @@ class CsvLines:
             text = self.path.read_text(encoding="utf-8", errors="replace").replace("\0", "")
             whole, _, _ = text.rpartition("\n")  # what follows was cut off
             kept = [row for row in csv.DictReader(whole.splitlines()) if (row.get("step") or "").isdigit()]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(row for row in kept if int(row["step"]) <= step and None not in row)
+        last = step if self.validated is None else self.validated
+        table = StringIO(newline="")
+        writer = csv.DictWriter(table, COLUMNS, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        for row in kept:
+            if None not in row and int(row["step"]) <= (last if row.get("val_miou") else step):
+                writer.writerow(row)
+        write_atomically(self.path, table.getvalue().encode("utf-8", "backslashreplace"))
 
     def write(self, **entry: Any) -> None:
         """Append one row."""

@@ -8,6 +8,7 @@ Under torchrun or srun the same lines run in several processes, each with its sh
 (`processes`).
 """
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -126,7 +127,8 @@ def train(
         announce(run, device, console)
         log = Loggers([])
         if processes.first():
-            log = Loggers([JsonLines(folder / "log.jsonl", run.step), CsvLines(folder / "log.csv", run.step), *loggers])
+            at = (run.step, run.validated)
+            log = Loggers([JsonLines(folder / "log.jsonl", *at), CsvLines(folder / "log.csv", *at), *loggers])
         with deterministic(), Stop(echoed=processes.size() > 1) as stop:
             log.resume(run.step)
             try:
@@ -141,7 +143,7 @@ def train(
 
 
 def is_fresh(folder: Path) -> bool:
-    """Whether a run begins in this folder; RecipeError if it holds checkpoints of a run whose recipe is gone."""
+    """Whether a run begins in this folder; RecipeError if it holds files of a run whose recipe is gone, or others'."""
     if (folder / RECIPE).exists():
         return False
     made = {path.stem for path in (folder / "checkpoints").glob("*.safetensors")}
@@ -149,6 +151,9 @@ def is_fresh(folder: Path) -> bool:
         raise RecipeError(
             f"{folder}: holds checkpoints but no recipe.toml; put the recipe back, or give another folder"
         )
+    for name in (BUNDLE, "metrics.json", "report.html", "log.jsonl", "log.csv", "overlays"):
+        if os.path.lexists(folder / name):
+            raise RecipeError(f"{folder}: holds {name} but no recipe.toml of a run; give another folder")
     return True
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from atrous.errors import DataError, RecipeError, nearest
 from atrous.files import read_toml, toml_text, write_atomically
+from atrous.io.marks import marked
 from atrous.losses import parse_loss
 from atrous.models.former import options_today
 
@@ -349,13 +350,13 @@ class Recipe(BaseModel):
                    "channels": self.channels, **self.options}  # fmt: skip
         return {key: value for key, value in options.items() if value is not None}
 
-    def save(self, path: Path | str) -> None:
-        """Write the recipe as TOML, atomically."""
+    def save(self, path: Path | str, *, mark: bool = False) -> None:
+        """Write the recipe as TOML, atomically. mark: as a result, see `atrous.io.marks`."""
         entries = {key: value for key, value in self.model_dump(exclude={"options"}).items() if value is not None}
         if self.options:
             entries["options"] = self.options  # a table: TOML wants it behind all other keys
         text = "# atrous recipe: written before step 1, only read on resume.\n" + toml_text(entries)
-        write_atomically(Path(path), text.encode())
+        write_atomically(Path(path), marked(text.encode(), ".toml") if mark else text.encode())
 
     @classmethod
     def load(cls, path: Path | str) -> "Recipe":

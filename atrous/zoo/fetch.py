@@ -11,14 +11,13 @@ are removed once they are a bundle.
 import hashlib
 import re
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from urllib.request import Request, urlopen
 
 from rich.console import Console
 
 from atrous import __version__
 from atrous.errors import WeightsError, let_through, nearest
-from atrous.files import in_cache
+from atrous.files import in_cache, scratch
 from atrous.progress import Bar, say
 from atrous.zoo.cards import CARDS, Weights
 from atrous.zoo.importer import import_weights
@@ -69,9 +68,9 @@ def bundle_of(name: str, *, console: Console | None = None) -> Path:
         return bundle
     say(f"{name}: {weights.licence}", console)
     folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{name}.", dir=folder) as scratch:
+    with scratch(folder / name) as inside:
         place = in_cache("weights", name)
-        url, path = _at_hand(weights, place) or _fetch(name, weights, place, Path(scratch), console)
+        url, path = _at_hand(weights, place) or _fetch(name, weights, place, inside, console)
         verify_file(path, weights)
         import_weights(
             path, weights.source, weights.model, weights.encoder, len(weights.labels), bundle,

@@ -15,6 +15,7 @@ from atrous import __version__
 from atrous.bundle import Card, save_bundle
 from atrous.errors import ModelError, WeightsError, let_through, nearest
 from atrous.files import refuse_stream
+from atrous.io.claims import refuse_foreign
 from atrous.labels import VOC21, LabelSet
 from atrous.models import build_model
 from atrous.zoo.convert import hf, mmseg, smp, torchvision
@@ -64,6 +65,7 @@ def import_weights(
     out: Path | str,
     *,
     labels: LabelSet | None = None,
+    overwrite: bool = False,
     **told: Any,
 ) -> Card:
     """Turn a file of another toolkit's weights into a bundle that gives the same logits.
@@ -96,6 +98,8 @@ def import_weights(
         raise ModelError(f"--classes {classes}: give the number of classes of the network, at least 1")
     if out.suffix != ".safetensors":
         raise WeightsError(f"{out}: a bundle is a .safetensors file; give such a name with -o")
+    if not overwrite:
+        refuse_foreign(out)
     name = toolkit.name_of(model, encoder)
     state = read_state(path)
     ours, options = toolkit.OURS[name]

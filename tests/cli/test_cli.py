@@ -316,6 +316,8 @@ def test_two_pictures_are_never_written_to_one_file(trained: tuple[Path, Path], 
     assert run("predict", world / "test" / "images", other, "--model", folder, "-o", tmp_path / "out") == 2
     assert "would both be written" in capsys.readouterr().err
     assert run("predict", other, "--model", folder, "-o", other) == 2
+    assert "would be read as further inputs" in capsys.readouterr().err
+    assert run("predict", other / "test0.png", "--model", folder, "-o", other) == 2
     assert "would overwrite" in capsys.readouterr().err
 
 
@@ -353,7 +355,7 @@ def test_predict_writes_over_its_own_files_alone(trained: tuple[Path, Path], tmp
     (truth / "overlays").mkdir(parents=True)
     (truth / f"{picture.stem}.png").write_text("truth")
     assert run("predict", picture, "--model", folder, "-o", truth) == 2
-    assert "is not from this program; nothing is overwritten" in capsys.readouterr().err
+    assert "is not from this program, or was changed since; nothing is overwritten" in capsys.readouterr().err
     (truth / f"{picture.stem}.png").rename(truth / "overlays" / f"{picture.stem}.jpg")
     assert run("predict", picture, "--model", folder, "-o", truth) == 2
     assert (truth / "overlays" / f"{picture.stem}.jpg").read_text() == "truth"
@@ -365,6 +367,57 @@ def test_predict_writes_over_its_own_files_alone(trained: tuple[Path, Path], tmp
     told = capsys.readouterr().err
     assert "a file, not a folder" in told
     assert told.count("error") == 1
+
+
+WRITING: dict[str, tuple[list[str], str, list[str]]] = {
+    "predict": (["PICTURE", "--model", "RUN", "--recall", "0.9", "-o"], "maps", ["STEM.png", "overlays/STEM.jpg",
+                                                                             "uncertain/STEM.png"]),
+    "refine": (["PROBABILITIES", "PICTURES", "--crf", "icm", "-o"], "refined", ["STEM.png"]),
+    "check": (["DATA", "--html"], "page.html", ["."]),
+    "report": (["RUN", "-o"], "report.html", ["."]),
+    "plan": (["DATA", "--no-measure", "--no-pretrained", "-o"], "plan.toml", ["."]),
+    "export": (["RUN", "-o"], "net.onnx", ["../net_run.py", "."]),
+    "inspect": (["enet", "--no-measure", "--size", "64", "64", "--plot"], "plots", ["architecture.svg",
+                                                                                 "receptive_field.png"]),
+}  # fmt: skip
+"""Verb -> (what is typed before the output, the output, the files in it that are written)."""
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [pytest.param(verb, marks=pytest.mark.slow if verb in ("inspect", "report", "export") else ()) for verb in WRITING],
+)
+def test_files_of_others_are_replaced_with_overwrite_alone(
+    verb: str, trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Our own result is replaced without the option, unless it was changed."""
+    world, folder = trained
+    picture = next((world / "test" / "images").iterdir())
+    (tmp_path / "probabilities").mkdir()
+    np.save(tmp_path / "probabilities" / f"{picture.stem}.npy", np.full((3, 48, 64), 1 / 3, np.float32))
+    if verb == "predict":
+        folder = shutil.copytree(folder, tmp_path / "run")
+        assert run("calibrate", folder, "--data", world) == 0
+    words, name, files = WRITING[verb]
+    known = {"PICTURE": picture, "PICTURES": picture.parent, "RUN": folder, "DATA": world,
+             "PROBABILITIES": tmp_path / "probabilities"}  # fmt: skip
+    command = [verb, *(known.get(word, word) for word in words), tmp_path / name]
+    for file in files:
+        path = Path(os.path.normpath(tmp_path / name / file.replace("STEM", picture.stem)))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"mine")
+        capsys.readouterr()
+        assert run(*command) == 2
+        assert f"{path}: is there already" in capsys.readouterr().err
+        assert path.read_bytes() == b"mine"
+        mine = path.rename(tmp_path / "mine")
+    mine.rename(path)
+    assert run(*command, "--overwrite") in (0, 1)
+    assert path.read_bytes() != b"mine"
+    assert run(*command) in (0, 1)  # ours now
+    if path.suffix != ".onnx":  # its mark is a name alone
+        path.write_bytes(path.read_bytes()[:-1] + b"!")
+        assert run(*command) == 2
 
 
 def test_a_page_of_check_is_never_written_over_a_picture(tmp_path: Path, capsys) -> None:
@@ -396,3 +449,13 @@ def test_one_pair_is_trained_on_and_the_other_verbs_say_why_not(
         assert run(*words) == 2
         assert told in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "run"]
+
+
+@pytest.mark.parametrize("option", ["--size", "--classes", "--channels"])
+@pytest.mark.parametrize("number", [2**63, 10**40])
+def test_numbers_that_no_tensor_has_are_one_sentence(
+    option: str, number: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = [number] * (2 if option == "--size" else 1)
+    assert run("inspect", "enet", "--no-measure", option, *values) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import nn
 
 from atrous import cli
 from atrous.bundle import Card, save_bundle
-from atrous.errors import ModelError, WeightsError
+from atrous.errors import DataError, ModelError, WeightsError
 from atrous.export.files import BUILDERS, check_export, export_network
 from atrous.labels import LabelSet
 from atrous.models import create_model
@@ -23,6 +24,7 @@ from atrous.ops import Tail
 from atrous.predict import Predictor
 from atrous.predict.backends import open_backend
 from atrous.predict.backends.graph import Graph, sample, tail_rule
+from atrous.predict.backends.onnx import kept_onnx
 from atrous.predict.backends.tails import TailRule
 from atrous.predict.loading import open_exported
 from atrous.segmenter import load
@@ -307,8 +309,23 @@ def test_backends_give_one_answer() -> None:
 def test_a_script_that_is_not_from_export_is_never_overwritten(tmp_path: Path) -> None:
     model, card = trained(QUICK[0])
     (tmp_path / "train_run.py").write_text("my own work")
-    with pytest.raises(ModelError, match=r"train_run\.py: is there already, and is not from `atrous export`"):
+    with pytest.raises(DataError, match=r"train_run\.py: is there already, and is not from this program"):
         export_network(model, card, tmp_path / "train.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["train_run.py"]
     for _ in range(2):
         export_network(model, card, tmp_path / "other.onnx")
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-9], lambda data: b"", lambda data: data[:99] + b"!" + data[100:]]
+)
+def test_a_damaged_export_in_the_cache_is_made_anew(
+    damage: Callable[[bytes], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    model, card = trained("unet")
+    whole = kept_onnx(Graph(model, card), card)
+    (file,) = tmp_path.rglob("*.kept")
+    file.write_bytes(damage(file.read_bytes()))
+    assert kept_onnx(Graph(model, card), card) == whole
+    assert file.read_bytes().endswith(whole)

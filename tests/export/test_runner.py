@@ -141,7 +141,13 @@ def test_nothing_is_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     pictures = (tmp_path / "a.bmp", tmp_path / "a.png")
     assert runner(tmp_path / "net_run.py", monkeypatch, *pictures, "-o", tmp_path / "o") == 1
     assert f"would overwrite those of {pictures[0]}" in capsys.readouterr().err
-    assert (tmp_path / "o" / "a.png").exists()
+    assert [path.name for path in (tmp_path / "o").iterdir()] == ["a.png"]
+    mine = tmp_path / "o" / "a.png"
+    mine.write_text("corrected by hand")
+    assert runner(tmp_path / "net_run.py", monkeypatch, pictures[0], "-o", tmp_path / "o") == 1
+    assert f"{mine} is there already; give another -o, or --overwrite" in capsys.readouterr().err
+    assert mine.read_text() == "corrected by hand"
+    assert runner(tmp_path / "net_run.py", monkeypatch, pictures[0], "-o", tmp_path / "o", "--overwrite") == 0
     assert (tmp_path / "a.png").read_bytes() == before
 
 

@@ -2,12 +2,19 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from atrous.errors import DataError
-from atrous.io.claims import claim
+from atrous.io import write_image, write_mask
+from atrous.io.claims import claim, refuse_inside
 from atrous.io.paths import page_path, place_below
 from atrous.io.sinks import overlay_of, target_of, uncertain_of
+from atrous.labels import LabelSet
+
+LABELS = LabelSet(("sea", "land"))
+
+LABELS = LabelSet(("a", "b"))
 
 
 @pytest.mark.parametrize("name", ["/etc/a.png", "../a.png", "x/../../a.png", "..", ".", "x/.."])
@@ -42,15 +49,18 @@ def test_files_that_are_there_are_lost_only_if_they_are_ours(tmp_path: Path) -> 
     out = tmp_path / "out"
     targets = {tmp_path / "a.jpg": [out / "a.png", out / "overlays" / "a.jpg"]}
     claim(out, targets)
-    for target in targets[tmp_path / "a.jpg"]:
-        target.write_text("ours")
+    write_mask(out / "a.png", np.eye(4, dtype=np.uint8), LABELS, mark=True)
+    write_image(out / "overlays" / "a.jpg", np.zeros((4, 4, 3), np.uint8), mark=True)
     claim(out, targets)  # again
     more = {tmp_path / "b.jpg": [out / "b.png", out / "overlays" / "b.jpg"]}
     (out / "overlays" / "b.jpg").write_text("not ours")
     with pytest.raises(DataError, match=r"overlays.b\.jpg: is there already, and is not from this program"):
         claim(out, targets | more)
+    claim(out, targets | more, overwrite=True)
     (out / "overlays" / "b.jpg").unlink()
     claim(out, targets | more)
+    with pytest.raises(DataError, match="would overwrite it"):
+        claim(out, {out / "a.png": [out / "a.png"]}, overwrite=True)  # never an input
     (out / "c.png").symlink_to(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"c\.png: is there already"):
         claim(out, {tmp_path / "c.jpg": [out / "c.png"]})
@@ -81,3 +91,15 @@ def test_a_page_needs_the_name_of_one(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=r"ends in \.html"):
         page_path(tmp_path / name)
     assert page_path(tmp_path / "page.HTM") == tmp_path / "page.HTM"
+
+
+@pytest.mark.parametrize("inside", ["", "labels", "a/b"])
+def test_results_never_lie_where_they_would_be_read_as_inputs(tmp_path: Path, inside: str) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (tmp_path / "way").symlink_to(photos)
+    for given in photos, tmp_path / "way":
+        with pytest.raises(DataError, match="would be read as further inputs; give another -o, outside of it"):
+            refuse_inside(photos / inside, [tmp_path / "other", str(given)])
+    refuse_inside(tmp_path / "photos labels", [photos])
+    refuse_inside(photos / inside, [photos / "a.png", str(photos / "*.png")])  # a folder was not given

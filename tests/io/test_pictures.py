@@ -1,5 +1,7 @@
 """Pictures by rows equal the whole picture; label maps by rows are whole or not there."""
 
+import json
+import pickle
 from contextlib import suppress
 from io import BytesIO
 from itertools import pairwise
@@ -196,3 +198,31 @@ def test_two_writers_of_one_label_map_do_not_mix(tmp_path: Path) -> None:
             first.write(np.full((1, 5), 1, np.uint8))
             other.write(np.full((1, 5), value, np.uint8))
     assert read_mask(tmp_path / "m.png").tolist() == [[7] * 5, [7] * 5]
+
+
+class Code:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize(("dtype", "filters", "compressor"), [
+    ("|u1", [{"id": "pickle"}], None), ("|u1", None, {"id": "pickle"}), ("|O", [{"id": "pickle"}], None),
+])  # fmt: skip
+def test_a_zarr_array_runs_no_code(
+    tmp_path: Path, dtype: str, filters: list[dict[str, str]] | None, compressor: dict[str, str] | None
+) -> None:
+    pytest.importorskip("zarr")
+    scan = tmp_path / "scan.zarr"
+    scan.mkdir()
+    about = {"zarr_format": 2, "shape": [8, 8, 3], "chunks": [8, 8, 3], "dtype": dtype, "compressor": compressor,
+             "fill_value": 0, "order": "C", "filters": filters}  # fmt: skip
+    (scan / ".zarray").write_text(json.dumps(about))
+    (scan / "0.0.0").write_bytes(pickle.dumps(Code(tmp_path / "ran")))
+    with pytest.raises(DataError, match=r"scan\.zarr"):
+        open_picture(scan).rows(0, 8)
+    assert not (tmp_path / "ran").exists()

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atrous.errors import DataError
 from atrous.ops import blend, blend_labels, positions
 from atrous.ops.tiles import WEIGHTS, gaussian
 
@@ -13,6 +14,15 @@ def test_positions_are_nnunets() -> None:
     assert positions(110, 64, 0.5) == [0, 23, 46]
     assert positions(64, 64) == [0]
     assert positions(10, 64) == [0]
+    assert positions(10, 4, np.nextafter(1, 0)) == [0, 1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    "asked", [(100, 10, 1.0), (100, 10, 1.5), (100, 10, -0.1), (100, 10, np.nan), (100, 0), (0, 1)]
+)
+def test_positions_that_cannot_be(asked: tuple[float, ...]) -> None:
+    with pytest.raises(DataError, match="expected at least 1 pixel, and an overlap from 0 on, below 1"):
+        positions(*asked)
 
 
 @given(size=st.integers(1, 400), window=st.integers(1, 100), overlap=st.floats(0, 0.9))

@@ -151,7 +151,7 @@ def test_images_are_not_written_over(folders: tuple[Path, Path, Path]) -> None:
     source, images, _ = folders
     np.save(source / "a.npy", noisy(1))
     before = (images / "a.png").read_bytes()
-    with pytest.raises(AtrousError, match=r"a\.png: the results of .*a\.npy would overwrite it"):
+    with pytest.raises(AtrousError, match="would be read as further inputs"):
         refine_folder(source, images, images)
     assert (images / "a.png").read_bytes() == before
     out = source / "fine"

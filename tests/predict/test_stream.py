@@ -163,7 +163,7 @@ def test_reading_and_writing_go_on_beside_the_network_in_order(tmp_path: Path, m
 
     monkeypatch.setattr(thing, "_logits", wait)
     whole = stream.write_fitting
-    monkeypatch.setattr(stream, "write_fitting", lambda path, rgb: (written.append(path.stem), whole(path, rgb)))
+    monkeypatch.setattr(stream, "write_fitting", lambda path, rgb, **how: (written.append(path.stem), whole(path, rgb)))
     assert predict_files(thing, paths, tmp_path / "out") == (4, [])
     assert written == ["0", "1", "2", "3"]
 

@@ -8,6 +8,7 @@ import pytest
 from brightness import predictor
 
 from atrous.errors import DataError
+from atrous.io.marks import is_marked
 from atrous.predict.video import _upright, label_video
 
 av = pytest.importorskip("av", reason="needs the [video] extra")
@@ -94,7 +95,27 @@ def test_each_frame_is_shown_at_its_own_time(tmp_path: Path, suffix: str, start:
     label_video(predictor(), tmp_path / f"a.{suffix}", tmp_path / "out")
     for written in ("a.mkv", "overlays/a.mp4"):
         found, _ = seen(tmp_path / "out" / written)
+        assert is_marked(tmp_path / "out" / written)
+        assert not is_marked(tmp_path / f"a.{suffix}")
         np.testing.assert_allclose(found, np.array(times) / 1000, atol=0.002)
+
+
+PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nother.mp4\n#EXT-X-ENDLIST\n"
+
+
+@pytest.mark.parametrize("text", ["ffconcat version 1.0\nfile other.mp4\n", PLAYLIST])
+def test_a_list_that_names_other_files_is_no_video(tmp_path: Path, text: str) -> None:
+    film(tmp_path / "other.mp4", [0, 40], [scene(0), scene(1)])
+    for name in ("a.mp4", "a.mkv"):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(DataError, match=rf"{name}: damaged or no video"):
+            label_video(predictor(), tmp_path / name, tmp_path / "out")
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "m4v", "mov", "mkv", "webm", "avi"])
+def test_every_container_is_read_whatever_its_name(tmp_path: Path, suffix: str) -> None:
+    film(tmp_path / "a.mkv", [0, 40, 80], [scene(seed) for seed in range(3)]).rename(tmp_path / f"a.{suffix}")
+    assert label_video(predictor(), tmp_path / f"a.{suffix}", tmp_path / "out").frames == 3
 
 
 def test_a_clip_that_changes_its_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """Tiles that equal the whole, averages over flips and scales, windows chosen by memory."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -108,6 +110,27 @@ def test_memory_chooses_the_largest_windows_that_fit_and_refuses_less() -> None:
     with pytest.raises(ModelError, match="even whole, as was asked for"):
         choose_cut(Cutting(window=0, max_ram=10**9), shape, None, needs)
     assert choose_cut(Cutting(max_ram=10**12), (100, 100, 3), None, needs).kind == "whole"
+
+
+@pytest.mark.parametrize(
+    ("wish", "side", "count"),
+    [
+        ({"window": 1}, 300, "90,000"),
+        ({"window": 64, "overlap": 0.999}, 300, "56,169"),
+        ({"window": 3, "overlap": np.nextafter(1, 0)}, 300, "88,804"),
+        ({"window": 4, "overlap": 0.5, "flip": True}, 2000, "998,001"),
+    ],
+)
+def test_windows_without_end_are_refused_with_their_number(wish: dict[str, Any], side: int, count: str) -> None:
+    with pytest.raises(ModelError, match=f"takes {count} windows of .*; give a larger --window or a smaller --overlap"):
+        choose_cut(Cutting(**wish), (side, side, 3), None, None)
+
+
+@pytest.mark.parametrize("wish", [{"window": 32}, {"window": 64, "overlap": 0.75}, {"window": 256, "overlap": 0.85}])
+def test_usual_windows_are_taken_at_every_size(wish: dict[str, Any]) -> None:
+    for side in 40, 300, 5000, 40_000:
+        choose_cut(Cutting(**wish), (side, side, 3), None, None)
+    choose_cut(Cutting(window=2), (20, 20, 3), None, None)
 
 
 def test_amounts_of_memory() -> None:

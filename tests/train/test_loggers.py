@@ -74,6 +74,21 @@ def test_a_resumed_table_drops_what_came_after_the_checkpoint(tmp_path: Path) ->
     assert lines[0].split(",")[:3] == ["step", "seconds", "loss"]
 
 
+def test_a_validation_that_is_made_again_stands_there_once(tmp_path: Path) -> None:
+    """Killed between its line and its checkpoint."""
+    for kind, name in ((JsonLines, "log.jsonl"), (CsvLines, "log.csv")):
+        log = kind(tmp_path / name)
+        for step in 4, 8:
+            log.write(step=step, loss=0.5)
+            log.write(step=step, val_miou=0.25)
+        again = kind(tmp_path / name, 8, 4)
+        again.resume(8)
+        again.write(step=8, val_miou=0.25)
+        text = (tmp_path / name).read_text()
+        assert text.count("0.25") == 2
+        assert text.count("0.5") == 2
+
+
 def test_tensorboard_gets_the_numbers_or_says_how_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

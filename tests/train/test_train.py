@@ -229,6 +229,17 @@ def test_checkpoints_without_their_recipe_are_not_gone_on_with(tmp_path: Path) -
     fit(world, run)
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "report.html", "metrics.json", "log.csv", "overlays/a.jpg"])
+def test_a_run_never_loses_files_of_others(tmp_path: Path, name: str) -> None:
+    world, mine = make_world(tmp_path / "world"), tmp_path / "run" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(RecipeError, match=f"run: holds {name.partition('/')[0]} but no recipe.toml of a run; give"):
+        fit(world, tmp_path / "run")
+    assert [path for path in (tmp_path / "run").rglob("*") if path.is_file()] == [mine]
+    assert mine.read_text() == "mine"
+
+
 def test_a_run_that_was_killed_before_its_recipe_was_written_begins_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
