@@ -155,7 +155,9 @@ def bootstrap(
 
 
 def interval(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """The central `level` (0..1) of draws, by percentiles; draws that are nan are left out."""
+    """The central `level` (0..1) of draws, by percentiles; draws that are nan are left out, nan if all are."""
+    if np.isnan(draws).all():
+        return float("nan"), float("nan")
     low, high = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 

@@ -64,6 +64,8 @@ TOGETHER = 16
 """Pixels that take each step of the softmax together."""
 CACHED = 8 << 20
 """Bytes of lattice points, in float32, that stay in a cache: there float16 would only cost time."""
+LARGEST, HEAVIEST = 1e30, 1e27
+"""The largest energy, and the largest weight of a kernel: their sums over all pixels are finite in float32."""
 NEVER = -3e38
 """The log-probability of labels that only pad a row, near the least of float32: their e^x is 0."""
 
@@ -117,7 +119,8 @@ class MeanField:
         threads: None takes all that are available.
 
     Raises:
-        DataError: sizes do not fit, a normalisation is unknown, or `build_lattice` refuses features.
+        DataError: sizes do not fit, numbers are not finite or beyond 1e30 (of weights 1e27), a
+            normalisation is unknown, or `build_lattice` refuses features.
 
     Example:
         >>> import numpy as np
@@ -180,7 +183,7 @@ class MeanField:
         """(K, N) float32, Q: the probabilities of labels; assign others to go on from them.
 
         Raises:
-            DataError: what is assigned has another shape.
+            DataError: what is assigned has another shape, or numbers outside of 0..1.
         """
         with self._work() as team:
             return self._columns(team)
@@ -282,6 +285,10 @@ class MeanField:
         """(K, N) -> (N, size) float32 in the field's own order, times `sign`."""
         if np.shape(values) != (self.labels, self.pixels):
             raise DataError(f"values have shape {np.shape(values)}; expected {(self.labels, self.pixels)}")
+        least, most = (-LARGEST, LARGEST) if sign < 0 else (0.0, 1.0)
+        if not (values.min() >= least and values.max() <= most):
+            what = "energies" if sign < 0 else "marginals"
+            raise DataError(f"{what} lie in {values.min():g}..{values.max():g}; expected {least:g}..{most:g}")
         rows = aligned((self.pixels, padded(self.labels)), np.float32)
         values = np.ascontiguousarray(values, np.float32)
         self._team.split(self.pixels, _to_rows, values, np.float32(sign), np.float32(padding), self._order, rows)
@@ -369,6 +376,8 @@ def _normalisers(n: np.ndarray, normalisation: str) -> tuple[np.ndarray, np.ndar
 def _matrix(compatibility: float | np.ndarray, labels: int) -> np.ndarray | None:
     """(K, K) float32 for a vector or matrix, None for a number."""
     matrix = np.asarray(compatibility, np.float32)
+    if not (np.abs(matrix) <= HEAVIEST).all():
+        raise DataError(f"compatibility is {compatibility}; expected finite numbers up to {HEAVIEST:g}")
     if matrix.ndim == 0:
         return None
     matrix = np.diag(matrix) if matrix.ndim == 1 else matrix
