@@ -16,7 +16,7 @@ from scipy.sparse import csr_array
 from scipy.spatial import KDTree
 
 from atrous.metrics.confusion import Policy, scores
-from atrous.metrics.shared import check_label_maps, check_same_settings, column_means, known_mean
+from atrous.metrics.shared import check_label_maps, check_same_settings, classes_shown, column_means, known_mean
 from atrous.ops.confusion import count_pairs
 from atrous.ops.distance import boundary_pixels, contour_band, distance_to_other
 from atrous.ops.matching import matching_size
@@ -66,10 +66,9 @@ class BoundaryIoU:
         valid = target != self.ignore
         width = max(1, round(self.ratio * float(np.hypot(*target.shape))))
         counts = np.zeros((3, self.classes), np.int64)
-        for k in np.union1d(target[valid], prediction[valid]).astype(int):
-            if k < self.classes:
-                true, guess = (contour_band((labels == k) & valid, width) for labels in (target, prediction))
-                counts[:, k] = true.sum(), guess.sum(), (true & guess).sum()
+        for k in classes_shown(target[valid], prediction[valid], self.classes):
+            true, guess = (contour_band((labels == k) & valid, width) for labels in (target, prediction))
+            counts[:, k] = true.sum(), guess.sum(), (true & guess).sum()
         self.counts += counts
         return counts
 
@@ -145,16 +144,15 @@ class BoundaryF:
         valid = target != self.ignore
         reach = self.tolerance * float(np.hypot(*target.shape))
         result = np.full((3, self.classes), np.nan)
-        for k in np.union1d(target[valid], prediction[valid]).astype(int):
-            if k < self.classes:
-                true, guess = ((labels == k) & valid for labels in (target, prediction))
-                ours, theirs = (boundary_pixels(mask) & valid for mask in (guess, true))
-                if not true.any() or not guess.any():
-                    result[:, k] = 0
-                elif ours.any() or theirs.any():
-                    result[:, k] = self._score(ours, theirs, reach)
-                else:
-                    result[:, k] = 1  # both fill the picture: no boundary to miss
+        for k in classes_shown(target[valid], prediction[valid], self.classes):
+            true, guess = ((labels == k) & valid for labels in (target, prediction))
+            ours, theirs = (boundary_pixels(mask) & valid for mask in (guess, true))
+            if not true.any() or not guess.any():
+                result[:, k] = 0
+            elif ours.any() or theirs.any():
+                result[:, k] = self._score(ours, theirs, reach)
+            else:
+                result[:, k] = 1  # both fill the picture: no boundary to miss
         self.images.append(result)
         return result
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from atrous.metrics.shared import check_label_maps, check_same_settings, known_mean
+from atrous.metrics.shared import check_label_maps, check_same_settings, classes_shown, known_mean
 from atrous.ops.distance import distance_to_other
 
 ERROR_KINDS = ("boundary", "missed", "invented", "confusion")
@@ -80,9 +80,7 @@ class ErrorKinds:
         band = distance_to_other(target, most=width) <= width
         kinds = np.where(valid, RIGHT, IGNORED).astype(np.uint8)
         kinds[wrong] = CONFUSION
-        for k in np.union1d(target[valid], prediction[valid]).astype(int):
-            if k >= self.classes:
-                continue
+        for k in classes_shown(target[valid], prediction[valid], self.classes):
             true, guess = (target == k) & valid, (prediction == k) & valid
             both = true & guess
             lost, made = _unsupported(true, both, self.found), _unsupported(guess, both, self.found)

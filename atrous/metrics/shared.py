@@ -15,6 +15,11 @@ def check_label_maps(prediction: np.ndarray, target: np.ndarray) -> None:
         raise ValueError(f"prediction is {prediction.dtype} and target {target.dtype}; expected whole numbers")
 
 
+def classes_shown(target: np.ndarray, prediction: np.ndarray, classes: int) -> list[int]:
+    """The classes 0..K-1 that either shows, ascending; a label that is none, such as -1, is left out."""
+    return [int(k) for k in np.union1d(target, prediction) if 0 <= k < classes]
+
+
 def check_same_settings(one: Any, other: Any, *names: str) -> None:
     """Raise ValueError where two metrics cannot be merged: one of these attributes differs."""
     for name in names:

@@ -285,12 +285,15 @@ class MeanField:
         """(K, N) -> (N, size) float32 in the field's own order, times `sign`."""
         if np.shape(values) != (self.labels, self.pixels):
             raise DataError(f"values have shape {np.shape(values)}; expected {(self.labels, self.pixels)}")
+        if np.asarray(values).dtype.kind not in "biuf":
+            raise DataError(f"values are of type {np.asarray(values).dtype}; expected real numbers")
+        with np.errstate(over="ignore"):  # infinite numbers are refused below
+            values = np.ascontiguousarray(values, np.float32)
         least, most = (-LARGEST, LARGEST) if sign < 0 else (0.0, 1.0)
         if not (values.min() >= least and values.max() <= most):
             what = "energies" if sign < 0 else "marginals"
             raise DataError(f"{what} lie in {values.min():g}..{values.max():g}; expected {least:g}..{most:g}")
         rows = aligned((self.pixels, padded(self.labels)), np.float32)
-        values = np.ascontiguousarray(values, np.float32)
         self._team.split(self.pixels, _to_rows, values, np.float32(sign), np.float32(padding), self._order, rows)
         return rows
 

@@ -175,7 +175,9 @@ class Dice:
         labels = np.repeat(self.rng.choice(known, size), self.whole(1, 9))[:size].reshape(shape).astype(np.int64)
         if size and self.chance(0.3):
             strange = self.pick(ignore, ignore, -1, classes, 2**31, 2**40, 300)
-            labels.reshape(-1)[self.rng.integers(0, size, self.whole(1, 3))] = strange
+            labels.reshape(-1)[self.rng.integers(0, size, self.whole(1, 3))] = (
+                strange if -(2**63) <= strange < 2**63 else 255
+            )
         dtype = self.odd(self.pick(np.uint8, np.uint8, np.int64), np.uint16, np.int32, ">u2", bool, share=0.1)
         return self.laid(labels, self.odd(dtype, np.float32, np.complex64, share=0.02))
 
@@ -246,7 +248,7 @@ def blending(dice: Dice) -> Call:
     by_pixel, dtype = dice.chance(0.5), dice.odd(np.float32, np.float16, np.float64, np.uint8, ">f4", share=0.2)
     flaw, record = dice.odd(1.0, 0.5, share=0.1), dice.chance(0.05)
     hold = dice.numbers((classes, 24, 24))
-    spoilt, finite = dice, dice.finite
+    spoilt, finite = dice, dice.finite and dtype != np.float16  # larger numbers are infinite there
 
     def predict(top: int, left: int, height: int, width: int) -> np.ndarray:
         shape = (classes, height, width)
@@ -278,7 +280,7 @@ def blending(dice: Dice) -> Call:
         fits = whole.shape == size and whole.dtype == (np.uint8 if classes <= 256 else np.uint16)
         return fits and int(whole.max()) < classes
 
-    return Call(run, sound, finite and dtype != np.float16)
+    return Call(run, sound, finite)
 
 
 def pairs(dice: Dice) -> Call:

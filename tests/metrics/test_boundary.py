@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from atrous.metrics import BoundaryF, BoundaryIoU, ConfusionMatrix, TrimapCurve
+from atrous.metrics import BoundaryF, BoundaryIoU, ConfusionMatrix, ErrorKinds, TrimapCurve
 
 IGNORE = 255
 
@@ -147,3 +147,18 @@ def test_trimap_against_brute_force(seed: int) -> None:
 def test_shapes_are_checked() -> None:
     with pytest.raises(ValueError, match=r"prediction \(3, 3\) and target \(3, 4\)"):
         BoundaryIoU(2).update(np.zeros((3, 3), np.uint8), np.zeros((3, 4), np.uint8))
+
+
+@pytest.mark.parametrize("metric", [BoundaryIoU, BoundaryF, ErrorKinds])
+def test_a_label_below_0_is_no_class(metric: type) -> None:
+    """It once counted as the last class, or one from the end."""
+    target = np.zeros((20, 20), np.int64)
+    target[:, 10:] = 1
+    prediction = target.copy()
+    prediction[5:9, 5:9] = -1
+    other = prediction.copy()
+    other[other == -1] = 77
+    below, above = metric(3), metric(3)
+    below.update(prediction, target)
+    above.update(other, target)
+    assert str(below.compute()) == str(above.compute())
