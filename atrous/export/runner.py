@@ -169,15 +169,11 @@ class Network:
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: it would keep and send events
         import onnxruntime
 
-        if not path.is_file():
-            raise Refused(f"{path}: no such file; copy it beside this script")
-        try:
-            options = {"providers": ["CPUExecutionProvider"], "enable_fallback": 0}  # else it prints its faults
-            self.session = onnxruntime.InferenceSession(str(path), **options)
-            self.about = json.loads(self.session.get_modelmeta().custom_metadata_map["atrous"])
-        except Exception as error:  # ONNX Runtime's errors share no base
-            reason = (str(error) or type(error).__name__).splitlines()[0][:300]
-            raise Refused(f"{path}: cannot be opened ({reason}); make it again with `atrous export`") from error
+        if path.exists() and not path.is_file():
+            raise Refused("it is no file")  # a pipe would never end
+        options = {"providers": ["CPUExecutionProvider"], "enable_fallback": 0}  # else it prints its faults
+        self.session = onnxruntime.InferenceSession(str(path), **options)
+        self.about = json.loads(self.session.get_modelmeta().custom_metadata_map["atrous"])
 
     def __call__(self, image):  # (H, W, C) raw -> (H, W) class indices
         batch = np.ascontiguousarray(np.moveaxis(image, -1, 0)[None], np.float32)
@@ -196,10 +192,14 @@ def main():
     parser.add_argument("-o", "--out", type=Path, default=Path("predictions"))
     parser.add_argument("--overwrite", action="store_true", help="replace label maps that are there already")
     asked = parser.parse_args()
+    model = Path(__file__).with_name(Path(__file__).stem[:-4] + ".onnx")
     try:
-        network = Network(Path(__file__).with_name(Path(__file__).stem[:-4] + ".onnx"))
-    except Refused as error:
-        sys.exit(f"failed: {error}")
+        network = Network(model)
+    except ImportError:
+        sys.exit("failed: needs ONNX Runtime; run `pip install onnxruntime`")
+    except Exception as error:  # ONNX Runtime's errors share no base
+        reason = (str(error) or type(error).__name__).splitlines()[0][:300]
+        sys.exit(f"failed: {model}: cannot be opened ({reason}); make it again with `atrous export`")
     asked.out.mkdir(parents=True, exist_ok=True)
     inputs, written, failed = {picture.resolve() for picture in asked.pictures}, {}, 0
     for picture in asked.pictures:
