@@ -30,7 +30,8 @@ from atrous.io import is_zarr, no_such_path, open_picture
 from atrous.labels import LabelSet
 from atrous.predict.loading import load_predictor
 from atrous.predict.video import label_video
-from atrous.train.loggers import CsvLines, JsonLines
+from atrous.report.charts import training_charts
+from atrous.train.loggers import CsvLines, JsonLines, read_log
 
 HUGE = 10**400
 """A number that JSON can hold and no float can."""
@@ -235,6 +236,14 @@ def test_a_page_that_is_too_large(tmp_path: Path) -> None:
     refuses(tmp_path, "train-labels.tif: page 2 has 60000x60000 pixels; expected at most 100 million")
 
 
+def test_a_page_of_more_rows_than_the_file_holds(tmp_path: Path) -> None:
+    MAKERS["stacks"][1](tmp_path)
+    data = bytearray((tmp_path / "train-labels.tif").read_bytes())
+    struct.pack_into("<HII", data, entry_of(data, 257, 5) + 2, 4, 1, 2_000_000)
+    (tmp_path / "train-labels.tif").write_bytes(data)
+    refuses(tmp_path, "it has 1 strips or tiles, 100000 are needed")
+
+
 @pytest.mark.parametrize("tag", [256, 257, 258])
 def test_tags_of_a_stack_that_are_texts(tmp_path: Path, tag: int) -> None:
     MAKERS["stacks"][1](tmp_path)
@@ -338,6 +347,13 @@ def test_a_stray_row_of_a_log_is_dropped(tmp_path: Path, row: str) -> None:
     steps = [line.split(",")[0] for line in (tmp_path / "log.csv").read_text().splitlines()]
     assert steps[:4] == ["step", "1", "2", "3"]
     assert steps[-1] == "6"
+
+
+def test_a_number_of_a_log_that_no_float_holds(tmp_path: Path) -> None:
+    for number in (HUGE, -HUGE, 1e308, float("nan"), float("-inf")):
+        (tmp_path / "log.jsonl").write_text(json.dumps({"step": 1, "loss": number}) + '\n{"step": 2, "loss": 0.5}\n')
+        (chart,) = training_charts({"run": read_log(tmp_path / "log.jsonl")})
+        assert len(chart.lines[0].dots) == (2 if number == 1e308 else 1)
 
 
 # Files that are none.

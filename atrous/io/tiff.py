@@ -274,21 +274,26 @@ def decode_rows(read: Read, tags: Tags, first: int, end: int, *, stored: bool = 
 
 
 def check_sizes(ifd: Mapping[int, Any], width: int, height: int, samples: int, bits: int) -> None:
-    """Raise ValueError for an uncompressed strip or tile that is too small for its pixels.
+    """Raise ValueError for uncompressed strips or tiles that are too few, or too small for their pixels.
 
-    Decoders would fill it from the bytes behind it. Without compression YCbCr alone takes fewer bytes.
+    Decoders would fill the picture from the bytes behind them, or with black. Without compression YCbCr alone takes
+    fewer bytes.
     """
     counts = np.array(ifd.get(TILE_BYTES if TILES in ifd else STRIP_BYTES, ()))
-    if ifd.get(COMPRESSION, 1) != 1 or ifd.get(PHOTOMETRIC) == YCBCR:
+    if not len(counts) or ifd.get(COMPRESSION, 1) != 1 or ifd.get(PHOTOMETRIC) == YCBCR:
         return
-    together = 1 if ifd.get(PLANAR, 1) == 2 else samples
+    planes = samples if ifd.get(PLANAR, 1) == 2 else 1
     if TILES in ifd:
-        width, rows = int(ifd[TILE_WIDTH]), np.full(len(counts), int(ifd[TILE_HEIGHT]))
+        high, pieces = int(ifd[TILE_HEIGHT]), -(-width // int(ifd[TILE_WIDTH])) * -(-height // int(ifd[TILE_HEIGHT]))
+        width, last = int(ifd[TILE_WIDTH]), high
     else:
         high = min(int(ifd.get(ROWS, height)), height)
-        strips = -(-height // high)  # of a plane; the last one holds the rows that are left
-        rows = np.where(np.arange(len(counts)) % strips < strips - 1, high, height - (strips - 1) * high)
-    needed = rows * -(-width * together * bits // 8)
+        pieces = -(-height // high)
+        last = height - (pieces - 1) * high  # rows
+    if len(counts) < planes * pieces:
+        raise ValueError(f"it has {len(counts)} strips or tiles, {planes * pieces} are needed")
+    rows = np.where(np.arange(len(counts)) % pieces < pieces - 1, high, last)
+    needed = rows * -(-width * (samples // planes) * bits // 8)
     if (short := np.flatnonzero(counts < needed)).size:
         raise ValueError(f"a strip or tile of {counts[short[0]]} bytes, {needed[short[0]]} are needed")
 
