@@ -18,6 +18,9 @@ from difflib import get_close_matches
 class AtrousError(Exception):
     """Base of everything atrous raises on purpose; the command line turns it into one sentence and exit code 2."""
 
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(readable(arg) if isinstance(arg, str) else arg for arg in args))
+
 
 class DataError(AtrousError, ValueError):
     """A file, folder, mask or array that cannot be used."""
@@ -49,6 +52,20 @@ class Elsewhere(AtrousError):
     def __init__(self, cause: Exception) -> None:
         super().__init__(str(cause))
         self.cause = cause
+
+
+def readable(sentence: str) -> str:
+    """A sentence without the middle of what is far too long, such as a name of 10,000 signs that a file gives.
+
+    Example:
+        >>> len(readable("x" * 10_000))
+        2005
+    """
+    return sentence if len(sentence) <= LONGEST else f"{sentence[:1500]} ... {sentence[-500:]}"
+
+
+LONGEST = 4000
+"""Signs of a sentence. The longest of our own lists all layouts."""
 
 
 def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:

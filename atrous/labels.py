@@ -5,6 +5,7 @@ translates.
 """
 
 import operator
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -104,7 +105,7 @@ class LabelSet:
             )
         if len(set(self.values)) < len(self.values):
             raise DataError(f"two classes share one mask value: {list(self.values)}; give each class its own value")
-        if twice := [name for name in dict.fromkeys(self.names) if self.names.count(name) > 1]:
+        if twice := [name for name, count in Counter(self.names).items() if count > 1]:
             both = [value for value, name in zip(self.values, self.names, strict=True) if name == twice[0]]
             raise DataError(
                 f"two classes are called {twice[0]!r}, values {both[0]} and {both[1]}; give each class its own name"

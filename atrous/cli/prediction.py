@@ -57,10 +57,13 @@ def predict(  # long: a line for each option
     from atrous.export.without_torch import label_pictures, suits, takes
     from atrous.io import VIDEO_SUFFIXES, find_images, is_mapped, overlay_of, target_of, there, uncertain_of
     from atrous.io.claims import claim, refuse_inside
+    from atrous.io.paths import left_out
     from atrous.progress import Bar
 
     refuse_inside(out, inputs)
     paths = find_images(inputs)
+    for note in filter(None, (left_out(Path(given)) for given in inputs if Path(given).is_dir())):
+        say(f"note: {note}", sys.stderr)
     targets = {path: target_of(path, out) for path in paths}
     if smooth and not any(path.suffix.lower() in VIDEO_SUFFIXES for path in paths):
         raise AtrousError(f"--smooth {smooth:g}: averages the frames of a video, and there is none here; leave it out")

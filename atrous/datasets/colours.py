@@ -35,9 +35,11 @@ def values_of(pair: Pair, table: Mapping[Colour, int]) -> np.ndarray:
 
 
 def distinct(names: dict[str, Colour], where: Path) -> dict[str, Colour]:
-    """Return names and colours as they are; DataError if two names share a colour."""
+    """Return names and colours as they are; DataError if two names share a colour, or one is none of 8 bits."""
     seen: dict[Colour, str] = {}
     for name, colour in names.items():
+        if not 0 <= min(colour) <= max(colour) <= 255:
+            raise DataError(f"{where}: {name!r} has the colour {colour}; expected 3 numbers in 0..255, correct it")
         if colour in seen:
             raise DataError(
                 f"{where}: {seen[colour]!r} and {name!r} share the colour {colour}; give each a colour of its own"

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from atrous.datasets import plain_pairs
-from atrous.datasets.folder import Folder, files_in, head_of, split_of, unique_names, whole
+from atrous.datasets.folder import DAMAGE, Folder, files_in, head_of, split_of, unique_names, whole
 from atrous.datasets.regions import Drawing, Finder, Region, rectangle
 from atrous.datasets.shapes import points_of
 from atrous.errors import DataError
@@ -88,7 +88,7 @@ def _regions(
                 raise ValueError(f"the label {label!r}; expected one of {', '.join(listed)}")
             order = whole(shape.get("z_order", 0))
             yield order, _region(shape, f"shape {number} ({shape.tag})", label)
-        except (KeyError, OverflowError, TypeError, ValueError) as error:
+        except DAMAGE as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)
             drawing.fault(file, f"{what}: {reason}; correct or delete it")
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from atrous.datasets import plain_pairs
-from atrous.datasets.folder import Folder, has_sections, load_json, split_of
+from atrous.datasets.folder import DAMAGE, Folder, has_sections, load_json, split_of
 from atrous.datasets.regions import Drawing, Finder, Region, Size
 from atrous.datasets.shapes import points_of
 from atrous.errors import DataError
@@ -44,7 +44,7 @@ def read(root: Path) -> Folder:
         content = load_json(file)
         try:
             name, path, size, annotations = _named(content)
-        except (AttributeError, KeyError, TypeError, IndexError):
+        except DAMAGE:
             if _is_darwin(file):
                 raise DataError(f"{file}: no `item` with a name; expected Darwin JSON, export it again") from None
             continue
@@ -82,7 +82,7 @@ def _regions(file: Path, annotations: list[Any], drawing: Drawing) -> Iterator[R
             paths = _paths(entry)
             if paths is not None:
                 yield Region(f"annotation {number} ({label})", label, tuple(paths))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except DAMAGE as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)
             drawing.fault(file, f"annotation {number}: {reason}; correct or delete it")
 

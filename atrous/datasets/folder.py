@@ -5,6 +5,7 @@ A layout is one file of this package with two functions, `recognise(root)` and `
 """
 
 import codecs
+import csv
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from atrous.errors import AtrousError, DataError
-from atrous.files import read_text, unique_keys
+from atrous.files import read_lines, read_text, unique_keys
 from atrous.io import IMAGE_SUFFIXES, MAX_PIXELS, image_size, read_mask, read_valid
 from atrous.io.paths import closed_folder, files_below, names_in, nfc
 from atrous.labels import LabelSet
@@ -27,6 +28,8 @@ SPLITS = {
 """Name of a folder, in lower case -> split."""
 MARKS = codecs.BOM_UTF8 + codecs.BOM_UTF16_LE + b" \r\n\t"
 """The bytes that may come before a JSON file's first sign."""
+DAMAGE = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
+"""What the entries of an annotation file raise if they are not of the form that is expected."""
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
 MASK_FOLDERS = (
     "masks", "mask", "labels", "label", "annotations", "annotation", "gt", "gts", "ground_truth", "ground_truths",
@@ -336,6 +339,14 @@ def load_json(path: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -
         return json.loads(text, object_pairs_hook=kept)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not a JSON file ({error}); export it again") from error
+
+
+def load_table(path: Path, delimiter: str = ",", *, skipinitialspace: bool = False) -> list[list[str]]:
+    """Read the cells of each line of a table; DataError if it is missing or damaged."""
+    try:
+        return list(csv.reader(read_lines(path), delimiter=delimiter, skipinitialspace=skipinitialspace))
+    except csv.Error as error:
+        raise DataError(f"{path}: not a table ({error}); correct the file, or export it again") from error
 
 
 def has_sections(path: Path, start: str, *names: str) -> bool:

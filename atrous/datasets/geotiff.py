@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from atrous.datasets import plain_pairs
-from atrous.datasets.folder import Folder, Pair, mask_file
+from atrous.datasets.folder import DAMAGE, Folder, Pair, mask_file
 from atrous.errors import DataError
 from atrous.io import is_mapped, nodata_value
 from atrous.io.images import open_file
@@ -44,6 +44,15 @@ def read(root: Path) -> Folder:
 
 def misplaced(pair: Pair) -> str:
     """Tell in words how a mask lies elsewhere than its image by the tags of both; '' if it does not."""
+    try:
+        return _apart(pair)
+    except DataError:
+        raise
+    except DAMAGE as error:
+        return f"its tags, or those of its image {pair.image.name}, tell no place ({error})"
+
+
+def _apart(pair: Pair) -> str:
     if not (is_mapped(pair.image) and is_mapped(pair.mask)):
         return ""
     image, mask = _tags(pair.image), _tags(pair.mask)

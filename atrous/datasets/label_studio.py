@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, unquote, urlparse
 import numpy as np
 
 from atrous.datasets.folder import (
+    DAMAGE,
     Folder,
     Pair,
     Readers,
@@ -101,7 +102,7 @@ def read(root: Path) -> Folder:
         try:
             results, names = _results(task), names_of_task(task)
             regions = None if results is None else _labelled(folder, file, task, results)
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        except DAMAGE as error:
             folder.faults.append((file, f"task number {number} is damaged ({error}); export it again"))
             continue
         if regions is None:

@@ -25,6 +25,7 @@ from PIL import Image, ImageDraw
 
 from atrous.datasets import plain_pairs
 from atrous.datasets.folder import (
+    DAMAGE,
     SPLITS,
     Folder,
     Pair,
@@ -67,6 +68,8 @@ class ShapePainter:
         height, width = _size(content, pair)
         values: np.ndarray = np.zeros((height, width), self.dtype)
         for number, shape in enumerate(content["shapes"]):
+            if not isinstance(shape, dict) or "label" not in shape:
+                raise DataError(f"{pair.mask}: shape {number} has no label; draw it again")
             label = str(shape["label"])
             if label not in self.values:
                 raise DataError(
@@ -177,7 +180,7 @@ def _names_in(folder: Folder, file: Path, content: Any, listed: list[str] | None
             name = str(shape["label"])
             if not isinstance(kind, str) or not isinstance(shape["label"], str | int | float):
                 raise TypeError(f"its shape_type is {kind!r}, its label {name!r}; expected texts")
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except DAMAGE as error:
             folder.faults.append((file, f"shape {number} has no label or points ({error}); draw it again"))
             continue
         names.add(name)

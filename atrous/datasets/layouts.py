@@ -38,7 +38,7 @@ from atrous.datasets.folder import IMAGE_FOLDERS, MASK_FOLDERS, Folder, Layout, 
 from atrous.datasets.split_lists import divide
 from atrous.errors import DataError
 from atrous.io import no_such_path
-from atrous.io.paths import closed_folder
+from atrous.io.paths import closed_folder, left_out
 
 __all__ = ["LAYOUTS", "Folder", "Layout", "Pair", "find_pairs", "read_folder"]
 
@@ -115,6 +115,7 @@ def read_folder(root: Path | str, *, valid_area: str | None = None) -> Folder:
                 raise error if str(root) in str(error) else DataError(f"{root}: {error}") from error
             folder.settle()
             folder.notes.extend(f"{path.name}/ may not be entered and is not read" for path in closed)
+            folder.notes.extend(filter(None, [left_out(root)]))
             order = (*ORDER, *(split for split in folder.splits if split not in ORDER))
             return replace(folder, splits={split: folder.splits[split] for split in order if split in folder.splits})
     raise closed_folder(closed[0]) if closed else _no_layout(root)

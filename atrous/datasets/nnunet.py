@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from atrous.datasets.folder import Folder, Pair, Readers, files_in, load_json, mask_file, unique_names, whole
+from atrous.datasets.folder import DAMAGE, Folder, Pair, Readers, files_in, load_json, mask_file, unique_names, whole
 from atrous.errors import DataError
 from atrous.io import IMAGE_SUFFIXES, image_size, read_image
 from atrous.io.volumes import is_volume, read_labels, read_volume, volume_size
@@ -120,7 +120,7 @@ def labels_from_json(content: dict[str, Any], file: Path) -> tuple[LabelSet | No
         return LabelSet(tuple(ordered), values=values, ignore=ignored), []
     except DataError:
         raise
-    except (AttributeError, TypeError, ValueError) as error:
+    except DAMAGE as error:
         raise DataError(
             f"{file}: labels {found!r} ({error}); expected each name with its value, correct them"
         ) from error

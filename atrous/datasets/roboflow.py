@@ -7,13 +7,11 @@ ROOT/{train,valid,test}/_classes.csv                lines `Pixel Value, Class`, 
 Source: docs.roboflow.com, export formats.
 """
 
-import csv
 import os
 from pathlib import Path
 
-from atrous.datasets.folder import SPLITS, Folder, folders_in, unique_names, whole
+from atrous.datasets.folder import SPLITS, Folder, folders_in, load_table, unique_names, whole
 from atrous.errors import DataError
-from atrous.files import read_lines
 from atrous.io.paths import pictures_below
 from atrous.labels import LabelSet
 
@@ -58,7 +56,7 @@ def read(root: Path) -> Folder:
 def read_classes(file: Path) -> dict[int, str]:
     """Read a table of classes: pixel value -> name."""
     try:
-        rows = list(csv.reader(read_lines(file), skipinitialspace=True))[1:]
+        rows = load_table(file, skipinitialspace=True)[1:]
         found = {whole(row[0]): row[1].strip() for row in rows if row}
         unique_names(file, ((row[1].strip(), f"value {row[0]}") for row in rows if row))
         if len(found) < len([row for row in rows if row]):

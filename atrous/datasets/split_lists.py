@@ -9,7 +9,6 @@ names are left out; if no list is one of `train`, they are `train`. Only a data 
 of its own is divided.
 """
 
-import csv
 import os
 import re
 from collections import defaultdict
@@ -17,7 +16,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from atrous.datasets.folder import IMAGE_FOLDERS, MASK_FOLDERS, SPLITS, Folder, Pair, files_in, load_json, split_of
+from atrous.datasets.folder import (
+    IMAGE_FOLDERS,
+    MASK_FOLDERS,
+    SPLITS,
+    Folder,
+    Pair,
+    files_in,
+    load_json,
+    load_table,
+    split_of,
+)
 from atrous.datasets.naming import folded, readings
 from atrous.errors import DataError
 from atrous.files import read_lines
@@ -222,11 +231,7 @@ def _rows(file: Path, files: Files) -> Iterator[list[Row]]:
 
 def _cells(file: Path, files: Files) -> list[tuple[str, str, str]]:
     """Read the names of image and mask, and the split, from each row of a table; '' if it has none."""
-    lines = read_lines(file)
-    try:
-        table = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=_delimiter(file, lines))]
-    except csv.Error as error:
-        raise DataError(f"{file}: not a table ({error}); expected a name in each line, correct the file") from error
+    table = [[cell.strip() for cell in row] for row in load_table(file, _delimiter(file))]
     image, mask, split = 0, 1, 1
     if table and not files.find([(table[0][0], "")])[2]:
         heads = [cell.lower() for cell in table[0]]
@@ -242,9 +247,10 @@ def _cells(file: Path, files: Files) -> list[tuple[str, str, str]]:
     return [(cell(row, image), cell(row, mask), cell(row, split)) for row in table if cell(row, image)]
 
 
-def _delimiter(file: Path, lines: Sequence[str]) -> str:
+def _delimiter(file: Path) -> str:
     if file.suffix.lower() == ".tsv":
         return "\t"
+    lines = read_lines(file)
     return ";" if lines and ";" in lines[0] and "," not in lines[0] else ","
 
 

@@ -17,9 +17,10 @@ from PIL import Image
 from atrous.datasets import plain_pairs
 from atrous.datasets.folder import SPLITS, Folder, Pair, Readers, files_in
 from atrous.errors import DataError
+from atrous.io import MAX_PIXELS
 from atrous.io.images import as_numbers, damage_as_data_error, open_file, patched, pillow_numbers
 from atrous.io.masks import mask_values
-from atrous.io.tiff import Tags, read_tags
+from atrous.io.tiff import BITS, SAMPLES, Tags, check_sizes, read_tags
 
 LACKS = "TIFF stacks of images and of labels with as many pages: train-volume.tif and train-labels.tif"
 LABELS = {"label", "labels", "mask", "masks", "gt", "groundtruth", "seg", "segmentation", "annotation", "annotations"}
@@ -107,7 +108,7 @@ def _pages(file: Path) -> int:
 
 def _tags(file: Path) -> Tags | None:
     try:
-        with open_file(file) as stream:
+        with damage_as_data_error(file), open_file(file) as stream:
             return read_tags(stream)
     except DataError:
         return None
@@ -126,6 +127,13 @@ def _page(place: Path) -> np.ndarray:
     with damage_as_data_error(file), open_file(file) as stream:
         picture = Image.open(stream, formats=["TIFF"])
         picture.seek(tags.whole_pages[number - 1])
+        if picture.width * picture.height > MAX_PIXELS:
+            raise DataError(
+                f"{file}: page {number} has {picture.height}x{picture.width} pixels; expected at most "
+                f"{MAX_PIXELS / 1e6:g} million, cut its pages into tiles"
+            )
+        page = picture.tag_v2  # type: ignore[attr-defined]
+        check_sizes(page, *picture.size, int(page.get(SAMPLES, 1)), int(page.get(BITS, (1,))[0]))
         if picture.mode not in MODES:
             raise DataError(f"{file}: page {number} has the mode {picture.mode}; expected grey or RGB, save it alone")
         return np.asarray(picture) if picture.mode == "P" else pillow_numbers(picture)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from atrous.datasets.folder import Folder, folders_in, load_json, split_of, unique_names, whole
+from atrous.datasets.folder import DAMAGE, Folder, folders_in, load_json, split_of, unique_names, whole
 from atrous.datasets.naming import Tree
 from atrous.datasets.regions import Drawing, Region
 from atrous.datasets.shapes import points_of
@@ -86,7 +86,7 @@ def _classes(meta: Path) -> list[str]:
     content = load_json(meta)
     try:
         names = [str(entry["title"]) for entry in content["classes"]]
-    except (KeyError, TypeError) as error:
+    except DAMAGE as error:
         raise DataError(f"{meta}: no list of `classes` with a `title` each ({error}); export it again") from error
     unique_names(meta, ((name, f"class {number}") for number, name in enumerate(names, 1)))
     if not names:
@@ -111,7 +111,7 @@ def _regions(file: Path, objects: list[Any], names: list[str], drawing: Drawing)
             if label not in names:
                 raise ValueError(f"the class {label!r}; expected one of meta.json, {', '.join(names)}")
             yield _region(entry, f"object {number} ({label})", label)
-        except (KeyError, TypeError, ValueError) as error:
+        except DAMAGE as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)
             drawing.fault(file, f"object {number}: {reason}; correct or delete it")
 

@@ -13,8 +13,6 @@ an ellipse if its centre is.
 Source: robots.ox.ac.uk/~vgg/software/via, the code of version 2.
 """
 
-import csv
-import json
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,11 +21,22 @@ from typing import Any
 import numpy as np
 
 from atrous.datasets import plain_pairs
-from atrous.datasets.folder import IMAGE_FOLDERS, MASK_FOLDERS, SPLITS, Folder, files_in, folders_in, head_of, load_json
+from atrous.datasets.folder import (
+    DAMAGE,
+    IMAGE_FOLDERS,
+    MASK_FOLDERS,
+    SPLITS,
+    Folder,
+    files_in,
+    folders_in,
+    head_of,
+    load_json,
+    load_table,
+)
 from atrous.datasets.regions import Drawing, Finder, Region, rectangle
 from atrous.datasets.shapes import points_of
 from atrous.errors import DataError
-from atrous.files import read_lines
+from atrous.files import parse_json
 
 LACKS = "via_region_data.json or .csv as VGG Image Annotator writes them, and the images"
 ATTRIBUTES = ("class", "label", "name", "type", "category", "object")
@@ -60,7 +69,7 @@ def read(root: Path) -> Folder:
             for number, entry in enumerate(entries):
                 try:
                     regions.append(_region(entry, number, attribute))
-                except (KeyError, TypeError, ValueError, AttributeError) as error:
+                except DAMAGE as error:
                     reason = f"no {error}" if isinstance(error, KeyError) else str(error)
                     drawing.fault(file, f"{name}: region {number}: {reason}; correct or delete it")
             drawing.add(split, image, file, regions)
@@ -86,12 +95,13 @@ def _parse(file: Path) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = defaultdict(list)
     try:
         if file.suffix.lower() == ".csv":
-            for row in csv.DictReader(read_lines(file)):
-                row = {key.lstrip("#"): value for key, value in row.items() if key}
-                shape = json.loads(row["region_shape_attributes"] or "{}")
+            heads, *rows = load_table(file)
+            for cells in rows:
+                row = dict.fromkeys(COLUMNS, "") | dict(zip((head.lstrip("#") for head in heads), cells, strict=False))
+                shape = parse_json(row["region_shape_attributes"] or "{}")
                 entries = found[row["filename"]]
                 if shape:
-                    attributes = json.loads(row["region_attributes"] or "{}")
+                    attributes = parse_json(row["region_attributes"] or "{}")
                     entries.append({"shape_attributes": shape, "region_attributes": attributes})
             return found
         content = load_json(file)
@@ -99,7 +109,7 @@ def _parse(file: Path) -> dict[str, list[Any]]:
         for entry in content.values():
             regions = entry["regions"]
             found[str(entry["filename"])].extend(regions.values() if isinstance(regions, dict) else regions)
-    except (AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
+    except DAMAGE as error:
         if isinstance(error, DataError):
             raise
         raise DataError(

@@ -40,6 +40,16 @@ SLACK = 0.01
 """How far a place may lie beyond 0..1."""
 
 
+class Plain(yaml.SafeLoader):
+    """Reads plain data alone: aliases of aliases can stand for more than any memory holds."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """See `yaml.composer`."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias, *name; write its value in its place")
+        return super().compose_node(parent, index)
+
+
 def recognise(root: Path) -> str | None:
     """By a text file of numbers for an image, if there are no finished masks."""
     tree = Tree(root)
@@ -114,7 +124,7 @@ def find_table(root: Path) -> tuple[Path | None, dict[str, Any]]:
     for file in (file for file in files if file.name in KNOWN or b"names" in head_of(file)):
         text = read_text(file)
         try:
-            content = yaml.safe_load(text)
+            content = yaml.load(text, Plain)
         except (yaml.YAMLError, RecursionError, ValueError) as error:
             if file.name in KNOWN:
                 reason = " ".join(str(error).split())

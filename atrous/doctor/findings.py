@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from atrous.doctor.cures import Cure
+from atrous.errors import readable
 
 Severity = Literal["error", "warning", "note"]
 """error: training refuses it, or labels would be lost silently. warning: it endangers a score or a
@@ -62,6 +63,9 @@ class Finding:
     value: int | None = None
     count: int | None = None
     cure: Cure | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", readable(self.detail))
 
     @property
     def file(self) -> Path:

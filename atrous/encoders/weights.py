@@ -1,6 +1,5 @@
 """Pretrained weights of encoders: from a file, a package or timm's hub, fitted to the network."""
 
-import pickle
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.util import find_spec
@@ -9,13 +8,13 @@ from pathlib import Path
 import huggingface_hub
 import timm
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.models import adapt_input_conv
 from torch import nn
 
 from atrous.encoders import mit
 from atrous.errors import WeightsError, let_through
+from atrous.files import refuse_stream
 
 State = dict[str, torch.Tensor]
 
@@ -126,11 +125,12 @@ def _adapt(tensor: torch.Tensor, own: torch.Tensor, in_channels: int) -> torch.T
 
 
 def _from_file(name: str, path: Path) -> State:
+    refuse_stream(path)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except Exception as error:  # a damaged pickle can raise anything
         let_through(error)
         reason = getattr(error, "strerror", None) or _first_sentence(error)
         raise WeightsError(

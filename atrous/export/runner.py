@@ -21,6 +21,8 @@ class Refused(Exception):
 
 
 def read(path):  # (H, W, C) in the file's own numbers: uint8, uint16 or float32; colours first, without alpha
+    if path.exists() and not path.is_file():
+        raise Refused("is no file; give the name of a picture")  # a pipe would never end
     with open(path, "rb") as file:
         start = file.read(26)
     if start.startswith(b"\x89PNG") and b"acTL" in path.read_bytes().partition(b"IDAT")[0]:
@@ -167,7 +169,10 @@ class Network:
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: it would keep and send events
         import onnxruntime
 
-        self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        if path.exists() and not path.is_file():
+            raise Refused("it is no file")  # a pipe would never end
+        options = {"providers": ["CPUExecutionProvider"], "enable_fallback": 0}  # else it prints its faults
+        self.session = onnxruntime.InferenceSession(str(path), **options)
         self.about = json.loads(self.session.get_modelmeta().custom_metadata_map["atrous"])
 
     def __call__(self, image):  # (H, W, C) raw -> (H, W) class indices
@@ -187,7 +192,14 @@ def main():
     parser.add_argument("-o", "--out", type=Path, default=Path("predictions"))
     parser.add_argument("--overwrite", action="store_true", help="replace label maps that are there already")
     asked = parser.parse_args()
-    network = Network(Path(__file__).with_name(Path(__file__).stem[:-4] + ".onnx"))
+    model = Path(__file__).with_name(Path(__file__).stem[:-4] + ".onnx")
+    try:
+        network = Network(model)
+    except ImportError:
+        sys.exit("failed: needs ONNX Runtime; run `pip install onnxruntime`")
+    except Exception as error:  # ONNX Runtime's errors share no base
+        reason = (str(error) or type(error).__name__).splitlines()[0][:300]
+        sys.exit(f"failed: {model}: cannot be opened ({reason}); make it again with `atrous export`")
     asked.out.mkdir(parents=True, exist_ok=True)
     inputs, written, failed = {picture.resolve() for picture in asked.pictures}, {}, 0
     for picture in asked.pictures:

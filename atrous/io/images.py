@@ -27,11 +27,21 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from atrous.errors import DataError, let_through
+from atrous.errors import AtrousError, DataError, let_through
 from atrous.io.extras import decode_raster
 from atrous.io.paths import no_such_path, save_bytes
 from atrous.io.png import chunks, tells_orientation
-from atrous.io.tiff import FLOAT, PALETTE, PHOTOMETRIC, WHITE_IS_ZERO, Tags, decode_mask, decode_plain, read_tags
+from atrous.io.tiff import (
+    FLOAT,
+    PALETTE,
+    PHOTOMETRIC,
+    WHITE_IS_ZERO,
+    Tags,
+    check_sizes,
+    decode_mask,
+    decode_plain,
+    read_tags,
+)
 from atrous.io.valid import empty_pixels, mean_of
 
 MAX_PIXELS = 100_000_000
@@ -327,7 +337,7 @@ def damage_as_data_error(name: Path | str) -> Iterator[None]:
     """Turn whatever a decoder raises on a damaged file into a DataError of one sentence."""
     try:
         yield
-    except DataError:
+    except AtrousError:
         raise
     except NotImplementedError as error:
         raise DataError(f"{name}: {error}") from error
@@ -536,6 +546,8 @@ def decode_parts(
     tags = header.tags
     if tags is None:
         return _decode_colours(data, header), None
+    if not tags.beyond:
+        check_sizes(tags.ifd, tags.width, tags.height, tags.samples, tags.bits)
     inside = decode_mask(data, tags)
     if tags.beyond:
         samples = decode_raster(data, tags.beyond, name)

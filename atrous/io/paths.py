@@ -49,7 +49,7 @@ def is_zarr(path: Path) -> bool:
         >>> is_zarr(Path("scan.zarr"))
         True
     """
-    return os.path.isdir(path) and any(os.path.exists(path / name) for name in ("zarr.json", ".zarray", ".zgroup"))
+    return os.path.isdir(path) and any(os.path.isfile(path / name) for name in ("zarr.json", ".zarray", ".zgroup"))
 
 
 def find_images(inputs: Sequence[str | Path]) -> list[Path]:
@@ -101,7 +101,19 @@ def pictures_below(folder: Path) -> list[Path]:
     return [Path(path) for path in sorted(files_below(folder, IMAGE_SUFFIXES), key=lambda path: path.split(os.sep))]
 
 
-def files_below(folder: Path | str, suffixes: tuple[str, ...], *, strict: bool = True) -> Iterator[str]:
+def left_out(folder: Path) -> str:
+    """Tell in a sentence which names of pictures in a folder and below are no files; '' if there are none."""
+    paths = map(Path, files_below(folder, IMAGE_SUFFIXES, strict=False, no=True))
+    found = sorted(path.relative_to(folder).as_posix() for path in paths)
+    if not found:
+        return ""
+    shown = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
+    return f"{folder}: {shown}: left out, as a link that leads nowhere, a pipe or a device is no picture"
+
+
+def files_below(
+    folder: Path | str, suffixes: tuple[str, ...], *, strict: bool = True, no: bool = False
+) -> Iterator[str]:
     """Yield the files with these suffixes in a folder and its subfolders, in no order.
 
     A caller that stops early saves the rest of the listing. Hidden files and folders are left out.
@@ -111,14 +123,15 @@ def files_below(folder: Path | str, suffixes: tuple[str, ...], *, strict: bool =
         folder: Where to look.
         suffixes: The endings of the files, in lower case.
         strict: False: pass over folders that may not be entered.
+        no: Yield what is called so but is no file: links that lead nowhere, pipes, sockets, devices.
 
     Raises:
         DataError: A folder may not be entered.
     """
-    yield from _below(os.fspath(folder), suffixes, strict, ())
+    yield from _below(os.fspath(folder), suffixes, strict, no, ())
 
 
-def _below(folder: str, suffixes: tuple[str, ...], strict: bool, above: tuple[str, ...]) -> Iterator[str]:
+def _below(folder: str, suffixes: tuple[str, ...], strict: bool, no: bool, above: tuple[str, ...]) -> Iterator[str]:
     """See `files_below`. above: the real paths of the folders that this one is in, once a link was followed."""
     try:
         listing = os.scandir(folder)
@@ -137,8 +150,10 @@ def _below(folder: str, suffixes: tuple[str, ...], strict: bool, above: tuple[st
                 way = above or ((os.path.realpath(folder),) if linked else ())
                 real = os.path.realpath(entry.path) if way else ""
                 if not any(_is_in(known, real) for known in way):
-                    yield from _below(entry.path, suffixes, strict, (*way, real) if way else ())
-            elif entry.name.lower().endswith(suffixes) and (os.path.isfile(entry.path) if linked else entry.is_file()):
+                    yield from _below(entry.path, suffixes, strict, no, (*way, real) if way else ())
+            elif entry.name.lower().endswith(suffixes) and no != (
+                os.path.isfile(entry.path) if linked else entry.is_file()
+            ):
                 yield entry.path
 
 
@@ -195,6 +210,8 @@ def no_such_path(path: Path | str) -> DataError:
         photo: no such file or folder; did you mean 'photos'?
     """
     path = Path(path)
+    if path.is_symlink():
+        return DataError(f"{path}: a link that leads nowhere or to itself; expected a file or folder, mend the link")
     parent, missing = path.parent, path.name
     while not os.path.isdir(parent) and parent != parent.parent:
         parent, missing = parent.parent, parent.name

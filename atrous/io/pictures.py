@@ -281,7 +281,12 @@ def open_picture(path: Path | str) -> Picture:
     path = Path(path)
     if is_zarr(path):
         return PatchedPicture(ZarrPicture(path), None)
-    with damage_as_data_error(path), open_file(path) as stream:
+    with damage_as_data_error(path):  # a tag may be read late
+        return _opened(path)
+
+
+def _opened(path: Path) -> Picture:
+    with open_file(path) as stream:
         header = read_header(stream, path, max_pixels=None)
         if header.kind == "npy":
             stream.seek(0)

@@ -9,11 +9,11 @@ Source: TIFF 6.0 (Adobe, 1992), sections 2, 8, 14, 15.
 
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import accumulate
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
@@ -25,7 +25,7 @@ SUBFILE, OLD_SUBFILE, DESCRIPTION, COLORMAP, NODATA = 254, 255, 270, 320, 42113
 
 UINT, INT, FLOAT = 1, 2, 3
 _KINDS = {UINT: "u", INT: "i", FLOAT: "f"}
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE = 0, 1, 2, 3
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
 JPEG = (6, 7)
 COMPRESSIONS = {
     1: "nothing", 2: "CCITT", 3: "CCITT fax 3", 4: "CCITT fax 4", 5: "LZW", 6: "JPEG", 7: "JPEG", 8: "deflate",
@@ -257,6 +257,7 @@ def decode_rows(read: Read, tags: Tags, first: int, end: int, *, stored: bool = 
     planes = tags.samples if planar else 1
     together = tags.samples // planes  # samples side by side in one piece
     per_plane = across * -(-tags.height // high)
+    check_sizes(ifd, tags.width, tags.height, tags.samples, tags.bits)
     if len(offsets) < planes * per_plane:
         raise ValueError(f"it has {len(offsets)} strips or tiles, {planes * per_plane} are needed")
     decoded = []
@@ -265,8 +266,6 @@ def decode_rows(read: Read, tags: Tags, first: int, end: int, *, stored: bool = 
         pieces = [read(offsets[place], counts[place]) for place in places]
         if [len(piece) for piece in pieces] != [counts[place] for place in places]:
             raise ValueError("the file is truncated")
-        if ifd.get(COMPRESSION, 1) == 1:
-            _check_sizes([len(piece) for piece in pieces], tags, start * high, high, together)
         pixels = _decode_plane(tags.order, band, pieces, together)
         decoded.append(_undo_differences(pixels, band) if ifd.get(PREDICTOR, 1) == 2 else pixels)
     rows = decoded[0] if planes == 1 else np.concatenate(decoded, axis=2)
@@ -274,17 +273,29 @@ def decode_rows(read: Read, tags: Tags, first: int, end: int, *, stored: bool = 
     return np.iinfo(rows.dtype).max - rows if tags.inverted and not stored else rows
 
 
-def _check_sizes(sizes: list[int], tags: Tags, top: int, high: int, together: int) -> None:
-    """Raise ValueError for an uncompressed strip or tile that is too small for its pixels.
+def check_sizes(ifd: Mapping[int, Any], width: int, height: int, samples: int, bits: int) -> None:
+    """Raise ValueError for uncompressed strips or tiles that are too few, or too small for their pixels.
 
-    libtiff would fill it from the bytes behind it. top: the first row; high: rows of a strip or tile.
+    Decoders would fill the picture from the bytes behind them, or with black. Without compression YCbCr alone takes
+    fewer bytes.
     """
-    across = -(-tags.width // int(tags.ifd[TILE_WIDTH])) if TILES in tags.ifd else 1
-    width = int(tags.ifd[TILE_WIDTH]) if TILES in tags.ifd else tags.width
-    for place, size in enumerate(sizes):
-        rows = high if TILES in tags.ifd else min(high, tags.height - top - place // across * high)
-        if size < (needed := rows * width * together * tags.bits // 8):
-            raise ValueError(f"a strip or tile of {size} bytes, {needed} are needed")
+    counts = np.array(ifd.get(TILE_BYTES if TILES in ifd else STRIP_BYTES, ()))
+    if not len(counts) or ifd.get(COMPRESSION, 1) != 1 or ifd.get(PHOTOMETRIC) == YCBCR:
+        return
+    planes = samples if ifd.get(PLANAR, 1) == 2 else 1
+    if TILES in ifd:
+        high, pieces = int(ifd[TILE_HEIGHT]), -(-width // int(ifd[TILE_WIDTH])) * -(-height // int(ifd[TILE_HEIGHT]))
+        width, last = int(ifd[TILE_WIDTH]), high
+    else:
+        high = min(int(ifd.get(ROWS, height)), height)
+        pieces = -(-height // high)
+        last = height - (pieces - 1) * high  # rows
+    if len(counts) < planes * pieces:
+        raise ValueError(f"it has {len(counts)} strips or tiles, {planes * pieces} are needed")
+    rows = np.where(np.arange(len(counts)) % pieces < pieces - 1, high, last)
+    needed = rows * -(-width * (samples // planes) * bits // 8)
+    if (short := np.flatnonzero(counts < needed)).size:
+        raise ValueError(f"a strip or tile of {counts[short[0]]} bytes, {needed[short[0]]} are needed")
 
 
 def raw_place(tags: Tags) -> int | None:
@@ -323,6 +334,7 @@ def decode_mask(data: bytes, tags: Tags) -> np.ndarray | None:
     tiled = TILES in ifd
     offsets, counts = (ifd[TILES], ifd[TILE_BYTES]) if tiled else (ifd[STRIPS], ifd[STRIP_BYTES])
     pieces = [data[offset : offset + count] for offset, count in zip(offsets, counts, strict=True)]
+    check_sizes(ifd, tags.width, tags.height, 1, bits)
     return _decompress(tags.order, ifd, pieces, tags.width, tags.height, bits=bits) > 0
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from atrous.errors import ModelError, WeightsError
+from atrous.files import refuse_stream
 from atrous.progress import command
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def is_network(source: Path | str) -> bool:
 
 def folds_in(folder: Path) -> list[Path]:
     """The runs `fold-1`, `fold-2`, ... of a cross-validation, in order; [] where the folder holds none."""
-    found = [path for path in folder.glob("fold-*") if path.name.removeprefix("fold-").isdigit()]
+    found = [path for path in folder.glob("fold-*") if path.name.removeprefix("fold-").isdecimal()]
     return sorted(found, key=lambda path: int(path.name.removeprefix("fold-")))
 
 
@@ -148,6 +149,7 @@ def open_exported(path: Path | str) -> "tuple[Backend, Card]":
     Raises:
         WeightsError: the file cannot be read, or carries no card.
     """
+    refuse_stream(path)
     return import_module(f"atrous.predict.backends.{EXPORTED[Path(path).suffix]}").from_file(Path(path))
 
 

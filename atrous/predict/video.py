@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from atrous.errors import DataError, MissingExtra, ModelError
-from atrous.files import beside, held
+from atrous.files import beside, held, refuse_stream
 from atrous.io import ArrayPicture, overlay_of, target_of
 from atrous.io.marks import SOFTWARE
 from atrous.ops import upsample_argmax
@@ -75,6 +75,7 @@ def label_video(predictor: Predictor, path: Path, out: Path, smooth: float = 0.0
         DataError: the file is not a video, or damaged.
         ModelError: `smooth` is out of range, or asked for with windows or a refiner.
     """
+    refuse_stream(path)
     av = _av(path)
     if not 0 <= smooth < 1:
         raise ModelError(f"--smooth {smooth}: must be in [0, 1), such as 0.5")
@@ -90,7 +91,7 @@ def label_video(predictor: Predictor, path: Path, out: Path, smooth: float = 0.0
         for part in temporary:
             part.touch()
             held_open.enter_context(held(part))
-        with av.open(str(path), options={"format_whitelist": KINDS}) as source:
+        with av.open(str(path), options={"format_whitelist": KINDS}, metadata_errors="replace") as source:
             stream = source.streams.best("video")
             if stream is None:
                 raise DataError(f"{path}: holds no video; expected a file with moving pictures")

@@ -1,6 +1,7 @@
 """Line charts: numbers over steps, widths or confidences as the geometry of an SVG."""
 
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,8 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 20, 12, 44
 """Size of a chart, and of the margins around its plot, in SVG units."""
 MOST_POINTS = 400
 """A line has at most this many points; of more, neighbours are averaged."""
+LARGEST = sys.float_info.max
+"""Of the numbers that a chart can show."""
 IDEAL = "perfect calibration"
 """The name of the line that was not measured; it is drawn thin."""
 
@@ -158,4 +161,4 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def _finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST

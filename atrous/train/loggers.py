@@ -3,14 +3,15 @@
 import csv
 import json
 import math
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from atrous.errors import MissingExtra
-from atrous.files import parse_json, write_atomically
+from atrous.files import parse_json, refuse_stream, write_atomically
 
 COLUMNS = (
     "step", "seconds", "loss", "lr", "images_per_second", "waiting", "val_loss", "val_miou", "skipped", "bad_picture",
@@ -69,6 +70,7 @@ class JsonLines:
 
     def resume(self, step: int) -> None:
         """Keep the entries up to this step."""
+        refuse_stream(self.path)
         last = step if self.validated is None else self.validated
         kept = [line for line in read_log(self.path) if line.get("step", 0) <= (last if "val_miou" in line else step)]
         write_atomically(self.path, "".join(map(json_line, kept)).encode())
@@ -91,11 +93,12 @@ class CsvLines:
 
     def resume(self, step: int) -> None:
         """Keep the rows up to this step."""
+        refuse_stream(self.path)
         kept = []
         if self.path.exists():
             text = self.path.read_text(encoding="utf-8", errors="replace").replace("\0", "")
             whole, _, _ = text.rpartition("\n")  # what follows was cut off
-            kept = [row for row in csv.DictReader(whole.splitlines()) if (row.get("step") or "").isdigit()]
+            kept = [row for row in _rows(whole.splitlines()) if re.fullmatch("[0-9]{1,12}", row.get("step") or "")]
         last = step if self.validated is None else self.validated
         table = StringIO(newline="")
         writer = csv.DictWriter(table, COLUMNS, extrasaction="ignore", lineterminator="\n")
@@ -113,6 +116,18 @@ class CsvLines:
 
     def close(self) -> None:
         """Every row is in the file already."""
+
+
+def _rows(lines: Sequence[str]) -> Iterator[dict[str, str]]:
+    """The rows of a table, without those that cannot be read."""
+    table = csv.DictReader(lines)
+    while True:
+        try:
+            yield next(table)
+        except csv.Error:
+            continue
+        except StopIteration:
+            return
 
 
 class TensorBoard:

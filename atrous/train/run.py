@@ -15,15 +15,15 @@ from typing import Any, TypeVar
 
 import torch
 from rich.console import Console
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from atrous.bundle import Card, load_bundle, save_tensors
 from atrous.datasets import DataSet
-from atrous.errors import ModelError, RecipeError
+from atrous.errors import ModelError, RecipeError, let_through
 from atrous.evaluate.evaluation import Evaluation
-from atrous.files import refuse_stream
+from atrous.files import parse_json, refuse_stream
 from atrous.losses import make_loss
 from atrous.models import build_model
 from atrous.models.refined import Refined, page_of, refined
@@ -218,10 +218,15 @@ def resume(run: Run, console: Console) -> None:
 def load_weights(path: Path, run: Run) -> nn.Module:
     """Load the best weights so far into the network that is kept, and their scores into the run's card."""
     refuse_stream(path)
-    with safe_open(path, framework="pt") as file:
-        run.card.metrics.update(json.loads(file.metadata()["metrics"]))
-        network = run.card.build() if in_shares(run.evaluated) else run.evaluated
-        network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    network = run.card.build() if in_shares(run.evaluated) else run.evaluated
+    try:
+        with safe_open(path, framework="pt") as file:
+            run.card.metrics.update(parse_json(file.metadata()["metrics"]))
+            network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    except (KeyError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
+        let_through(error)
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()[:300]
+        raise RecipeError(f"{path}: the best weights cannot be read ({reason}); start again with another -o") from error
     return network
 
 

@@ -1,7 +1,8 @@
-"""Mutated pictures and bombs through the public reader, in a process of their own; prints what happened as JSON lines.
+"""Mutated files and bombs through the public readers, in a process of their own; prints what happened as JSON lines.
 
-python tests/torture.py mutants SEED FIRST END      reads mutants FIRST..END-1
-python tests/torture.py bombs [--whole]             reads bombs; --whole: the ones that take seconds to make too
+python tests/helpers/torture.py pictures SEED FIRST END      reads mutants FIRST..END-1 of pictures
+python tests/helpers/torture.py files SEED FIRST END         the same of all else that is read back (mutants.py)
+python tests/helpers/torture.py bombs [--whole]              reads bombs; --whole: also those that take seconds to make
 """
 
 import argparse
@@ -14,6 +15,8 @@ import time
 import traceback
 import warnings
 import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -26,7 +29,9 @@ from atrous.io import read_image, read_mask
 KINDS = ("jpeg", "png", "tiff", "webp", "bmp", "gif", "npy")
 MUTATIONS = ("bits", "bytes", "cut", "splice")
 SLOW = 2.0
-"""Seconds of processor time from which on a picture counts as a hang."""
+"""Seconds of processor time from which on a file counts as a hang."""
+Mutant = tuple[int, str, str, Callable[[], str]]
+"""Number, kind, mutation, and the call that reads it."""
 
 
 def smooth(height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:
@@ -81,7 +86,15 @@ def mutant(files: dict[str, list[bytes]], seed: int, number: int) -> tuple[str, 
     """Kind, mutation and bytes of a mutant; each other PNG has right checksums, so that its decoder is reached."""
     rng = np.random.default_rng((seed, number))
     kind, mutation = KINDS[number % len(KINDS)], MUTATIONS[number // len(KINDS) % len(MUTATIONS)]
-    data = bytearray(files[kind][rng.integers(len(files[kind]))])
+    data = bytearray(damaged(files[kind][rng.integers(len(files[kind]))], mutation, rng))
+    if kind == "png" and rng.random() < 0.5:
+        mend_checksums(data)
+    return kind, mutation, bytes(data)
+
+
+def damaged(whole: bytes, mutation: str, rng: np.random.Generator) -> bytes:
+    """Bytes with one of MUTATIONS."""
+    data = bytearray(whole)
     if mutation == "bits":
         for place in rng.integers(0, len(data), rng.integers(1, 17)):
             data[place] ^= 1 << int(rng.integers(8))
@@ -98,9 +111,7 @@ def mutant(files: dict[str, list[bytes]], seed: int, number: int) -> tuple[str, 
         else:
             place = int(rng.integers(len(data)))
             data[place:place] = piece
-    if kind == "png" and rng.random() < 0.5:
-        mend_checksums(data)
-    return kind, mutation, bytes(data)
+    return bytes(data)
 
 
 def mend_checksums(data: bytearray) -> None:
@@ -115,31 +126,39 @@ def mend_checksums(data: bytearray) -> None:
         start = end
 
 
-def attack(data: bytes, path: Path) -> dict[str, object]:
+def attack(data: bytes, path: Path) -> str:
     """Read a file as image and as mask; what came of it."""
     path.write_bytes(data)
-    began, wall, outcome = time.process_time(), time.perf_counter(), "picture"
+    outcome = "answer"
     for read in (read_image, read_mask):
         try:
             read(path)
         except DataError:
             outcome = "refused"
         except Exception:
-            outcome = "wrong error: " + traceback.format_exc(limit=3)
-            break
-    seconds = time.process_time() - began
-    return {"outcome": outcome, "seconds": seconds, "wall": time.perf_counter() - wall}
+            return "wrong error: " + traceback.format_exc(limit=3)
+    return outcome
 
 
-def read_mutants(seed: int, first: int, end: int) -> None:
+def timed(call: Callable[[], str]) -> dict[str, object]:
+    """What came of a call, and how long it took."""
+    began, wall = time.process_time(), time.perf_counter()
+    outcome = call()
+    return {"outcome": outcome, "seconds": time.process_time() - began, "wall": time.perf_counter() - wall}
+
+
+def picture_mutants(seed: int, numbers: range, folder: Path) -> Iterator[Mutant]:
     files = seeds()
+    for number in numbers:
+        kind, mutation, data = mutant(files, seed, number)
+        yield number, kind, mutation, partial(attack, data, folder / "picture")
+
+
+def read_mutants(made: Callable[[int, range, Path], Iterator[Mutant]], seed: int, numbers: range) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(first, end):
-            kind, mutation, data = mutant(files, seed, number)
+        for number, kind, mutation, call in made(seed, numbers, Path(folder)):
             print(json.dumps({"begin": number, "kind": kind, "mutation": mutation}), flush=True)
-            result = attack(data, Path(folder) / "picture")
-            print(json.dumps({"end": number, **result}), flush=True)
-    print(json.dumps({"peak_mb": peak_mb()}), flush=True)
+            print(json.dumps({"end": number, **timed(call), "peak_mb": peak_mb()}), flush=True)
 
 
 def peak_mb() -> float:
@@ -229,7 +248,7 @@ def read_bombs(whole: bool) -> None:
             attack(files[0], path)
         for name, data in made.items():
             before = peak_mb()
-            result = attack(data, path)
+            result = timed(partial(attack, data, path))
             grown = 1024 * (peak_mb() - before)
             print(json.dumps({"bomb": name, "bytes": len(data), **result, "growth_mb": grown / 1024}), flush=True)
 
@@ -237,16 +256,20 @@ def read_bombs(whole: bool) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    one = verbs.add_parser("mutants")
-    for name in ("seed", "first", "end"):
-        one.add_argument(name, type=int)
+    for verb in ("pictures", "files"):
+        one = verbs.add_parser(verb)
+        for name in ("seed", "first", "end"):
+            one.add_argument(name, type=int)
     verbs.add_parser("bombs").add_argument("--whole", action="store_true")
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # Pillow warns of odd tags
     if options.verb == "bombs":
         read_bombs(options.whole)
-    else:
-        read_mutants(options.seed, options.first, options.end)
+        return
+    made = picture_mutants
+    if options.verb == "files":
+        from mutants import file_mutants as made
+    read_mutants(made, options.seed, range(options.first, options.end))
 
 
 if __name__ == "__main__":

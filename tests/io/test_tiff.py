@@ -4,6 +4,7 @@ import struct
 import zlib
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -167,6 +168,31 @@ def test_pieces_that_are_too_small_are_an_error(short: int, layout: dict) -> Non
     struct.pack_into("<I", data, place + 4 * (len(counts) - 1), counts[-1] - short)
     with pytest.raises(DataError, match=r"\d+ bytes, \d+ are needed"):
         decode_image(bytes(data), "a.tif")
+
+
+GREY = {"photometric": "minisblack", "dtype": np.uint8}
+PALETTE = {"photometric": "palette", "dtype": np.uint8, "colormap": np.arange(768, dtype=np.uint16).reshape(3, 256)}
+
+
+@pytest.mark.parametrize("short", [1, 40])
+@pytest.mark.parametrize(
+    "how",
+    [GREY, {**GREY, "tile": (16, 16)}, {**GREY, "rowsperstrip": 7}, {**GREY, "dtype": bool}, PALETTE],
+    ids=["grey", "tiles", "strips", "bits", "palette"],
+)
+@pytest.mark.parametrize("read", [read_image, read_mask, lambda path: open_picture(path).rows(0, 9)])
+def test_pieces_that_pillow_would_fill_are_an_error(tmp_path: Path, read: Any, how: dict[str, Any], short: int) -> None:
+    stream, how = BytesIO(), dict(how)
+    tifffile.imwrite(stream, np.ones((40, 40), how.pop("dtype")), metadata=None, **how)
+    data = bytearray(stream.getvalue())
+    with tifffile.TiffFile(BytesIO(bytes(data))) as file:
+        tag = file.pages[0].tags[325 if "tile" in how else 279]
+    last = tag.valueoffset + struct.calcsize({3: "H", 4: "I"}[tag.dtype]) * (tag.count - 1)
+    (count,) = struct.unpack_from("<" + {3: "H", 4: "I"}[tag.dtype], data, last)
+    struct.pack_into("<" + {3: "H", 4: "I"}[tag.dtype], data, last, count - short)
+    (tmp_path / "a.tif").write_bytes(data)
+    with pytest.raises(DataError, match=r"\d+ bytes, \d+ are needed"):
+        read(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

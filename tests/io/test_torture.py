@@ -1,8 +1,8 @@
-"""Mutated files and bombs end in a picture or a DataError.
+"""Mutated files and bombs end in an answer or an AtrousError of one sentence that names the file.
 
-No crash, no hang, no other exception, no large memory. They are read in processes of their own
-(tests/helpers/torture.py). docs/records/torture.json has the last full result;
-`ATROUS_TORTURE=docs/records/torture.json pytest -m torture tests/io/test_torture.py` writes it.
+No crash, no hang, no other exception, no large memory, nothing from outside of a data folder. They are read in
+processes of their own (tests/helpers/torture.py, tests/helpers/mutants.py). docs/records/torture.json has the last full
+result; `ATROUS_TORTURE=docs/records/torture.json pytest -m torture tests/io/test_torture.py` writes it.
 """
 
 import json
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mutants import FORMS
 from torture import KINDS, MUTATIONS, SLOW
 
 SCRIPT, DOCS = Path(__file__).parents[1] / "helpers" / "torture.py", Path(__file__).parents[2] / "docs"
@@ -23,31 +24,38 @@ PATIENCE = 30
 """Seconds of silence after which a process counts as hanging; the machine may be busy."""
 
 
-def read_mutants(count: int, seed: int = 0) -> dict[str, Any]:
-    """Read that many mutants, in two processes at a time."""
+def read_mutants(verb: str, kinds: list[str], count: int, seed: int = 0) -> dict[str, Any]:
+    """Read that many mutants, in two processes at a time. verb: of the script, `pictures` or `files`."""
     step = max(70, -(-count // 20))
+
+    def read(first: int) -> tuple[Counter[str], float, float, list[str]]:
+        return read_some(verb, seed, first, min(first + step, count))
+
     with ThreadPoolExecutor(2) as pool:
-        parts = list(pool.map(lambda first: read_some(seed, first, min(first + step, count)), range(0, count, step)))
+        parts = list(pool.map(read, range(0, count, step)))
     tally = sum((part[0] for part in parts), Counter[str]())
     return {
-        "mutants": count, "seed": seed, "kinds": list(KINDS), "mutations": list(MUTATIONS),
-        "pictures": tally["picture"], "refused": tally["refused"], "wrong_errors": tally["wrong error"],
+        "mutants": count, "seed": seed, "kinds": kinds,
+        "mutations": [*MUTATIONS, *["structure"] * (verb == "files")],
+        "answers": tally["answer"], "refused": tally["refused"], "wrong_errors": tally["wrong error"],
         "crashes": tally["crash"], "hangs": tally["hang"], "slowest_s": round(max(part[1] for part in parts), 3),
         "peak_mb": round(max(part[2] for part in parts)), "examples": [text for part in parts for text in part[3]][:20],
     }  # fmt: skip
 
 
-def read_some(seed: int, first: int, end: int) -> tuple[Counter[str], float, float, list[str]]:
+def read_some(verb: str, seed: int, first: int, end: int) -> tuple[Counter[str], float, float, list[str]]:
     """Read the mutants first..end - 1; return outcomes, slowest second, peak memory in MB, faults.
 
     A process that dies or hangs is replaced by one that goes on with the next mutant.
     """
     tally, wrong, slowest, peak = Counter[str](), list[str](), 0.0, 0.0
     while first < end:
-        command = [sys.executable, "-W", "ignore", str(SCRIPT), "mutants", str(seed), str(first), str(end)]
+        command = [sys.executable, "-W", "ignore", str(SCRIPT), verb, str(seed), str(first), str(end)]
         current: dict[str, Any] = {}
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1) as run:
             for line in lines(run):
+                if not line.startswith("{"):  # a library speaks
+                    continue
                 told = json.loads(line)
                 if "begin" in told:
                     current = told
@@ -57,10 +65,9 @@ def read_some(seed: int, first: int, end: int) -> tuple[Counter[str], float, flo
                     tally["hang"] += told["seconds"] > SLOW
                     slowest = max(slowest, told["seconds"])
                     first = told["end"] + 1
+                    peak = max(peak, told["peak_mb"])
                     if outcome == "wrong error" or told["seconds"] > SLOW:
                         wrong.append(f"{current}: {told}")
-                else:
-                    peak = max(peak, told["peak_mb"])
             if run.poll() is None:
                 run.kill()
         if first < end:  # the process died or hung on the mutant after the last that ended
@@ -88,14 +95,15 @@ def read_bombs(whole: bool) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("count", [140, pytest.param(20_000, marks=[pytest.mark.torture, pytest.mark.timeout(7200)])])
-def test_mutants_are_pictures_or_data_errors(count: int) -> None:
-    found = read_mutants(count)
+@pytest.mark.parametrize("verb, kinds", [("pictures", list(KINDS)), ("files", list(FORMS))])
+def test_mutants_are_answers_or_sentences(verb: str, kinds: list[str], count: int) -> None:
+    found = read_mutants(verb, kinds, count)
     assert (found["crashes"], found["hangs"], found["wrong_errors"]) == (0, 0, 0), found["examples"]
-    assert found["pictures"] + found["refused"] == count
+    assert found["answers"] + found["refused"] == count
     # both happen: the mutants are neither all sound nor all junk
-    assert min(found["pictures"], found["refused"]) > count / 20
+    assert min(found["answers"], found["refused"]) > count / 20
     assert found["peak_mb"] < 2000
-    keep("mutants", found, count)
+    keep(verb, found, count)
 
 
 @pytest.mark.parametrize("whole", [False, pytest.param(True, marks=[pytest.mark.torture, pytest.mark.timeout(1800)])])
@@ -124,10 +132,13 @@ def keep(key: str, found: Any, count: int) -> None:
 
 def test_the_last_full_result_is_kept_and_clean() -> None:
     last = json.loads((DOCS / "records" / "torture.json").read_text())
-    mutants, page = last["mutants"], (DOCS / "check.md").read_text()
-    assert mutants["mutants"] >= 20_000
-    assert (mutants["crashes"], mutants["hangs"], mutants["wrong_errors"]) == (0, 0, 0)
-    assert f"{mutants['pictures']:,} pictures, {mutants['refused']:,} refused" in page
+    page = (DOCS / "check.md").read_text()
+    for verb in ("pictures", "files"):
+        found = last[verb]
+        assert found["mutants"] >= 20_000
+        assert (found["crashes"], found["hangs"], found["wrong_errors"]) == (0, 0, 0)
+        assert f"| {verb} | {found['answers']:,} | {found['refused']:,} | {found['slowest_s']} |" in page
+        assert f" {found['peak_mb']} |" in page
     for bomb in last["bombs"]:
         assert bomb["outcome"] == "refused"
         row = f"| {bomb['bomb']} | {bomb['bytes']:,} | {1000 * bomb['seconds']:.1f} | {bomb['growth_mb']:.1f} |"

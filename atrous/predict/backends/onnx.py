@@ -118,12 +118,17 @@ def session(source: Path | bytes, *, threads: int | None = None, device: str = "
     wanted = ["CUDAExecutionProvider"] if device.startswith("cuda") else []
     providers = [name for name in [*wanted, "CPUExecutionProvider"] if name in runtime.get_available_providers()]
     try:
-        made = runtime.InferenceSession(source if isinstance(source, bytes) else str(source), options, providers)
+        made = runtime.InferenceSession(
+            source if isinstance(source, bytes) else str(source),
+            options,
+            providers,
+            enable_fallback=bool(wanted),  # else it tries the same again, and prints that on stdout
+        )
+        return Session(made)  # metadata that is no text is found there
     except Exception as error:  # its errors share no base
         let_through(error)
         name = "the exported network" if isinstance(source, bytes) else source
         raise WeightsError(f"{name}: ONNX Runtime cannot open it ({str(error).splitlines()[0][:200]})") from error
-    return Session(made)
 
 
 def load_runtime() -> Any:
