@@ -11,7 +11,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -288,11 +288,11 @@ def alone(folder: Path, name: str = LOCK, *, task: str = "") -> Iterator[None]:
 def _lock(path: Path, who: str, task: str) -> BinaryIO:
     """Open the file of a lock that this process has now; it holds the task, then who works on it."""
     while True:
-        try:
-            file = path.open("a+b")
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(path.parent)) from error
-        try:
+        with ExitStack() as opened:
+            try:
+                file = opened.enter_context(path.open("a+b"))
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(path.parent)) from error
             first = _take(file.fileno(), alone=True)
             if first:
                 for place in (path.parent, *filter(Path.is_dir, path.parent.iterdir())):
@@ -311,11 +311,8 @@ def _lock(path: Path, who: str, task: str) -> BinaryIO:
                 )
             with suppress(FileNotFoundError):
                 if os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                    opened.pop_all()
                     return file  # else the one before removed it after it was opened here
-        except BaseException:
-            file.close()
-            raise
-        file.close()
 
 
 def _leave(path: Path, file: BinaryIO, made: Path | None) -> None:
