@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from records import keep
 from runs import COMMAND, fit
 from safetensors import safe_open
 from worlds import make_world
@@ -236,3 +237,5 @@ def test_pairs_of_commands_at_once(count: int, base: Path, tmp_path: Path) -> No
     runner.close()
     print(f"{count} pairs of {len(COMMANDS)} commands, {len(faults)} faults")
     assert not faults, "\n".join(faults)
+    if count >= 200:
+        keep("pairs", {"pairs": count, "commands": len(COMMANDS), "faults": 0})
