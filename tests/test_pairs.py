@@ -175,7 +175,7 @@ def try_pair(names: tuple[str, str], alone: Alone, folder: Path, dice: random.Ra
         alone.of(name)
     runner = alone.runner
     processes = [runner.start(names[0], folder)]
-    time.sleep(dice.uniform(0, 1))
+    time.sleep(dice.choice((0.1, 1)) * dice.uniform(0, 1))
     processes.append(runner.start(names[1], folder))
     shot = dice.randrange(2) if kill else None
     if shot is not None:
