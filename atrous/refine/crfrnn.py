@@ -78,6 +78,8 @@ class CRFRNN(nn.Module):
         _check_widths("gaussian", gaussian, 2)
         _check_widths("bilateral", bilateral, 3)
         _check_counts("iterations", *iterations)
+        if len(iterations) != 2:
+            raise ModelError(f"iterations is {tuple(iterations)}; expected two numbers, in training and otherwise")
         self.classes, self.iterations = classes, tuple(iterations)
         self.spatial_width, self.bilateral_widths = gaussian[0], bilateral[:2]
         self.spatial = nn.Parameter(gaussian[1] * torch.eye(classes))
