@@ -183,6 +183,8 @@ def _unary(values: np.ndarray, kind: str, threads: int | None) -> np.ndarray:
         raise DataError(
             f"{kind} have shape {array.shape}; expected (K, H, W) or (K, D, H, W), K from 2 to {MOST_LABELS:,}"
         )
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{kind} are of type {array.dtype}; expected real numbers")
     array = array.astype(np.float32, copy=False)
     refuse_probabilities(array, kind)
     return unary_from_logits(array) if kind == "logits" else array

@@ -260,3 +260,9 @@ def test_probabilities_are_neither_logits_nor_energies(unary: str) -> None:
     for wrong in (np.log(guess(image)), guess(image) * np.nan):
         with pytest.raises(AtrousError, match=r"probabilities are out of 0\.\.1, or nan"):
             unary_from_probabilities(wrong)
+
+
+@pytest.mark.parametrize("kind", ["logits", "energies"])
+def test_complex_numbers_are_refused(kind: str) -> None:
+    with pytest.raises(DataError, match="are of type complex64; expected real numbers"):
+        dense_crf(np.zeros((2, 3, 3), np.complex64), np.zeros((3, 3, 3), np.uint8), unary=kind)
