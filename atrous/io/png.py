@@ -16,6 +16,8 @@ from numba import njit
 NONE, SUB, UP, AVERAGE, PAETH = range(5)
 GREY, PALETTE = 0, 3
 BANDS, MIN_ROWS = 16, 64
+MOST_PACKED = 1032
+"""Bytes that deflate packs into one, at most: two bits for a copy of 258 (RFC 1951, section 3.2.5)."""
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
@@ -70,6 +72,8 @@ def decode_bytes(data: bytes) -> np.ndarray | None:
     if method & 15 != 8 or method > 0x78 or flags & 32 or (256 * method + flags) % 31:
         raise ValueError("the PNG's pixels have no valid zlib header")
     packed = packed[2:]
+    if height * (width + 1) > MOST_PACKED * len(packed):  # known before memory for all of them is taken
+        raise ValueError(f"the PNG says {height} x {width} pixels; {len(packed)} packed bytes cannot hold so many")
     # Skip zlib's own checksum, which takes a fifth of the time: the chunks have theirs.
     unpack = zlib.decompressobj(-zlib.MAX_WBITS)
     pixels = np.empty((height, width), np.uint8)

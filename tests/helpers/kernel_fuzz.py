@@ -390,7 +390,8 @@ def field(dice: Dice) -> Call:
     given = dice.odd(shape, None, (), dice.bent(shape), (-1, -pixels), (0,), share=0.15)
     exact, half, turns = dice.chance(0.15), dice.chance(0.3), dice.whole(0, 3)
     start = dice.odd(None, dice.probabilities((classes, pixels)), dice.numbers(dice.bent((classes, pixels))), share=0.1)
-    finite = dice.finite and (start is None or bool(np.isfinite(start).all()))
+    numbers = start is None or start.dtype.kind not in "UO"
+    finite = dice.finite and numbers and (start is None or bool(np.isfinite(start).all()))
 
     def run() -> np.ndarray:
         made = MeanField(unary, kernels, shape=given, exact=exact, half=half, threads=1)
@@ -443,8 +444,8 @@ def grid(dice: Dice) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any], Cal
     }
 
     def sound(labels: np.ndarray) -> bool:
-        fits = labels.shape == shape and labels.dtype == (np.uint8 if classes <= 256 else np.uint16)
-        return fits and int(labels.max()) < classes
+        fits = labels.shape == values.shape[1:] and labels.dtype == (np.uint8 if len(values) <= 256 else np.uint16)
+        return fits and int(labels.max()) < len(values)
 
     return values, image, options, sound
 

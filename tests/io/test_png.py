@@ -167,3 +167,17 @@ def test_a_bomb_is_not_blown_up() -> None:
     pixels = np.zeros((4, 4), np.uint8)
     data = png(pixels, filtered(pixels, [0] * 4) + bytes(20_000_000))
     np.testing.assert_array_equal(decode_bytes(data), pixels)
+
+
+@pytest.mark.parametrize("size", [(70, 2**31), (2**20, 2**31), (2**20, 3), (4, 5000)])
+def test_a_header_says_more_pixels_than_bytes_can_hold(size: tuple[int, int]) -> None:
+    data = png(np.zeros((4, 4), np.uint8), filtered(np.zeros((4, 4), np.uint8), [0] * 4))
+    head = part(b"IHDR", struct.pack(">II", *size) + data[24:29])
+    with pytest.raises(ValueError, match="packed bytes cannot hold so many"):
+        decode_bytes(data[:8] + head + data[33:])
+
+
+def test_a_blank_picture_packs_as_far_as_deflate_can() -> None:
+    pixels = np.zeros((3000, 4000), np.uint8)
+    lines = bytes(3000 * 4001)
+    np.testing.assert_array_equal(decode_bytes(png(pixels, lines)), pixels)
