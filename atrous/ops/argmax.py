@@ -13,6 +13,7 @@ from atrous.errors import ModelError
 from atrous.ops.argmax_kernels import SLOTS, Phases, Taps, all_by_phase, all_by_pixel, by_phase, by_pixel
 from atrous.ops.openmp import split_rows
 from atrous.ops.resize import resize
+from atrous.ops.tiles import MOST_CLASSES
 from atrous.ops.vectors import WIDTH, padded
 
 BAND = 48_000
@@ -20,8 +21,6 @@ BAND = 48_000
 
 FAR = 2.0**120
 """What stands for an infinite logit, and for larger ones: sums and differences of a few are finite in float32."""
-MOST_CLASSES = 65536
-"""Labels are uint8 or uint16."""
 MOST_PIXELS = 2**24
 """Of an axis: float32 tells whole numbers apart up to there."""
 MOST_PHASES = 1024

@@ -7,14 +7,12 @@ from warnings import warn
 import numpy as np
 
 from atrous.errors import DataError
+from atrous.ops.tiles import MOST_CLASSES
 
 SMALL = 10
 """Fractions up to this are no colours in 0..255: they are in 0..1, or normalised."""
 MOST_STEPS = 50
 """If the colours of an image above 255 span more of its widths, the width was chosen for 0..255."""
-MOST_CLASSES = 65536
-"""Labels are uint8 or uint16."""
-
 LARGEST = 2**32
 """Values of an image are below: differences of larger ones have no meaning in float32."""
 MOST_ENERGY = 1e30
