@@ -1,14 +1,17 @@
 """Texts that users bring, whatever system wrote them; files that are whole; folders that one process works in."""
 
+import ast
 import os
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+import atrous
 from atrous.errors import DataError, RecipeError
 from atrous.files import (
     alone,
@@ -138,6 +141,18 @@ def test_a_file_where_a_folder_would_be_is_named(tmp_path: Path, name: str) -> N
         pass
     with pytest.raises(DataError, match=said), scratch(tmp_path / name / "x"):
         pass
+
+
+def test_one_place_makes_folders() -> None:
+    """`make_folder` names a file in the way; the runner is copied beside exported files and imports nothing of ours."""
+    package = Path(atrous.__file__).parent
+    found = Counter(
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in ("mkdir", "makedirs")
+    )
+    assert found == {"files.py": 2, "export/runner.py": 1}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kill -9")

@@ -18,7 +18,7 @@ import numpy as np
 from atrous.datasets.classes import find_classes
 from atrous.datasets.folder import Folder, Pair, image_file, mask_file
 from atrous.errors import DataError
-from atrous.files import scratch
+from atrous.files import make_folder, scratch
 from atrous.io import is_mapped, is_picture, write_values
 from atrous.io.paths import cannot_write, place_below
 from atrous.labels import LabelSet
@@ -80,7 +80,7 @@ def _write(folder: Folder, labels: LabelSet, out: Path, progress: At | None) -> 
     for split, pairs in folder.splits.items():
         target = out if split == "all" else out / split
         for part in ("images", "masks"):
-            (target / part).mkdir(parents=True, exist_ok=True)
+            make_folder(target / part)
         jobs += [(pair, target, name) for pair, name in zip(pairs, distinct_names(pairs), strict=True)]
     with ThreadPoolExecutor() as pool:
         try:

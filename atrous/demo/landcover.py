@@ -30,7 +30,7 @@ from PIL import Image
 from platformdirs import user_cache_path
 
 from atrous.errors import DataError, MissingExtra
-from atrous.files import scratch, writable
+from atrous.files import make_folder, scratch, writable
 from atrous.io import read_image, write_image, write_mask
 from atrous.labels import LabelSet
 from atrous.sample import Sample
@@ -269,5 +269,5 @@ def _check(wheel: Path, remedy: str) -> None:
 def _cache(cache: Path | None) -> Path:
     """Make the cache folder, default the user's, and return it."""
     cache = writable(user_cache_path("atrous")) if cache is None else Path(cache)
-    cache.mkdir(parents=True, exist_ok=True)
+    make_folder(cache)
     return cache

@@ -186,6 +186,10 @@ class Network:
         return upsample_argmax(found, self.about["tail"], image.shape[:2]) if found.ndim == 3 else found.argmax(0)
 
 
+def printable(text):  # names are data: a terminal must not obey them
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", nargs="+", type=Path)
@@ -199,8 +203,11 @@ def main():
         sys.exit("failed: needs ONNX Runtime; run `pip install onnxruntime`")
     except Exception as error:  # ONNX Runtime's errors share no base
         reason = (str(error) or type(error).__name__).splitlines()[0][:300]
-        sys.exit(f"failed: {model}: cannot be opened ({reason}); make it again with `atrous export`")
-    asked.out.mkdir(parents=True, exist_ok=True)
+        sys.exit(printable(f"failed: {model}: cannot be opened ({reason}); make it again with `atrous export`"))
+    try:
+        asked.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(printable(f"failed: {asked.out}: cannot be made a folder ({error.strerror}); give another -o"))
     inputs, written, failed = {picture.resolve() for picture in asked.pictures}, {}, 0
     for picture in asked.pictures:
         try:
@@ -215,8 +222,8 @@ def main():
             whole.replace(target)
             written[target] = f"those of {picture}"
         except Exception as error:  # a damaged picture can raise anything
-            line = f"failed: {picture}: {(str(error) or type(error).__name__).splitlines()[0]}"
-            print("".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line), file=sys.stderr)
+            why = (str(error) or type(error).__name__).splitlines()[0]
+            print(printable(f"failed: {picture}: {why}"), file=sys.stderr)
             failed = 1
     sys.exit(failed)
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from atrous.errors import DataError, MissingExtra, ModelError
-from atrous.files import beside, held, refuse_stream
+from atrous.files import beside, held, make_folder, refuse_stream
 from atrous.io import ArrayPicture, overlay_of, target_of
 from atrous.io.marks import SOFTWARE
 from atrous.ops import upsample_argmax
@@ -84,7 +84,7 @@ def label_video(predictor: Predictor, path: Path, out: Path, smooth: float = 0.0
     targets = [target_of(path, out), overlay_of(path, out)]
     temporary = [beside(target, target.suffix) for target in targets]
     for target in targets:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
     flicker, before = Flicker(), None
     held_open = ExitStack()
     try:

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from atrous import __version__
 from atrous.errors import WeightsError, let_through, nearest
-from atrous.files import in_cache, scratch
+from atrous.files import in_cache, make_folder, scratch
 from atrous.progress import Bar, say
 from atrous.zoo.cards import CARDS, Weights
 from atrous.zoo.importer import import_weights
@@ -67,7 +67,7 @@ def bundle_of(name: str, *, console: Console | None = None) -> Path:
     if bundle.exists():
         return bundle
     say(f"{name}: {weights.licence}", console)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with scratch(folder / name) as inside:
         place = in_cache("weights", name)
         url, path = _at_hand(weights, place) or _fetch(name, weights, place, inside, console)

@@ -149,6 +149,10 @@ def test_nothing_is_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert mine.read_text() == "corrected by hand"
     assert runner(tmp_path / "net_run.py", monkeypatch, pictures[0], "-o", tmp_path / "o", "--overwrite") == 0
     assert (tmp_path / "a.png").read_bytes() == before
+    for place in (mine, mine / "deeper"):
+        monkeypatch.setattr(sys, "argv", ["net_run.py", str(pictures[0]), "-o", str(place)])
+        with pytest.raises(SystemExit, match=f"failed: {place}: cannot be made a folder"):
+            runpy.run_path(str(tmp_path / "net_run.py"), run_name="__main__")
 
 
 def test_a_network_that_answers_nan_is_refused_and_a_forbidden_class_never_wins() -> None:

@@ -6,7 +6,6 @@ result; `ATROUS_TORTURE=docs/records/torture.json pytest -m torture tests/io/tes
 """
 
 import json
-import os
 import select
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 from mutants import FORMS
+from records import keep
 from torture import KINDS, MUTATIONS, SLOW
 
 SCRIPT, DOCS = Path(__file__).parents[1] / "helpers" / "torture.py", Path(__file__).parents[2] / "docs"
@@ -113,7 +113,8 @@ def test_mutants_are_answers_or_sentences(verb: str, kinds: list[str], count: in
     # both happen: the mutants are neither all sound nor all junk
     assert min(found["answers"], found["refused"]) > count / 20
     assert found["peak_mb"] < 2000
-    keep(verb, found, count)
+    if count >= 20_000:
+        keep(verb, found)
 
 
 @pytest.mark.parametrize("whole", [False, pytest.param(True, marks=[pytest.mark.torture, pytest.mark.timeout(1800)])])
@@ -124,20 +125,9 @@ def test_bombs_are_refused_at_once(whole: bool) -> None:
         assert bomb["outcome"] == "refused", bomb
         assert bomb["seconds"] < 0.05, bomb  # of the processor
         assert bomb["growth_mb"] < 50, bomb
-    keep(
-        "bombs",
-        [{**bomb, "seconds": round(bomb["seconds"], 4), "wall": round(bomb["wall"], 4)} for bomb in found],
-        20_000 * whole,
-    )
-
-
-def keep(key: str, found: Any, count: int) -> None:
-    """Write into the file of the last full result, if ATROUS_TORTURE names one."""
-    target = os.environ.get("ATROUS_TORTURE")
-    if target and count >= 20_000:
-        path = Path(target)
-        known = json.loads(path.read_text()) if path.exists() else {}
-        path.write_text(json.dumps(known | {key: found}, indent=1) + "\n")
+    if whole:
+        times = [{key: round(bomb[key], 4) for key in ("seconds", "wall")} for bomb in found]
+        keep("bombs", [bomb | time for bomb, time in zip(found, times, strict=True)])
 
 
 def test_the_last_full_result_is_kept_and_clean() -> None:
