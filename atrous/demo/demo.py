@@ -13,6 +13,7 @@ from atrous.demo import landcover
 from atrous.demo.landcover import LABELS
 from atrous.files import write_atomically
 from atrous.io import write_image
+from atrous.io.claims import refuse_foreign
 from atrous.metrics import scores
 from atrous.predict import Cutting
 from atrous.progress import command, say
@@ -55,6 +56,11 @@ def run_demo(folder: Path, budget: float, console: Console) -> None:
         ", ".join(f"{len(pairs)} {name}" for name, pairs in data.splits.items())
         + " tiles of 10 x 10 degrees and what lies around them"
     )
+    tests = data.splits["test"]
+    shown = range(0, len(tests), max(1, len(tests) // 12))
+    overlays = {index: folder / "overlays" / f"{Path(tests.names[index]).stem}.jpg" for index in shown}
+    for written in (folder / "world.png", folder / "world-overlay.jpg", *overlays.values()):
+        refuse_foreign(written)
     tiles = data.splits["train"]
     data.splits["train"] = tiles.choose([index for index, tile in enumerate(tiles) if water(tile) < MOST_WATER])
     tell(f"{len(data.splits['train'])} training tiles are not mostly sea; the others are left out of training")
@@ -63,7 +69,7 @@ def run_demo(folder: Path, budget: float, console: Console) -> None:
     segmenter.fit(data, folder, time=budget, console=console)
 
     result = segmenter.evaluate(data, "test")
-    baseline = landcover.look_up_table(landcover.blocks("train"), data.splits["test"])
+    baseline = landcover.look_up_table(landcover.blocks("train"), tests)
     table = scores(baseline)
     ours = scores(result.confusion)
     tell("")
@@ -79,11 +85,9 @@ def run_demo(folder: Path, budget: float, console: Console) -> None:
     segmenter.predictor.cutting = Cutting(window=WINDOW)
     world = segmenter.predict(picture)
     world.save(folder / "world.png")
-    write_image(folder / "world-overlay.jpg", world.overlay_array(0.6))
-    for index in range(0, len(data.splits["test"]), max(1, len(data.splits["test"]) // 12)):
-        sample = data.splits["test"][index]
-        name = data.splits["test"].names[index]
-        write_image(folder / "overlays" / f"{Path(name).stem}.jpg", segmenter.predict(sample.image).overlay_array())
+    write_image(folder / "world-overlay.jpg", world.overlay_array(0.6), mark=True)
+    for index, target in overlays.items():
+        write_image(target, segmenter.predict(tests[index].image).overlay_array(), mark=True)
 
     numbers = {
         "test": result.summary(),
@@ -101,7 +105,7 @@ def run_demo(folder: Path, budget: float, console: Console) -> None:
     report_run(
         folder,
         result,
-        data.splits["test"],
+        tests,
         segmenter.predictor.labels,
         segmenter.card,
         title="Land cover of the Earth",

@@ -170,7 +170,9 @@ class Trained:
         return getattr(self.segmenter, name)
 
 
-def test_demo_writes_into_its_run_alone(network: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_demo_writes_into_its_run_alone(
+    network: Path, base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(base / "work")
     world = make_world(base / "world")
     counts = np.eye(len(load(network, device="cpu").card.labels), dtype=np.int64)
@@ -185,6 +187,12 @@ def test_demo_writes_into_its_run_alone(network: Path, base: Path, monkeypatch: 
     assert everything(base) == before
     assert [path.name for path in (base / "work").iterdir()] == ["out"]
     assert {"world.png", "world-overlay.jpg", "overlays", "metrics.json", "report.html"} <= set(os.listdir("out"))
+    monkeypatch.setattr(Trained, "fit", lambda *given, **how: None)
+    assert run("demo", "-o", "out", "--time", "1s") == 0  # its own are replaced
+    drawn = Path("out", "overlays", "test0.jpg")
+    drawn.write_bytes(b"drawn over")
+    assert run("demo", "-o", "out", "--time", "1s") == 2
+    assert f"{drawn}: is there already, and is not from this program" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("inside", ["", "images", "masks/run"])
