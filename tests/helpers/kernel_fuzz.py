@@ -249,12 +249,15 @@ def blending(dice: Dice) -> Call:
     flaw, record = dice.odd(1.0, 0.5, share=0.1), dice.chance(0.05)
     hold = dice.numbers((classes, 24, 24))
     spoilt, finite = dice, dice.finite and dtype != np.float16  # larger numbers are infinite there
+    told: list[int] = []
 
     def predict(top: int, left: int, height: int, width: int) -> np.ndarray:
         shape = (classes, height, width)
         if flaw < 1 and spoilt.chance(0.5):
             shape = spoilt.bent(shape)
-        values = np.resize(hold, shape).astype(dtype)
+        told.append(shape[0] if shape else 0)  # it alone says how many classes there are
+        with np.errstate(invalid="ignore"):
+            values = np.resize(hold, shape).astype(dtype)
         if record:  # numbers with gaps between them that are not whole numbers
             packed = np.zeros(shape, [("gap", "u1"), ("value", "f4")])
             packed["value"] = values
@@ -275,10 +278,10 @@ def blending(dice: Dice) -> Call:
         whole = np.concatenate([band for _, band in bands], 1 if means else 0)
         tops = np.cumsum([0, *(band.shape[1 if means else 0] for _, band in bands)])[:-1].tolist()
         if means:
-            fits = whole.shape == (classes, *size) and whole.dtype == np.float32
+            fits = whole.shape == (told[0], *size) and whole.dtype == np.float32
             return fits and tops == [top for top, _ in bands] and (not finite or bool(np.isfinite(whole).all()))
-        fits = whole.shape == size and whole.dtype == (np.uint8 if classes <= 256 else np.uint16)
-        return fits and int(whole.max()) < classes
+        fits = whole.shape == size and whole.dtype == (np.uint8 if told[0] <= 256 else np.uint16)
+        return fits and int(whole.max()) < told[0]
 
     return Call(run, sound, finite)
 
@@ -423,7 +426,7 @@ def crf(dice: Dice) -> Call:
     options |= {"iterations": dice.odd(dice.whole(0, 2), -1), "threads": dice.odd(1, 2, 0, share=0.03), "unary": kind}
 
     def sound(q: np.ndarray) -> bool:
-        fits = q.shape == (classes, *shape) and q.dtype == np.float32
+        fits = q.shape == values.shape and q.dtype == np.float32
         return fits and bool((np.abs(q.sum(0) - 1) < 1e-4).all()) and bool((q >= 0).all())
 
     return Call(lambda: dense_crf(values, image, **options), sound, dice.finite)
