@@ -467,3 +467,27 @@ def keep_kernels(own: Path) -> None:
     """
     if not takes_files(own):
         os.environ["NUMBA_CACHE_DIR"] = str(writable(Path(user_cache_path("atrous"))) / "numba")
+
+
+def name_kernels_apart() -> None:
+    """Let each process give the kernels that it compiles names of their own in numba's cache.
+
+    Numba takes the next free number. Two processes that compile at once, or two versions of a
+    module, take the same one, and a third process then runs the kernel for one kind of array on
+    another kind, which reads memory that is not the array's.
+    """
+    from numba.core.caching import IndexDataCacheFile as Cache
+
+    if not hasattr(Cache._data_name, "apart"):
+        numbered = Cache._data_name
+
+        def name(cache: Any, number: int) -> str:
+            stem, _, suffix = numbered(cache, number).rpartition(".")
+            return f"{stem}-{RUN}-{os.getpid():x}.{suffix}"  # a forked process has its parent's RUN
+
+        name.apart = True  # type: ignore[attr-defined]
+        Cache._data_name = name  # type: ignore[method-assign]
+
+
+RUN = secrets.token_hex(4)
+"""Of this process, and of those that it forks."""

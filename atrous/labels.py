@@ -15,7 +15,9 @@ import numpy as np
 from numba import njit
 
 from atrous.errors import DataError
-from atrous.files import read_toml, toml_text
+from atrous.files import name_kernels_apart, read_toml, toml_text
+
+name_kernels_apart()
 
 Colour = tuple[int, int, int]
 """Red, green, blue, 0..255."""

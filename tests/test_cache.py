@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,3 +87,36 @@ def test_kernels_are_kept_where_that_is_possible(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("XDG_CACHE_HOME", str(NOWHERE))
     keep_kernels(NOWHERE)
     assert takes_files(Path(os.environ["NUMBA_CACHE_DIR"]))
+
+
+def test_processes_that_compile_at_once_never_run_one_kernel_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two find the same free number; the second has told the index of its kernel, but not written it yet."""
+    from numba.core.caching import IndexDataCacheFile
+
+    import atrous.labels  # noqa: F401  # names are set apart where kernels are
+
+    def cache(process: int) -> IndexDataCacheFile:
+        monkeypatch.setattr(os, "getpid", lambda: process)
+        return IndexDataCacheFile(str(tmp_path), "kernel", "stamp of the source")
+
+    first = cache(1)
+    first.save("for bytes", "code for bytes")
+    second = cache(2)
+    monkeypatch.setattr(second, "_load_index", dict)  # as it was before the first one's was written
+    monkeypatch.setattr(second, "_save_data", lambda name, data: None)
+    second.save("for words", "code for words")
+    third = cache(3)
+    assert third.load("for words") is None
+    assert third.load("for bytes") in (None, "code for bytes")
+
+
+def test_all_kernels_are_named_apart() -> None:
+    package = Path(files.__file__).parent
+    plain = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if re.search(r"^ *(from numba import .*njit|import numba$.*numba\.njit)", path.read_text("utf-8"), re.MULTILINE)
+    }
+    assert plain == {"labels.py", "ops/compiling.py"}

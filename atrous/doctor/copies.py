@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numba import njit
 
 from atrous.doctor.findings import Finding, Severity, counted
 from atrous.doctor.look import PairLook
 from atrous.errors import DataError
+from atrous.ops.compiling import njit
 
 FAR = 14
 """Two candidates differ in at most this many of 128 bits."""

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
-from numba import njit
+
+from atrous.ops.compiling import njit
 
 NONE, SUB, UP, AVERAGE, PAETH = range(5)
 GREY, PALETTE = 0, 3

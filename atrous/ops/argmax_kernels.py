@@ -16,8 +16,8 @@ padding: `argmax.finite` has seen to it.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
 
+from atrous.ops.compiling import njit, prange
 from atrous.ops.openmp import OPENMP
 from atrous.ops.vectors import (
     WIDTH,

@@ -3,7 +3,8 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from atrous.ops.compiling import njit
 
 BYTES = 8
 """Label maps of 8 or 16 bits are read in words of so many bytes. In most words all pixels are one

@@ -22,10 +22,10 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from scipy.spatial.distance import cdist
 
 from atrous.errors import DataError
+from atrous.ops.compiling import njit
 from atrous.ops.lattice_build import blur_ones, chain, gather, number, simplices, slice_ones, splat_ones, unite
 from atrous.ops.threads import Team
 from atrous.ops.vectors import WIDTH, aligned, has_half, load, multiply_add, padded, prefetch, spread, store

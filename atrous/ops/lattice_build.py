@@ -16,7 +16,8 @@ axis adds a constant to it, steps[axis], so that neighbours are found by keys al
 """
 
 import numpy as np
-from numba import njit
+
+from atrous.ops.compiling import njit
 
 
 @njit(nogil=True, cache=True)

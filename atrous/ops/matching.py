@@ -5,9 +5,9 @@ hours for some graphs of a thousand boundary pixels; this one takes milliseconds
 """
 
 import numpy as np
-from numba import njit
 
 from atrous.errors import DataError
+from atrous.ops.compiling import njit
 
 
 def matching_size(indptr: np.ndarray, indices: np.ndarray, columns: int) -> int:

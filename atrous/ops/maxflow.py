@@ -16,7 +16,8 @@ the terminal was seen since the last augmentation need not walk there again. Why
 """
 
 import numpy as np
-from numba import njit
+
+from atrous.ops.compiling import njit
 
 FREE, SOURCE, SINK = 0, 1, 2
 """A node's tree. At the end those outside the source's tree are on the sink's side of the cut."""

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from scipy.special import expit, logit, stdtrit
 
 from atrous.errors import DataError
+from atrous.ops.compiling import njit
 
 Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(hit, union), each (..., K) sums -> score (...)."""

@@ -18,8 +18,8 @@ its run, one of classes with the last class.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
 
+from atrous.ops.compiling import njit, prange
 from atrous.ops.openmp import OPENMP
 from atrous.ops.vectors import WIDTH, choose, larger, load, multiply_add, spread, store, winner
 

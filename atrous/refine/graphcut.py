@@ -15,9 +15,9 @@ from itertools import combinations
 from typing import NamedTuple, Unpack
 
 import numpy as np
-from numba import njit
 
 from atrous.errors import DataError, nearest
+from atrous.ops.compiling import njit
 from atrous.ops.maxflow import ARC, NODE, SOURCE, cut
 from atrous.refine.iterated_modes import message_rounds
 from atrous.refine.potts import PottsOptions, Whole, potts, whole

@@ -12,9 +12,9 @@ energy and bound meet, the labels are the optimum.
 from typing import NamedTuple, Unpack
 
 import numpy as np
-from numba import njit
 
 from atrous.errors import DataError
+from atrous.ops.compiling import njit
 from atrous.refine.potts import Potts, PottsOptions, Whole, potts, whole
 
 

@@ -26,9 +26,9 @@ from math import prod
 from typing import Literal, get_args
 
 import numpy as np
-from numba import njit
 
 from atrous.errors import DataError, nearest
+from atrous.ops.compiling import njit
 from atrous.ops.lattice import (
     Lattice,
     Rows,
