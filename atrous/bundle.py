@@ -22,6 +22,7 @@ from atrous.labels import LabelSet
 from atrous.models import build_model
 from atrous.models.former import options_today
 from atrous.models.refined import refined
+from atrous.volumes import VolumeForm
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -80,6 +81,7 @@ class Stated(BaseModel):
     training: dict[StrictStr, Any] = {}
     sources: tuple[StrictStr, ...] = ()
     seen: tuple[StrictStr, ...] = ()
+    volume: dict[StrictStr, Any] = {}
 
     @model_validator(mode="after")
     def _fits(self) -> "Stated":
@@ -92,6 +94,8 @@ class Stated(BaseModel):
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != channels:
                 raise ValueError(f"{name} has {len(values)} numbers for in_channels {channels!r}; expected one each")
+        if self.volume and len(checked(VolumeForm, self.volume).channels) != channels:
+            raise ValueError(f"volume: expected {channels!r} channels, as in_channels says")
         if self.refinement:
             checked(Refinement, self.refinement)
         if self.decoding:
@@ -150,7 +154,8 @@ class Card:
     layer: the trainable refiner at the network's end, its name and options (`atrous.models.refined`), {} for none.
     training: of published weights what it took, e.g. {"seconds": 1800.0, "steps": 1206, "seed": 0}. sources: the
     papers and packages behind data and initial weights, as they want to be cited. seen: traces of the training pictures
-    (`atrous.evaluate.seen`), () in files of before.
+    (`atrous.evaluate.seen`), () in files of before. volume: in what form the network sees volumes
+    (`atrous.volumes.VolumeForm`), {} for images.
     """
 
     model: str
@@ -170,6 +175,12 @@ class Card:
     training: dict[str, Any] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
     seen: tuple[str, ...] = ()
+    volume: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def form(self) -> VolumeForm | None:
+        """In what form the network sees volumes; None for one of images."""
+        return VolumeForm.model_validate(self.volume) if self.volume else None
 
     def to_json(self) -> str:
         """The card as it stands in the file's header."""

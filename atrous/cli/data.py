@@ -95,7 +95,9 @@ def plan(
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any field of the recipe; repeat it.")
     ] = None,
-    memory: Annotated[str, typer.Option(metavar="SIZE", help="Memory of the GPU, for plans of volumes.")] = "8GB",
+    memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Plan volumes for a GPU of this memory; default this machine.")
+    ] = None,
     measure: Annotated[
         bool, typer.Option("--measure/--no-measure", help="Time a few steps, to say how many fit the time.")
     ] = True,
@@ -136,7 +138,7 @@ def plan(
             ignore=ignore or (),
             valid_area=valid_area,
             measure=measure,
-            memory=bytes_of(memory, "--memory"),
+            memory=bytes_of(memory, "--memory") if memory else None,
             progress=bar.at,
             say=lambda text: say(text, console),
             **{name: value for name, value in (wishes | settings).items() if value is not None},
@@ -147,9 +149,5 @@ def plan(
         for line in plan_lines(found):
             say(line)
     if out is not None:
-        if found.recipe_file is None:
-            raise AtrousError(
-                f"{out}: training takes no plans for volumes yet; leave out -o, and give --json to print it"
-            )
         found.recipe_file.save(out, mark=True)
         say(f"wrote {out}: {command('atrous', 'train', data, '--recipe', out)}", sys.stderr)

@@ -20,8 +20,8 @@ ANISOTROPIC = 3.0
 REFERENCE, AT_ONCE = {3: 560e6, 2: 85e6}, {3: 2, 2: 12}
 """Elements of feature maps that fit GIGABYTES, and patches at once there, by the number of axes."""
 GIGABYTES = 8e9
-WIDEST = {3: 320, 2: 512}
-"""Most channels of a stage, by the number of axes."""
+WIDTH, WIDEST = 32, {3: 320, 2: 512}
+"""Channels of the first stage, and most channels of a stage by the number of axes."""
 START = {3: 256**3, 2: 2048**2}
 """Voxels of the patch from which the search begins, by the number of axes."""
 COVERED = 0.05
@@ -107,8 +107,9 @@ def feature_maps(
 
 
 def network(
-    spacing: Sequence[float], median: Sequence[float], voxels: float, classes: int, memory: float = GIGABYTES
-) -> Network:
+    spacing: Sequence[float], median: Sequence[float], voxels: float, classes: int, memory: float = GIGABYTES,
+    width: int = WIDTH,
+) -> Network:  # fmt: skip
     """Patch, network and batch for a spacing and a median shape of two or three axes.
 
     The patch begins very large, as a cube in millimetres, cut to the median shape. It then shrinks
@@ -120,6 +121,7 @@ def network(
         voxels: of all cases together.
         classes: with the background.
         memory: bytes of the GPU.
+        width: channels of the first stage.
     """
     axes = len(spacing)
     inverse = 1 / np.array(spacing, float)
@@ -127,7 +129,9 @@ def network(
     patch = [min(round(one), most) for one, most in zip(wide, median, strict=True)]
     reference = REFERENCE[axes] * memory / GIGABYTES
     kernels, strides, patch = padded(patch, spacing)
-    while (estimate := feature_maps(patch, strides, widths(strides, axes), classes)) / AT_ONCE[axes] * 2 > reference:
+    while (estimate := feature_maps(patch, strides, widths(strides, axes, width), classes)) / AT_ONCE[
+        axes
+    ] * 2 > reference:
         axis = int(np.argsort([one / all_ for one, all_ in zip(patch, median, strict=True)])[-1])
         trial = list(patch)
         trial[axis] -= unit(strides, axis)
@@ -138,8 +142,8 @@ def network(
         kernels, strides, patch = padded(patch, spacing)
     size = float(np.prod(patch, dtype=float))
     batch = max(min(round(reference / estimate * AT_ONCE[axes]), round(voxels * COVERED / size)), 2)
-    return Network(tuple(map(float, spacing)), tuple(map(float, median)), tuple(patch), batch, widths(strides, axes),
-                   tuple(kernels), tuple(strides), estimate)  # fmt: skip
+    return Network(tuple(map(float, spacing)), tuple(map(float, median)), tuple(patch), batch,
+                   widths(strides, axes, width), tuple(kernels), tuple(strides), estimate)  # fmt: skip
 
 
 def padded(
@@ -160,9 +164,9 @@ def unit(strides: Sequence[Sequence[int]], axis: int) -> int:
     return int(np.prod([stride[axis] for stride in strides]))
 
 
-def widths(strides: Sequence[Sequence[int]], axes: int) -> tuple[int, ...]:
-    """Channels of each stage."""
-    return tuple(min(WIDEST[axes], 32 * 2**stage) for stage in range(len(strides)))
+def widths(strides: Sequence[Sequence[int]], axes: int, width: int = WIDTH) -> tuple[int, ...]:
+    """Channels of each stage; width: of the first."""
+    return tuple(min(WIDEST[axes] * width // WIDTH, width * 2**stage) for stage in range(len(strides)))
 
 
 def coarse_stage(full: Network, cases: int, classes: int, memory: float = GIGABYTES) -> Network | None:

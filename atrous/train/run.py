@@ -280,6 +280,7 @@ def make_card(recipe: Recipe, data: DataSet) -> Card:
         recipe=recipe.model_dump(exclude_none=True),
         data=recipe.data,
         atrous=recipe.atrous,
+        volume=recipe.volume.model_dump(mode="json", exclude_none=True) if recipe.volume else {},
     )
 
 
