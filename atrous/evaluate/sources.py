@@ -95,6 +95,7 @@ def judge(
     chosen, predictor = _open(source, data, split, networks, (classes, ignore, valid_area), **wishes)
     opened = chosen.data
     count, ignored = len(opened.labels), opened.labels.ignore_index
+    full = full and opened.dimensions == 2
     metrics: dict[str, Any] = _full(count, ignored) if full else {}
     metrics |= make_measures(measures, opened.labels)
     if as_tool:
@@ -145,7 +146,7 @@ class _Asked:
         self.predictor, self.calibration = predictor, calibration
 
     def __call__(self, sample: Sample) -> np.ndarray:
-        self.last = self.predictor(sample.image)
+        self.last = self.predictor.of(sample)
         return self.last.labels
 
     def update(self, _: np.ndarray, target: np.ndarray) -> None:

@@ -7,10 +7,10 @@ Axes are independent, so each is resampled on its own: four taps an axis instead
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 from scipy.ndimage import spline_filter1d
 
 from atrous.errors import DataError
+from atrous.ops.compiling import njit
 from atrous.ops.threads import Team
 
 PAD = 12
