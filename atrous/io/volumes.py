@@ -23,8 +23,8 @@ from atrous.io.masks import fits_mask
 from atrous.io.paths import cannot_write, files_below
 
 __all__ = [
-    "VOLUME_SUFFIXES", "Volume", "find_volumes", "is_volume", "read_labels", "read_volume", "volume_geometry", "volume_size",
-    "write_volume",
+    "VOLUME_SUFFIXES", "Volume", "find_volumes", "is_volume", "read_labels", "read_volume", "volume_geometry",
+    "volume_size", "write_volume",
 ]  # fmt: skip
 
 READERS = {".nii": "NiftiImageIO", ".nii.gz": "NiftiImageIO", ".mha": "MetaImageIO", ".mhd": "MetaImageIO",

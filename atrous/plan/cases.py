@@ -31,11 +31,13 @@ class Case:
         shape: (D, H, W) of the smallest box around all voxels that are not 0.
         spacing: distances of the voxels in mm, in the same order.
         whole: (D, H, W) of the file.
+        least: the lowest number of each channel.
     """
 
     shape: tuple[int, ...]
     spacing: tuple[float, ...]
     whole: tuple[int, ...]
+    least: tuple[float, ...] = ()
 
     @property
     def kept(self) -> float:
@@ -90,13 +92,14 @@ def cases_of(
 def case_of(image: np.ndarray, spacing: Sequence[float]) -> Case:
     """The case of a volume (D, H, W, C) with the spacing (z, y, x) in mm."""
     filled: Any = image.any(axis=3)
+    least = tuple(float(np.nanmin(image[..., k])) for k in range(image.shape[3]))
     if not filled.any():
-        return Case(filled.shape, tuple(spacing), filled.shape)
+        return Case(filled.shape, tuple(spacing), filled.shape, least)
     box = []
     for axis in range(3):
         along = np.flatnonzero(np.moveaxis(filled, axis, 0).reshape(filled.shape[axis], -1).any(axis=1))
         box.append(int(along[-1] - along[0] + 1))
-    return Case(tuple(box), tuple(spacing), filled.shape)
+    return Case(tuple(box), tuple(spacing), filled.shape, least)
 
 
 def intensities(values: np.ndarray) -> Intensities:
@@ -107,18 +110,16 @@ def intensities(values: np.ndarray) -> Intensities:
     return Intensities(*(float(number) for number in numbers))
 
 
-def channel_names(root: Path, count: int, found: Sequence[Intensities]) -> list[str]:
-    """The names of the channels, in order: those in dataset.json, else `CT` where the numbers are Hounsfield units.
-
-    count: of channels.
-    """
+def channel_names(root: Path, cases: Sequence[Case]) -> list[str]:
+    """The names of the channels, in order: those in dataset.json, else `CT` where the numbers are Hounsfield units."""
+    count = len(cases[0].least)
     file = root / "dataset.json"
     content = load_json(file) if file.is_file() else {}
     named = content.get("channel_names") or content.get("modality") or {}
     if isinstance(named, dict) and all(str(key).isdigit() for key in named) and len(named) == count:
         return [str(named[key]) for key in sorted(named, key=int)]
-    return ["CT" if one.least < AIR else f"channel {k}" for k, one in enumerate(found)]
+    return ["CT" if np.median([case.least[k] for case in cases]) < AIR else f"channel {k}" for k in range(count)]
 
 
 AIR = -200.0
-"""Numbers of tissue below this are Hounsfield units: those of MR are not negative."""
+"""Where a volume has numbers below this, they are Hounsfield units: those of MR are not negative."""

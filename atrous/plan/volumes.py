@@ -56,7 +56,7 @@ def draft_volumes(
         cases, found = cases_of(data.training, data.labels)
     except DataError as error:
         raise DataError(f"{data.root}: {error}") from error
-    names = channel_names(data.root, data.channels, found)
+    names = channel_names(data.root, cases)
     gpu = memory is not None or torch.cuda.is_available()
     if memory is None:
         memory = float(torch.cuda.get_device_properties(0).total_memory) if gpu else ON_CPU

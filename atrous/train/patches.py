@@ -39,8 +39,8 @@ class PatchSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             places = case.places[sorted(case.places)[draw.integers(len(case.places))]]
             centre = tuple(places[draw.integers(len(places))].tolist())
         box, moved = self._around(case.labels.shape, centre, generator(self.seed, epoch, index, PLACE + 1))
-        image = torch.from_numpy(np.ascontiguousarray(case.image[(slice(None), *box)]))
-        labels = torch.from_numpy(np.ascontiguousarray(case.labels[box]).astype(np.int64))
+        image = torch.from_numpy(np.array(case.image[(slice(None), *box)]))
+        labels = torch.from_numpy(case.labels[box].astype(np.int64))
         crop, truth = self.augment(
             image, labels, rng, spacing=self.spacing, centre=moved, ignore=self.pairs.labels.ignore_index
         )
