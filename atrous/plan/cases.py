@@ -11,7 +11,7 @@ import numpy as np
 
 from atrous.datasets.folder import Folder, Pair, load_json
 from atrous.errors import DataError
-from atrous.io.volumes import volume_spacing
+from atrous.io.volumes import volume_geometry
 from atrous.progress import At
 
 VOXELS, SEED = 100_000_000, 1234
@@ -108,7 +108,7 @@ def channel_names(source: Folder) -> list[str]:
 
 def spacing_of(pair: Pair) -> tuple[float, ...]:
     """The spacing (z, y, x) of an image, in mm."""
-    return volume_spacing(pair.image)
+    return volume_geometry(pair.image).spacing
 
 
 def shown(shape: Sequence[int]) -> str:
