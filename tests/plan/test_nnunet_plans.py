@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from make_layouts import nnunet_volumes
-from nnunet_results import CT, configuration, plans
+from nnunet_results import CT, RESAMPLED, configuration, plans
 
 from atrous.cli import main
 from atrous.errors import DataError
@@ -21,6 +21,7 @@ from atrous.zoo.nnunet_plans import parse_plans
 HU, PET = Intensities(40.0, 38.0, 20.0, -100.0, 300.0, -60.0, 180.0), Intensities(3.0, 2.0, 1.0, 0.0, 9.0, 0.5, 8.0)
 THICK = [Case((100, 200, 200), (3.0, 0.8, 0.8), (100, 200, 200))] * 20
 ACROSS = [Case((300, 40, 280), (0.7, 5.0, 0.7), (300, 90, 300))] * 15
+LAST = [Case((300, 280, 40), (0.7, 0.7, 5.0), (300, 280, 40))] * 15
 LARGE = [Case((400, 400, 400), (1.0, 1.0, 1.0), (400, 400, 400))] * 50
 
 
@@ -31,8 +32,9 @@ def written(folder: Path, held: object) -> Path:
 
 @pytest.mark.parametrize("cases, names, found", [
     (THICK, ["CT"], [HU]), (ACROSS, ["CT", "PET"], [HU, PET]), (LARGE, ["CT"], [HU]),
+    (LAST, ["PET"], [PET]),
     (THICK, ["rgb_to_0_1", "noNorm", "rescale_to_0_1"], [HU] * 3),
-], ids=["thick", "across", "large", "other schemes"])  # fmt: skip
+], ids=["thick", "across", "large", "last", "other schemes"])  # fmt: skip
 def test_ours_comes_back_from_nnunets_file(
     tmp_path: Path, cases: list[Case], names: list[str], found: list[Intensities]
 ) -> None:
@@ -65,6 +67,7 @@ def test_what_nnunet_reads_stands_there(tmp_path: Path) -> None:
     assert full["median_image_size_in_voxels"] == [40.0, 300.0, 280.0]
     assert full["normalization_schemes"] == ["CTNormalization", "ZScoreNormalization"]
     assert full["use_mask_for_norm"] == [False, True]  # the box keeps 3/4 of 0.55
+    assert {key: full[key] for key in RESAMPLED} == RESAMPLED
     assert full["batch_dice"] is False
     own, flat = full["architecture"], held["configurations"]["2d"]
     assert set(own["arch_kwargs"]) == set(configuration(3)["architecture"]["arch_kwargs"])
