@@ -30,6 +30,9 @@ SMALL, GROWTH = 0.25, 1.03
 """A patch must see this share of a median case; growth of the coarse stage's spacing."""
 CROPPED = 0.75
 """z-scores look at the box alone if it keeps less than this share of a case."""
+LOSS = "ce + dice"
+PUBLISHED: dict[str, Any] = {"foreground": 0.33, "optimizer": "sgd", "lr": 0.01, "steps": 250_000}
+"""Fields of a recipe that are the same for all data."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +203,8 @@ def plan_volumes(
         memory: bytes of the GPU.
 
     Returns:
-        (fingerprint, recipe, reasons), plain data.
+        (fingerprint, recipe, reasons), plain data. All sizes and spacings of the fingerprint are in the order of the
+        files but `resampled_size`, the median at the recipe's spacing, which is in the recipe's.
     """
     spacings, shapes = np.array([case.spacing for case in cases]), np.array([case.shape for case in cases])
     target, kept = target_spacing(spacings, shapes), float(np.median([case.kept for case in cases]))
@@ -217,6 +221,7 @@ def plan_volumes(
         "cases": len(cases),
         "median_size": [float(side) for side in np.median(shapes, axis=0)],
         "median_spacing": [float(step) for step in np.median(spacings, axis=0)],
+        "resampled_size": median.tolist(),
         "kept_after_cropping": round(kept, 4),
         "foreground": [vars(channel) | {"channel": name} for name, channel in zip(names, found, strict=False)],
     }
@@ -227,8 +232,7 @@ def plan_volumes(
                           zip(schemes, found, strict=False)],
         "resampling": resampling(full.spacing), "patch": list(full.patch), "batch": full.batch,
         "options": options(full), "coarse": None if coarse is None else stage(coarse),
-        "flat": {"model": "nnunet2d"} | stage(flat), "loss": "ce + dice", "batch_dice": coarse is not None,
-        "foreground": 0.33, "optimizer": "sgd", "lr": 0.01, "steps": 250_000,
+        "flat": {"model": "nnunet2d"} | stage(flat), "loss": LOSS, "batch_dice": coarse is not None, **PUBLISHED,
     }  # fmt: skip
     return fingerprint, recipe, reasons_of(full, coarse, recipe, spacings, target, kept, memory)
 

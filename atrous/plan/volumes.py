@@ -4,19 +4,21 @@ On a GPU the plan is that of nnU-Net v2 for its memory. On a CPU a step of that 
 minute: there it has half of the channels, and patches that take about two seconds.
 """
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from atrous import __version__
-from atrous.datasets import DataSet
+from atrous.datasets import DataSet, open_dataset
 from atrous.errors import DataError, ModelError
 from atrous.evaluate.seen import fingerprint_of
 from atrous.plan.cases import Case, Intensities, cases_of, channel_names
-from atrous.plan.medical import GIGABYTES, WIDTH, Network, network, normalisation, target_spacing
+from atrous.plan.medical import GIGABYTES, WIDTH, Network, network, normalisation, plan_volumes, target_spacing
 from atrous.train.recipe import Recipe
 from atrous.volumes import Channel, VolumeForm
+from atrous.volumes.form import STORED
 
 DEFAULT_VOLUME_MODEL = "nnunet3d"
 VOLUME_MODELS = ("nnunet3d", "unet3d", "vnet")
@@ -118,8 +120,9 @@ def formed(
                                           "std": max(one.std, 1e-8)} if scheme["scheme"] == "ct" else {}))
         for scheme, one in zip(normalisation(names, kept), found, strict=True)
     )  # fmt: skip
-    form = VolumeForm.model_validate({"spacing": made.spacing, "axes": axes, "channels": channels, "patch": made.patch})
-    return form, made
+    letters = [STORED[axis] for axis in axes]
+    seen = {"spacing": made.spacing, "axes": letters, "normalisation": channels, "patch": made.patch}
+    return VolumeForm.model_validate(seen), made
 
 
 def _reasons(recipe: Recipe, gpu: bool, memory: float) -> dict[str, str]:
@@ -142,3 +145,18 @@ def _reasons(recipe: Recipe, gpu: bool, memory: float) -> dict[str, str]:
         "class_weights": "Dice counts each class alike", "lr": "AdamW at this rate needs no search",
         "ema": "a moving average of the weights makes short runs more accurate at no cost",
     }  # fmt: skip
+
+
+def nnunet_plan(root: Path, memory: float = GIGABYTES) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The plan of nnU-Net for a folder of volumes, with its coarse and flat stages: (recipe, fingerprint).
+
+    Raises:
+        DataError: the folder cannot be used, or holds images.
+    """
+    data = open_dataset(root)
+    if data.dimensions < 3:
+        raise DataError(f"{root}: holds images; plans for nnU-Net are made of volumes")
+    cases, found = cases_of(data.training, data.labels)
+    names = channel_names(data.root, cases)
+    fingerprint, recipe, _ = plan_volumes(cases, found, names, len(data.labels), memory)
+    return recipe, fingerprint

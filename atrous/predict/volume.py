@@ -110,7 +110,7 @@ class VolumePredictor:
         if not 0 <= overlap < 1:
             raise ModelError(f"overlap={overlap}: expected 0 or more, below 1")
         self.card, self.form, self.device = card, card.form, torch.device(device)
-        sides = (window,) * 3 if isinstance(window, int) else tuple(window or self.form.patch)
+        sides = (window,) * 3 if isinstance(window, int) else tuple(window or self.form.window)
         if len(sides) != 3 or min(sides) < 1:
             raise ModelError(f"window={window!r}: expected three sides of 1 voxel or more, or one for all")
         self.window, self.overlap, self.flip = sides, overlap, flip
@@ -217,11 +217,13 @@ class VolumePredictor:
     @torch.inference_mode()
     def _window(self, patch: np.ndarray) -> torch.Tensor:
         """(K, d, h, w) scores of one window, the mean over mirror images if these are asked for."""
-        given = torch.from_numpy(np.ascontiguousarray(patch))[None].to(self.device)
+        given = torch.from_numpy(np.ascontiguousarray(patch)).to(self.device)
+        given = given.transpose(0, 1) if self.form.flat else given[None]  # slices are a batch
         axes = [axis + 2 for axis in self.form.mirror] if self.flip else []
         ways = chain.from_iterable(combinations(axes, count) for count in range(len(axes) + 1))
         answers = [self.model(given.flip(way)).float().flip(way) if way else self.model(given).float() for way in ways]
-        return finite(answers[0] if len(answers) == 1 else torch.stack(answers).mean(0))[0]
+        mean = finite(answers[0] if len(answers) == 1 else torch.stack(answers).mean(0))
+        return mean.transpose(0, 1) if self.form.flat else mean[0]
 
 
 PLAIN: dict[str, tuple[Any, ...]] = {
@@ -256,5 +258,6 @@ def as_volume(given: Any, form: VolumeForm) -> Volume:
         raise DataError(
             f"an array of shape {array.shape} and type {array.dtype} is not a volume; expected (D, H, W[, C]) numbers"
         )
-    spacing = tuple(form.spacing[form.axes.index(axis)] for axis in range(3))
-    return Volume(array, Geometry(spacing))  # type: ignore[arg-type]
+    steps = form.steps((1.0, 1.0, 1.0))
+    depth, height, width = (steps[form.order.index(axis)] for axis in range(3))
+    return Volume(array, Geometry((depth, height, width)))

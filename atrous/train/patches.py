@@ -24,7 +24,7 @@ class PatchSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def __init__(self, cases: Cases, recipe: Recipe) -> None:
         assert recipe.volume is not None
-        self.pairs, self.seed, self.spacing = cases, recipe.seed, recipe.volume.spacing
+        self.pairs, self.seed, self.spacing = cases, recipe.seed, recipe.volume.steps((1.0, 1.0, 1.0))
         self.augment = augmentation(recipe)
 
     def __len__(self) -> int:
@@ -80,7 +80,7 @@ class PatchSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 def augmentation(recipe: Recipe) -> VolumeAugment:
     """The recipe's augmentation; thick slices are turned in their plane alone."""
     assert recipe.volume is not None
-    depth, height, width = recipe.crop  # type: ignore[misc]
+    depth, height, width = recipe.crop
     coarse = recipe.volume.thick or max(recipe.crop) / depth > 3
     return VolumeAugment(
         (depth, height, width),

@@ -90,10 +90,11 @@ class Recipe(BaseModel):
     std: tuple[Std, ...] = Field(
         min_length=1, description="Standard deviation of each channel, which divides it, in the units of the pixels."
     )
-    crop: tuple[Width, Width] | tuple[Width, Width, Width] = Field(
-        description="Height and width of the training crops, in pixels; of volumes depth, height and width, in "
-        "voxels. The plan takes the median image, rounded up to multiples of 32, at most 320 on each side, and less if "
-        "the memory is too small for it."
+    crop: tuple[Width, ...] = Field(
+        min_length=2,
+        max_length=3,
+        description="Height and width of the training crops, in pixels; of volumes depth too. The plan takes the "
+        "median image, rounded up to multiples of 32, at most 320 on each side, less if the memory is small.",
     )
     scale: tuple[Zoom, Zoom] = Field(
         (0.5, 2.0),

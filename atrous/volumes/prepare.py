@@ -3,7 +3,6 @@
 Steps and their order are those of nnU-Net v2 (Isensee et al. 2021, 1904.08128, and its code).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +47,7 @@ class Placement:
 def to_network(grid: Geometry, form: VolumeForm) -> Turn:
     """The turn from a file's axes to those of the network."""
     first = standard(grid) if form.orientation == "standard" else Turn()
-    axes, flips = (tuple(part[axis] for axis in form.axes) for part in (first.axes, first.flips))
+    axes, flips = (tuple(part[axis] for axis in form.order) for part in (first.axes, first.flips))
     return Turn(axes, flips)  # type: ignore[arg-type]
 
 
@@ -71,9 +70,9 @@ def prepare(
         DataError: the number of channels is another one, or no voxel holds a number.
     """
     array = array[..., None] if array.ndim == 3 else array
-    if array.shape[3] != len(form.channels):
+    if array.shape[3] != len(form.normalisation):
         raise DataError(
-            f"{name}: {array.shape[3]} channels, but the network was trained on {len(form.channels)}; give it these"
+            f"{name}: {array.shape[3]} channels, but the network was trained on {len(form.normalisation)}; give these"
         )
     turn = to_network(grid, form)
     turned = turn.array(array)
@@ -81,10 +80,10 @@ def prepare(
     box = box_of(turned)
     spacing = turn.geometry(grid, array.shape[:3]).spacing
     inside = turned[box]
-    steps = zip(inside.shape[:3], spacing, form.spacing, strict=True)
+    steps = zip(inside.shape[:3], spacing, form.steps(spacing), strict=True)
     # Rounded twice: the same spacing is 3 in one header and 2.9999998 in another.
     shape = tuple(max(round(round(n * own / wanted, 4)), 1) for n, own, wanted in steps)
-    numbers = np.stack([normalised(inside[..., k], channel, name) for k, channel in enumerate(form.channels)])
+    numbers = np.stack([normalised(inside[..., k], channel, name) for k, channel in enumerate(form.normalisation)])
     along = orders(spacing, form)
     made = resample(numbers, shape, along)
     truth = None
@@ -95,12 +94,12 @@ def prepare(
     return made, truth, Placement(turn, whole, box, shape)
 
 
-def orders(spacing: Sequence[float], form: VolumeForm) -> tuple[int, int, int]:
+def orders(spacing: tuple[float, float, float], form: VolumeForm) -> tuple[int, int, int]:
     """Orders of the splines along each axis: cubic, but nearest along one that is far coarser than the others.
 
     The volume's own spacing decides, and where its voxels are nearly cubes, the network's.
     """
-    for steps in (tuple(spacing), form.spacing):
+    for steps in (spacing, form.steps(spacing)):
         if max(steps) / min(steps) > THICK:
             coarse = [step == max(steps) for step in steps]
             if sum(coarse) == 1:

@@ -43,7 +43,7 @@ def test_a_folder_of_volumes_is_learned(run: Path, bodies: Path) -> None:
     card = load_card(run / "model.safetensors")
     assert card.form is not None
     assert card.form.spacing == (3.0, 2.0, 2.0)
-    assert card.form.channels[0].scheme == "ct"  # numbers far below 0 are Hounsfield units
+    assert card.form.normalisation[0].scheme == "ct"  # numbers far below 0 are Hounsfield units
     assert not (run / PREPARED).exists()
     assert {"recipe.toml", "log.jsonl", "overlays", "metrics.json"} <= set(os.listdir(run))
 

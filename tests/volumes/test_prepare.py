@@ -14,17 +14,17 @@ Z = Channel(channel="T1", scheme="z-score")
 
 
 def form(**given: object) -> VolumeForm:
-    return VolumeForm(**{"spacing": (2.0, 1.0, 1.0), "channels": (CT,), "patch": (8, 8, 8)} | given)  # type: ignore[arg-type]
+    return VolumeForm(**{"spacing": (2.0, 1.0, 1.0), "normalisation": (CT,), "patch": (8, 8, 8)} | given)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("grid", GRIDS[::4], ids=range(len(GRIDS[::4])))
-@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1)])
-def test_copies_in_any_order_are_seen_alike(grid: Geometry, axes: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize("axes", [("z", "y", "x"), ("x", "z", "y")])
+def test_copies_in_any_order_are_seen_alike(grid: Geometry, axes: tuple[str, str, str]) -> None:
     rng = np.random.default_rng(0)
     array = np.pad(rng.integers(-1000, 1000, (6, 7, 8)).astype(np.int16), ((1, 2), (0, 1), (3, 0)))
     labels = rng.integers(0, 3, array.shape).astype(np.uint8)
     two = np.stack([array, array // 2], -1)
-    wish = form(axes=axes, channels=(CT, Z))
+    wish = form(axes=axes, normalisation=(CT, Z))
     seen, truth, place = prepare(two, grid, wish, labels)
     assert truth is not None
     assert seen.shape == (2, *place.shape) == (2, *truth.shape)
@@ -57,16 +57,16 @@ def test_the_box_the_spacing_and_the_way_back() -> None:
 def test_normalisation() -> None:
     array = np.array([[[0, 10, 20, 30]]], np.float32)
     same = {"spacing": (1.0, 1.0, 1.0)}
-    scored = prepare(array, Geometry(), form(channels=(Z,), **same))[0]
+    scored = prepare(array, Geometry(), form(normalisation=(Z,), **same))[0]
     values = array[..., 1:]  # the box leaves the empty voxel out
     np.testing.assert_allclose(scored[0], (values - 20) / values.std(), rtol=1e-6)
     holed = np.array([[[10, 0, 20, 30]]], np.float32)
-    inside = prepare(holed, Geometry(), form(channels=(Z.model_copy(update={"inside_only": True}),), **same))[0]
+    inside = prepare(holed, Geometry(), form(normalisation=(Z.model_copy(update={"inside_only": True}),), **same))[0]
     np.testing.assert_allclose(inside[0], np.where(holed, (holed - 20) / values.std(), 0), rtol=1e-6)
     clipped = prepare(np.array([[[-999, 50, 999]]], np.int16), Geometry(), form(**same))[0]
     np.testing.assert_array_equal(clipped[0], [[[-10, 0, 10]]])
     for scheme, expected in (("by 255", holed / 255), ("to 0..1", holed / 30), ("none", holed)):
-        found = prepare(holed, Geometry(), form(channels=(Channel(scheme=scheme),), **same))[0]  # type: ignore[arg-type]
+        found = prepare(holed, Geometry(), form(normalisation=(Channel(channel="", scheme=scheme),), **same))[0]  # type: ignore[arg-type]
         np.testing.assert_allclose(found[0], expected, rtol=1e-6)
 
 
@@ -82,7 +82,7 @@ def test_voxels_without_a_number_count_as_the_least() -> None:
 
 def test_thick_slices_are_not_mixed() -> None:
     array = np.stack([np.full((6, 6), value, np.float32) for value in (10, 20)])
-    seen = prepare(array, Geometry((8.0, 1.0, 1.0)), form(channels=(Channel(scheme="none"),)))[0]
+    seen = prepare(array, Geometry((8.0, 1.0, 1.0)), form(normalisation=(Channel(channel="", scheme="none"),)))[0]
     assert seen.shape == (1, 8, 6, 6)
     assert set(np.unique(seen)) == {10, 20}
 
@@ -90,20 +90,21 @@ def test_thick_slices_are_not_mixed() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"axes": (0, 1, 1)}, {"spacing": (0.0, 1.0, 1.0)}, {"spacing": (1.0, np.nan, 1.0)}, {"mirror": (0, 0)},
-        {"channels": ()}, {"channels": (Channel.model_construct(scheme="ct"),)}, {"patch": (0, 8, 8)}, {"more": 1},
+        {"axes": ("z", "y", "y")}, {"spacing": (0.0, 1.0, 1.0)}, {"spacing": (1.0, np.nan, 1.0)}, {"mirror": (0, 0)},
+        {"normalisation": (Channel.model_construct(scheme="ct"),)}, {"patch": (0, 8, 8)},
+        {"more": 1},
     ],
     ids=str,
 )  # fmt: skip
 def test_forms_have_bounds(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         VolumeForm.model_validate(
-            form().model_dump() | {k: v if k != "channels" else [dict(c) for c in v] for k, v in wrong.items()}
+            form().model_dump() | {k: v if k != "normalisation" else [dict(c) for c in v] for k, v in wrong.items()}
         )  # type: ignore[attr-defined]
 
 
 def test_ct_needs_its_numbers() -> None:
     with pytest.raises(ValidationError, match="the scheme ct needs clip, mean and std"):
-        Channel(scheme="ct")
-    with pytest.raises(ValidationError, match="clip goes from 3 to -3"):
-        Channel(scheme="ct", clip=(3.0, -3.0), mean=0.0, std=1.0)
+        Channel(channel="", scheme="ct")
+    with pytest.raises(ValidationError, match=r"clip is \[3.0, -3.0\]; expected the lower number first"):
+        Channel(channel="", scheme="ct", clip=(3.0, -3.0), mean=0.0, std=1.0)
