@@ -64,10 +64,13 @@ def predict(  # long: a line for each option
 
     refuse_inside(out, inputs)
     if volumes := find_volumes(inputs):
-        others = {"decode": decode, "recall": recall, "refine": refine, "tidy": tidy, "backend": backend,
-                  "scales": scales, "exact": exact, "max_ram": max_ram, "weights": blend}  # fmt: skip
-        others |= {"overlap": overlap} if overlap != 0.25 else {}
-        _label_volumes(share_of(volumes, shard), model, out, overwrite, {"window": window, "flip": flip} | others)
+        named: dict[str, Any] = {
+            "window": window, "flip": flip, "overlap": overlap, "weights": blend, "decode": decode, "recall": recall,
+            "refine": refine, "tidy": tidy, "backend": backend, "scales": scales, "exact": exact, "max_ram": max_ram,
+        }  # fmt: skip
+        usual = (None, False, 0.25, "gaussian", "argmax", "auto")
+        given = {name: value for name, value in named.items() if value not in usual}
+        _label_volumes(share_of(volumes, shard), model, out, overwrite, given)
         return
     paths = find_images(inputs)
     for note in filter(None, (left_out(Path(given)) for given in inputs if Path(given).is_dir())):
