@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from nnunet_results import CT, DATASET, architecture, checkpoint, configuration, named_weights, plans, results
@@ -15,7 +16,11 @@ from torch.nn import functional
 from atrous.bundle import load_bundle
 from atrous.cli import main
 from atrous.errors import AtrousError, DataError, ModelError, WeightsError
+from atrous.io.geometry import Geometry
+from atrous.io.volumes import Volume
 from atrous.labels import LabelSet
+from atrous.predict.loading import load_predictor
+from atrous.volumes import prepare
 from atrous.zoo.importer import import_weights
 from atrous.zoo.nnunet import import_nnunet
 
@@ -301,3 +306,27 @@ def test_another_resampling_is_told(tmp_path: Path) -> None:
     saved = changed(2, lambda i: stated(i).update(resampling_fn_data="resample_torch_fornnunet"))
     card = import_nnunet(results(tmp_path, saved), tmp_path / "own.safetensors")
     assert card.data.endswith("resampled by resample_torch_fornnunet, which is not ours")
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+def test_a_volume_is_labelled_as_its_plan_says(tmp_path: Path, axes: int) -> None:
+    """Each slice, or the whole, is prepared as nnU-Net does it; the labels come back on its grid."""
+    torch.manual_seed(0)
+    state = named_weights(axes)
+    import_nnunet(results(tmp_path, checkpoint(state, NAMES[axes], axes)), tmp_path / "own.safetensors")
+    predictor = load_predictor(tmp_path / "own.safetensors", window=None if axes == 3 else (1, 16, 16))
+    form = predictor.card.form
+    assert form is not None
+    steps = form.steps((2.0, 2.0, 2.0))
+    spacing = tuple(steps[form.order.index(axis)] for axis in range(3))
+    numbers = np.random.default_rng(0).integers(1, 400, (16, 16, 16, 2)).astype(np.int16)
+    volume = Volume(numbers, Geometry(spacing))  # type: ignore[arg-type]
+    found = predictor(volume)
+    assert found.labels.shape == (16, 16, 16)
+    seen, _, place = prepare(numbers, volume.grid, form)
+    assert place.shape == (16, 16, 16)
+    parts = [seen[:, d] for d in range(16)] if axes == 2 else [seen]
+    logits = [plain_logits(state, torch.from_numpy(part)[None], axes)[0] for part in parts]
+    expected = (torch.stack(logits, 1) if axes == 2 else logits[0]).argmax(0).numpy().astype(np.uint8)
+    if axes == 2 or predictor.window == (16, 16, 16):  # type: ignore[attr-defined]
+        np.testing.assert_array_equal(found.labels, place.back(expected))
