@@ -38,7 +38,7 @@ from atrous.io.headers import MAX_SIDE, MAX_VOXELS
 from atrous.io.paths import no_such_path
 from atrous.io.volumes import Volume
 
-__all__ = ["Frame", "Scan", "Series", "is_dicom", "list_series", "read_series"]
+__all__ = ["Frame", "Scan", "Series", "is_dicom", "lay", "list_series", "read_series"]
 
 CHEAP = 20
 """Files of a folder that are looked at to tell whether it holds DICOM."""
@@ -56,6 +56,9 @@ KINDS = {
     "1.2.840.10008.5.1.4.1.1.66.3": "registration", "1.2.840.10008.5.1.4.1.1.30": "parametric map",
 }  # fmt: skip
 """SOP classes that are no scans."""
+MODALITIES = {"CT", "MR", "PT", "NM", "US", "CR", "DX", "MG", "XA", "RF", "RG", "OT", "OP", "OPT", "XC", "ES", "GM", "SM",
+              "PX", "IO", "IVUS", "IVOCT", "OCT", "OAM", "RTIMAGE", "BI", "LS", "TG"}  # fmt: skip
+"""The terms of PS3.3 C.7.3.1.1.1 for what pictures are made with; another text in their place may be anything."""
 APART = ("TemporalPositionIdentifier", "AcquisitionNumber", "EchoTime", "DiffusionBValue", "ImageType", "TriggerTime",
          "AcquisitionTime")  # fmt: skip
 """Tags that tell apart slices at one place, the surest first."""
@@ -307,7 +310,7 @@ def _read_file(path: Path) -> _File | str:
         number = str(head.get("SeriesNumber", ""))
         about = (
             path, str(head.get("SeriesInstanceUID", "")), str(head.get("SOPInstanceUID", path)),
-            modality if re.fullmatch("[A-Z]{2,8}", modality) else "unknown modality",
+            modality if modality in MODALITIES else "unknown modality",
             int(number) if re.fullmatch(r"-?\d{1,9}", number) else None,
         )  # fmt: skip
         fault = not_a_slice(path, head)
@@ -341,7 +344,7 @@ def read_series(place: Path | str, series: Series | int | None = None) -> Scan:
     chosen = series if isinstance(series, Series) else _choose(place, list_series(place), series)
     if chosen.fault:
         raise DataError(chosen.fault)
-    geometry, kept = _lay(chosen)
+    geometry, kept = lay(chosen)
     count = len(kept) * kept[0][0].pixels.rows * kept[0][0].pixels.columns
     if count > MAX_VOXELS:
         raise DataError(
@@ -371,8 +374,12 @@ def _choose(place: Path, found: list[Series], number: int | None) -> Series:
     )
 
 
-def _lay(series: Series) -> tuple[Geometry, list[list[Frame]]]:
-    """The grid of a series' slices, and the slices at each place of it; more than one are copies, or a fault."""
+def lay(series: Series) -> tuple[Geometry, list[list[Frame]]]:
+    """The grid of a series' slices, and the slices at each place of it: more than one are copies, or a fault.
+
+    Raises:
+        DataError: Slices are missing, or lie unevenly or aslant.
+    """
     frames, place = series.frames, series.place
     first = frames[0]
     if odd := next((frame for frame in frames if not _fits(first, frame)), None):

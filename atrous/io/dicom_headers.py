@@ -131,12 +131,14 @@ def quiet(path: Path) -> Iterator[Any]:
     Whatever a damaged file makes it raise becomes a DataError.
     """
     pydicom = need("pydicom", "medical", path)
-    log = logging.getLogger("pydicom")
+    logs = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
     with _ALONE, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         settings = pydicom.config.settings
-        before = log.disabled, settings.reading_validation_mode
-        log.disabled, settings.reading_validation_mode = True, pydicom.config.IGNORE
+        mode, levels = settings.reading_validation_mode, [log.level for log in logs]
+        settings.reading_validation_mode = pydicom.config.IGNORE
+        for log in logs:
+            log.setLevel(logging.CRITICAL + 1)
         try:
             yield pydicom
         except (AtrousError, OSError):
@@ -145,7 +147,9 @@ def quiet(path: Path) -> Iterator[Any]:
             let_through(error)
             raise damaged(path) from None
         finally:
-            log.disabled, settings.reading_validation_mode = before
+            settings.reading_validation_mode = mode
+            for log, level in zip(logs, levels, strict=True):
+                log.setLevel(level)
 
 
 def damaged(path: Path) -> DataError:
@@ -292,16 +296,18 @@ def frames_of(path: Path, head: Any, pixels: Pixels, apart: Sequence[str] = ()) 
                         return value
             return head.get(tag) if not groups else None
 
-        place = numbers(path, "ImagePositionPatient", find("PlanePositionSequence", "ImagePositionPatient"), 3)
-        way = numbers(path, "ImageOrientationPatient", find("PlaneOrientationSequence", "ImageOrientationPatient"), 6)
-        spacing = numbers(path, "PixelSpacing", find("PixelMeasuresSequence", "PixelSpacing"), 2)
+        place = numbers_of(path, "ImagePositionPatient", find("PlanePositionSequence", "ImagePositionPatient"), 3)
+        way = numbers_of(
+            path, "ImageOrientationPatient", find("PlaneOrientationSequence", "ImageOrientationPatient"), 6
+        )
+        spacing = numbers_of(path, "PixelSpacing", find("PixelMeasuresSequence", "PixelSpacing"), 2)
         thickness = 0.0
         for tag in ("SpacingBetweenSlices", "SliceThickness"):
             if not thickness and (value := find("PixelMeasuresSequence", tag)) not in (None, ""):
-                thickness = abs(numbers(path, tag, [value], 1)[0])
+                thickness = abs(numbers_of(path, tag, [value], 1)[0])
         _check_plane(path, way, spacing)
         slope, intercept = (
-            numbers(path, tag, [default if value in (None, "") else value], 1)[0]
+            numbers_of(path, tag, [default if value in (None, "") else value], 1)[0]
             for tag, default in (("RescaleSlope", 1), ("RescaleIntercept", 0))
             for value in [find("PixelValueTransformationSequence", tag)]
         )
@@ -316,7 +322,7 @@ def _told(value: Any) -> int:
     return zlib.crc32(str(value).encode("utf-8", "replace"))
 
 
-def numbers(path: Path, tag: str, value: Any, count: int) -> tuple[float, ...]:
+def numbers_of(path: Path, tag: str, value: Any, count: int) -> tuple[float, ...]:
     """So many finite numbers below a million; DataError otherwise."""
     try:
         found = tuple(float(one) for one in value)

@@ -2,6 +2,7 @@
 
 import logging
 import time
+import warnings
 from collections.abc import Callable
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -15,6 +16,7 @@ from make_dicom import ENHANCED_MR, PERSONAL, ROOT, UPRIGHT, enhanced, header, p
 from PIL import Image
 
 from atrous.errors import DataError
+from atrous.io import dicom_pixels
 from atrous.io.dicom import Series, is_dicom, list_series, read_series
 from atrous.io.geometry import Geometry
 
@@ -333,13 +335,19 @@ def test_other_files_are_left_out_and_named(tmp_path: Path) -> None:
         read_series(tmp_path / "other-SEG")
 
 
+START = b"\x08\0\x05\0CS\x0a\0ISO_IR 100"
+"""A first element as DICOM has it."""
+
+
 def test_what_is_dicom(tmp_path: Path) -> None:
     path, *_ = write_slices(tmp_path / "a" / "b", numbers(2))
     assert is_dicom(path)
     assert is_dicom(path.parent)
     assert is_dicom(tmp_path / "a")
     (tmp_path / "c").mkdir()
-    for at, data in enumerate([b"", b"hello" * 99, bytes(500), b"\x08\0" * 99, b"\x08\0\x05\0" * 50, b"DICM" * 3]):
+    for at, data in enumerate(
+        [b"", b"hello" * 99, bytes(500), b"\x08\0" * 99, b"\x08\0\x05\0" * 50, b"DICM" * 3, START + b"x" * 200]
+    ):
         (tmp_path / "c" / str(at)).write_bytes(data)
         assert not is_dicom(tmp_path / "c" / str(at))
     assert not is_dicom(tmp_path / "c")
@@ -422,6 +430,7 @@ REFUSED: dict[str, tuple[Callable[[int, Any], object], str]] = {
     "no orientation": (lost("ImageOrientationPatient"), "has no ImageOrientationPatient"),
     "no spacing": (lost("PixelSpacing"), "has no PixelSpacing"),
     "colour": (lambda _, made: colour(made), "a colour picture"),
+    "palette": (lambda _, made: setattr(made, "PhotometricInterpretation", "PALETTE COLOR"), "a colour picture"),
     "mosaic": (mosaic, "a mosaic of slices"),
     "table": (looked_up, "stand in a table"),
     "spacing of 0": (put("PixelSpacing", ["0", "1"]), "its pixels are 0 x 1 mm apart"),
@@ -429,7 +438,7 @@ REFUSED: dict[str, tuple[Callable[[int, Any], object], str]] = {
         put("ImagePositionPatient", ["0", "1"]),
         "has a damaged ImagePositionPatient; expected 3 numbers",
     ),
-    "skewed": (put("ImageOrientationPatient", ["1", "0", "0", "0.1", "1", "0"]), "no pair of directions"),
+    "skewed": (put("ImageOrientationPatient", ["1", "0", "0", "0.6", "0.8", "0"]), "no pair of directions"),
     "bits": (put("BitsStored", 20), "stores 20 bits in 16"),
     "movie": (
         with_syntax("1.2.840.10008.1.2.4.102"),
@@ -473,7 +482,7 @@ def test_missing_slices_are_counted_and_placed(tmp_path: Path) -> None:
 
 
 def test_steps_may_differ_a_little(tmp_path: Path) -> None:
-    write_slices(tmp_path, numbers(6), change=moved(3, (0, 0, 0.009)))
+    write_slices(tmp_path, numbers(6), change=moved(3, (0, 0, 0.019)))
     assert read_series(tmp_path).shape == (6, 6, 7)
 
 
@@ -511,6 +520,24 @@ def test_packed_bombs_are_refused_by_their_header(way: str, tmp_path: Path) -> N
         read_series(tmp_path)
 
 
+@pytest.mark.parametrize("way", ["jpeg-ls", "lossless jpeg", "jpeg 2000"])
+def test_packed_pixels_of_another_size_do_not_reach_their_decoder(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change(_: int, made: Any) -> None:
+        PACKED[way](made)
+        made.Rows, made.Columns = made.Columns, made.Rows
+
+    def never(*_: Any) -> None:
+        raise AssertionError
+
+    write_slices(tmp_path, numbers(1, low=0), change=change)
+    for decoder in ("_by_pydicom", "_by_gdcm"):
+        monkeypatch.setattr(dicom_pixels, decoder, never)
+    with pytest.raises(DataError, match="damaged DICOM file"):
+        read_series(tmp_path)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.2, 0.5, 0.8, 0.99])
 def test_a_cut_file_is_one_sentence(share: float, tmp_path: Path) -> None:
     (path,) = write_slices(tmp_path, np.random.default_rng(0).integers(0, 999, (1, 40, 40)).astype(np.int16))
@@ -523,31 +550,43 @@ def test_a_cut_file_is_one_sentence(share: float, tmp_path: Path) -> None:
 # Patients.
 
 
-@pytest.mark.filterwarnings("default")
+STANDIN = "12345678"
+"""A number that is replaced by a mark in the file, so that the tag is of the right type."""
+
+
 def test_nothing_about_a_patient_is_repeated(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Neither in sentences and notes nor in what is printed, logged, or kept in a series."""
     told, log = list[str](), logging.StreamHandler(StringIO())
     logging.getLogger("pydicom").addHandler(log)
-    texts = ("RescaleSlope", "PixelSpacing", "ImagePositionPatient", "ImageType", "AcquisitionTime", "SeriesNumber",
-             "BitsStored", "Rows", "NumberOfFrames", "Modality", "PhotometricInterpretation", "EchoTime")  # fmt: skip
-    for at, tag in enumerate([None, *texts]):
+    texts = ("ImageType", "AcquisitionTime", "BitsStored", "Rows", "Modality", "PhotometricInterpretation")
+    typed = ("RescaleSlope", "PixelSpacing", "ImagePositionPatient", "SeriesNumber", "NumberOfFrames", "EchoTime")
+    cases = [(None, ""), *((tag, text) for tag in (*texts, *typed) for text in ("MARKER", "MARKER\\MARKER"))]
+    cases += [(tag, STANDIN) for tag in typed]
+    for at, (tag, text) in enumerate(cases):
         folder = tmp_path / str(at)
 
-        def change(_: int, made: Any, tag: str | None = tag) -> None:
+        def change(_: int, made: Any, tag: str | None = tag, text: str = text) -> None:
             made.add_new("PixelPaddingValue", "SS", -5)
-            if tag:  # pydicom's own warnings and errors repeat it
-                made.add_new(tag, "LO", "MARKER\\MARKER")
+            if tag and text == STANDIN:
+                made[tag].value = text
+            elif tag:  # pydicom's own warnings and errors repeat it
+                made.add_new(tag, "LO", text)
 
-        write_slices(folder, numbers(3), change=change)
+        for path in write_slices(folder, numbers(3), change=lambda at, made: (setattr(made, "EchoTime", "1"),
+                                                                             setattr(made, "NumberOfFrames", "1"),
+                                                                             change(at, made))):  # fmt: skip
+            path.write_bytes(path.read_bytes().replace(STANDIN.encode(), b"MARKER  "))
         write_slices(folder, numbers(2), series=3)
         (folder / "copy").write_bytes((folder / "3-00001").read_bytes())
-        for number in (None, 1, 2, 9):
-            try:
-                scan = read_series(folder, number)
-                told += [repr(scan.series), *scan.notes, str(scan.series), repr(scan.grid)]
-            except DataError as error:
-                told.append(str(error))
-                told.append(repr(error.__cause__))
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            for number in (None, 1, 2, 9):
+                try:
+                    scan = read_series(folder, number)
+                    told += [repr(scan.series), *scan.notes, str(scan.series), repr(scan.grid)]
+                except DataError as error:
+                    told += [str(error), repr(error.__cause__)]
+        told += map(str, warned)
     logging.getLogger("pydicom").removeHandler(log)
     told += [*capfd.readouterr(), log.stream.getvalue()]
     assert len(told) > 40
