@@ -31,6 +31,7 @@ from atrous.io.dicom_headers import (
     not_a_slice,
     pixels_of,
     quiet,
+    uid_of,
 )
 from atrous.io.dicom_pixels import Decoded
 from atrous.io.geometry import Geometry
@@ -56,8 +57,8 @@ KINDS = {
     "1.2.840.10008.5.1.4.1.1.66.3": "registration", "1.2.840.10008.5.1.4.1.1.30": "parametric map",
 }  # fmt: skip
 """SOP classes that are no scans."""
-MODALITIES = {"CT", "MR", "PT", "NM", "US", "CR", "DX", "MG", "XA", "RF", "RG", "OT", "OP", "OPT", "XC", "ES", "GM", "SM",
-              "PX", "IO", "IVUS", "IVOCT", "OCT", "OAM", "RTIMAGE", "BI", "LS", "TG"}  # fmt: skip
+MODALITIES = {"CT", "MR", "PT", "NM", "US", "CR", "DX", "MG", "XA", "RF", "RG", "OT", "OP", "OPT", "XC", "ES", "GM",
+              "SM", "PX", "IO", "IVUS", "IVOCT", "OCT", "OAM", "RTIMAGE", "BI", "LS", "TG"}  # fmt: skip
 """The terms of PS3.3 C.7.3.1.1.1 for what pictures are made with; another text in their place may be anything."""
 APART = ("TemporalPositionIdentifier", "AcquisitionNumber", "EchoTime", "DiffusionBValue", "ImageType", "TriggerTime",
          "AcquisitionTime")  # fmt: skip
@@ -302,14 +303,14 @@ def _read_file(path: Path) -> _File | str:
         head = data_set(path, TAGS)
         if head is None:
             return ""
-        kind, modality = str(head.get("SOPClassUID", "")), str(head.get("Modality", ""))
+        kind, modality = uid_of(head, "SOPClassUID"), str(head.get("Modality", ""))
         if (what := KINDS.get(kind)) or kind.startswith("1.2.840.10008.5.1.4.1.1.88."):
             return what or "report"
         if head.get("Rows") is None or head.get("Columns") is None:
             return "an object without pixels"
         number = str(head.get("SeriesNumber", ""))
         about = (
-            path, str(head.get("SeriesInstanceUID", "")), str(head.get("SOPInstanceUID", path)),
+            path, str(head.get("SeriesInstanceUID", "")), uid_of(head, "SOPInstanceUID") or str(path),
             modality if modality in MODALITIES else "unknown modality",
             int(number) if re.fullmatch(r"-?\d{1,9}", number) else None,
         )  # fmt: skip

@@ -232,6 +232,11 @@ def not_a_slice(path: Path, head: Any) -> str:
     return ""
 
 
+def uid_of(head: Any, tag: str) -> str:
+    """SOPClassUID or SOPInstanceUID, which the first part of a file has too: who blanks patients often blanks these."""
+    return str(head.get(tag) or getattr(head, "file_meta", {}).get(f"MediaStorage{tag}", ""))
+
+
 def pixels_of(path: Path, head: Any) -> Pixels:
     """How a file says its pixels are stored, checked against its length.
 

@@ -19,7 +19,7 @@ from atrous import __version__
 from atrous.errors import DataError
 from atrous.files import printable
 from atrous.io.dicom import Scan, Series, lay
-from atrous.io.dicom_headers import GROUPS, TAGS, Frame, data_set, frames_of, numbers_of, pixels_of, quiet
+from atrous.io.dicom_headers import GROUPS, TAGS, Frame, data_set, frames_of, numbers_of, pixels_of, quiet, uid_of
 from atrous.io.dicom_pixels import Decoded
 from atrous.io.extras import need
 from atrous.io.geometry import Geometry
@@ -31,7 +31,8 @@ __all__ = ["read_seg", "write_seg"]
 
 SEG = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """Segmentations of one bit a voxel and segment, and label maps."""
-NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID")
+NEEDED, MADE = ("SOPInstanceUID", "SOPClassUID"), ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+"""What a SEG must refer to; and what it may have of its own, where a scan has lost it with the patient's name."""
 DATE, TIME, ANY = r"\d{8}", r"\d{6}(\.\d{1,6})?", r"[^\0]*"
 EMPTY = {
     "PatientID": ANY, "PatientName": ANY, "PatientBirthDate": DATE, "PatientSex": "[MFO]", "StudyID": ANY,
@@ -65,7 +66,8 @@ def write_seg(
         background: The number that is no segment; None: each one is a segment.
 
     Returns:
-        Notes: which classes have no voxels, so no segment.
+        Notes: which classes have no voxels, so no segment; which tags the source has lost, so that viewers may not find
+        the scan of the segments.
 
     Raises:
         MissingExtra: highdicom is not installed.
@@ -99,10 +101,12 @@ def write_seg(
         described = [
             _described(high, pydicom, at, known[value], shades.get(value)) for at, value in enumerate(there, 1)
         ]
-        data = _written(high, pydicom, segments, frames, described)
+        data, lost = _written(high, pydicom, segments, frames, described)
     save_bytes(path, data)
+    notes = [f"{path}: has a new {tag}, as {source.place} has none, so viewers may not find its scan" for tag in lost]
     left = [printable(name) for value, name in known.items() if value != background and value not in there]
-    return (f"{path}: {', '.join(left)}: left out, as no voxel has this class",) if left else ()
+    notes += [f"{path}: {', '.join(left)}: left out, as no voxel has this class"] * bool(left)
+    return tuple(notes)
 
 
 def _frames(series: Series) -> list[Frame]:
@@ -129,9 +133,17 @@ def _described(high: Any, pydicom: Any, number: int, name: str, shade: tuple[int
     )
 
 
-def _written(high: Any, pydicom: Any, segments: np.ndarray, frames: list[Frame], described: list[Any]) -> bytes:
+def _written(
+    high: Any, pydicom: Any, segments: np.ndarray, frames: list[Frame], described: list[Any]
+) -> tuple[bytes, list[str]]:
+    """The bytes of a SEG, and the tags that its sources have lost."""
     paths = list(dict.fromkeys(frame.path for frame in frames))
     sources = [_source(path) for path in paths]
+    lost = [tag for tag in MADE if not all(source.get(tag) for source in sources)]
+    for tag in lost:
+        uid = pydicom.uid.generate_uid()
+        for source in sources:
+            setattr(source, tag, uid)
     if frames[0].pixels.frames > 1:  # of a file of several frames, the labels of each, in the file's order
         if len(paths) > 1:
             raise DataError(f"{paths[1]}: a second file of several frames; expected one, give a series of one file")
@@ -162,14 +174,16 @@ def _written(high: Any, pydicom: Any, segments: np.ndarray, frames: list[Frame],
     made.SeriesDescription = "Segmentation by atrous"
     stream = BytesIO()
     made.save_as(stream)
-    return stream.getvalue()
+    return stream.getvalue(), lost
 
 
 def _source(path: Path) -> Any:
     """The whole header of a slice, which a SEG copies the patient and the study from."""
     head = data_set(path, None)
-    if missing := [tag for tag in NEEDED if not head.get(tag)]:
-        raise DataError(f"{path}: has no {missing[0]}; a SEG refers to it, export the series anew")
+    for tag in NEEDED:
+        if not (uid := uid_of(head, tag)):
+            raise DataError(f"{path}: has no {tag}; a SEG refers to it, export the series anew")
+        setattr(head, tag, uid)
     for tag, right in EMPTY.items():
         value = str(head.get(tag, ""))
         if not re.fullmatch(right, value):
@@ -193,7 +207,7 @@ def read_seg(path: Path | str) -> tuple[Volume, dict[int, str]]:
     path = Path(path)
     with quiet(path):
         head = data_set(path, [*TAGS, *FURTHER])
-        if head is None or str(head.get("SOPClassUID", "")) not in SEG:
+        if head is None or uid_of(head, "SOPClassUID") not in SEG:
             raise DataError(f"{path}: not a DICOM SEG; expected a segmentation, name such a file")
         kind = str(head.get("SegmentationType", ""))
         if kind not in ("BINARY", "LABELMAP"):

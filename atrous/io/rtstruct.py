@@ -12,7 +12,7 @@ import numpy as np
 from atrous.errors import DataError
 from atrous.files import printable
 from atrous.io.dicom import Scan
-from atrous.io.dicom_headers import data_set, numbers_of, quiet
+from atrous.io.dicom_headers import data_set, numbers_of, quiet, uid_of
 from atrous.io.volumes import Volume
 
 __all__ = ["Outlines", "read_rtstruct"]
@@ -57,7 +57,7 @@ def read_rtstruct(path: Path | str, scan: Volume) -> Outlines:
     path = Path(path)
     with quiet(path):
         head = data_set(path, TAGS)
-        if head is None or str(head.get("SOPClassUID", "")) != KIND:
+        if head is None or uid_of(head, "SOPClassUID") != KIND:
             raise DataError(f"{path}: not an RTSTRUCT; expected a set of outlines, name such a file")
         _same_patient(path, head, scan)
         names, masks, notes, work = _names(head), dict[str, np.ndarray](), list[str](), 0

@@ -274,15 +274,40 @@ def test_a_label_map_of_another_program(tmp_path: Path) -> None:
 
 
 def test_the_source_must_have_what_a_seg_needs(tmp_path: Path) -> None:
-    write_slices(tmp_path, np.zeros((3, 4, 5), np.int16), change=lambda _, made: delattr(made, "FrameOfReferenceUID"))
+    for path in write_slices(tmp_path, np.zeros((3, 4, 5), np.int16)):
+        made = pydicom.dcmread(path)
+        made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = ""
+        made.save_as(path, enforce_file_format=False)
     scan = read_series(tmp_path)
-    with pytest.raises(DataError, match="has no FrameOfReferenceUID; a SEG refers to it"):
+    with pytest.raises(DataError, match="has no SOPInstanceUID; a SEG refers to it"):
         write_seg(tmp_path / "a.dcm", np.ones(scan.shape, np.uint8), scan, NAMES)
     alone = Scan(scan.array, scan.grid, scan.path)
     with pytest.raises(DataError, match="a volume without its series"):
         write_seg(tmp_path / "a.dcm", np.ones(scan.shape, np.uint8), alone, NAMES)
     assert isinstance(scan, Volume)
     assert not (tmp_path / "a.dcm").exists()
+
+
+def test_a_scan_that_has_lost_its_names(tmp_path: Path) -> None:
+    """Who blanks patients often blanks all UIDs but those of the file's first part: the SEG gets its own."""
+    gone = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "PatientID", "PatientName")
+    paths = write_slices(tmp_path / "ct", np.zeros((3, 4, 5), np.int16))
+    for path in paths:
+        made = pydicom.dcmread(path)
+        for tag in gone:
+            setattr(made, tag, "")
+        made.save_as(path)
+    scan, path = read_series(tmp_path / "ct"), tmp_path / "a.dcm"
+    notes = write_seg(path, np.ones(scan.shape, np.uint8), scan, NAMES[:2])
+    assert [note.partition(", as")[0] for note in notes] == [
+        f"{path}: has a new StudyInstanceUID", f"{path}: has a new SeriesInstanceUID"
+    ]  # fmt: skip
+    made = pydicom.dcmread(path)
+    referred = made.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    assert {one.ReferencedSOPInstanceUID for one in referred} == {
+        pydicom.dcmread(path).file_meta.MediaStorageSOPInstanceUID for path in paths
+    }
+    np.testing.assert_array_equal(read_seg(path)[0].array, 1)
 
 
 def test_odd_tags_of_a_patient_do_not_stop_it_and_are_not_told(
