@@ -87,15 +87,16 @@ def write_seg(
             f"{path}: labels of shape {labels.shape}, {labels.dtype}; expected {shape} whole numbers, "
             f"as {source.place} has"
         )
+    if labels.min() < 0 or labels.max() >= 2**16:
+        raise DataError(f"{path}: labels from {labels.min()} to {labels.max()}; expected 0..65535, correct the labels")
     there = [int(value) for value in np.unique(labels) if value != background]
     if nameless := [value for value in there if value not in known]:
         raise DataError(f"{path}: the label {nameless[0]} has no name; expected one for each label, give it")
     if not there:
         raise DataError(f"{path}: no voxel has another class than the background; a SEG holds one segment at least")
-    table = np.zeros(max(there) + 2, np.uint16)
+    table = np.zeros(int(labels.max()) + 1, np.uint16)
     table[there] = np.arange(1, len(there) + 1)
-    # A label below 0 is the background here: numbers from the end of the table would be taken else.
-    segments = table[np.where(labels < 0, max(there) + 1, np.minimum(labels, max(there) + 1))]
+    segments = table[labels]
     shades = dict(colours if isinstance(colours, Mapping) else enumerate(colours or ()))
     with quiet(source.place) as pydicom:
         described = [

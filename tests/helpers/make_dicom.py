@@ -2,10 +2,13 @@
 
 import warnings
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from atrous.io.geometry import Geometry
 
@@ -145,3 +148,83 @@ def enhanced(
     made.PerFrameFunctionalGroupsSequence = frames
     put_pixels(made, array[order])
     return made
+
+
+Contour = tuple[int, list[tuple[float, float]]]
+"""A slice, and corners (row, column) in voxels."""
+
+
+def outlines(regions: dict[str, list[Contour]], grid: Geometry, kind: str = "CLOSED_PLANAR") -> Any:
+    from pydicom.dataset import Dataset
+
+    made = header("1.2.840.10008.5.1.4.1.1.481.3", modality="RTSTRUCT")
+    made.SOPInstanceUID, made.StructureSetLabel = f"{ROOT}.8", "MARKERlabel"
+    del made.FrameOfReferenceUID
+    frame = Dataset()
+    frame.FrameOfReferenceUID = f"{ROOT}.2"
+    made.ReferencedFrameOfReferenceSequence = [frame]
+    made.StructureSetROISequence, made.ROIContourSequence = [], []
+    for number, (name, contours) in enumerate(regions.items(), 1):
+        described, drawn = Dataset(), Dataset()
+        described.ROINumber, described.ROIName = number, name
+        described.ROIDescription, described.ReferencedFrameOfReferenceUID = "MARKERregion", f"{ROOT}.2"
+        drawn.ReferencedROINumber, drawn.ContourSequence = number, []
+        for at, corners in contours:
+            contour = Dataset()
+            contour.ContourGeometricType, contour.NumberOfContourPoints = kind, len(corners)
+            places = [grid.place((at, *corner)) for corner in corners]
+            contour.ContourData = [f"{value:.8f}"[:16] for place in places for value in place]
+            drawn.ContourSequence.append(contour)
+        made.StructureSetROISequence.append(described)
+        if contours:
+            made.ROIContourSequence.append(drawn)
+    return made
+
+
+def as_rle(made: Any) -> None:
+    from pydicom import uid
+
+    made.compress(uid.RLELossless, generate_instance_uid=False)
+
+
+def as_jpeg_ls(made: Any) -> None:
+    from pydicom import uid
+
+    made.compress(uid.JPEGLSLossless, generate_instance_uid=False)
+
+
+def packed(made: Any, data: bytes, syntax: str) -> None:
+    import pydicom
+
+    made.PixelData = pydicom.encaps.encapsulate([data])
+    made["PixelData"].VR, made["PixelData"].is_undefined_length = "OB", True
+    made.file_meta.TransferSyntaxUID = syntax
+
+
+def as_jpeg_2000(made: Any) -> None:
+    import pydicom
+
+    stream = BytesIO()
+    Image.fromarray(made.pixel_array.astype(np.uint16)).save(stream, "JPEG2000", num_resolutions=1, no_jp2=True)
+    packed(made, stream.getvalue(), pydicom.uid.JPEG2000Lossless)
+
+
+def as_lossless_jpeg(made: Any) -> None:
+    """As the GDCM in SimpleITK packs it."""
+    import pydicom
+    import SimpleITK as simple
+
+    with TemporaryDirectory() as folder:
+        writer = simple.ImageFileWriter()
+        writer.SetImageIO("GDCMImageIO")
+        writer.SetFileName(f"{folder}/a.dcm")
+        writer.UseCompressionOn()
+        writer.SetCompressor("JPEG")
+        writer.Execute(simple.GetImageFromArray(made.pixel_array))
+        theirs = pydicom.dcmread(f"{folder}/a.dcm")
+    assert theirs.file_meta.TransferSyntaxUID == pydicom.uid.JPEGLosslessSV1
+    packed(made, next(pydicom.encaps.generate_frames(theirs.PixelData, number_of_frames=1)), "1.2.840.10008.1.2.4.70")
+
+
+PACKS = {"rle": as_rle, "jpeg-ls": as_jpeg_ls, "lossless jpeg": as_lossless_jpeg, "jpeg 2000": as_jpeg_2000}
+"""How pixels are packed."""

@@ -197,6 +197,8 @@ def test_other_backgrounds_and_numbers(tmp_path: Path) -> None:
     assert names[2] == ("outside/\\u202e".replace("\\", "/") + "x" * 99)[:64]
     with pytest.raises(DataError, match="the label 300 has no name"):
         write_seg(path, labels, series, {7: "tumour"})
+    with pytest.raises(DataError, match=r"labels from -1 to 1; expected 0\.\.65535"):
+        write_seg(path, np.where(labels == 7, -1, 1), series, ["a", "b"])
     with pytest.raises(DataError, match="no voxel has another class than the background"):
         write_seg(path, labels * 0, series, NAMES)
     with pytest.raises(DataError, match=r"labels of shape \(2, 2, 2\), uint8; expected \(6, 9, 10\)"):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from grids import GRIDS
-from make_dicom import PERSONAL, ROOT, UPRIGHT, header, save, write_slices
+from make_dicom import PERSONAL, ROOT, UPRIGHT, Contour, outlines, save, write_slices
 
 from atrous.errors import DataError
 from atrous.io.dicom import read_series
@@ -18,8 +18,6 @@ from atrous.io.volumes import Volume
 pydicom = pytest.importorskip("pydicom", reason="needs the [medical] extra")
 
 SHAPE = (4, 20, 24)
-Contour = tuple[int, list[tuple[float, float]]]
-"""A slice, and corners (row, column) in voxels."""
 
 
 def star(row: float, column: float, size: float, seed: int, corners: int = 11) -> list[tuple[float, float]]:
@@ -31,33 +29,6 @@ def star(row: float, column: float, size: float, seed: int, corners: int = 11) -
 
 def box(top: float, left: float, bottom: float, right: float) -> list[tuple[float, float]]:
     return [(top, left), (top, right), (bottom, right), (bottom, left)]
-
-
-def outlines(regions: dict[str, list[Contour]], grid: Geometry, kind: str = "CLOSED_PLANAR") -> Any:
-    from pydicom.dataset import Dataset
-
-    made = header("1.2.840.10008.5.1.4.1.1.481.3", modality="RTSTRUCT")
-    made.SOPInstanceUID, made.StructureSetLabel = f"{ROOT}.8", "MARKERlabel"
-    del made.FrameOfReferenceUID
-    frame = Dataset()
-    frame.FrameOfReferenceUID = f"{ROOT}.2"
-    made.ReferencedFrameOfReferenceSequence = [frame]
-    made.StructureSetROISequence, made.ROIContourSequence = [], []
-    for number, (name, contours) in enumerate(regions.items(), 1):
-        described, drawn = Dataset(), Dataset()
-        described.ROINumber, described.ROIName = number, name
-        described.ROIDescription, described.ReferencedFrameOfReferenceUID = "MARKERregion", f"{ROOT}.2"
-        drawn.ReferencedROINumber, drawn.ContourSequence = number, []
-        for at, corners in contours:
-            contour = Dataset()
-            contour.ContourGeometricType, contour.NumberOfContourPoints = kind, len(corners)
-            places = [grid.place((at, *corner)) for corner in corners]
-            contour.ContourData = [f"{value:.8f}"[:16] for place in places for value in place]
-            drawn.ContourSequence.append(contour)
-        made.StructureSetROISequence.append(described)
-        if contours:
-            made.ROIContourSequence.append(drawn)
-    return made
 
 
 def brute(contours: list[Contour], shape: tuple[int, int, int]) -> np.ndarray:
