@@ -141,10 +141,12 @@ def quiet(path: Path) -> Iterator[Any]:
             log.setLevel(logging.CRITICAL + 1)
         try:
             yield pydicom
-        except (AtrousError, OSError):
+        except AtrousError:
             raise
         except Exception as error:  # pydicom raises anything on a damaged file
             let_through(error)
+            if isinstance(error, OSError) and error.errno is not None:  # the system's own; pydicom's have no number
+                raise
             raise damaged(path) from None
         finally:
             settings.reading_validation_mode = mode

@@ -254,6 +254,17 @@ def test_what_is_no_label_map_is_refused(what: str, tmp_path: Path) -> None:
     assert not [mark for mark in PERSONAL if mark in str(raised.value)]
 
 
+def test_slices_without_labels_are_not_lost_between_others(tmp_path: Path) -> None:
+    """Frames of slices 1, 4 and 6: their steps are three and two, and the header says one."""
+    scan, path = scanned(tmp_path / "ct", depth=8), tmp_path / "labels.dcm"
+    labels = np.zeros(scan.shape, np.uint8)
+    labels[[1, 4, 6], 2:4] = 1
+    write_seg(path, labels, scan, NAMES)
+    made = pydicom.dcmread(path).SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert float(made.SpacingBetweenSlices) == pytest.approx(2.0)
+    np.testing.assert_array_equal(read_seg(path)[0].array, labels[1:7])
+
+
 def test_a_label_map_of_another_program(tmp_path: Path) -> None:
     """The kind LABELMAP, and slices of which every second one has labels, without SpacingBetweenSlices."""
     scan, path = scanned(tmp_path / "ct", depth=7), tmp_path / "labels.dcm"
@@ -298,12 +309,14 @@ def test_a_scan_that_has_lost_its_names(tmp_path: Path) -> None:
         made = pydicom.dcmread(path)
         for tag in gone:
             setattr(made, tag, "")
+        if path != paths[0]:
+            made.FrameOfReferenceUID = ""
         made.save_as(path)
     scan, path = read_series(tmp_path / "ct"), tmp_path / "a.dcm"
     notes = write_seg(path, np.ones(scan.shape, np.uint8), scan, NAMES[:2])
     assert [note.partition(", as")[0] for note in notes] == [
-        f"{path}: has a new StudyInstanceUID", f"{path}: has a new SeriesInstanceUID"
-    ]  # fmt: skip
+        f"{path}: has a new {tag}" for tag in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+    ]
     made = pydicom.dcmread(path)
     referred = made.ReferencedSeriesSequence[0].ReferencedInstanceSequence
     assert {one.ReferencedSOPInstanceUID for one in referred} == {
