@@ -22,6 +22,8 @@ from atrous.io.png import MOST_PACKED
 MAX_VOXELS = 2**31
 """Numbers that a volume may hold, over all channels: 8 GB in float32."""
 MAX_SIDE = 2**16
+FAR, LONG, LINE = 1e6, 250, 500
+"""At most: mm from the origin (SimpleITK does not end on an infinite one); letters of a name, and of a line of NRRD."""
 TEXT = 2**16
 """Bytes of a header that is a text, at most."""
 PACKED = b"\x1f\x8b"
@@ -175,6 +177,9 @@ def _nifti(path: Path) -> Told:
         raise ValueError(f"its voxels are {', '.join(f'{step:g}' for step in steps[:3])} mm apart")
     if not (isfinite(start[0]) and 0 <= start[0] < 2**31):
         raise ValueError(f"its voxels begin at byte {start[0]:g}")
+    turns = struct.unpack_from(order + ("6d12d" if second else "6f12f"), head, 352 if second else 256)
+    if not all(isfinite(value) and abs(value) <= FAR for value in turns):
+        raise ValueError("its place in space is no finite number below a million mm")
     sizes = [int(side) for side in dims[1 : dims[0] + 1]]
     while len(sizes) > 3 and sizes[-1] == 1:
         sizes.pop()
@@ -200,7 +205,12 @@ def _nrrd(path: Path) -> Told:
     if packed or not head.startswith(b"NRRD000"):
         raise ValueError("it does not begin with NRRD000")
     ends = re.search(rb"\r?\n\r?\n", head)
-    said = _lines(path, head[: ends.start()] if ends else head)
+    text = head[: ends.start()] if ends else head
+    for line in text.splitlines():  # the reader in SimpleITK writes over its memory while it complains of a long one
+        free = line.startswith(b"#") or (b":=" in line and b": " not in line.partition(b":=")[0])
+        if len(line) > LINE and not free:
+            raise ValueError(f"a line of its header has {len(line)} signs, expected at most {LINE}")
+    said = _lines(path, text)
     sizes = tuple(map(int, said["sizes"].split()))
     if len(sizes) != int(said["dimension"]):
         raise ValueError(f"it has {len(sizes)} sizes for {said['dimension']} axes")
@@ -241,6 +251,8 @@ def _neighbour(path: Path, name: str) -> Path:
     """The file beside a header that holds its voxels."""
     if name.upper().startswith("LIST") or "%" in name or name != Path(name).name or name in ("", ".", ".."):
         raise ValueError(f"its voxels are in {name[:80]!r}, expected one file beside it")
+    if len(name) > LONG:
+        raise ValueError(f"its voxels are in {name[:80]!r}, which is no name of a file")
     voxels = path.with_name(name)
     if voxels.is_symlink() or not voxels.is_file():
         raise ValueError(f"its voxels are in {name[:80]!r}, which is not there as a file")

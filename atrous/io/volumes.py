@@ -17,7 +17,7 @@ from atrous.errors import AtrousError, DataError, let_through
 from atrous.files import scratch
 from atrous.io.extras import need
 from atrous.io.geometry import Geometry, from_itk, to_itk
-from atrous.io.headers import VOLUME_SUFFIXES, check_header, check_packed, is_volume
+from atrous.io.headers import FAR, VOLUME_SUFFIXES, check_header, check_packed, is_volume
 from atrous.io.marks import SOFTWARE
 from atrous.io.masks import fits_mask
 from atrous.io.paths import cannot_write, files_below
@@ -94,7 +94,7 @@ def read_volume(path: Path) -> Volume:
         array = array[None]
     if array.ndim > 4:
         raise DataError(f"{path}: {array.ndim} axes; expected three, with several channels four, export one of them")
-    return Volume(array, _grid(picture), path)
+    return Volume(array, _grid(path, picture), path)
 
 
 def volume_size(path: Path) -> tuple[int, int, int, int]:
@@ -106,7 +106,7 @@ def volume_size(path: Path) -> tuple[int, int, int, int]:
 
 def volume_geometry(path: Path) -> Geometry:
     """Read where the voxels are from the header; errors as `read_volume`."""
-    return _grid(_informed(path))
+    return _grid(path, _informed(path))
 
 
 def read_labels(path: Path) -> Volume:
@@ -174,8 +174,11 @@ def _informed(path: Path) -> Any:
     return reader
 
 
-def _grid(picture: Any) -> Geometry:
-    return from_itk(picture) if len(picture.GetSize()) > 2 else Geometry()
+def _grid(path: Path, picture: Any) -> Geometry:
+    grid = from_itk(picture) if len(picture.GetSize()) > 2 else Geometry()
+    if not (np.abs(grid.affine) <= FAR).all():  # nor if one is no number
+        raise DataError(f"{path}: its voxels lie at no place of finite numbers below a million mm; export it again")
+    return grid
 
 
 @contextmanager

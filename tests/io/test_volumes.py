@@ -113,6 +113,37 @@ def test_voxels_are_in_the_file_or_beside_it(kind: str, other: str, tmp_path: Pa
     np.testing.assert_array_equal(read_volume(folder / f"b.{kind}").array.reshape(-1), np.arange(24))
 
 
+@pytest.mark.parametrize("field", range(256, 328, 4))
+def test_a_place_is_made_of_finite_numbers(field: int, tmp_path: Path) -> None:
+    """SimpleITK never ends on an infinite srow, and takes others as they are."""
+    head = bytearray(nifti((2, 2, 2)))
+    struct.pack_into("<hh", head, 252, 1, 1)
+    for value in (np.inf, -np.inf, np.nan, 1e30):
+        struct.pack_into("<f", head, field, value)
+        (tmp_path / "a.nii").write_bytes(head + bytes(100))
+        with pytest.raises(DataError, match="its place in space is no finite number"):
+            read_volume(tmp_path / "a.nii")
+    for value in ("1e300", "-1e7"):
+        meta = META.format("False", "2 2 2", "MET_SHORT") + f"Offset = 0 {value} 0\nElementDataFile = LOCAL\n"
+        (tmp_path / "a.mha").write_bytes(meta.encode() + bytes(16))
+        with pytest.raises(DataError, match="its voxels lie at no place of finite numbers"):
+            read_volume(tmp_path / "a.mha")
+
+
+@pytest.mark.parametrize("line", ["space {} directions: 1", "labels: {}", "content: {}", "space directions: ({},0,0)"])
+def test_long_lines_of_nrrd_do_not_reach_its_reader(line: str, tmp_path: Path) -> None:
+    """Its reader in SimpleITK 2.5 ends the process on some."""
+    head = NRRD.format("uchar", "2 2 2", "raw")
+    (tmp_path / "a.nrrd").write_bytes(f"{head}{line.format('1' * 3000)}\n\n".encode() + bytes(8))
+    with pytest.raises(DataError, match="a line of its header has 30"):
+        read_volume(tmp_path / "a.nrrd")
+    (tmp_path / "a.nrrd").write_bytes(f"{head}key:={'1' * 3000}\n# {'x' * 3000}\n\n".encode() + bytes(8))
+    assert read_volume(tmp_path / "a.nrrd").shape == (2, 2, 2)
+    (tmp_path / "a.nrrd").write_bytes(f"{head}data file: {'a' * 300}\n\n".encode() + bytes(8))
+    with pytest.raises(DataError, match="which is no name of a file"):
+        read_volume(tmp_path / "a.nrrd")
+
+
 @pytest.mark.parametrize(
     ("kind", "width", "said"),
     [(128, 24, "RGB colours, not numbers"), (32, 64, "complex, not numbers"), (77, 8, "unknown type 77")],
