@@ -53,13 +53,13 @@ def predict(  # long: a line for each option
     """Label pictures: OUT/<stem>.png (index PNG with palette) and OUT/overlays/<stem>.jpg, sizes kept.
 
     GeoTIFF, Zarr and video keep their kind: .tif, .zarr, .mkv. Volumes: OUT/<stem>.nii.gz on their own grid, or the
-    one file that -o names (.nii.gz, .nrrd, .mha).
+    one file that -o names (.nii.gz, .nrrd, .mha; of DICOM also .dcm, a SEG).
     """
     from atrous.export.without_torch import label_pictures, suits, takes
     from atrous.io import VIDEO_SUFFIXES, find_images, is_mapped, overlay_of, target_of, there, uncertain_of
     from atrous.io.claims import claim, refuse_inside
     from atrous.io.paths import left_out
-    from atrous.io.volumes import find_volumes
+    from atrous.io.scans import find_volumes
     from atrous.progress import Bar
 
     refuse_inside(out, inputs)

@@ -26,6 +26,7 @@ COMMENTS = {
 SIGNS = {
     **dict.fromkeys((".tif", ".mkv", ".mp4", ".nii", ".nrrd", ".mha"), SOFTWARE.encode()),
     ".onnx": b"\n\x06atrous",
+    ".dcm": b"LO\x06\x00atrous",
     ".safetensors": b'"atrous"',
     **dict.fromkeys((".pt2", ".xml", ".json"), b"atrous"),
 }

@@ -5,7 +5,7 @@ onto the same grid.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +20,10 @@ from atrous.io.geometry import Geometry, from_itk, to_itk
 from atrous.io.headers import FAR, VOLUME_SUFFIXES, check_header, check_packed, is_volume
 from atrous.io.marks import SOFTWARE
 from atrous.io.masks import fits_mask
-from atrous.io.paths import cannot_write, files_below
+from atrous.io.paths import cannot_write
 
 __all__ = [
-    "VOLUME_SUFFIXES", "Volume", "find_volumes", "is_volume", "read_labels", "read_volume", "volume_geometry",
+    "VOLUME_SUFFIXES", "Volume", "is_volume", "read_labels", "read_volume", "volume_geometry",
     "volume_size", "write_volume",
 ]  # fmt: skip
 
@@ -52,25 +52,6 @@ class Volume:
         """(D, H, W)."""
         depth, height, width = self.array.shape[:3]
         return depth, height, width
-
-
-def find_volumes(inputs: Iterable[str | Path]) -> list[Path]:
-    """The volumes among what is given, those in folders sorted; [] if there is none.
-
-    Raises:
-        DataError: there are other files too.
-    """
-    given, found, others = list(map(Path, inputs)), list[Path](), list[Path]()
-    for path in given:
-        if path.is_dir():
-            found += sorted(map(Path, files_below(path, VOLUME_SUFFIXES)))
-        elif is_volume(path):
-            found.append(path)
-        else:
-            others.append(path)
-    if found and others:
-        raise DataError(f"{others[0]}: not a volume, as {found[0].name} is; give volumes and pictures in two commands")
-    return found
 
 
 def read_volume(path: Path) -> Volume:

@@ -20,8 +20,11 @@ from torch import nn
 
 from atrous.bundle import Card
 from atrous.errors import DataError, ModelError, memory_in_words, nearest
+from atrous.io.dicom import Scan
+from atrous.io.dicom_seg import write_seg
 from atrous.io.geometry import Geometry
-from atrous.io.volumes import Volume, read_volume, write_volume
+from atrous.io.scans import open_volume
+from atrous.io.volumes import Volume, write_volume
 from atrous.labels import LabelSet
 from atrous.ops import upsample_argmax
 from atrous.ops.argmax import finite
@@ -33,6 +36,7 @@ from atrous.visual import chief_slice, overlay
 from atrous.volumes import Placement, VolumeForm, prepare
 from atrous.volumes.prepare import orders
 
+SEG = ".dcm"
 HALF_FROM = 3 * 2**29
 """Bytes of the sums of scores from which on they are kept in float16 (as nnU-Net keeps them always)."""
 
@@ -44,12 +48,13 @@ class VolumePrediction(Prediction):
         labels: (D, H, W) uint8, or uint16 with more than 256 classes: class indices, on the file's grid.
         image: the volume's numbers, (D, H, W, C).
         grid: where the voxels are.
+        volume: what was labelled; of DICOM a `Scan`, whose slices a SEG refers to.
     """
 
     def __init__(self, labels: np.ndarray, label_set: LabelSet, volume: Volume, scores: Any) -> None:
         image = volume.array if volume.array.ndim == 4 else volume.array[..., None]
         super().__init__(labels, label_set, image, scores)
-        self.grid = volume.grid
+        self.grid, self.volume = volume.grid, volume
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -65,8 +70,18 @@ class VolumePrediction(Prediction):
     def save(self, path: Path | str) -> None:
         """Write the labels on the grid of the input, in the data set's own values.
 
-        path: ends in .nii.gz, .nii, .nrrd or .mha.
+        path: ends in .nii.gz, .nii, .nrrd or .mha; of a DICOM series also in .dcm, for a DICOM SEG with a segment for
+            each class but the background.
+
+        Raises:
+            DataError: a SEG of what is no DICOM series, or the file cannot be written.
         """
+        if str(path).lower().endswith(SEG):
+            if not isinstance(self.volume, Scan):
+                raise DataError(f"{path}: a DICOM SEG refers to DICOM slices, and the input is none; give .nii.gz")
+            names, colours = self.label_set.names, self.label_set.colours
+            write_seg(path, self.labels, self.volume, names, colours, background=background(self.label_set))
+            return
         write_volume(Path(path), self.label_set.to_values(self.labels), self.grid)
 
     def millilitres(self) -> dict[str, float]:
@@ -252,7 +267,7 @@ def as_volume(given: Any, form: VolumeForm) -> Volume:
     if isinstance(given, Volume):
         return given
     if isinstance(given, str | Path):
-        return read_volume(Path(given))
+        return open_volume(Path(given))
     array = np.asarray(given.detach().cpu() if isinstance(given, torch.Tensor) else given)
     if array.ndim not in (3, 4) or 0 in array.shape or array.dtype.kind not in "buif":
         raise DataError(

@@ -6,8 +6,9 @@ from pathlib import Path
 from atrous.datasets.volumes import case_name
 from atrous.errors import AtrousError, DataError
 from atrous.io import write_image
-from atrous.io.volumes import WRITTEN, read_volume
-from atrous.predict.volume import VolumePredictor
+from atrous.io.scans import open_volume
+from atrous.io.volumes import WRITTEN
+from atrous.predict.volume import SEG, VolumePredictor
 from atrous.progress import Over
 
 
@@ -17,7 +18,7 @@ def volume_targets(paths: Sequence[Path], out: Path) -> dict[Path, list[Path]]:
     Raises:
         DataError: `out` is one file, but there are several volumes.
     """
-    if out.name.lower().endswith(WRITTEN):
+    if out.name.lower().endswith((*WRITTEN, SEG)):
         if len(paths) > 1:
             raise DataError(f"{out}: one file for {len(paths)} volumes; give -o a folder")
         return {paths[0]: [out]}
@@ -41,7 +42,7 @@ def predict_volumes(
     for path in progress(targets, len(targets)) if progress else targets:
         labels, *overlay = targets[path]
         try:
-            prediction = predictor(read_volume(path))
+            prediction = predictor(open_volume(path))
             prediction.save(labels)
             for picture in overlay:
                 write_image(picture, prediction.overlay_array(), mark=True)

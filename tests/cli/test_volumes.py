@@ -102,3 +102,33 @@ def test_the_command_trains_and_resumes(base: Path, tmp_path: Path, capsys: pyte
     assert "2 steps of 2 x 8x16x16" in capsys.readouterr().out
     assert run(*words) == 0
     assert "is finished" in capsys.readouterr().out
+
+
+def test_a_dicom_series_to_nifti_and_to_seg(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The labels of the same voxels, as of the NIfTI file of the same scan; nothing of the patient's is told."""
+    pytest.importorskip("highdicom", reason="needs the [medical] extra")
+    from make_dicom import write_slices
+
+    from atrous.io.dicom_seg import read_seg
+
+    numbers = body(5)[0]
+    write_slices(tmp_path / "scan", numbers, GRID)
+    write_volume(tmp_path / "scan.nii.gz", numbers, GRID)
+    model = ("--model", base / "run")
+    for given, out in (("scan", "a.nii.gz"), ("scan", "a.dcm"), ("scan.nii.gz", "b.nii.gz"), ("scan", "folder")):
+        for _ in range(2):  # its own result is replaced
+            assert run("predict", tmp_path / given, *model, "-o", tmp_path / out) == 0, given
+    said = capsys.readouterr()
+    plain = read_labels(tmp_path / "b.nii.gz")
+    for path in (tmp_path / "a.nii.gz", tmp_path / "folder" / "scan.nii.gz"):
+        found = read_labels(path)
+        np.testing.assert_array_equal(found.array, plain.array)
+        assert found.grid.differs(GRID, numbers.shape) < 1e-4
+    segments, names = read_seg(tmp_path / "a.dcm")
+    assert set(names.values()) <= {"ball", "bar"}
+    for value, name in names.items():
+        mask = plain.array == ("background", "ball", "bar").index(name)
+        assert (segments.array == value).sum() == mask.sum()
+    assert "MARKER" not in said.out + said.err
+    assert run("predict", tmp_path / "scan.nii.gz", *model, "-o", tmp_path / "c.dcm") == 2
+    assert "a DICOM SEG refers to DICOM slices, and the input is none" in capsys.readouterr().err
