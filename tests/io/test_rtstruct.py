@@ -76,6 +76,18 @@ def test_corners_on_centres_and_regions_that_touch(tmp_path: Path) -> None:
     assert found["c"][1].sum(1).tolist() == [0, 0, 0, 2, 4, 6, 8, 6, 4, 2, *[0] * 10]
 
 
+@pytest.mark.parametrize("grid", GRIDS[:12], ids=range(12))
+def test_corners_on_centres_of_turned_grids(grid: Geometry, tmp_path: Path) -> None:
+    """Places in mm that are not round; and a plane a twentieth of a step beside a slice is that slice's."""
+    regions: dict[str, list[Contour]] = {"a": [(1, box(2, 3, 5, 7))], "b": [(1, box(2, 7, 5, 9))], "c": []}
+    regions["c"] = [(1.95, box(1.5, 1.5, 3.5, 3.5)), (0.05, box(1.5, 1.5, 3.5, 3.5))]  # type: ignore[list-item]
+    found = read_rtstruct(save(outlines(regions, grid), tmp_path / "rt"), Volume(np.zeros(SHAPE), grid)).masks
+    for name, where in (("a", np.s_[1:2, 2:5, 3:7]), ("b", np.s_[1:2, 2:5, 7:9]), ("c", np.s_[:3:2, 2:4, 2:4])):
+        expected = np.zeros(SHAPE, bool)
+        expected[where] = True
+        np.testing.assert_array_equal(found[name], expected)
+
+
 def test_on_the_scan_that_it_was_drawn_on(tmp_path: Path) -> None:
     write_slices(tmp_path / "ct", np.zeros(SHAPE, np.int16), GRIDS[2])
     scan = read_series(tmp_path / "ct")
