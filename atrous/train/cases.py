@@ -77,6 +77,7 @@ class Cases(Volumes):
             sample.image, sample.geometry["grid"], self.form, sample.mask, str(self.pairs[index].image)
         )
         assert labels is not None
+        labels = labels if labels.dtype == np.uint8 else labels.astype(np.int32)  # torch cannot choose among uint16
         rng = np.random.default_rng(int(target.stem[:8], 16))
         places = [_some(labels, k, rng) for k in range(len(self.labels)) if k != self.background]
         parts = {target: image, _beside(target, "labels"): labels, _beside(target, "places"): np.concatenate(places)}
@@ -103,7 +104,7 @@ def _beside(file: Path, what: str) -> Path:
 @lru_cache(maxsize=256)
 def _mapped(file: Path) -> Case:
     image, labels, table = (
-        np.load(one, mmap_mode="r") for one in (file, _beside(file, "labels"), _beside(file, "places"))
+        np.load(one, mmap_mode="c") for one in (file, _beside(file, "labels"), _beside(file, "places"))
     )
     classes, first = np.unique(table[:, 0], return_index=True)
     ends = [*first[1:], len(table)][: len(classes)]

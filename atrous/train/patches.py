@@ -6,7 +6,6 @@ that the case holds is drawn, then one of its voxels. A rare organ is seen as of
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch.utils.data import Dataset
 
@@ -37,44 +36,15 @@ class PatchSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         if forced and case.places:
             draw = generator(self.seed, epoch, index, PLACE)
             places = case.places[sorted(case.places)[draw.integers(len(case.places))]]
-            centre = tuple(places[draw.integers(len(places))].tolist())
-        box, moved = self._around(case.labels.shape, centre, generator(self.seed, epoch, index, PLACE + 1))
-        image = torch.from_numpy(np.array(case.image[(slice(None), *box)]))
-        labels = torch.from_numpy(case.labels[box].astype(np.int64))
+            d, h, w = places[draw.integers(len(places))].tolist()
+            centre = d, h, w
+        # Both are mapped files: what the crop does not need is not read.
+        image, labels = torch.from_numpy(case.image), torch.from_numpy(case.labels)
         crop, truth = self.augment(
-            image, labels, rng, spacing=self.spacing, centre=moved, ignore=self.pairs.labels.ignore_index
+            image, labels, rng, spacing=self.spacing, centre=centre, ignore=self.pairs.labels.ignore_index
         )
         assert truth is not None
-        return crop, truth
-
-    def _around(
-        self, size: Sequence[int], centre: tuple[int, ...] | None, rng: np.random.Generator
-    ) -> tuple[tuple[slice, ...], tuple[float, float, float]]:
-        """The part of the volume that a crop can reach, and the middle of the crop in it.
-
-        Turned and enlarged, a crop reads further than it is long; nothing else is read from the file.
-        """
-        crop = np.array(self.augment.crop)
-        if centre is None:
-            room = np.maximum(np.array(size) - crop, 0)
-            middle = np.where(room > 0, (crop - 1) / 2 + rng.random(3) * room, (np.array(size) - 1) / 2)
-        else:
-            middle = np.array(centre, float)
-        reach = self._reach()
-        first = np.clip(np.floor(middle - reach), 0, None).astype(int)
-        last = np.minimum(np.ceil(middle + reach).astype(int) + 1, size)
-        box = tuple(slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
-        d, h, w = (middle - first).tolist()
-        return box, (d, h, w)
-
-    def _reach(self) -> np.ndarray:
-        """How far from its middle a crop can read, in voxels along each axis."""
-        spacing, crop = np.array(self.spacing), np.array(self.augment.crop)
-        straight = crop / 2 / self.augment.scale[0]
-        if not any(self.augment.rotate):
-            return straight + 2
-        diagonal = float(np.linalg.norm(crop * spacing)) / 2 / self.augment.scale[0]
-        return np.asarray(diagonal / spacing + 2)
+        return crop, truth.long()
 
 
 def augmentation(recipe: Recipe) -> VolumeAugment:
