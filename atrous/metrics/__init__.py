@@ -10,7 +10,7 @@ from atrous.metrics.cityscapes import InstanceIoU, category_iou
 from atrous.metrics.confusion import ConfusionMatrix, scores
 from atrous.metrics.errors import ErrorKinds
 from atrous.metrics.regions import cl_dice, lesion_f1, partition_scores
-from atrous.metrics.surface import SurfaceScores
+from atrous.metrics.surface import SurfaceScores, label_surface_scores
 
 __all__ = [
     "BoundaryF",
@@ -23,6 +23,7 @@ __all__ = [
     "TrimapCurve",
     "category_iou",
     "cl_dice",
+    "label_surface_scores",
     "lesion_f1",
     "partition_scores",
     "scores",
