@@ -11,6 +11,7 @@ from atrous.metrics.confusion import ConfusionMatrix, scores
 from atrous.metrics.errors import ErrorKinds
 from atrous.metrics.regions import cl_dice, lesion_f1, partition_scores
 from atrous.metrics.surface import SurfaceScores, label_surface_scores
+from atrous.metrics.volumes import VolumeScores
 
 __all__ = [
     "BoundaryF",
@@ -21,6 +22,7 @@ __all__ = [
     "InstanceIoU",
     "SurfaceScores",
     "TrimapCurve",
+    "VolumeScores",
     "category_iou",
     "cl_dice",
     "label_surface_scores",

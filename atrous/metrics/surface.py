@@ -19,6 +19,7 @@ from atrous.ops.distance import surface_distances
 from atrous.ops.surfaces import distances_between, surfaces_of
 
 Convention = Literal["directed", "pooled"]
+Missed = Literal["inf", "diagonal"] | float
 ROUNDING = 1e-9
 """A distance may be greater than a tolerance by this share of it, and counts as equal."""
 
@@ -40,7 +41,7 @@ class SurfaceScores:
             in the units of the spacing), or a number.
 
     Raises:
-        ValueError: The shapes differ, or `spacing` does not have one value above 0 per axis.
+        ValueError: The shapes differ, `spacing` does not have one value above 0 per axis, or `missed` is unknown.
 
     Example:
         >>> import numpy as np
@@ -59,7 +60,7 @@ class SurfaceScores:
         target: np.ndarray,
         spacing: Sequence[float] | None = None,
         *,
-        missed: Literal["inf", "diagonal"] | float = "inf",
+        missed: Missed = "inf",
     ) -> None:
         spacing = tuple(spacing) if spacing is not None else (1.0,) * target.ndim
         if prediction.shape != target.shape or len(spacing) != target.ndim:
@@ -70,20 +71,29 @@ class SurfaceScores:
         masks = [np.asarray(mask).astype(bool) for mask in (prediction, target)]
         self._keep(*surface_distances(masks[0], masks[1], spacing), target.shape, spacing, missed)
 
-    def _keep(
-        self,
-        forth: np.ndarray,
-        back: np.ndarray,
+    @classmethod
+    def from_surfaces(
+        cls,
+        prediction: np.ndarray,
+        target: np.ndarray,
         shape: tuple[int, ...],
         spacing: Sequence[float],
-        missed: Literal["inf", "diagonal"] | float,
+        missed: Missed = "inf",
+    ) -> "SurfaceScores":
+        """Scores of two surfaces, (n, axes) int32 as `atrous.ops.surfaces.surfaces_of` gives them, in such a volume."""
+        made = cls.__new__(cls)
+        forth, back = distances_between(prediction, target, spacing), distances_between(target, prediction, spacing)
+        made._keep(forth, back, shape, spacing, missed)
+        return made
+
+    def _keep(
+        self, forth: np.ndarray, back: np.ndarray, shape: tuple[int, ...], spacing: Sequence[float], missed: Missed
     ) -> None:
         """Keep the distances of both directions; one without any is of an empty mask, as all others have a surface."""
         self.forth, self.back = forth, back
         self.empty = not (len(forth) or len(back))
         self.total_miss = bool(len(forth)) != bool(len(back))
-        diagonal = float(np.linalg.norm(np.multiply(shape, spacing)))
-        self.missed = {"inf": np.inf, "diagonal": diagonal}[missed] if isinstance(missed, str) else float(missed)
+        self.missed = distance_of_a_miss(missed, shape, spacing)
 
     def hausdorff(self) -> float:
         """The largest distance from a point of either surface to the other surface."""
@@ -148,7 +158,7 @@ def label_surface_scores(
     spacing: Sequence[float] | None = None,
     *,
     ignore_index: int | None = None,
-    missed: Literal["inf", "diagonal"] | float = "inf",
+    missed: Missed = "inf",
 ) -> dict[int, SurfaceScores]:
     """`SurfaceScores` of each class of two label volumes: equal to one call a class, and much quicker.
 
@@ -185,14 +195,29 @@ def label_surface_scores(
             f"spacing {spacing} must have a value per axis"
         )
     known = [int(label) for label in classes]
+    found = label_surfaces(prediction, target, known, ignore_index)
+    return {
+        label: SurfaceScores.from_surfaces(*pair, target.shape, spacing, missed)
+        for label, pair in zip(known, found, strict=True)
+    }
+
+
+def label_surfaces(
+    prediction: np.ndarray, target: np.ndarray, classes: Sequence[int], ignore_index: int | None
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each class its predicted and its true surface; what has the ignored true label is in neither mask."""
     if ignore_index is not None and (hidden := target == ignore_index).any():
-        prediction, target = (_without(labels, hidden, known) for labels in (prediction, target))
-    scores = {}
-    for label, one, other in zip(known, surfaces_of(prediction, known), surfaces_of(target, known), strict=True):
-        forth, back = distances_between(one, other, spacing), distances_between(other, one, spacing)
-        scores[label] = SurfaceScores.__new__(SurfaceScores)
-        scores[label]._keep(forth, back, target.shape, spacing, missed)
-    return scores
+        prediction, target = (_without(labels, hidden, classes) for labels in (prediction, target))
+    return list(zip(surfaces_of(prediction, classes), surfaces_of(target, classes), strict=True))
+
+
+def distance_of_a_miss(missed: Missed, shape: Sequence[int], spacing: Sequence[float]) -> float:
+    """What a total miss costs in a volume of this shape: inf, its diagonal, or a number of at least 0."""
+    if missed == "diagonal":
+        return float(np.linalg.norm(np.multiply(shape, spacing)))
+    if (isinstance(missed, str) and missed != "inf") or not float(missed) >= 0:
+        raise ValueError(f"missed is {missed!r}; expected 'inf', 'diagonal' or a number of at least 0")
+    return float(missed)
 
 
 def _without(labels: np.ndarray, hidden: np.ndarray, classes: Sequence[int]) -> np.ndarray:

@@ -96,6 +96,9 @@ def test_wrong_arguments() -> None:
             SurfaceScores(mask, mask, spacing)
         with pytest.raises(ValueError, match="spacing"):
             label_surface_scores(mask, mask, [1], spacing)
+    for missed in ("diagonals", -1, math.nan):
+        with pytest.raises(ValueError, match="missed is"):
+            SurfaceScores(mask, mask, missed=missed)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="one shape"):
         label_surface_scores(mask, mask[:2], [1])
     with pytest.raises(ValueError, match="whole numbers"):
