@@ -28,6 +28,7 @@ from atrous.errors import AtrousError
 from atrous.io.png import decode_bytes
 from atrous.labels import LabelSet
 from atrous.metrics.boundary import BoundaryF
+from atrous.metrics.surface import SurfaceScores, label_surface_scores
 from atrous.ops.argmax import upsample_argmax, upsample_confidence
 from atrous.ops.confusion import count_pairs
 from atrous.ops.lattice import build_lattice, exact_lattice
@@ -75,6 +76,7 @@ REACHES: dict[str, dict[str, tuple[str, ...]]] = {
     "png": {"io/png.py": ("_undo_filters", "_paeth")},
     "copies": {"doctor/copies.py": ("nearest_codes", "_bits")},
     "volumes": {"ops/resample.py": ("_mix", "_vote")},
+    "surfaces": {"ops/surfaces.py": ("_edges", "_nearest")},
 }  # fmt: skip
 """For each kind of call the kernels that it reaches, by file."""
 
@@ -554,11 +556,30 @@ def volumes(dice: Dice) -> Call:
     return Call(lambda: resample(array, size, orders), sound, dice.finite)
 
 
+def surfaces(dice: Dice) -> Call:
+    axes, classes = dice.odd(dice.whole(1, 3), 4, 0, share=0.05), dice.whole(1, 4)
+    shape = dice.shape(axes)
+    target, prediction = dice.labels(shape, classes), dice.labels(dice.bent(shape), classes)
+    asked = dice.odd(range(classes), [0, 0], [], [255, 0, 2**31], [-1, 2**64], range(256), share=0.2)
+    spacing = dice.odd(tuple(dice.size() for _ in shape), None, (1.0,), (0.0,) * axes, (np.nan,) * axes, share=0.3)
+    ignore = dice.odd(255, None, 0, -1, 2**40, share=0.4)
+
+    def sound(found: dict[int, SurfaceScores]) -> bool:
+        sizes = [(len(one.forth), len(one.back)) for one in found.values()]
+        fits = list(found) == list(asked) and all(max(pair) <= target.size for pair in sizes)
+        return fits and all(
+            one.empty or (one.total_miss and one.hausdorff() == np.inf) or 0 <= one.hd95() <= one.hausdorff() < np.inf
+            for one in found.values()
+        )
+
+    return Call(lambda: label_surface_scores(prediction, target, asked, spacing, ignore_index=ignore), sound)
+
+
 CALLS: dict[str, Callable[[Dice], Call]] = {
     one.__name__: one
     for one in (
         upsample, blending, pairs, translation, resampling, borders, matching, filtering, field, crf, cuts, modes,
-        messages, flow, png, copies, volumes,
+        messages, flow, png, copies, volumes, surfaces,
     )
 }  # fmt: skip
 NAMES = tuple(CALLS)
