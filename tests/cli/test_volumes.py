@@ -85,6 +85,13 @@ def test_eval_and_plan(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(capsys.readouterr().out)
     assert found["split"] == "test"
     assert set(found["per_class"]) == {"background", "ball", "bar"}
+    organs = found["volumes"]["per_class"]
+    assert set(organs) == {"ball", "bar"}
+    assert organs["ball"]["cases"] == 1
+    assert run("eval", base / "run", base / "data") == 0
+    said = capsys.readouterr().out
+    assert "HD95 mm" in said
+    assert "cases: 1, patients: 1" in said
     assert run("plan", base / "data", "--no-measure", "--json") == 0
     recipe = json.loads(capsys.readouterr().out)["recipe"]
     assert recipe["model"] == "nnunet3d"
