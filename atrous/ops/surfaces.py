@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-from numba import njit
 from scipy.spatial import KDTree
+
+from atrous.ops.compiling import njit
 
 LINES = 600
 """Lines of a volume that are searched around a voxel before the k-d tree is asked: that takes about as long."""

@@ -29,6 +29,7 @@ from atrous.labels import LabelSet
 from atrous.ops import upsample_argmax
 from atrous.ops.argmax import finite
 from atrous.ops.resample import taps
+from atrous.ops.resize import resize
 from atrous.ops.tiles import gaussian, positions
 from atrous.predict.prediction import Prediction
 from atrous.sample import Sample
@@ -170,7 +171,7 @@ class VolumePredictor:
         rows, columns = place.box[1:]
         for index, plane in self._planes(image, place, given.grid):
             size = place.inner[1:]
-            resized = nn.functional.interpolate(plane[None], size, mode="bilinear", align_corners=False)[0]
+            resized = resize(plane[None], size)[0]
             whole[:, place.box[0].start + index, rows, columns] = resized.cpu().numpy()
         return np.stack([place.turn.back(one) for one in whole])
 

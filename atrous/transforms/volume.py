@@ -196,8 +196,8 @@ class VolumeAugment:
         if self.blur and happens["blur"]:
             image = _blurred(image, self.blur * (1 + float(u[14])) / 2)
         if self.lowres and happens["lowres"]:
-            coarse = [max(ceil(n * (1 - self.lowres * float(u[15]))), 1) for n in self.crop]
-            image = resize(functional.interpolate(image[None], coarse, mode="nearest-exact"), self.crop)[0]
+            coarse = tuple(max(ceil(n * (1 - self.lowres * float(u[15]))), 1) for n in self.crop)
+            image = resize(resize(image[None], coarse, mode="nearest"), self.crop)[0]
         if self.contrast and happens["contrast"]:
             mean = image.mean((1, 2, 3), keepdim=True)
             image = (image - mean) * (1 + self.contrast * either[11]) + mean

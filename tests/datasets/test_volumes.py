@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from make_layouts import SIZE, Masks, decathlon, nnunet_volumes, write_nifti
 
-from atrous.datasets import read_folder
+from atrous.datasets import open_dataset, read_folder
 from atrous.datasets.convert import write_pairs
 from atrous.errors import DataError, MissingExtra
 from atrous.io.volumes import read_labels, read_volume, volume_size
@@ -91,3 +91,49 @@ def test_damaged_volumes_and_labels_that_are_none(tmp_path: Path) -> None:
         read_volume(tmp_path / "d.nii")
     with pytest.raises(DataError, match=r"e.nii: no such file"):
         read_volume(tmp_path / "e.nii")
+
+
+def plain_volumes(root: Path, *names: str) -> None:
+    for name in names:
+        labels = "labels" in name
+        write_nifti(root / name, np.full((4, 5, 6), labels, np.uint8) if labels else np.full((4, 5, 6), 7, np.int16))
+
+
+@needs_simpleitk
+def test_plain_pairs_of_volumes(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    plain_volumes(
+        root, "train/images/a.nii.gz", "train/labels/a.nii.gz", "train/images/b.nii.gz", "train/labels/b_seg.nii.gz"
+    )
+    plain_volumes(root, "val/images/c.nii.gz", "val/labels/c.nii.gz")
+    folder = read_folder(root)
+    assert (folder.layout, folder.dimensions) == ("volumes", 3)
+    assert {split: [pair.mask.name for pair in pairs] for split, pairs in folder.splits.items()} == {
+        "train": ["a.nii.gz", "b_seg.nii.gz"], "val": ["c.nii.gz"],
+    }  # fmt: skip
+    data = open_dataset(root, labels=LabelSet(("background", "organ")))
+    assert data.splits["train"].names == ["a", "b"]
+    assert data.dimensions == 3
+    sample = data.splits["val"][0]
+    assert sample.image.shape == (4, 5, 6, 1)
+    assert sample.geometry["spacing"] == (3.0, 2.0, 1.0)
+
+
+@needs_simpleitk
+def test_channels_are_files_and_what_is_alone_is_named(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    plain_volumes(root, *(f"images/{case}_000{channel}.nii.gz" for case in "ab" for channel in range(2)))
+    plain_volumes(root, "labels/a.nii.gz", "labels/b.nii.gz")
+    data = open_dataset(root, labels=LabelSet(("background", "organ")), holdout=0)
+    assert data.channels == 2
+    assert data.splits["all"].names == ["a", "b"]
+    assert data.splits["all"][0].image.shape == (4, 5, 6, 2)
+    plain_volumes(root, "images/c_0000.nii.gz", "labels/d.nii.gz")
+    folder = read_folder(root)
+    assert [path.name for path in folder.lone_images] == ["c_0000.nii.gz"]
+    assert [path.name for path in folder.lone_masks] == ["d.nii.gz"]
+    with pytest.raises(DataError, match=r"1 image \(c_0000.nii.gz\) without a mask"):
+        open_dataset(root)
+    plain_volumes(tmp_path / "two", "images/a.nii.gz", "labels/a.nii.gz", "images/b.nii", "labels/b.nii")
+    with pytest.raises(DataError, match=r"images end in .nii and .nii.gz; expected one ending"):
+        read_folder(tmp_path / "two")
