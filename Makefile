@@ -60,6 +60,7 @@ parity: $(STAMP_PEERS)    ## compare with the originals, for docs/parity.md; the
 	  tests/models/test_unet3d.py tests/models/test_vnet.py tests/models/test_nnunet.py tests/zoo/convert
 	$(BIN_PEERS)/python -m pytest -rs -m 'slow or not slow' --timeout 3600 tests/models/test_upernet.py \
 	  tests/models/test_fpn.py tests/models/test_segformer.py tests/encoders/test_mit.py tests/zoo/test_importer.py \
+	  tests/zoo/test_nnunet.py tests/plan/test_nnunet_plans.py \
 	  tests/compat tests/datasets/test_shapes.py tests/losses/test_peers.py tests/metrics/test_peers.py \
 	  tests/metrics/test_foreign.py tests/ops/test_maxflow.py
 

@@ -16,18 +16,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import nn
 
-from atrous.errors import AtrousError, DataError, WeightsError, let_through
+from atrous.errors import AtrousError, DataError, ModelError, WeightsError, let_through
 from atrous.files import parse_json, refuse_stream, write_atomically
 from atrous.labels import LabelSet
 from atrous.models import build_model
 from atrous.models.former import options_today
 from atrous.models.refined import refined
+from atrous.volumes import VolumeForm
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
 FORMAT = 2
 """Of the card: 2 since the networks' options have their names of today; a card of 0.1 has none."""
-
 
 Number = Annotated[StrictFloat, Field(ge=-1e30, le=1e30)]
 Deviation = Annotated[StrictFloat, Field(ge=1e-30, le=1e30)]
@@ -80,6 +80,7 @@ class Stated(BaseModel):
     training: dict[StrictStr, Any] = {}
     sources: tuple[StrictStr, ...] = ()
     seen: tuple[StrictStr, ...] = ()
+    volume: dict[StrictStr, Any] = {}
 
     @model_validator(mode="after")
     def _fits(self) -> "Stated":
@@ -98,6 +99,8 @@ class Stated(BaseModel):
             classes = len(self.labels.get("names", ()))
             if any(len(row) != classes for row in checked(Decoding, self.decoding).rows()):
                 raise ValueError(f"decoding: expected {classes} numbers in each list, one for each class")
+        if self.volume and len(checked(VolumeForm, self.volume).normalisation) != len(self.mean):
+            raise ValueError(f"volume: normalisation has not {len(self.mean)} entries; expected one for each channel")
         if self.layer and not {"name"} <= set(self.layer) <= {"name", *LAYER_OPTIONS}:
             raise ValueError(f"layer has the keys {sorted(self.layer)}; expected name and {', '.join(LAYER_OPTIONS)}")
         counts = [value for key in LAYER_COUNTS for value in _leaves(self.layer.get(key, 1))]
@@ -150,7 +153,8 @@ class Card:
     layer: the trainable refiner at the network's end, its name and options (`atrous.models.refined`), {} for none.
     training: of published weights what it took, e.g. {"seconds": 1800.0, "steps": 1206, "seed": 0}. sources: the
     papers and packages behind data and initial weights, as they want to be cited. seen: traces of the training pictures
-    (`atrous.evaluate.seen`), () in files of before.
+    (`atrous.evaluate.seen`), () in files of before. volume: in what form the network sees volumes
+    (`atrous.volumes.VolumeForm`), {} for images.
     """
 
     model: str
@@ -170,10 +174,17 @@ class Card:
     training: dict[str, Any] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
     seen: tuple[str, ...] = ()
+    volume: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def form(self) -> VolumeForm | None:
+        """In what form the network sees volumes; None for one of images."""
+        return VolumeForm.model_validate(self.volume) if self.volume else None
 
     def to_json(self) -> str:
-        """The card as it stands in the file's header."""
-        return json.dumps({**asdict(self), "labels": self.labels.to_dict(), "format": FORMAT}, sort_keys=True)
+        """The card as it stands in the file's header; without the key `volume` for images."""
+        held = {**asdict(self), "labels": self.labels.to_dict(), "format": FORMAT}
+        return json.dumps({key: value for key, value in held.items() if value or key != "volume"}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Card":
@@ -187,6 +198,17 @@ class Card:
         if stated.format < 2:
             data["options"] = options_today(data["model"], data["options"])
         return cls(**data | {"labels": LabelSet.from_dict(data["labels"])})
+
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and std that normalise any image; ModelError where each case or channel is treated in another way."""
+        other = [one for one in self.volume.get("normalisation", ()) if one["scheme"] not in ("by 255", "none")]
+        if other:
+            channel, scheme = other[0]["channel"], other[0]["scheme"]
+            raise ModelError(
+                f"the model normalises its channel {channel!r} by {scheme!r}, which is not done to single pictures "
+                "and in exported files yet; use the network itself, `atrous.bundle.load_bundle`"
+            )
+        return self.mean, self.std
 
     def build(self) -> nn.Module:
         """The network of this card, weights random."""

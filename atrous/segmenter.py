@@ -27,7 +27,7 @@ from atrous.models import list_models
 from atrous.plan import check_wishes, draft, fingerprint
 from atrous.predict import Prediction, Predictor
 from atrous.predict.ensemble import Ensemble
-from atrous.predict.loading import RECIPE, default_device, folds_in, load_network, load_predictor
+from atrous.predict.loading import RECIPE, default_device, folds_in, load_network, load_predictor, predictor_of
 from atrous.predict.predictor import PredictorOptions
 from atrous.progress import Bar, Over, command, say
 from atrous.report import report_run
@@ -181,13 +181,14 @@ class Segmenter:
         if not processes.first() and fingerprint(data) != recipe.fingerprint:
             raise DataError(f"{data.root}: holds other images or classes here than where the run's first process is")
         bundle, page = train(recipe, data, folder, **how), folder / "report.html"
-        self._predictor = Predictor(*load_bundle(bundle), device=default_device())
+        self._predictor = predictor_of(*load_bundle(bundle), device=default_device())
         judged = page.exists() and page.stat().st_mtime >= bundle.stat().st_mtime
         if judged or "val" not in data.splits or not processes.first():
             return None
         result = self.evaluate(data, "val")
         write_atomically(folder / "metrics.json", json.dumps({"val": result.summary()}, indent=1).encode())
-        report_run(folder, result, data.splits["val"], self.predictor.labels, self.card, splits=data.splits)
+        if data.dimensions == 2:
+            report_run(folder, result, data.splits["val"], self.predictor.labels, self.card, splits=data.splits)
         return result
 
     def _cross_validate(
@@ -211,7 +212,7 @@ class Segmenter:
             found = self._train(part, folder / f"fold-{fold}", {**wishes, "fold": (fold, folds)}, how)
             if processes.first():
                 results.append(found or self.evaluate(part, "val"))
-        self._predictor = Predictor(*load_network(folder), device=default_device())
+        self._predictor = predictor_of(*load_network(folder), device=default_device())
         if not processes.first():
             return
         whole = pooled(results)
@@ -265,7 +266,7 @@ class Segmenter:
         else:
             chosen = choose_pictures(data, split, [self.card], labels=self.labels)
         result = evaluate(
-            lambda sample: self.predictor.labels(sample.image),
+            lambda sample: self.predictor.of(sample).labels,
             chosen.pairs,
             self.labels,
             chosen.split,
@@ -336,7 +337,8 @@ def _verify(data: DataSet, console: Console) -> None:
     witness = Witness(data.labels, data.root)
 
     def see(split: str, pair: Pair, sample: Sample) -> None:
-        witness.see(split, pair, sample)
+        if data.dimensions == 2:
+            witness.see(split, pair, sample)
         keep_trace(data.splits[split], pair, sample)  # the bundle will hold it
 
     try:

@@ -58,6 +58,16 @@ def to_rgb8(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(image)
 
 
+def chief_slice(labels: np.ndarray) -> int:
+    """The slice of a label map (D, H, W) that shows most: that with the most voxels of other labels than 0.
+
+    Example:
+        >>> chief_slice(np.array([[[0, 0]], [[3, 0]], [[1, 2]], [[2, 0]]]))
+        2
+    """
+    return int((labels > 0).sum((1, 2)).argmax())
+
+
 def overlay(image: np.ndarray, indices: np.ndarray, labels: LabelSet, alpha: float = 0.5) -> np.ndarray:
     """The class colours laid over an image.
 

@@ -9,7 +9,7 @@ FLOORS = [
     {"errors", "files", "labels", "progress", "sample"},
     {"ops"},
     {"io", "layers", "losses", "metrics", "refine", "transforms", "visual"},
-    {"compat", "datasets", "encoders"},
+    {"compat", "datasets", "encoders", "volumes"},
     {"doctor", "inspect", "models"},
     {"bundle"},
     {"zoo"},

@@ -87,7 +87,13 @@ def plan(
         Path | None, typer.Argument(metavar="DATA", help="Folder of images or volumes and their labels.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", metavar="FILE", help="Write the recipe, for `atrous train --recipe`.")
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="FILE",
+            help="Write the recipe, for `atrous train --recipe`; of volumes, a .json for nnU-Net.",
+        ),
     ] = None,
     time: Annotated[str | None, typer.Option(help="Time for the whole training: 30m, 2h; default 60m.")] = None,
     model: Annotated[str | None, typer.Option(help="A name of `atrous models`.")] = None,
@@ -95,7 +101,9 @@ def plan(
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any field of the recipe; repeat it.")
     ] = None,
-    memory: Annotated[str, typer.Option(metavar="SIZE", help="Memory of the GPU, for plans of volumes.")] = "8GB",
+    memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Plan volumes for a GPU of this memory; default this machine.")
+    ] = None,
     measure: Annotated[
         bool, typer.Option("--measure/--no-measure", help="Time a few steps, to say how many fit the time.")
     ] = True,
@@ -136,7 +144,7 @@ def plan(
             ignore=ignore or (),
             valid_area=valid_area,
             measure=measure,
-            memory=bytes_of(memory, "--memory"),
+            memory=bytes_of(memory, "--memory") if memory else None,
             progress=bar.at,
             say=lambda text: say(text, console),
             **{name: value for name, value in (wishes | settings).items() if value is not None},
@@ -147,9 +155,14 @@ def plan(
         for line in plan_lines(found):
             say(line)
     if out is not None:
-        if found.recipe_file is None:
-            raise AtrousError(
-                f"{out}: training takes no plans for volumes yet; leave out -o, and give --json to print it"
-            )
+        if out.suffix == ".json":
+            from atrous.plan.nnunet_plans import plans_of, write_plans
+            from atrous.plan.volumes import nnunet_plan
+
+            name = data.absolute().name
+            recipe, fingerprint = nnunet_plan(data, *([bytes_of(memory, "--memory")] if memory else []))
+            write_plans(out, plans_of(recipe, fingerprint, name, plans_name=out.stem))
+            say(f"wrote {out}: nnU-Net looks for it in the folder {name} of its preprocessed data", sys.stderr)
+            return
         found.recipe_file.save(out, mark=True)
         say(f"wrote {out}: {command('atrous', 'train', data, '--recipe', out)}", sys.stderr)

@@ -43,24 +43,42 @@ def export(
 
 
 def import_(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="Weights: .safetensors, .pth, .pt or .bin.")],
-    source: Annotated[str, typer.Option("--from", metavar="TOOLKIT", help="torchvision, smp, mmseg or hf.")],
-    model: Annotated[str, typer.Option(help="Our name (deeplabv3) or the toolkit's (deeplabv3_resnet101).")],
-    classes: Annotated[int, typer.Option(min=1, help="How many classes the network has.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Weights: .safetensors, .pth, .pt or .bin; nnU-Net's folder.")
+    ],
+    source: Annotated[str, typer.Option("--from", metavar="TOOLKIT", help="torchvision, smp, mmseg, hf or nnunet.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="The bundle, a .safetensors file.")],
+    model: Annotated[
+        str | None, typer.Option(help="Our name (deeplabv3) or the toolkit's (deeplabv3_resnet101).")
+    ] = None,
+    classes: Annotated[int | None, typer.Option(min=1, help="How many classes the network has.")] = None,
     encoder: Annotated[
         str | None, typer.Option(metavar="NAME", help="The toolkit's name of the encoder, unless --model holds it.")
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Turn another toolkit's weights into a bundle with the same logits. Every tensor must fit."""
-    from atrous.zoo.importer import import_weights
+    """Turn another toolkit's weights into a bundle with the same logits. Every tensor must fit.
 
-    card = import_weights(path, source, model, encoder, classes, out, overwrite=overwrite)
+    nnU-Net's plans tell the network and the classes: of nnunet, --model, --encoder and --classes are left out.
+    """
+    from atrous.zoo.importer import NNUNET, import_weights, toolkit_of
+    from atrous.zoo.nnunet import import_nnunet
+
+    if source == NNUNET:
+        given = {"--model": model, "--encoder": encoder, "--classes": classes}
+        if wrong := [name for name, value in given.items() if value is not None]:
+            raise AtrousError(f"{path}: nnU-Net's plans tell the network and its classes; leave out {wrong[0]}")
+        card = import_nnunet(path, out, overwrite=overwrite)
+    else:
+        toolkit_of(source)
+        if model is None or classes is None:
+            raise AtrousError(f"{path}: --from {source} needs --model and --classes; give the network and their number")
+        card = import_weights(path, source, model, encoder, classes, out, overwrite=overwrite)
     options = ", ".join(f"{key}={value}" for key, value in card.options.items())
     say(f"bundle {out}: {card.model} ({options}), {len(card.labels)} classes")
     say(f"from   {card.data}")
-    say(f"next   {command('atrous', 'predict', 'PICTURES', '--model', out)}")
+    after = ("inspect", out) if card.volume else ("predict", "PICTURES", "--model", out)
+    say(f"next   {command('atrous', *after)}")
 
 
 def bench(

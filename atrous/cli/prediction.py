@@ -52,15 +52,26 @@ def predict(  # long: a line for each option
 ) -> None:
     """Label pictures: OUT/<stem>.png (index PNG with palette) and OUT/overlays/<stem>.jpg, sizes kept.
 
-    GeoTIFF, Zarr and video keep their kind: .tif, .zarr, .mkv.
+    GeoTIFF, Zarr and video keep their kind: .tif, .zarr, .mkv. Volumes: OUT/<stem>.nii.gz on their own grid, or the
+    one file that -o names (.nii.gz, .nrrd, .mha; of DICOM also .dcm, a SEG).
     """
     from atrous.export.without_torch import label_pictures, suits, takes
     from atrous.io import VIDEO_SUFFIXES, find_images, is_mapped, overlay_of, target_of, there, uncertain_of
     from atrous.io.claims import claim, refuse_inside
     from atrous.io.paths import left_out
+    from atrous.io.scans import find_volumes
     from atrous.progress import Bar
 
     refuse_inside(out, inputs)
+    if volumes := find_volumes(inputs):
+        named: dict[str, Any] = {
+            "window": window, "flip": flip, "overlap": overlap, "weights": blend, "decode": decode, "recall": recall,
+            "refine": refine, "tidy": tidy, "backend": backend, "scales": scales, "exact": exact, "max_ram": max_ram,
+        }  # fmt: skip
+        usual = (None, False, 0.25, "gaussian", "argmax", "auto")
+        given = {name: value for name, value in named.items() if value not in usual}
+        _label_volumes(share_of(volumes, shard), model, out, overwrite, given)
+        return
     paths = find_images(inputs)
     for note in filter(None, (left_out(Path(given)) for given in inputs if Path(given).is_dir())):
         say(f"note: {note}", sys.stderr)
@@ -120,6 +131,26 @@ def predict(  # long: a line for each option
         for sentence in measured:
             say(sentence)
         conclude(done, failed, out)
+
+
+def _label_volumes(paths: list[Path], model: Path, out: Path, overwrite: bool, wishes: dict[str, Any]) -> None:
+    """`predict` for volumes."""
+    from atrous.io.claims import claim
+    from atrous.predict.loading import load_predictor
+    from atrous.predict.volume import VolumePredictor
+    from atrous.predict.volume_files import predict_volumes, volume_targets
+    from atrous.progress import Bar
+
+    targets = volume_targets(paths, out)
+    folder = out if len(targets[paths[0]]) > 1 else out.parent
+    claim(folder, targets, overwrite=overwrite)
+    with alone(folder, task=hashlib.sha256(repr((model, wishes)).encode(errors="replace")).hexdigest()):
+        predictor = load_predictor(model, **wishes)
+        if not isinstance(predictor, VolumePredictor):
+            raise AtrousError(f"{model}: was trained on pictures; {paths[0]} is a volume, give a network of volumes")
+        with Bar(console_of(), "predict", len(paths)) as bar:
+            done, failed = predict_volumes(predictor, targets, progress=bar.over)
+    conclude(done, failed, out)
 
 
 def refine(

@@ -25,14 +25,17 @@ def seconds(text: str) -> float:
     return hours * 3600 + minutes * 60 + rest
 
 
-def crop_size(text: str | None) -> tuple[int, int] | None:
-    """'320' or '256x512' -> (height, width)."""
+def crop_size(text: str | None) -> tuple[int, ...] | None:
+    """'320' or '256x512' -> (height, width); '64x96x96' -> (depth, height, width)."""
     if text is None:
         return None
-    match = re.fullmatch(r"(\d+)(?:[x,](\d+))?", text.strip())
-    if not match or int(match[1]) < 1 or match[2] == "0":
-        raise AtrousError(f"--crop {text}: not a size; expected one side (320) or HEIGHTxWIDTH (256x512)")
-    return int(match[1]), int(match[2] or match[1])
+    sides = re.split("[x,]", text.strip())
+    if not 1 <= len(sides) <= 3 or not all(side.isdecimal() and int(side) for side in sides):
+        raise AtrousError(
+            f"--crop {text}: not a size; expected one side (320), HEIGHTxWIDTH (256x512), or of volumes "
+            "DEPTHxHEIGHTxWIDTH (64x96x96)"
+        )
+    return tuple(map(int, sides * 2 if len(sides) == 1 else sides))
 
 
 def numbers(option: str, text: str) -> tuple[float, ...]:

@@ -1,8 +1,9 @@
 """Folders of images and labels as data sets, in many layouts. Nothing here imports torch."""
 
+from atrous.datasets.dataset import DataSet, open_dataset
 from atrous.datasets.folder import Folder, Layout, Pair
 from atrous.datasets.layouts import LAYOUTS, find_pairs, read_folder
-from atrous.datasets.pairs import DataSet, Pairs, channel_statistics, open_dataset
+from atrous.datasets.pairs import Pairs, channel_statistics
 
 __all__ = [
     "LAYOUTS",

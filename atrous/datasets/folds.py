@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from atrous.datasets.pairs import DataSet, name_hash
+from atrous.datasets.dataset import DataSet, name_hash
 from atrous.errors import DataError
 
 

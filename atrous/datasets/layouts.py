@@ -32,6 +32,7 @@ from atrous.datasets import (
     supervisely,
     via,
     voc,
+    volume_pairs,
     yolo,
 )
 from atrous.datasets.folder import IMAGE_FOLDERS, MASK_FOLDERS, Folder, Layout, Pair, folders_in, split_of
@@ -64,6 +65,7 @@ LAYOUTS: dict[str, Layout] = {
     "stacks": Layout(stacks.recognise, stacks.read, stacks.LACKS),
     "class_masks": Layout(class_masks.recognise, class_masks.read, class_masks.LACKS),
     "geotiff": Layout(geotiff.recognise, geotiff.read, geotiff.LACKS),
+    "volumes": Layout(volume_pairs.recognise, volume_pairs.read, volume_pairs.LACKS),
     "pairs": Layout(plain_pairs.recognise, plain_pairs.read, plain_pairs.EXPECTED),
 }
 ORDER = ("train", "val", "test")

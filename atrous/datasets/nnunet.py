@@ -46,7 +46,7 @@ class Channels:
 
     def image(self, pair: Pair) -> np.ndarray:
         """Read (H, W, C), or (D, H, W, C) of volumes."""
-        parts = [read_volume(file) if is_volume(file) else read_image(file) for file in self.files(pair)]
+        parts = [read_volume(file).array if is_volume(file) else read_image(file) for file in self.files(pair)]
         parts = [part[..., None] if part.ndim == 3 and is_volume(pair.image) else part for part in parts]
         if len({part.shape[:-1] for part in parts}) > 1:
             shapes = ", ".join("x".join(map(str, part.shape[:-1])) for part in parts)
@@ -63,7 +63,7 @@ class Channels:
 
 def case_mask(pair: Pair) -> np.ndarray:
     """Read the labels of a pair: (H, W), or (D, H, W) of a volume."""
-    return read_labels(pair.mask) if is_volume(pair.mask) else mask_file(pair)
+    return read_labels(pair.mask).array if is_volume(pair.mask) else mask_file(pair)
 
 
 def recognise(root: Path) -> str | None:

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from atrous.datasets.classes import classes_file, without
+from atrous.datasets.dataset import hold_out
 from atrous.datasets.folder import Folder, Pair
 from atrous.datasets.geotiff import mixed, nodata_values, without_nodata
 from atrous.datasets.layouts import read_folder
-from atrous.datasets.pairs import hold_out
 from atrous.doctor.balance import class_counts, find_empty, find_imbalance
 from atrous.doctor.copies import find_copies
 from atrous.doctor.findings import Finding, in_order

@@ -11,7 +11,7 @@ import numpy as np
 
 from atrous.errors import AtrousError, nearest
 from atrous.labels import LabelSet
-from atrous.metrics import ConfusionMatrix, SurfaceScores, category_iou, cl_dice, lesion_f1
+from atrous.metrics import ConfusionMatrix, category_iou, cl_dice, label_surface_scores, lesion_f1
 from atrous.metrics.cityscapes import CATEGORIES
 
 TOLERANCE = 2.0
@@ -31,9 +31,11 @@ class Surfaces:
 
     def update(self, prediction: np.ndarray, target: np.ndarray) -> None:
         """Add one image."""
-        for k, guess, truth in _masks(self._labels, prediction, target):
-            found = SurfaceScores(guess, truth, missed="diagonal")
-            self._found[k].append((found.hausdorff(), found.hd95(), found.assd(), found.nsd(TOLERANCE)))
+        classes, ignored = range(len(self._labels)), self._labels.ignore_index
+        scores = label_surface_scores(prediction, target, classes, ignore_index=ignored, missed="diagonal")
+        for k, found in scores.items():
+            if not found.empty:
+                self._found[k].append((found.hausdorff(), found.hd95(), found.assd(), found.nsd(TOLERANCE)))
 
     def compute(self) -> dict[str, Any]:
         """hausdorff, hd95, assd, nsd and images, each (K,); nan for a class that is nowhere."""

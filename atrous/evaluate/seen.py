@@ -55,12 +55,15 @@ def trace_of(sample: Sample) -> Trace:
         True
     """
     mask = sample.mask if sample.mask is not None and sample.mask.min() != sample.mask.max() else None
-    grey = cv2.cvtColor(to_rgb8(shrink(sample.image, SIDE)), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    flat = sample.image if sample.image.ndim == 3 else sample.image[len(sample.image) // 2]
+    grey = cv2.cvtColor(to_rgb8(shrink(flat, SIDE)), cv2.COLOR_RGB2GRAY).astype(np.float32)
     cells = cv2.resize(grey, (8, 8), interpolation=cv2.INTER_AREA)
     cells -= cells.min()
     look = np.round(15 * cells / max(float(cells.max()), 1.0)).astype(int)
+    # The names of volumes are often those of patients, and few enough to try all: they leave no trace.
+    name = os.fsencode((sample.path or Path()).stem) if sample.image.ndim == 3 else sample.image.tobytes()
     return Trace(
-        _hash(os.fsencode((sample.path or Path()).stem)),
+        _hash(name),
         _hash_array(sample.image),
         "" if mask is None else _hash_array(mask),
         "".join(f"{cell:x}" for cell in look.ravel()),

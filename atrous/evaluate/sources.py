@@ -16,8 +16,10 @@ from atrous.evaluate.evaluation import Evaluation, evaluate, from_folder
 from atrous.evaluate.measures import make_measures
 from atrous.metrics import BoundaryF, BoundaryIoU, Calibration, ErrorKinds, TrimapCurve
 from atrous.metrics.foreign import TOOLS, Foreign
+from atrous.metrics.volumes import VolumeScores
 from atrous.predict import Predictor
 from atrous.predict.loading import Kind, bundle_in, card_of, is_network, kind_of, load_predictor
+from atrous.predict.volume import background
 from atrous.progress import Over
 from atrous.sample import Sample
 
@@ -95,6 +97,7 @@ def judge(
     chosen, predictor = _open(source, data, split, networks, (classes, ignore, valid_area), **wishes)
     opened = chosen.data
     count, ignored = len(opened.labels), opened.labels.ignore_index
+    full = full and opened.dimensions == 2
     metrics: dict[str, Any] = _full(count, ignored) if full else {}
     metrics |= make_measures(measures, opened.labels)
     if as_tool:
@@ -102,6 +105,9 @@ def judge(
     asked = _Asked(predictor, Calibration(count, ignored)) if predictor else None
     if full and asked:
         metrics["calibration"] = asked
+    if asked and opened.dimensions > 2:
+        metrics["volumes"] = _OfCases(asked, VolumeScores(opened.labels, ignored, background=background(opened.labels),
+                                                          cluster=_finder(cluster) if cluster else None))  # fmt: skip
     predict, surplus = (asked, "") if asked else _label_maps(source, chosen)
     result = evaluate(
         predict,
@@ -145,7 +151,7 @@ class _Asked:
         self.predictor, self.calibration = predictor, calibration
 
     def __call__(self, sample: Sample) -> np.ndarray:
-        self.last = self.predictor(sample.image)
+        self.sample, self.last = sample, self.predictor.of(sample)
         return self.last.labels
 
     def update(self, _: np.ndarray, target: np.ndarray) -> None:
@@ -153,6 +159,21 @@ class _Asked:
 
     def compute(self) -> dict[str, Any]:
         return self.calibration.compute() if self.calibration.pixels else {}
+
+
+class _OfCases:
+    """As a metric, feeds each case with its spacing and its name to the scores of volumes."""
+
+    def __init__(self, asked: _Asked, scores: VolumeScores) -> None:
+        self.asked, self.scores = asked, scores
+
+    def update(self, prediction: np.ndarray, target: np.ndarray) -> None:
+        sample = self.asked.sample
+        assert sample.path is not None
+        self.scores.update(prediction, target, sample.geometry["spacing"], sample.path.name)
+
+    def compute(self) -> dict[str, Any]:
+        return self.scores.compute()
 
 
 def _open(

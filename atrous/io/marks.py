@@ -24,12 +24,15 @@ COMMENTS = {
     **dict.fromkeys((".toml", ".py", ".pbtxt"), _SCRIPT),
 }
 SIGNS = {
-    **dict.fromkeys((".tif", ".mkv", ".mp4"), SOFTWARE.encode()),
+    **dict.fromkeys((".tif", ".mkv", ".mp4", ".nii", ".nrrd", ".mha"), SOFTWARE.encode()),
     ".onnx": b"\n\x06atrous",
+    ".dcm": b"LO\x06\x00atrous",
     ".safetensors": b'"atrous"',
     **dict.fromkeys((".pt2", ".xml", ".json"), b"atrous"),
 }
 """What the metadata of files without such a comment hold."""
+HEADER = 352
+"""Bytes of the header of NIfTI, whose description has the mark."""
 HEAD = 2**22
 """Bytes at both ends of a file in which its metadata lie."""
 
@@ -80,12 +83,16 @@ def is_marked(path: Path) -> bool:
         if not path.is_file():
             return False
         with path.open("rb") as file:
+            if path.name.lower().endswith(".nii.gz"):
+                return SOFTWARE.encode() in zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(
+                    file.read(HEADER), HEADER
+                )
             if suffix not in COMMENTS:
                 head = file.read(HEAD)
                 file.seek(-min(HEAD, os.fstat(file.fileno()).st_size), os.SEEK_END)
                 return suffix in SIGNS and SIGNS[suffix] in head + file.read()
             data = file.read()
-    except OSError:
+    except (OSError, zlib.error):
         return False
     pattern = re.escape(COMMENTS[suffix]).replace(rb"%s", b"(%b)" % (b"[0-9a-f]" * DIGITS))
     end = 4 if suffix == ".png" else 0

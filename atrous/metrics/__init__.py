@@ -10,7 +10,8 @@ from atrous.metrics.cityscapes import InstanceIoU, category_iou
 from atrous.metrics.confusion import ConfusionMatrix, scores
 from atrous.metrics.errors import ErrorKinds
 from atrous.metrics.regions import cl_dice, lesion_f1, partition_scores
-from atrous.metrics.surface import SurfaceScores
+from atrous.metrics.surface import SurfaceScores, label_surface_scores
+from atrous.metrics.volumes import VolumeScores
 
 __all__ = [
     "BoundaryF",
@@ -21,8 +22,10 @@ __all__ = [
     "InstanceIoU",
     "SurfaceScores",
     "TrimapCurve",
+    "VolumeScores",
     "category_iou",
     "cl_dice",
+    "label_surface_scores",
     "lesion_f1",
     "partition_scores",
     "scores",

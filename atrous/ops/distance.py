@@ -7,6 +7,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import KDTree
 
+from atrous.ops.surfaces import distances_between, surfaces_of
+
 
 def distance_to_other(labels: np.ndarray, *, most: float | None = None) -> np.ndarray:
     """How far each pixel is from the nearest pixel of another label.
@@ -98,7 +100,7 @@ def surface_distances(one: np.ndarray, other: np.ndarray, spacing: Sequence[floa
 
     Args:
         one, other: bool of one shape, any number of axes.
-        spacing: distance between pixels along each axis.
+        spacing: distance between pixels along each axis, above 0.
 
     Returns:
         (from each surface pixel of `one` to the nearest of `other`, and the other way round), in
@@ -109,6 +111,9 @@ def surface_distances(one: np.ndarray, other: np.ndarray, spacing: Sequence[floa
         >>> forth
         array([0., 0., 0.])
     """
+    if 1 <= one.ndim <= 3:
+        (here,), (there,) = (surfaces_of(mask, [1]) for mask in (one, other))
+        return distances_between(here, there, spacing), distances_between(there, here, spacing)
     points = [np.argwhere(surface(mask)) * np.asarray(spacing, float) for mask in (one, other)]
     if not len(points[0]) or not len(points[1]):
         forth, back = (np.full(len(own), np.inf) for own in points)

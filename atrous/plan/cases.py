@@ -5,17 +5,22 @@ Source: nnU-Net v2 (Isensee et al. 2021, 1904.08128), the dataset fingerprint.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from atrous.datasets.folder import Folder, Pair, load_json
+from atrous.datasets.folder import load_json
 from atrous.errors import DataError
-from atrous.io.volumes import volume_spacing
+from atrous.io.geometry import Geometry, standard
+from atrous.labels import LabelSet
+from atrous.predict.volume import background
 from atrous.progress import At
+from atrous.sample import Sample
 
-VOXELS, SEED = 100_000_000, 1234
-"""Number of foreground voxels drawn from all cases together, and the seed of the draws."""
+MOST, SEED = 10_000_000, 1234
+"""Foreground voxels that are drawn from all cases together, at most (nnU-Net draws ten times as many: percentiles of so
+many differ by less than one HU), and the seed of the draws."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +31,13 @@ class Case:
         shape: (D, H, W) of the smallest box around all voxels that are not 0.
         spacing: distances of the voxels in mm, in the same order.
         whole: (D, H, W) of the file.
+        least: the lowest number of each channel.
     """
 
     shape: tuple[int, ...]
     spacing: tuple[float, ...]
     whole: tuple[int, ...]
+    least: tuple[float, ...] = ()
 
     @property
     def kept(self) -> float:
@@ -53,42 +60,46 @@ class Intensities:
     """Percentile 99.5."""
 
 
-def cases_of(source: Folder, progress: At | None = None) -> tuple[list[Case], list[Intensities]]:
+def cases_of(
+    samples: Sequence[Sample], labels: LabelSet, progress: At | None = None
+) -> tuple[list[Case], list[Intensities]]:
     """Read each training volume once: its case, and each channel's intensities over all of them.
 
+    Axes are those of the standard order: to the head, to the back, to the left.
+
     Raises:
-        DataError: an image and its labels differ in size, or no voxel is labelled as foreground.
+        DataError: no voxel is labelled as foreground.
     """
-    pairs = source.splits.get("train") or source.pairs
-    rng = np.random.default_rng(SEED)
-    ignored = set(source.labels.ignore) if source.labels else set()
+    rng, empty = np.random.default_rng(SEED), background(labels)
     cases, drawn = [], list[np.ndarray]()
-    for done, pair in enumerate(pairs, start=1):
-        image, mask = source.read_image(pair), source.read_mask(pair)
-        if image.shape[:3] != mask.shape:
-            raise DataError(f"{pair.image}: {shown(image.shape[:3])} voxels, its labels have {shown(mask.shape)}; "
-                            "give both the same size")  # fmt: skip
-        cases.append(case_of(image, spacing_of(pair)))
-        voxels = image[(mask > 0) & ~np.isin(mask, list(ignored))]  # (n, C)
+    for done in range(len(samples)):
+        sample = samples[done]
+        assert sample.mask is not None
+        grid: Geometry = sample.geometry["grid"]
+        turn = standard(grid)
+        spacing = turn.geometry(grid, sample.mask.shape).spacing
+        cases.append(case_of(turn.array(sample.image), spacing))
+        voxels = sample.image[(sample.mask != empty) & (sample.mask != labels.ignore_index)]  # (n, C)
         if len(voxels):
-            drawn.append(voxels[rng.integers(0, len(voxels), min(VOXELS // len(pairs), 10 * len(voxels)))])
+            drawn.append(voxels[rng.integers(0, len(voxels), min(MOST // len(samples), 10 * len(voxels)))])
         if progress:
-            progress(done, len(pairs))
+            progress(done + 1, len(samples))
     if not drawn:
-        raise DataError(f"{source.root}: all voxels are background; label some foreground")
-    return cases, [intensities(channel) for channel in np.concatenate(drawn).T]
+        raise DataError("all voxels of the training volumes are background; label some foreground")
+    return cases, [intensities(channel) for channel in np.concatenate(drawn).astype(np.float64).T]
 
 
 def case_of(image: np.ndarray, spacing: Sequence[float]) -> Case:
     """The case of a volume (D, H, W, C) with the spacing (z, y, x) in mm."""
     filled: Any = image.any(axis=3)
+    least = tuple(float(np.nanmin(image[..., k])) for k in range(image.shape[3]))
     if not filled.any():
-        return Case(filled.shape, tuple(spacing), filled.shape)
+        return Case(filled.shape, tuple(spacing), filled.shape, least)
     box = []
     for axis in range(3):
         along = np.flatnonzero(np.moveaxis(filled, axis, 0).reshape(filled.shape[axis], -1).any(axis=1))
         box.append(int(along[-1] - along[0] + 1))
-    return Case(tuple(box), tuple(spacing), filled.shape)
+    return Case(tuple(box), tuple(spacing), filled.shape, least)
 
 
 def intensities(values: np.ndarray) -> Intensities:
@@ -99,18 +110,16 @@ def intensities(values: np.ndarray) -> Intensities:
     return Intensities(*(float(number) for number in numbers))
 
 
-def channel_names(source: Folder) -> list[str]:
-    """The names of the channels in dataset.json, such as `CT` or `T1`, in order."""
-    content = load_json(source.root / "dataset.json")
-    named = content.get("channel_names") or content.get("modality") or {"0": "image"}
-    return [str(named[key]) for key in sorted(named, key=int)]
+def channel_names(root: Path, cases: Sequence[Case]) -> list[str]:
+    """The names of the channels, in order: those in dataset.json, else `CT` where the numbers are Hounsfield units."""
+    count = len(cases[0].least)
+    file = root / "dataset.json"
+    content = load_json(file) if file.is_file() else {}
+    named = content.get("channel_names") or content.get("modality") or {}
+    if isinstance(named, dict) and all(str(key).isdigit() for key in named) and len(named) == count:
+        return [str(named[key]) for key in sorted(named, key=int)]
+    return ["CT" if np.median([case.least[k] for case in cases]) < AIR else f"channel {k}" for k in range(count)]
 
 
-def spacing_of(pair: Pair) -> tuple[float, ...]:
-    """The spacing (z, y, x) of an image, in mm."""
-    return volume_spacing(pair.image)
-
-
-def shown(shape: Sequence[int]) -> str:
-    """A shape for people: "4 x 20 x 28"."""
-    return " x ".join(map(str, shape))
+AIR = -200.0
+"""Where a volume has numbers below this, they are Hounsfield units: those of MR are not negative."""

@@ -11,14 +11,12 @@ from typing import Any
 import torch
 
 from atrous.datasets import DataSet, open_dataset, read_folder
-from atrous.datasets.folder import Folder
 from atrous.models import MODELS
-from atrous.plan.cases import cases_of, channel_names
-from atrous.plan.medical import plan_volumes
 from atrous.plan.rules import drafted
 from atrous.plan.wishes import check_wishes
 from atrous.progress import At
 from atrous.train.autotune import settle
+from atrous.train.cases import with_cases
 from atrous.train.recipe import Recipe
 from atrous.train.run import build
 from atrous.train.validation import validation_seconds
@@ -35,14 +33,14 @@ class Plan:
         fingerprint: facts about the data, by name.
         recipe: field -> value, plain data.
         reasons: field -> one sentence.
-        recipe_file: the recipe that `atrous train --recipe` takes; None for volumes.
+        recipe_file: the recipe that `atrous train --recipe` takes.
         notes: sentences to print.
     """
 
     fingerprint: dict[str, Any]
     recipe: dict[str, Any]
     reasons: dict[str, str]
-    recipe_file: Recipe | None
+    recipe_file: Recipe
     notes: list[str]
 
     def summary(self) -> dict[str, Any]:
@@ -57,7 +55,7 @@ def plan(
     ignore: Sequence[int] = (),
     valid_area: str | None = None,
     measure: bool = True,
-    memory: float = 8e9,
+    memory: float | None = None,
     progress: At | None = None,
     say: Callable[[str], None] = print,
     **wishes: Any,
@@ -70,7 +68,7 @@ def plan(
         ignore: further values of masks that count nowhere.
         valid_area: as `open_dataset` takes it.
         measure: time some steps on this machine, to know how many fit the time.
-        memory: bytes of the GPU that a plan for volumes is made for.
+        memory: bytes of the GPU that a plan for volumes is made for; default that of this machine.
         progress: called with (files done, files in all).
         say: is told what a person should know, a sentence at a time.
         wishes: as `draft` takes them: model, encoder, pretrained and fields of the recipe.
@@ -84,19 +82,18 @@ def plan(
     """
     check_wishes(wishes)
     source = read_folder(root, valid_area=valid_area)
-    if source.dimensions > 2:
-        source.refuse_incomplete()
-        return volume_plan(source, memory, progress)
     data = open_dataset(root, classes=classes, ignore=ignore, valid_area=valid_area, progress=progress)
     _ = data.training  # raises where there is nothing to train on, before any file is read
     data.verify(progress=progress)
-    return picture_plan(data, measure=measure, say=say, layout=source.layout, **wishes)
+    return data_plan(data, measure=measure, say=say, layout=source.layout, memory=memory, **wishes)
 
 
-def picture_plan(data: DataSet, *, measure: bool, say: Callable[[str], None], layout: str, **wishes: Any) -> Plan:
-    """`plan` for images."""
+def data_plan(
+    data: DataSet, *, measure: bool, say: Callable[[str], None], layout: str, memory: float | None, **wishes: Any
+) -> Plan:
+    """`plan` for an open data set."""
     own: dict[str, Any] = {key: wishes.pop(key, None) for key in ("model", "encoder", "pretrained")}
-    made = drafted(data, **own, say=say, wishes=wishes)
+    made = drafted(data, **own, say=say, wishes=wishes, memory=memory)
     recipe, reasons = with_stride(made.recipe), dict(made.reasons)
     if measure:
         recipe = measured(recipe, data, say)
@@ -108,7 +105,7 @@ def picture_plan(data: DataSet, *, measure: bool, say: Callable[[str], None], la
     fingerprint = {
         "layout": layout,
         "splits": {name: len(pairs) for name, pairs in data.splits.items()},
-        **made.facts.summary(data.labels.names),
+        **made.facts,
     }
     values = recipe.model_dump(mode="json")
     reasons = {key: reasons.get(key) or DEFAULTS.get(key, NO_REASON) for key in values if values[key] is not None}
@@ -144,24 +141,13 @@ def measured(recipe: Recipe, data: DataSet, say: Callable[[str], None]) -> Recip
     began = time.perf_counter()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with TemporaryDirectory() as folder:
+        data = with_cases(data, recipe.volume, Path(folder))
         run = build(recipe, data, Path(folder), pretrained=False)
         seconds = (
             0.0 if recipe.steps else validation_seconds(run.evaluated, run.card, run.data.splits.get("val", []), device)
         )
         return settle(recipe, run.objective, data.training, device=device, workers=0, began=began,
                       validation=seconds, say=say)  # fmt: skip
-
-
-def volume_plan(source: Folder, memory: float, progress: At | None) -> Plan:
-    """`plan` for volumes, by the rules of nnU-Net; atrous does not train on volumes yet."""
-    cases, intensities = cases_of(source, progress)
-    names = channel_names(source)
-    classes = len(source.labels) if source.labels else 2
-    fingerprint, recipe, reasons = plan_volumes(cases, intensities, names, classes, memory)
-    fingerprint = {"layout": source.layout, "splits": {name: len(pairs) for name, pairs in source.splits.items()},
-                   **fingerprint}  # fmt: skip
-    note = "atrous does not train on volumes yet: this is what nnU-Net's rules give for the model nnunet3d"
-    return Plan(fingerprint, recipe, reasons, None, [*source.notes, note])
 
 
 def plan_lines(found: Plan) -> list[str]:

@@ -104,6 +104,7 @@ def recipe_schema() -> dict[str, Any]:
     properties = {}
     for name, found in schema["properties"].items():
         kinds = [kind for kind in found.pop("anyOf", []) if kind.get("type") != "null"]
+        kinds = [{"type": "object"} if "$ref" in kind else kind for kind in kinds]  # training writes it: no schema
         kept = {key: value for key, value in found.items() if key not in ("title", "default")}
         kept |= kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {}
         if default_of(name) not in LEGEND:
@@ -142,7 +143,8 @@ def values_of(schema: dict[str, Any], many: bool = False) -> str:
         if "prefixItems" in schema:
             inside = f"{len(schema['prefixItems'])} {values_of(schema['prefixItems'][0], many=True)}"
             return f"pairs of {inside.removeprefix('2 ')}" if many else inside
-        return f"list of {values_of(schema['items'], many=True)}"
+        inside = values_of(schema["items"], many=True)
+        return f"{schema['minItems']} or {schema['maxItems']} {inside}" if "maxItems" in schema else f"list of {inside}"
     if kind in ("integer", "number"):
         return f"{'whole ' * (kind == 'integer')}number{'s' * many}{range_of(schema)}"
     return {"boolean": "true or false", "string": "text", "object": "table"}[kind]

@@ -20,8 +20,8 @@ ANISOTROPIC = 3.0
 REFERENCE, AT_ONCE = {3: 560e6, 2: 85e6}, {3: 2, 2: 12}
 """Elements of feature maps that fit GIGABYTES, and patches at once there, by the number of axes."""
 GIGABYTES = 8e9
-WIDEST = {3: 320, 2: 512}
-"""Most channels of a stage, by the number of axes."""
+WIDTH, WIDEST = 32, {3: 320, 2: 512}
+"""Channels of the first stage, and most channels of a stage by the number of axes."""
 START = {3: 256**3, 2: 2048**2}
 """Voxels of the patch from which the search begins, by the number of axes."""
 COVERED = 0.05
@@ -30,6 +30,9 @@ SMALL, GROWTH = 0.25, 1.03
 """A patch must see this share of a median case; growth of the coarse stage's spacing."""
 CROPPED = 0.75
 """z-scores look at the box alone if it keeps less than this share of a case."""
+LOSS = "ce + dice"
+PUBLISHED: dict[str, Any] = {"foreground": 0.33, "optimizer": "sgd", "lr": 0.01, "steps": 250_000}
+"""Fields of a recipe that are the same for all data."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +110,9 @@ def feature_maps(
 
 
 def network(
-    spacing: Sequence[float], median: Sequence[float], voxels: float, classes: int, memory: float = GIGABYTES
-) -> Network:
+    spacing: Sequence[float], median: Sequence[float], voxels: float, classes: int, memory: float = GIGABYTES,
+    width: int = WIDTH,
+) -> Network:  # fmt: skip
     """Patch, network and batch for a spacing and a median shape of two or three axes.
 
     The patch begins very large, as a cube in millimetres, cut to the median shape. It then shrinks
@@ -120,6 +124,7 @@ def network(
         voxels: of all cases together.
         classes: with the background.
         memory: bytes of the GPU.
+        width: channels of the first stage.
     """
     axes = len(spacing)
     inverse = 1 / np.array(spacing, float)
@@ -127,7 +132,9 @@ def network(
     patch = [min(round(one), most) for one, most in zip(wide, median, strict=True)]
     reference = REFERENCE[axes] * memory / GIGABYTES
     kernels, strides, patch = padded(patch, spacing)
-    while (estimate := feature_maps(patch, strides, widths(strides, axes), classes)) / AT_ONCE[axes] * 2 > reference:
+    while (estimate := feature_maps(patch, strides, widths(strides, axes, width), classes)) / AT_ONCE[
+        axes
+    ] * 2 > reference:
         axis = int(np.argsort([one / all_ for one, all_ in zip(patch, median, strict=True)])[-1])
         trial = list(patch)
         trial[axis] -= unit(strides, axis)
@@ -138,8 +145,8 @@ def network(
         kernels, strides, patch = padded(patch, spacing)
     size = float(np.prod(patch, dtype=float))
     batch = max(min(round(reference / estimate * AT_ONCE[axes]), round(voxels * COVERED / size)), 2)
-    return Network(tuple(map(float, spacing)), tuple(map(float, median)), tuple(patch), batch, widths(strides, axes),
-                   tuple(kernels), tuple(strides), estimate)  # fmt: skip
+    return Network(tuple(map(float, spacing)), tuple(map(float, median)), tuple(patch), batch,
+                   widths(strides, axes, width), tuple(kernels), tuple(strides), estimate)  # fmt: skip
 
 
 def padded(
@@ -160,9 +167,9 @@ def unit(strides: Sequence[Sequence[int]], axis: int) -> int:
     return int(np.prod([stride[axis] for stride in strides]))
 
 
-def widths(strides: Sequence[Sequence[int]], axes: int) -> tuple[int, ...]:
-    """Channels of each stage."""
-    return tuple(min(WIDEST[axes], 32 * 2**stage) for stage in range(len(strides)))
+def widths(strides: Sequence[Sequence[int]], axes: int, width: int = WIDTH) -> tuple[int, ...]:
+    """Channels of each stage; width: of the first."""
+    return tuple(min(WIDEST[axes] * width // WIDTH, width * 2**stage) for stage in range(len(strides)))
 
 
 def coarse_stage(full: Network, cases: int, classes: int, memory: float = GIGABYTES) -> Network | None:
@@ -196,7 +203,8 @@ def plan_volumes(
         memory: bytes of the GPU.
 
     Returns:
-        (fingerprint, recipe, reasons), plain data.
+        (fingerprint, recipe, reasons), plain data. All sizes and spacings of the fingerprint are in the order of the
+        files but `resampled_size`, the median at the recipe's spacing, which is in the recipe's.
     """
     spacings, shapes = np.array([case.spacing for case in cases]), np.array([case.shape for case in cases])
     target, kept = target_spacing(spacings, shapes), float(np.median([case.kept for case in cases]))
@@ -213,6 +221,7 @@ def plan_volumes(
         "cases": len(cases),
         "median_size": [float(side) for side in np.median(shapes, axis=0)],
         "median_spacing": [float(step) for step in np.median(spacings, axis=0)],
+        "resampled_size": median.tolist(),
         "kept_after_cropping": round(kept, 4),
         "foreground": [vars(channel) | {"channel": name} for name, channel in zip(names, found, strict=False)],
     }
@@ -223,8 +232,7 @@ def plan_volumes(
                           zip(schemes, found, strict=False)],
         "resampling": resampling(full.spacing), "patch": list(full.patch), "batch": full.batch,
         "options": options(full), "coarse": None if coarse is None else stage(coarse),
-        "flat": {"model": "nnunet2d"} | stage(flat), "loss": "ce + dice", "batch_dice": coarse is not None,
-        "foreground": 0.33, "optimizer": "sgd", "lr": 0.01, "steps": 250_000,
+        "flat": {"model": "nnunet2d"} | stage(flat), "loss": LOSS, "batch_dice": coarse is not None, **PUBLISHED,
     }  # fmt: skip
     return fingerprint, recipe, reasons_of(full, coarse, recipe, spacings, target, kept, memory)
 

@@ -37,6 +37,7 @@ from atrous.models.refined import page_of
 from atrous.plan.facts import KINDS, UP, Facts, facts_of
 from atrous.plan.memory import Fit, Needs, fit, total_memory
 from atrous.plan.statistics import normalisation
+from atrous.plan.volumes import draft_volumes
 from atrous.predict.loading import bundle_in, digest
 from atrous.progress import say
 from atrous.sample import FULL_SCALE
@@ -94,10 +95,10 @@ class Choice(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """A recipe, the facts behind it, and the reasons, by field."""
+    """A recipe, the facts behind it (plain data, for JSON), and the reasons, by field."""
 
     recipe: Recipe
-    facts: Facts
+    facts: dict[str, Any]
     reasons: dict[str, str]
 
 
@@ -109,8 +110,9 @@ def drafted(
     pretrained: bool | str | None,
     say: Callable[[str], None],
     wishes: dict[str, Any],
+    memory: float | None = None,
 ) -> Draft:
-    """`draft`, with the facts and the reasons."""
+    """`draft`, with the facts and the reasons. memory: bytes of the GPU that volumes are planned for."""
     card = None
     if data.labels.mode == "exclusive" and len(data.labels) < 2:
         raise DataError(
@@ -118,6 +120,10 @@ def drafted(
         )
     asked = {key for key, value in {**wishes, "model": model, "encoder": encoder}.items() if value is not None}
     wishes = _located(wishes)
+    if data.dimensions > 2:
+        if encoder or isinstance(pretrained, str) or pretrained:
+            raise ModelError("networks of volumes have no encoder of images; leave out --encoder and --pretrained")
+        return Draft(*draft_volumes(data, model=model, wishes=wishes, memory=memory))
     if wishes.get("init") is not None:
         card, network_of = _start(wishes["init"], model, encoder, data, say, wishes)
         model, encoder, pretrained, wishes = card.model, card.options.get("encoder"), False, wishes | network_of
@@ -163,7 +169,9 @@ def drafted(
         **{key: choice.value for key, choice in chosen.items()} | fields,
     )
     reasons = {key: choice.why for key, choice in chosen.items()} | _network_reasons(recipe, facts)
-    return Draft(recipe, facts, reasons | dict.fromkeys(asked & set(Recipe.model_fields), "as asked"))
+    return Draft(
+        recipe, facts.summary(data.labels.names), reasons | dict.fromkeys(asked & set(Recipe.model_fields), "as asked")
+    )
 
 
 def choices_for_images(facts: Facts) -> dict[str, Choice]:

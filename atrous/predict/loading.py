@@ -140,7 +140,20 @@ def load_predictor(
         if device not in (None, "cpu"):
             raise ModelError(f"{source}: runs on the CPU only; leave out device={device!r}, or open its bundle")
         return Predictor(*open_exported(source), **options)
-    return Predictor(*load_network(source), device=device or default_device(), **options)
+    return predictor_of(*load_network(source), device=device or default_device(), **options)
+
+
+def predictor_of(
+    model: "nn.Module", card: "Card", *, device: str, **options: "Unpack[PredictorOptions]"
+) -> "Predictor":
+    """A predictor of images, or of volumes (`atrous.predict.volume.VolumePredictor`), as the card says."""
+    if card.volume:
+        from atrous.predict.volume import VolumePredictor
+
+        return VolumePredictor(model, card, device=device, **options)  # type: ignore[return-value]
+    from atrous.predict.predictor import Predictor
+
+    return Predictor(model, card, device=device, **options)
 
 
 def open_exported(path: Path | str) -> "tuple[Backend, Card]":

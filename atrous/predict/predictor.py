@@ -36,7 +36,7 @@ from atrous.predict.windows import (
 )
 from atrous.refine.named import choose_refinement
 from atrous.refine.tidying import parse_tidying
-from atrous.sample import FULL_SCALE
+from atrous.sample import FULL_SCALE, Sample
 
 NORMALISED, OVERSHOOT = 0.125, 0.05
 """Shares of white: a picture of numbers below 0 and none above the first is a normalised one; filters of pictures leave
@@ -209,6 +209,10 @@ class Predictor:
 
     def _window_scores(self, pixels: np.ndarray) -> np.ndarray:
         return mean_scores(self._logits, pixels, self.cutting.flip, self.cutting.scales)
+
+    def of(self, sample: Sample) -> Prediction:
+        """Label the image of a sample of a data set."""
+        return self(sample.image)
 
     def labels(self, image: Any) -> np.ndarray:
         """(H, W) class indices of one image."""

@@ -1,8 +1,9 @@
-"""Line charts: numbers over steps, widths or confidences as the geometry of an SVG."""
+"""Charts: numbers over steps, widths, confidences or volumes as the geometry of an SVG."""
 
 import math
+import statistics
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,9 +22,15 @@ IDEAL = "perfect calibration"
 """The name of the line that was not measured; it is drawn thin."""
 
 
+LIMIT = 1.96
+"""Standard deviations that the limits of agreement are away from the bias."""
+TEXT = 12
+"""Height of a line of text, in SVG units."""
+
+
 @dataclass(frozen=True)
 class Line:
-    """One series. points: as SVG writes them. dots: the same, drawn if they are few."""
+    """One series. points: as SVG writes them, "" if dots are not joined. dots: the same, drawn if they are few."""
 
     name: str
     points: str
@@ -31,11 +38,20 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Rule:
+    """A thin line at the height y across the plot, and its text at the right end, whose foot is at text_y."""
+
+    y: float
+    text: str
+    text_y: float
+
+
+@dataclass(frozen=True)
 class Chart:
     """What the template draws.
 
     summary: the chart in words. x_ticks, y_ticks: (position, text). across: what the horizontal
-    axis shows. bars: (x, y, width, height), standing on the axis.
+    axis shows. bars: (x, y, width, height), standing on the axis. rules: values that are marked.
     """
 
     title: str
@@ -45,6 +61,7 @@ class Chart:
     y_ticks: list[tuple[float, str]]
     across: str
     bars: list[tuple[float, float, float, float]] = field(default_factory=list)
+    rules: list[Rule] = field(default_factory=list)
 
 
 def training_charts(logs: Logs) -> list[Chart]:
@@ -97,6 +114,55 @@ def reliability_chart(found: Mapping[str, Mapping[str, Any]]) -> Chart | None:
     return made
 
 
+def bland_altman(pairs: Iterable[tuple[float, float]], *, title: str = "Volume", unit: str = "ml") -> Chart | None:
+    """Do predicted volumes agree with the true ones: prediction - truth over the mean of both, a dot a case.
+
+    Lines mark the bias and the limits of agreement, bias -+ 1.96 standard deviations, which need two cases.
+
+    Args:
+        pairs: (truth, prediction) of each case, at least 0, such as `pairs_ml` of `VolumeScores.compute`.
+        title: What was measured; the chart's title adds that it is a difference.
+        unit: Of the numbers.
+
+    Returns:
+        The chart, or None where no pair has two finite numbers.
+
+    Source:
+        Bland & Altman, Lancet 1986.
+
+    Example:
+        >>> bland_altman([(10.0, 11.0), (20.0, 19.0)]).summary
+        'Volume: prediction - truth, ml; 2 cases, bias 0, limits of agreement -2.77 to 2.77'
+    """
+    known = [(float(t), float(p)) for t, p in pairs if _finite(t) and _finite(p)]
+    if not known:
+        return None
+    xs, ys = [(t + p) / 2 for t, p in known], [p - t for t, p in known]
+    bias = sum(ys) / len(ys)
+    values = {"bias": bias}
+    if len(ys) > 1:
+        wide = LIMIT * statistics.stdev(ys)
+        values |= {f"+{LIMIT} SD": bias + wide, f"-{LIMIT} SD": bias - wide}
+    low, high = min(0.0, *ys, *values.values()), max(0.0, *ys, *values.values())
+    margin = (high - low or 1.0) / 10  # room for the texts above the highest and below the lowest line
+    place, x_ticks, y_ticks = _frame([ticks(0, max(xs))[-1]], [low - margin, high + margin], zero=True)
+    heights = {name: place(0, y)[1] for name, y in values.items()}
+    feet = {name: y - 4 for name, y in heights.items()}  # above their lines; those of the limits make way for the bias
+    for name in list(values)[1:]:
+        if name.startswith("+"):
+            feet[name] = min(feet[name], feet["bias"] - TEXT)
+        else:
+            feet[name] = max(heights[name] + TEXT, feet["bias"] + TEXT)
+    told = f"{title}: prediction - truth, {unit}"
+    words = f"{told}; {len(ys)} cases, bias {bias:.3g}"
+    if len(ys) > 1:
+        words += f", limits of agreement {bias - wide:.3g} to {bias + wide:.3g}"
+    dots = [place(x, y) for x, y in sorted(zip(xs, ys, strict=True))]
+    rules = [Rule(y, f"{name} {values[name]:.3g}", round(feet[name], 1)) for name, y in heights.items()]
+    across = f"mean of truth and prediction, {unit}"
+    return Chart(told, words, [Line("cases", "", dots)], x_ticks, y_ticks, across, rules=rules)
+
+
 def series(log: Iterable[Mapping[str, Any]], key: str) -> Points:
     """(step, value) of the log entries that have both as finite numbers, in the order of steps."""
     found: list[tuple[Any, Any]] = [(entry.get("step"), entry.get(key)) for entry in log]
@@ -114,13 +180,7 @@ def chart(title: str, lines: Mapping[str, Points], *, zero: bool = True, across:
         return None
     xs = [x for points in drawn.values() for x, _ in points]
     ys = [y for points in drawn.values() for _, y in points]
-    x_values, y_values = ticks(0, max(xs)), ticks(min(0.0, *ys) if zero else min(ys), max(ys))
-    right, low, high = max(max(xs), 1e-30), y_values[0], max(y_values[-1], *ys)
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        across = LEFT + (WIDTH - LEFT - RIGHT) * x / right
-        return round(across, 1), round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (y - low) / (high - low), 1)
-
+    place, x_ticks, y_ticks = _frame(xs, ys, zero)
     made = []
     for name, points in drawn.items():
         placed = [place(x, y) for x, y in points]
@@ -135,10 +195,28 @@ def chart(title: str, lines: Mapping[str, Points], *, zero: bool = True, across:
         title,
         f"{title} over {across}; {'; '.join(words)}",
         made,
-        [(place(x, low)[0], f"{x:g}") for x in x_values if x <= right],
-        [(place(0, y)[1], f"{y:g}") for y in y_values],
+        x_ticks,
+        y_ticks,
         across,
     )
+
+
+Ticks = list[tuple[float, str]]
+
+
+def _frame(
+    xs: Sequence[float], ys: Sequence[float], zero: bool
+) -> tuple[Callable[[float, float], tuple[float, float]], Ticks, Ticks]:
+    """Where a point lies in the plot of these numbers, and the ticks of both axes; the horizontal one begins at 0."""
+    x_values, y_values = ticks(0, max(xs)), ticks(min(0.0, *ys) if zero else min(ys), max(ys))
+    right, low, high = max(max(xs), 1e-30), y_values[0], max(y_values[-1], *ys)
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across = LEFT + (WIDTH - LEFT - RIGHT) * x / right
+        return round(across, 1), round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (y - low) / (high - low), 1)
+
+    x_ticks = [(place(x, low)[0], f"{x:g}") for x in x_values if x <= right]
+    return place, x_ticks, [(place(0, y)[1], f"{y:g}") for y in y_values]
 
 
 def thin(points: Points, most: int = MOST_POINTS) -> Points:

@@ -34,6 +34,7 @@ def print_evaluation(result: Evaluation, console: Console) -> None:
     lines.append(f"{summary['policy']}; {summary['interval_method']}")
     lines += [f"warning: {text}" for text in summary["warnings"] if text != result.remark]  # said on stderr
     lines += _extras(summary)
+    lines += _volume_table(summary["volumes"]) if "volumes" in summary else []
     lines += [line for name in MEASURES if name in summary for line in _measure_table(name, summary[name])]
     for line in lines:
         say(line, console)
@@ -64,6 +65,24 @@ def _extras(summary: dict[str, Any]) -> list[str]:
         tool = summary["as"]
         lines.append(f"{tool['tool']} would print {_cell(tool['value'], 6)}: {tool['reason']}")
     return lines
+
+
+def _volume_table(found: dict[str, Any]) -> list[str]:
+    """A row for each class of volumes: overlap, surfaces in mm, what was missed, volumes in ml."""
+    rows = found["per_class"]
+    width = max(map(len, rows)) + 2
+    near = f"NSD {found['tolerance_mm']:g} mm"
+    lines = ["", f"{'class':<{width}}{'Dice':>7} {'95 %':^16}{near:>10}{'HD95 mm':>9}{'ASSD mm':>9}{'missed':>8}"
+             f"{'invented':>9}{'ml':>10}{'bias ml':>9}"]  # fmt: skip
+    for name, one in rows.items():
+        dice, nsd, hd95, assd = (one[key]["mean"] for key in ("dice", "nsd", "hd95", "assd"))
+        lines.append(
+            f"{name:<{width}}{_cell(dice):>7} {_range(one['dice']['interval']):^16}{_cell(nsd):>10}{_cell(hd95, 1):>9}"
+            f"{_cell(assd, 1):>9}{one['missed']:>8}{one['invented']:>9}{_cell(one['truth_ml']['mean'], 1):>10}"
+            f"{_cell(one['volume_ml']['bias'], 1):>9}"
+        )
+    counted = f"cases: {found['images']}, patients: {found['patients']}"
+    return [*lines, "; ".join([counted, *found["policy"][1:3]])]
 
 
 def _measure_table(name: str, found: dict[str, Any]) -> list[str]:

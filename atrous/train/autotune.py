@@ -38,6 +38,13 @@ def candidates(device: torch.device) -> list[Choice]:
     return [("fp32", False), ("fp32", True), *([("bf16", True)] if native else [])]
 
 
+def layout_of(recipe: Recipe, channels_last: bool | None) -> torch.memory_format:
+    """The memory layout of a network and its batches."""
+    if not channels_last:
+        return torch.contiguous_format
+    return torch.channels_last_3d if recipe.volume else torch.channels_last
+
+
 def options_of(recipe: Recipe, device: torch.device) -> list[Choice]:
     """The candidates that agree with the recipe; if none does, what the recipe asks for, alone."""
     asked = (recipe.precision, recipe.channels_last)
@@ -158,7 +165,7 @@ def optimizer_seconds(recipe: Recipe, objective: Objective, choice: Choice, devi
     True is missing if the device has no fused kernels.
     """
     model = copy.deepcopy(objective.model).to(device)
-    model.to(memory_format=torch.channels_last if choice[1] else torch.contiguous_format)
+    model.to(memory_format=layout_of(recipe, choice[1]))
     model.requires_grad_(True)
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, 1e-3)
@@ -235,8 +242,8 @@ class Trial:
     def __init__(self, recipe: Recipe, objective: Objective, choice: Choice, fabric: Fabric) -> None:
         self.fabric = fabric
         model = copy.deepcopy(objective)
-        model.model.to(memory_format=torch.channels_last if choice[1] else torch.contiguous_format)
-        self.layout = torch.channels_last if choice[1] else torch.contiguous_format
+        self.layout = layout_of(recipe, choice[1])
+        model.model.to(memory_format=self.layout)
         self.shares = [1 / recipe.accumulate] * recipe.accumulate
         self.module, self.optimizer = self.fabric.setup(
             model, make_optimizer(_still(recipe, recipe.fused), model.model)

@@ -23,12 +23,14 @@ from atrous.datasets import Pairs
 from atrous.errors import DataError, ModelError
 from atrous.sample import Sample
 from atrous.train import processes
+from atrous.train.cases import Cases
+from atrous.train.patches import PatchSet, forced_in
 from atrous.train.recipe import Recipe
 from atrous.train.signals import STOPPING
 from atrous.transforms import Augment, Box, boxes, generator
 
-Key = tuple[int, int]
-"""(epoch, index)"""
+Key = tuple[int, ...]
+"""(epoch, index), and of volumes whether the crop is drawn about a labelled voxel"""
 Transform = Callable[..., Any]
 """A transform of torchvision v2, or one like it: (tv_tensors.Image, tv_tensors.Mask) -> the same."""
 MIX, THEN = 100, 101
@@ -55,7 +57,7 @@ class Batch(NamedTuple):
 
 def keys_of_step(step: int, batch: int, images: int, seed: int) -> list[Key]:
     """The (epoch, index) of each sample of a step."""
-    keys = []
+    keys: list[Key] = []
     for position in range(step * batch, (step + 1) * batch):
         epoch, place = divmod(position, images)
         keys.append((epoch, int(_order(images, seed, epoch)[place])))
@@ -218,12 +220,23 @@ def batches(
         then: a transform for each augmented crop (`transformed`).
     """
     steps = (processes.mine(keys_of_step(s, recipe.batch, len(pairs), recipe.seed)) for s in range(start, stop))
-    mix = recipe.cutmix, recipe.mosaic
+    samples: Any
+    if isinstance(pairs, Cases):
+        if then is not None:
+            raise ModelError("a transform of torchvision is for images; leave it out, or train on images")
+        samples, free = PatchSet(pairs, recipe), forced_in(recipe.batch, recipe.foreground)
+        steps = (
+            processes.mine([(*key, place >= free) for place, key in enumerate(keys)])
+            for keys in (keys_of_step(s, recipe.batch, len(pairs), recipe.seed) for s in range(start, stop))
+        )
+    else:
+        mix = recipe.cutmix, recipe.mosaic
+        samples = TrainingSet(pairs, augmentation(recipe), recipe.seed, mix=mix, then=then)
     loader = DataLoader(
-        TrainingSet(pairs, augmentation(recipe), recipe.seed, mix=mix, then=then),
+        samples,
         batch_sampler=_Steps(steps, stop - start),
         num_workers=workers,
-        collate_fn=_as_it_is,
+        collate_fn=_as_batch,
         generator=torch.Generator().manual_seed(0),  # without one the loader draws from the global generator
         worker_init_fn=_settle_worker if workers else None,
         prefetch_factor=4 if workers else None,
@@ -244,8 +257,11 @@ class _Steps:
         return self.count
 
 
-def _as_it_is(batch: Any) -> Any:
-    return batch
+def _as_batch(samples: Any) -> Batch:
+    if isinstance(samples, Batch):
+        return samples
+    images, labels = zip(*samples, strict=True)
+    return Batch(torch.stack(images), torch.stack(labels))
 
 
 def _settle_worker(_: int) -> None:

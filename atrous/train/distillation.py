@@ -21,7 +21,7 @@ class Teacher(nn.Module):
 
     def __init__(self, model: nn.Module, card: Card, *, temperature: float = 2.0, weight: float = 1.0) -> None:
         super().__init__()
-        self.model, self.normalise = model.requires_grad_(False), Normalise(card.mean, card.std)
+        self.model, self.normalise = model.requires_grad_(False), Normalise(*card.statistics())
         self.temperature, self.weight, self.ignore = temperature, weight, card.labels.ignore_index
         self.train(False)
 

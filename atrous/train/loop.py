@@ -31,8 +31,9 @@ from atrous.predict.loading import BUNDLE, RECIPE
 from atrous.progress import Bar, say
 from atrous.train import processes
 from atrous.train.advice import STARVED, Speed, advice, norm_advice
-from atrous.train.autotune import FABRIC_PRECISION, compile_network, compiled, settle
+from atrous.train.autotune import FABRIC_PRECISION, compile_network, compiled, layout_of, settle
 from atrous.train.batches import Replaced, Transform, batches, transform_name
+from atrous.train.cases import forget_cases, with_cases
 from atrous.train.loggers import CsvLines, JsonLines, Logger, Loggers
 from atrous.train.optimizer import frozen_at, make_optimizer, rate_at
 from atrous.train.recipe import Recipe
@@ -109,6 +110,7 @@ def train(
                 f"{data.root}: patience counts validations, but there is no val split; leave out patience"
             )
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        data = prepared(data, recipe, folder, console)
         # the others' weights come by `resume`
         run = build(recipe, data, folder, pretrained=fresh and processes.first())
         if fresh:
@@ -140,6 +142,19 @@ def train(
             names = ", ".join(run.bad)
             say(f"{len(run.bad)} pictures could not be read and were replaced: {names}", console, "yellow")
         return processes.from_first(lambda: finish(run, bundle))
+
+
+def prepared(data: DataSet, recipe: Recipe, folder: Path, console: Console) -> DataSet:
+    """The data set of a recipe for volumes with its training volumes prepared; one of images as it is."""
+    if recipe.volume is None:
+        return data
+
+    def prepare() -> None:
+        with Bar(console, "prepare volumes", len(data.training)) as bar:
+            with_cases(data, recipe.volume, folder, bar.at)
+
+    processes.from_first(prepare)
+    return with_cases(data, recipe.volume, folder)
 
 
 def is_fresh(folder: Path) -> bool:
@@ -185,7 +200,7 @@ def begin(
 def announce(run: Run, device: torch.device, console: Console) -> None:
     """Print what is about to run, and advice on batch norms if they see too little."""
     recipe = run.recipe
-    say(f"{recipe.steps} steps of {recipe.batch} x {recipe.crop[0]}x{recipe.crop[1]}, {recipe.precision}"
+    say(f"{recipe.steps} steps of {recipe.batch} x {'x'.join(map(str, recipe.crop))}, {recipe.precision}"
         f"{', channels_last' if recipe.channels_last else ''}{', fused' if recipe.fused else ''}"
         f"{', compiled' if recipe.compile is True else ''}, on {device}"
         f"{f', in {processes.size()} processes' if processes.size() > 1 else ''}", console)  # fmt: skip
@@ -209,6 +224,7 @@ def finish(run: Run, bundle: Path) -> Path:
     """Write the best weights, with their card, as the run's bundle."""
     best = load_weights(run.folder / "checkpoints" / "best.safetensors", run)
     save_bundle(bundle, best, replace(run.card, seen=traces_of(run.data.training)))
+    forget_cases(run.folder)
     return bundle
 
 
@@ -223,7 +239,7 @@ def loop(
 ) -> None:
     """Take all steps that are left, with a validation every `validate_every` steps and after the last."""
     recipe, steps, every = run.recipe, known(run.recipe.steps), known(run.recipe.validate_every)
-    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    layout = layout_of(recipe, recipe.channels_last)
     lay_out(run.objective.model, layout, fabric)
     run.objective.freeze(None if recipe.freeze_steps else recipe.freeze)
     module, optimizer = set_up(fabric, run.objective, run.optimizer, run.average)
@@ -293,7 +309,8 @@ def judge_and_keep(run: Run, device: torch.device, stop: Stop, log: Logger, bega
     run.seconds = time.perf_counter() - began
     if processes.first():
         write_image(run.folder / "overlays" / f"step-{run.step:08d}.jpg", beside(found.columns, OVERLAY_WIDTH))
-    log.write(step=run.step, val_miou=found.result.miou, val_loss=found.loss, seconds=round(run.seconds, 2))
+    loss = {} if found.loss is None else {"val_loss": found.loss}
+    log.write(step=run.step, val_miou=found.result.miou, **loss, seconds=round(run.seconds, 2))
 
 
 def note_bad(run: Run, replaced: Sequence[Replaced], log: Logger, console: Console) -> None:

@@ -16,7 +16,7 @@ NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, InstanceNorm)
 
 
 class Normalise(nn.Module):
-    """(x - mean) / std per channel, on raw (N, C, H, W) pixels of any dtype; mean and std in the pixels' own units."""
+    """(x - mean) / std per channel, on raw (N, C, ...) pixels of any dtype; mean and std in the pixels' own units."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -27,6 +27,8 @@ class Normalise(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
+        if image.ndim == 5:  # volumes, which were normalised when they were prepared
+            return image.float()
         return (image.float() - self.mean) / self.std
 
 

@@ -12,7 +12,7 @@ class RecipeOptions(TypedDict, total=False):
     frozen_norms: bool
     init: str | None
     refine: Literal["convcrf", "crfrnn"] | None
-    crop: tuple[int, int]
+    crop: tuple[int, ...]
     scale: tuple[float, float]
     rotate: float
     flip: float
@@ -29,6 +29,8 @@ class RecipeOptions(TypedDict, total=False):
     jpeg: int
     cutmix: float
     mosaic: float
+    lowres: float
+    foreground: float
     loss: str
     class_weights: tuple[float, ...] | None
     smoothing: float

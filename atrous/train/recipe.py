@@ -15,6 +15,7 @@ from atrous.files import read_toml, toml_text, write_atomically
 from atrous.io.marks import marked
 from atrous.losses import parse_loss
 from atrous.models.former import options_today
+from atrous.volumes import VolumeForm
 
 Count = Annotated[int, Field(gt=0, le=2**31)]
 Width = Annotated[int, Field(gt=0, le=2**16)]
@@ -89,9 +90,11 @@ class Recipe(BaseModel):
     std: tuple[Std, ...] = Field(
         min_length=1, description="Standard deviation of each channel, which divides it, in the units of the pixels."
     )
-    crop: tuple[Width, Width] = Field(
-        description="Height and width of the training crops, in pixels. The plan takes the median image, rounded up "
-        "to multiples of 32, at most 320 on each side, and less if the memory is too small for it."
+    crop: tuple[Width, ...] = Field(
+        min_length=2,
+        max_length=3,
+        description="Height and width of the training crops, in pixels; of volumes depth too. The plan takes the "
+        "median image, rounded up to multiples of 32, at most 320 on each side, less if the memory is small.",
     )
     scale: tuple[Zoom, Zoom] = Field(
         (0.5, 2.0),
@@ -152,6 +155,17 @@ class Recipe(BaseModel):
     )
     mosaic: Share = Field(
         0.0, description="Probability that four images make up the crop. Together with `cutmix` at most 1."
+    )
+    lowres: float = Field(
+        0.0,
+        ge=0,
+        le=0.9,
+        description="Random coarse scan, of volumes: the crop is shrunk to a share from 1 - x to 1 and enlarged again.",
+    )
+    foreground: Share = Field(
+        0.33,
+        description="Share of the crops of volumes that are drawn about a labelled voxel, of a class that is drawn "
+        "first; the others lie anywhere.",
     )
     transform: str | None = Field(
         None,
@@ -283,6 +297,10 @@ class Recipe(BaseModel):
         "did not work on this machine.",
     )
 
+    volume: VolumeForm | None = Field(
+        None, description="The form in which volumes are seen: spacing, axes, normalisation. Images have none."
+    )
+
     @field_validator("loss")
     @classmethod
     def _known_loss(cls, text: str) -> str:
@@ -352,9 +370,9 @@ class Recipe(BaseModel):
 
     def save(self, path: Path | str, *, mark: bool = False) -> None:
         """Write the recipe as TOML, atomically. mark: as a result, see `atrous.io.marks`."""
-        entries = {key: value for key, value in self.model_dump(exclude={"options"}).items() if value is not None}
-        if self.options:
-            entries["options"] = self.options  # a table: TOML wants it behind all other keys
+        entries = self.model_dump(exclude={"options", "volume"}, exclude_none=True)
+        tables = {"options": self.options, "volume": self.volume and self.volume.model_dump(exclude_none=True)}
+        entries |= {key: table for key, table in tables.items() if table}  # TOML wants tables behind all other keys
         text = "# atrous recipe: written before step 1, only read on resume.\n" + toml_text(entries)
         write_atomically(Path(path), marked(text.encode(), ".toml") if mark else text.encode())
 
@@ -409,7 +427,7 @@ class Recipe(BaseModel):
 
 FROM_DATA = {
     "atrous", "data", "fingerprint", "train_images", "val_images", "in_channels", "weights", "dtype", "mean", "std",
-    "transform", "fold", "extended", "distil_digest", "valid_area",
+    "transform", "fold", "extended", "distil_digest", "valid_area", "volume",
 }  # fmt: skip
 """Fields that nobody chooses by name: they follow from the data, the weights and other options."""
 

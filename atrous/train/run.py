@@ -170,8 +170,9 @@ def moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
 
 def check_same(recipe: Recipe, draft: Recipe, folder: Path) -> None:
     """Raise RecipeError where a command asks for another recipe than that of the run in `folder`."""
+    whole = recipe.model_dump()
     for key, asked in draft.model_dump().items():
-        held = getattr(recipe, key)
+        held = whole[key]
         if key == "steps" and asked in [length for _, length in recipe.extended]:
             continue  # the command of before the extension
         if key == "compile" and asked and held:
@@ -280,6 +281,7 @@ def make_card(recipe: Recipe, data: DataSet) -> Card:
         recipe=recipe.model_dump(exclude_none=True),
         data=recipe.data,
         atrous=recipe.atrous,
+        volume=recipe.volume.model_dump(mode="json", exclude_none=True) if recipe.volume else {},
     )
 
 

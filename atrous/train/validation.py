@@ -14,24 +14,25 @@ from torch.utils.data import Dataset, Subset
 from atrous.bundle import Card
 from atrous.datasets import Pairs
 from atrous.evaluate.evaluation import Evaluation, evaluate, pooled
+from atrous.labels import LabelSet
 from atrous.losses import make_loss
-from atrous.predict import Predictor
+from atrous.predict.loading import predictor_of
 from atrous.sample import Sample
 from atrous.train import processes
 from atrous.train.run import known
 from atrous.train.sharding import in_one_piece
 from atrous.train.signals import Stop
-from atrous.visual import overlay
+from atrous.visual import chief_slice, overlay
 
 WATCHED = 4
 """How many validation pictures are drawn each time."""
 
 
 class Validation(NamedTuple):
-    """What a validation found: the evaluation, the mean loss, and pairs of overlays, truth above prediction."""
+    """What a validation found: the evaluation, the mean loss (None of volumes), and pairs of overlays, truth on top."""
 
     result: Evaluation
-    loss: float
+    loss: float | None
     columns: list[list[np.ndarray]]
 
 
@@ -48,7 +49,7 @@ def validate(
         pairs: the validation split.
         loss: the loss to report, as `atrous.losses.make_loss` takes it; without class weights.
     """
-    predictor = Predictor(in_one_piece(network, card.build), card, device=str(device))
+    predictor = predictor_of(in_one_piece(network, card.build), card, device=str(device))
     measure = make_loss(loss, card.labels.ignore_index)
     losses: list[tuple[float, int]] = []
     shown, columns, share = watched(len(pairs)), [], processes.mine(range(len(pairs)))
@@ -56,12 +57,15 @@ def validate(
     def labels_of(sample: Sample) -> np.ndarray:
         if stop.asked:
             raise _Asked
-        prediction = predictor(sample.image)
-        scores, truth = torch.from_numpy(prediction.probabilities), torch.tensor(known(sample.mask))
+        prediction, truth = predictor.of(sample), torch.tensor(known(sample.mask))
         if share[len(losses)] in shown:
-            columns.append([overlay(sample.image, known(sample.mask), card.labels), prediction.overlay_array()])
+            columns.append([_truth(sample, card.labels), prediction.overlay_array()])
         counted = int((truth != card.labels.ignore_index).sum())
-        losses.append((float(measure(scores.clamp_min(1e-12).log()[None], truth[None])), counted))
+        value = 0.0  # of volumes: probabilities of all classes would fill the memory
+        if not card.volume:
+            scores = torch.from_numpy(prediction.probabilities)
+            value = float(measure(scores.clamp_min(1e-12).log()[None], truth[None]))
+        losses.append((value, counted))
         return prediction.labels
 
     try:
@@ -75,9 +79,18 @@ def validate(
     values, weights = zip(*(one for _, losses, *_ in parts for one in losses), strict=True)
     return Validation(
         pooled([known(judged) for judged, *_ in parts]),
-        float(np.average(values, weights=weights)),
+        None if card.volume else float(np.average(values, weights=weights)),
         [column for _, _, columns, _ in parts for column in columns],
     )
+
+
+def _truth(sample: Sample, labels: LabelSet) -> np.ndarray:
+    """The picture of a sample with its mask over it; of a volume the slice that shows most."""
+    image, mask = sample.image, known(sample.mask)
+    if mask.ndim == 3:
+        place = chief_slice(np.where(mask == labels.ignore_index, 0, mask))
+        image, mask = image[place], mask[place]
+    return overlay(image, mask, labels)
 
 
 class _Asked(Exception):
@@ -91,9 +104,11 @@ def watched(count: int) -> set[int]:
 
 def validation_seconds(network: nn.Module, card: Card, pairs: Sequence[Sample], device: torch.device) -> float:
     """How long one validation will take: the median time of three pictures, times each process's share of them."""
-    predictor, times = Predictor(copy.deepcopy(network), card, device=str(device)), []
+    predictor, times = predictor_of(copy.deepcopy(network), card, device=str(device)), list[float]()
     for index in range(min(4, len(pairs))):
         start = time.perf_counter()
-        _ = predictor(pairs[index].image).probabilities
+        prediction = predictor.of(pairs[index])
+        if not card.volume:
+            _ = prediction.probabilities
         times.append(time.perf_counter() - start)
     return statistics.median(times[1:] or times or [0.0]) * len(pairs) / processes.size()

@@ -30,6 +30,9 @@ options_of(state, name): options of our network that only the weights tell
 spare(key, name): whether the file stores a tensor that the network never uses
 """
 
+NNUNET = "nnunet"
+"""A further one, whose checkpoints come with plans that tell all: `atrous.zoo.nnunet`."""
+
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 """ImageNet's, for RGB images in 0..255; all these toolkits train their networks with them."""
 
@@ -93,13 +96,10 @@ def import_weights(
         >>> import_weights("fcn.pth", "torchvision", "fcn", "resnet50", 21, "fcn.safetensors").model
         'fcn'
     """
-    toolkit, path, out = _toolkit(source), Path(path), Path(out)
+    toolkit, path, out = toolkit_of(source), Path(path), Path(out)
     if classes < 1:
         raise ModelError(f"--classes {classes}: give the number of classes of the network, at least 1")
-    if out.suffix != ".safetensors":
-        raise WeightsError(f"{out}: a bundle is a .safetensors file; give such a name with -o")
-    if not overwrite:
-        refuse_foreign(out)
+    refuse_out(out, overwrite=overwrite)
     name = toolkit.name_of(model, encoder)
     state = read_state(path)
     ours, options = toolkit.OURS[name]
@@ -121,6 +121,14 @@ def import_weights(
     card = Card(ours, options, labels, MEAN, STD, atrous=__version__, **told)
     save_bundle(out, network, card)
     return card
+
+
+def refuse_out(out: Path, *, overwrite: bool) -> None:
+    """Refuse a name that is none of a bundle, and a file that is there and not ours, unless it may be replaced."""
+    if out.suffix != ".safetensors":
+        raise WeightsError(f"{out}: a bundle is a .safetensors file; give such a name with -o")
+    if not overwrite:
+        refuse_foreign(out)
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
@@ -162,7 +170,21 @@ def load_strictly(
     Returns:
         None if the weights were loaded, else what does not fit.
     """
-    own, given, strange = network.state_dict(), {}, []
+    given, misfit = fitting(network, state, toolkit, name)
+    if misfit is None:
+        network.load_state_dict({**network.state_dict(), **given})
+    return misfit
+
+
+def fitting(
+    network: nn.Module, state: Mapping[str, torch.Tensor], toolkit: ModuleType, name: str
+) -> tuple[dict[str, torch.Tensor], Misfit | None]:
+    """As `load_strictly`, but the network is only looked at, and may be one without memory.
+
+    Returns:
+        (the tensors by our names, None), or with what does not fit.
+    """
+    own, given, strange = network.state_dict(), dict[str, torch.Tensor](), []
     theirs: dict[str, str] = {}
     for key, tensor in state.items():
         if hasattr(toolkit, "spare") and toolkit.spare(key, name):
@@ -182,16 +204,16 @@ def load_strictly(
         for key, value in given.items()
         if value.shape != own[key].shape
     ]
-    if missing or strange or shapes:
-        return Misfit(missing, strange, shapes)
-    network.load_state_dict({**own, **given})
-    return None
+    return given, Misfit(missing, strange, shapes) if missing or strange or shapes else None
 
 
-def _toolkit(source: str) -> ModuleType:
+def toolkit_of(source: str) -> ModuleType:
+    """A module of SOURCES; ModelError, with the nearest name, if there is none."""
     if source in SOURCES:
         return SOURCES[source]
-    raise ModelError(f"--from {source}: unknown toolkit; {nearest(source, list(SOURCES))}")
+    if source == NNUNET:
+        raise ModelError(f"--from {NNUNET}: its plans tell the network and the classes; use `zoo.nnunet.import_nnunet`")
+    raise ModelError(f"--from {source}: unknown toolkit; {nearest(source, [*SOURCES, NNUNET])}")
 
 
 def _unpickle(path: Path) -> object:

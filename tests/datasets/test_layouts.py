@@ -86,7 +86,7 @@ def test_a_data_set_of_any_layout_goes_to_a_worker(tmp_path: Path, made: str) ->
 
 
 def test_every_layout_is_made_here() -> None:
-    assert {layout for layout, _ in MAKERS.values()} | {"decathlon"} == set(LAYOUTS)
+    assert {layout for layout, _ in MAKERS.values()} | {"decathlon", "volumes"} == set(LAYOUTS)
 
 
 def test_the_page_on_data_has_every_layout_in_its_order() -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from atrous.datasets import DataSet, Pair, channel_statistics, open_dataset
 from atrous.datasets import pairs as pairs_module
-from atrous.datasets.pairs import hold_out
+from atrous.datasets.dataset import hold_out
 from atrous.errors import DataError
 from atrous.io import read_mask
 from atrous.labels import LabelSet

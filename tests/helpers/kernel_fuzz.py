@@ -28,11 +28,13 @@ from atrous.errors import AtrousError
 from atrous.io.png import decode_bytes
 from atrous.labels import LabelSet
 from atrous.metrics.boundary import BoundaryF
+from atrous.metrics.surface import SurfaceScores, label_surface_scores
 from atrous.ops.argmax import upsample_argmax, upsample_confidence
 from atrous.ops.confusion import count_pairs
 from atrous.ops.lattice import build_lattice, exact_lattice
 from atrous.ops.matching import matching_size
 from atrous.ops.maxflow import ARC, NODE, cut
+from atrous.ops.resample import resample, resample_labels
 from atrous.ops.stats import bootstrap, compare
 from atrous.ops.tiles import blend, blend_labels
 from atrous.refine.densecrf import dense_crf
@@ -73,6 +75,8 @@ REACHES: dict[str, dict[str, tuple[str, ...]]] = {
     "flow": {"ops/maxflow.py": FLOW},
     "png": {"io/png.py": ("_undo_filters", "_paeth")},
     "copies": {"doctor/copies.py": ("nearest_codes", "_bits")},
+    "volumes": {"ops/resample.py": ("_mix", "_vote")},
+    "surfaces": {"ops/surfaces.py": ("_edges", "_nearest")},
 }  # fmt: skip
 """For each kind of call the kernels that it reaches, by file."""
 
@@ -530,11 +534,52 @@ def copies(dice: Dice) -> Call:
     )
 
 
+def volumes(dice: Dice) -> Call:
+    shape = dice.shape(3, 7)
+    size = tuple(dice.odd(dice.whole(1, 12), 0, -1, share=0.01) for _ in range(3))
+    size = dice.odd(size, size[1:], (*size, 2), (2**20, 1, 1), share=0.02)
+    if dice.chance(0.5):
+        labels, orders = dice.labels(dice.bent(shape), 4), [dice.odd(dice.pick(0, 1), 3, 2) for _ in range(3)]
+        return Call(
+            lambda: resample_labels(labels, size, orders),
+            lambda found: found.shape == size and found.dtype == labels.dtype and set(found.flat) <= set(labels.flat),
+        )
+    array, orders = (
+        dice.array(dice.bent((dice.whole(1, 2), *shape))),
+        [dice.odd(dice.pick(0, 1, 3), 2) for _ in range(3)],
+    )
+
+    def sound(found: np.ndarray) -> bool:
+        fits = found.shape == (len(array), *size) and found.dtype == np.float32
+        return fits and (not dice.finite or bool(np.isfinite(found).all()))
+
+    return Call(lambda: resample(array, size, orders), sound, dice.finite)
+
+
+def surfaces(dice: Dice) -> Call:
+    axes, classes = dice.odd(dice.whole(1, 3), 4, 0, share=0.05), dice.whole(1, 4)
+    shape = dice.shape(axes)
+    target, prediction = dice.labels(shape, classes), dice.labels(dice.bent(shape), classes)
+    asked = dice.odd(range(classes), [0, 0], [], [255, 0, 2**31], [-1, 2**64], range(256), share=0.2)
+    spacing = dice.odd(tuple(dice.size() for _ in shape), None, (1.0,), (0.0,) * axes, (np.nan,) * axes, share=0.3)
+    ignore = dice.odd(255, None, 0, -1, 2**40, share=0.4)
+
+    def sound(found: dict[int, SurfaceScores]) -> bool:
+        sizes = [(len(one.forth), len(one.back)) for one in found.values()]
+        fits = list(found) == list(asked) and all(max(pair) <= target.size for pair in sizes)
+        return fits and all(
+            one.empty or (one.total_miss and one.hausdorff() == np.inf) or 0 <= one.hd95() <= one.hausdorff() < np.inf
+            for one in found.values()
+        )
+
+    return Call(lambda: label_surface_scores(prediction, target, asked, spacing, ignore_index=ignore), sound)
+
+
 CALLS: dict[str, Callable[[Dice], Call]] = {
     one.__name__: one
     for one in (
         upsample, blending, pairs, translation, resampling, borders, matching, filtering, field, crf, cuts, modes,
-        messages, flow, png, copies,
+        messages, flow, png, copies, volumes, surfaces,
     )
 }  # fmt: skip
 NAMES = tuple(CALLS)

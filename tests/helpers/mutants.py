@@ -5,6 +5,7 @@ them. A file beside the folder, `secret.png`, must never be read: mutants name i
 """
 
 import csv
+import gzip
 import io
 import json
 import os
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tifffile
+from make_dicom import PACKS
 from make_layouts import MAKERS, save, scene
 from PIL import Image
 from torture import MUTATIONS, Mutant, damaged
@@ -210,9 +212,113 @@ def mutate_mp4(data: bytes, rng: np.random.Generator) -> bytes:
     return bytes(found)
 
 
+NIFTI_FIELDS = [*range(40, 56, 2), 70, 72, *range(76, 108, 4), 108, 112, 116, *range(252, 328, 4), 344]
+"""Where sizes, types, steps, the start of the voxels and the places stand in a header of NIfTI-1."""
+
+
+def mutate_nifti(data: bytes, rng: np.random.Generator) -> bytes:
+    """Fields of the header replaced; of a packed file too."""
+    packed = data[:2] == b"\x1f\x8b"
+    found = bytearray(gzip.decompress(data) if packed else data)
+    for _ in range(int(rng.integers(1, 4))):
+        place = NIFTI_FIELDS[int(rng.integers(len(NIFTI_FIELDS)))]
+        if place < 76 or rng.random() < 0.2:
+            struct.pack_into(
+                "<h", found, place, int(rng.choice([0, 1, 2, 3, 4, 5, 7, 8, 64, 128, 512, 32767, -1, -32768]))
+            )
+        else:
+            odd = rng.choice([0, -1, 1e-30, 1e30, np.nan, np.inf, -np.inf, 0.5, 352.5, 1e9, 3])
+            struct.pack_into("<f", found, place, float(odd))
+    return gzip.compress(bytes(found), mtime=0) if packed else bytes(found)
+
+
+def mutate_headed(data: bytes, rng: np.random.Generator) -> bytes:
+    """The header of NRRD or MetaImage, a text before the voxels."""
+    ends = re.search(rb"\n\n|ElementDataFile[^\n]*\n", data)
+    at = ends.end() if ends else len(data)
+    return mutate_text(data[:at], rng) + data[at:]
+
+
+DICOM_TEXTS = (
+    b"", b"0", b"-1", b"1e30", b"1e-300", b"nan", b"inf", b"1\\2", b"\\" * 20, b"x" * 300, b"\0", b"CT", b"MONOCHROME1",
+    b"PALETTE COLOR", b"1.2.840.10008.1.2.5", b"1.2.840.10008.1.2.4.90", b"1.2.840.10008.1.2", b"1.2.840.10008.1.2.2",
+    b"1.2.840.10008.1.2.4.70", b"1.2.840.10008.1.2.4.80", b"\x1b[2J", b"9" * 400, b"0\\0\\0\\0\\0\\0",
+    b"0.5\\0", b"BINARY", b"FRACTIONAL", b"LABELMAP", b"POINT", "\u202e".encode(),
+)  # fmt: skip
+
+
+def mutate_dicom(data: bytes, rng: np.random.Generator) -> bytes:
+    """Elements, those of sequences too: value, length, type or tag replaced, one lost or twice."""
+    found = data
+    for _ in range(int(rng.integers(1, 4))):
+        elements = list(_elements(found, 132, len(found)))
+        if not elements:
+            break
+        start, at, end = elements[int(rng.integers(len(elements)))]
+        way, long = rng.random(), at - start == 12
+        width = 4 if long else 2
+        odd = int(rng.choice([0, 1, 2, 3, 4, 255, 256, 65535, 2**31, 2**32 - 1, len(data)]))
+        if way < 0.5:
+            numbers = struct.pack("<H", odd & 65535), struct.pack("<I", odd)
+            texts = (*numbers, *DICOM_TEXTS)
+            value = texts[int(rng.integers(len(texts)))]
+            value += b" " * (len(value) % 2)
+            found = found[: at - width] + len(value).to_bytes(width, "little") + value + found[end:]
+        elif way < 0.65:
+            found = found[: at - width] + (odd % 256**width).to_bytes(width, "little") + found[at:]
+        elif way < 0.75:
+            kinds = (
+                b"UI",
+                b"US",
+                b"SQ",
+                b"OB",
+                b"OW",
+                b"DS",
+                b"IS",
+                b"LO",
+                b"FD",
+                b"UN",
+                b"AT",
+                b"XX",
+                b"UC",
+                b"PN",
+                b"CS",
+            )
+            found = found[: start + 4] + kinds[int(rng.integers(len(kinds)))] + found[start + 6 :]
+        elif way < 0.9:
+            found = found[:start] + found[end:]
+        elif way < 0.95:
+            found = found[:end] + found[start:end] + found[end:]
+        else:
+            found = found[:start] + struct.pack("<HH", odd & 65535, int(rng.integers(65536))) + found[start + 4 :]
+    return found
+
+
+def _elements(data: bytes, place: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Of each element: where it begins, where its value does, where that ends."""
+    while place + 8 <= end:
+        kind = data[place + 4 : place + 6]
+        if data[place : place + 4] == b"\xfe\xff\x00\xe0":  # an item of a sequence
+            place += 8
+            continue
+        long = kind in (b"OB", b"OW", b"SQ", b"UN", b"UC", b"UT", b"UR", b"OF", b"OD", b"OL", b"OV")
+        start = place + (12 if long else 8)
+        length = int.from_bytes(data[start - (4 if long else 2) : start], "little")
+        if start > end or not kind.isalpha():
+            return
+        stop = end if length == 2**32 - 1 else start + length
+        if stop > end:
+            return
+        yield place, start, stop
+        if kind == b"SQ":
+            yield from _elements(data, start, stop)
+        place = stop
+
+
 MUTATE: dict[str, Callable[[bytes, np.random.Generator], bytes]] = {
     "json": mutate_json, "lines": mutate_lines, "text": mutate_text, "safetensors": mutate_safetensors,
-    "onnx": mutate_onnx, "tiff": mutate_tiff, "mp4": mutate_mp4,
+    "onnx": mutate_onnx, "tiff": mutate_tiff, "mp4": mutate_mp4, "nifti": mutate_nifti, "headed": mutate_headed,
+    "dicom": mutate_dicom,
 }  # fmt: skip
 
 
@@ -356,6 +462,43 @@ def look_at_video(root: Path) -> None:
     card = SimpleNamespace(labels=LabelSet(("sea", "land")))
     predictor: Any = SimpleNamespace(card=card, labels=lambda image: (image[..., 0] > 99).astype(np.uint8))
     label_video(predictor, root / "clip.mp4", root / "out")
+
+
+def look_at_volume(root: Path, ending: str) -> None:
+    from atrous.io.volumes import read_labels, read_volume, volume_geometry, volume_size
+
+    volume = read_volume(root / f"a{ending}")
+    assert volume_size(root / f"a{ending}")[:3] == volume.shape
+    assert np.isfinite(volume_geometry(root / f"a{ending}").affine).all()
+    with suppress(AtrousError):
+        read_labels(root / f"a{ending}")
+
+
+def look_at_series(root: Path) -> None:
+    """As a folder of slices, and the file by itself, which is a series of one slice or of its frames."""
+    from atrous.io.dicom import is_dicom, list_series, read_series
+
+    is_dicom(root / "ct" / "a")
+    for series in list_series(root / "ct"):
+        str(series)
+    scan = read_series(root / "ct")
+    assert np.isfinite(scan.grid.affine).all()
+    assert np.isfinite(scan.array).all()
+    read_series(root / "ct" / "a")
+
+
+def look_at_seg(root: Path) -> None:
+    from atrous.io.dicom_seg import read_seg
+
+    volume, names = read_seg(root / "a.dcm")
+    assert set(np.unique(volume.array).tolist()) <= {0, *names}
+
+
+def look_at_outlines(root: Path) -> None:
+    from atrous.io.dicom import read_series
+    from atrous.io.rtstruct import read_rtstruct
+
+    read_rtstruct(root / "rt", read_series(root / "ct"))
 
 
 def look_at_weights(root: Path) -> None:
@@ -566,6 +709,54 @@ def weights(root: Path) -> None:
     torch.save({"state_dict": {"conv1.weight": torch.ones(2, 3), "fc.bias": torch.ones(3)}}, root / "a.pth")
 
 
+def volume(root: Path, ending: str, packed: bool = False) -> None:
+    """By SimpleITK alone, which our writer calls too; .mhd and .nhdr have their voxels in another file."""
+    import SimpleITK
+
+    array = np.random.default_rng(0).integers(0, 99, (3, 6, 7)).astype(np.uint16)
+    picture = SimpleITK.GetImageFromArray(array)
+    picture.SetSpacing((0.7, 0.8, 2.5))
+    picture.SetOrigin((1.0, 2.0, 3.0))
+    SimpleITK.WriteImage(picture, str(root / f"a{ending}"), useCompression=packed)
+
+
+def dicom_slices(root: Path, pack: Callable[[Any], None] | None = None) -> None:
+    import make_dicom
+
+    array = np.random.default_rng(0).integers(0, 3000, (3, 12, 14)).astype(np.int16)
+    for at, made in enumerate(make_dicom.slices(array)):
+        made.add_new("PixelPaddingValue", "SS", 7)
+        if pack:
+            pack(made)
+        make_dicom.save(made, root / "ct" / ("a" if at == 1 else f"b{at}"))
+
+
+def dicom_frames(root: Path) -> None:
+    import make_dicom
+
+    array = np.random.default_rng(0).integers(0, 3000, (3, 6, 7)).astype(np.int16)
+    make_dicom.save(make_dicom.enhanced(array), root / "ct" / "a")
+
+
+def dicom_seg(root: Path) -> None:
+    from atrous.io.dicom import read_series
+    from atrous.io.dicom_seg import write_seg
+
+    dicom_slices(root)
+    scan = read_series(root / "ct")
+    labels = np.random.default_rng(0).integers(0, 3, scan.shape).astype(np.uint8)
+    write_seg(root / "a.dcm", labels, scan, ["background", "liver", "spleen"])
+
+
+def dicom_outlines(root: Path) -> None:
+    import make_dicom
+
+    dicom_slices(root)
+    star = [(2.0, 1.5), (5.5, 12.5), (9.5, 3.0), (1.0, 6.0)]
+    regions = {"liver": [(0, star), (1, star)], "spleen": [(2, star)]}
+    make_dicom.save(make_dicom.outlines(regions, make_dicom.UPRIGHT), root / "rt")
+
+
 def recipe(root: Path) -> None:
     from runs import recipe as made
 
@@ -657,6 +848,18 @@ FORMS: dict[str, Form] = {
     "log.csv": Form(logs, "log.csv", "text", look_at_log),
     "choice": Form(choice, "choice.json", "json", look_at_choice),
     "MP4": Form(video, "clip.mp4", "mp4", look_at_video),
+    **{f"volume, {ending}": Form(partial(volume, ending=ending), f"a{ending}", kind,
+                                 partial(look_at_volume, ending=ending))
+       for ending, kind in ((".nii", "nifti"), (".nii.gz", "nifti"), (".mha", "headed"), (".mhd", "headed"),
+                            (".nrrd", "headed"), (".nhdr", "headed"))},
+    **{f"volume, {ending}, packed": Form(partial(volume, ending=ending, packed=True), f"a{ending}", "headed",
+                                         partial(look_at_volume, ending=ending)) for ending in (".mha", ".nrrd")},
+    "DICOM": Form(dicom_slices, "ct/a", "dicom", look_at_series),
+    **{f"DICOM, {way}": Form(partial(dicom_slices, pack=pack), "ct/a", "dicom", look_at_series)
+       for way, pack in PACKS.items()},
+    "DICOM, frames": Form(dicom_frames, "ct/a", "dicom", look_at_series),
+    "SEG": Form(dicom_seg, "a.dcm", "dicom", look_at_seg),
+    "RTSTRUCT": Form(dicom_outlines, "rt", "dicom", look_at_outlines),
 }  # fmt: skip
 """Name -> what is mutated and how it is read."""
 WAYS = ("bits", "bytes", "cut", "splice", *["structure"] * 6)

@@ -101,7 +101,7 @@ FULL = [pytest.mark.torture, pytest.mark.timeout(7200)]
     "verb, kinds, count, start",
     [
         ("pictures", list(KINDS), 140, 0),
-        ("files", list(FORMS), 96, 144),  # a splice and a fault of structure in each form
+        ("files", list(FORMS), 2 * len(FORMS), 3 * len(FORMS)),  # a splice and a fault of structure in each form
         pytest.param("pictures", list(KINDS), 20_000, 0, marks=FULL),
         pytest.param("files", list(FORMS), 20_000, 0, marks=FULL),
     ],

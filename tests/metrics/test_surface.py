@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from atrous.metrics import SurfaceScores
+from atrous.metrics import SurfaceScores, label_surface_scores
 
 
 def surface_by_hand(mask: np.ndarray) -> list[tuple[int, ...]]:
@@ -53,8 +53,56 @@ def test_a_total_miss_is_never_dropped() -> None:
     assert math.isnan(SurfaceScores(nothing, nothing).nsd(1))
 
 
+def test_four_axes() -> None:
+    """Beyond a volume's axes, where the kernels do not reach."""
+    one, other = np.zeros((3, 4, 3, 4), bool), np.zeros((3, 4, 3, 4), bool)
+    one[1, 1, 1, 1] = other[1, 2, 1, 3] = True
+    assert SurfaceScores(one, other, (1, 3, 1, 2)).hausdorff() == 5
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("ignore", [None, 255, 2])
+def test_all_classes_at_once_are_as_one_by_one(rank: int, ignore: int | None) -> None:
+    rng = np.random.default_rng(rank)
+    target, prediction = (rng.integers(0, 4, (9, 8, 7)[:rank]).astype(np.uint8) for _ in range(2))
+    target[:2], prediction[0] = 255, 255
+    spacing, classes = (3.0, 0.8, 0.5)[:rank], [3, 0, 2, 7]
+    found = label_surface_scores(prediction, target, classes, spacing, ignore_index=ignore, missed="diagonal")
+    assert list(found) == classes
+    known = target != ignore
+    for label, ours in found.items():
+        one = SurfaceScores((prediction == label) & known, (target == label) & known, spacing, missed="diagonal")
+        np.testing.assert_array_equal(ours.forth, one.forth)
+        np.testing.assert_array_equal(ours.back, one.back)
+        assert (ours.empty, ours.total_miss, ours.missed) == (one.empty, one.total_miss, one.missed)
+    assert found[7].empty
+    everything = label_surface_scores(prediction, target, range(256), spacing, ignore_index=ignore)
+    assert everything[3].hd95() == found[3].hd95(), "no label is left to hide what is ignored"
+
+
+def test_a_distance_of_the_tolerance_is_within_it() -> None:
+    """In floats 3 * 0.8 is above 2.4."""
+    one, other = np.zeros(9, bool), np.zeros(9, bool)
+    one[2] = other[5] = True
+    assert 3 * 0.8 > 2.4
+    assert SurfaceScores(one, other, (0.8,)).nsd(2.4) == 1
+    assert SurfaceScores(one, other, (0.8,)).nsd(2.39) == 0
+
+
 def test_wrong_arguments() -> None:
     mask = np.ones((3, 3), bool)
+    for spacing in ((1.0,), (1.0, 0.0), (1.0, -1.0), (1.0, math.nan)):
+        with pytest.raises(ValueError, match="spacing"):
+            SurfaceScores(mask, mask, spacing)
+        with pytest.raises(ValueError, match="spacing"):
+            label_surface_scores(mask, mask, [1], spacing)
+    for missed in ("diagonals", -1, math.nan):
+        with pytest.raises(ValueError, match="missed is"):
+            SurfaceScores(mask, mask, missed=missed)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="one shape"):
+        label_surface_scores(mask, mask[:2], [1])
+    with pytest.raises(ValueError, match="whole numbers"):
+        label_surface_scores(mask * 0.5, mask, [1])
     with pytest.raises(ValueError, match="spacing"):
         SurfaceScores(mask, mask, (1.0, 1.0, 1.0))
     with pytest.raises(ValueError, match="unknown convention 'medpy'"):

@@ -94,7 +94,7 @@ def test_defaults_are_those_of_the_recipe() -> None:
     ("flip", "number 0 to 1"), ("jpeg", "whole number 1 to 100"), ("lr", "number > 0 and <= 1e+06"),
     ("clip", "number 0 to 1e+06"),
     ("smoothing", "number >= 0 and < 1"), ("layer_decay", "number > 0 and <= 1"),
-    ("crop", "2 whole numbers > 0 and <= 65536"),
+    ("crop", "2 or 3 whole numbers > 0 and <= 65536"),
     ("seed", "whole number >= 0 and < 2^64"), ("channels", "list of whole numbers > 0 and <= 65536"),
     ("mean", "list of numbers -1e+30 to 1e+30"),
     ("extended", "list of pairs of whole numbers > 0 and <= 2^31"), ("freeze", '"encoder", "norms" or "all_norms"'),

@@ -1,8 +1,12 @@
 import math
+from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from atrous.report import charts
 from atrous.report.charts import (
     BOTTOM,
     HEIGHT,
@@ -11,6 +15,8 @@ from atrous.report.charts import (
     RIGHT,
     TOP,
     WIDTH,
+    Chart,
+    bland_altman,
     chart,
     reliability_chart,
     series,
@@ -33,17 +39,17 @@ def test_series_keeps_finite_numbers_in_order_of_steps() -> None:
 
 
 def test_charts_of_a_log_and_of_parts_of_it() -> None:
-    charts = training_charts({"a": LOG})
-    assert [one.title for one in charts] == ["Loss", "Validation mIoU", "Learning rate"]
-    assert [line.name for line in charts[0].lines] == ["training", "validation"]
+    made = training_charts({"a": LOG})
+    assert [one.title for one in made] == ["Loss", "Validation mIoU", "Learning rate"]
+    assert [line.name for line in made[0].lines] == ["training", "validation"]
     assert [one.title for one in training_charts({"a": LOG[2:]})] == ["Loss", "Validation mIoU"]
     assert training_charts({"a": []}) == []
 
 
 def test_several_runs_have_a_line_each() -> None:
-    charts = training_charts({"a": LOG, "b": LOG[:2], "c": []})
-    assert [one.title for one in charts] == ["Training loss", "Validation loss", "Validation mIoU"]
-    assert [[line.name for line in one.lines] for one in charts] == [["a", "b"], ["a"], ["a"]]
+    made = training_charts({"a": LOG, "b": LOG[:2], "c": []})
+    assert [one.title for one in made] == ["Training loss", "Validation loss", "Validation mIoU"]
+    assert [[line.name for line in one.lines] for one in made] == [["a", "b"], ["a"], ["a"]]
 
 
 def test_the_trimap_curve_leaves_out_widths_without_pixels() -> None:
@@ -74,6 +80,61 @@ def test_the_reliability_diagram_is_a_square_with_its_diagonal() -> None:
     assert two is not None
     assert (len(two.lines), two.bars) == (3, [])
     assert reliability_chart({}) is None
+
+
+def values_at(made: Chart) -> Callable[[float], float]:
+    """From heights of a chart to values, by its ticks."""
+    places, texts = zip(*made.y_ticks, strict=True)
+    return lambda y: float(np.interp(-y, [-place for place in places], [float(text) for text in texts]))
+
+
+def test_agreement_by_hand() -> None:
+    """Differences 1, -2, 4: bias 1, standard deviation 3."""
+    made = bland_altman([(10, 11), (20, 18), (30, 34)], title="liver")
+    assert made is not None
+    assert (made.title, made.across) == ("liver: prediction - truth, ml", "mean of truth and prediction, ml")
+    assert made.summary == f"{made.title}; 3 cases, bias 1, limits of agreement -4.88 to 6.88"
+    value = values_at(made)
+    assert [rule.text for rule in made.rules] == ["bias 1", "+1.96 SD 6.88", "-1.96 SD -4.88"]
+    assert [value(rule.y) for rule in made.rules] == pytest.approx([1, 6.88, -4.88], abs=0.05)
+    (cases,) = made.lines
+    assert (cases.name, cases.points) == ("cases", ""), "dots are not joined"
+    across = {float(text): place for place, text in made.x_ticks}
+    assert [x for x, _ in cases.dots] == pytest.approx(
+        np.interp([10.5, 19, 32], *zip(*across.items(), strict=True)), abs=0.1
+    )
+    assert [value(y) for _, y in cases.dots] == pytest.approx([1, -2, 4], abs=0.05)
+
+
+def test_every_case_has_a_dot_and_odd_numbers_none() -> None:
+    rng = np.random.default_rng(0)
+    made = bland_altman([(math.nan, 1.0), (1.0, math.inf), *rng.random((1000, 2)).tolist()])
+    assert made is not None
+    assert len(made.lines[0].dots) == 1000
+    assert bland_altman([]) is bland_altman([(math.nan, 1.0)]) is None
+
+
+@pytest.mark.parametrize("pairs", [[(3, 4), (9, 10)], [(5, 5), (6, 6)], [(0, 0)], [(2, 1), (4, 3)], [(1, 9), (9, 1)]])
+def test_texts_of_rules_stay_apart_and_inside(pairs: list[tuple[float, float]]) -> None:
+    made = bland_altman(pairs)
+    assert made is not None
+    feet = sorted(rule.text_y for rule in made.rules)
+    assert all(b - a >= 11.9 for a, b in pairwise(feet))
+    assert feet[0] > TOP
+    assert feet[-1] < HEIGHT - BOTTOM
+    assert len(feet) == (3 if len(pairs) > 1 else 1)
+
+
+def test_a_chart_with_rules_is_drawn() -> None:
+    made = bland_altman([(10, 11), (20, 18), (30, 34)], title="<liver>")
+    options = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    environment = Environment(loader=PackageLoader("atrous", "report"), **options)  # type: ignore[arg-type]
+    page = environment.from_string('{% from "parts/chart.html" import draw with context %}{{ draw(chart) }}')
+    drawn = page.render(chart=made, frame=charts)
+    assert drawn.count("<circle") == drawn.count('class="ideal"') == 3
+    assert "<polyline" not in drawn
+    assert "&lt;liver&gt;: prediction - truth" in drawn
+    assert ">+1.96 SD 6.88</text>" in drawn
 
 
 def test_points_lie_where_the_ticks_say() -> None:

@@ -7,7 +7,7 @@ from scipy.ndimage import map_coordinates
 
 from atrous.errors import DataError, ModelError
 from atrous.transforms import generator
-from atrous.transforms.volume import VolumeAugment
+from atrous.transforms.volume import SELDOM, Chances, VolumeAugment
 
 STILL = {"scale": (1.0, 1.0), "rotate": (0.0, 0.0, 0.0), "flip": (0.0, 0.0, 0.0), "brightness": 0.0, "contrast": 0.0}
 
@@ -112,8 +112,8 @@ def test_a_crop_lies_inside_or_about_its_centre() -> None:
     for index in range(30):
         assert (augmented(volume, (20, 8, 30), index, ignore=-1)[1] >= 0).all()
     places = augmented(volume, (20, 20, 20), centre=(2, 10, 19))[0]
-    np.testing.assert_allclose(places[1].mean(), 10, atol=1e-4)
-    np.testing.assert_allclose(places[0].max(), 5.5, atol=1e-4)
+    np.testing.assert_allclose(places[1].mean(), 10.5, atol=1e-4)  # an even crop has no voxel in its middle
+    np.testing.assert_allclose(places[0].max(), 6, atol=1e-4)
 
 
 def test_equal_numbers_give_equal_values_and_colour_leaves_the_places() -> None:
@@ -158,3 +158,46 @@ def test_other_shapes_are_refused() -> None:
         volume(torch.zeros(5, 5, 5), None, generator(0, 0, 0))
     with pytest.raises(DataError, match="whole numbers"):
         volume(torch.zeros(1, 5, 5, 5), torch.zeros(5, 5, 5), generator(0, 0, 0))
+
+
+def test_a_plain_crop_is_cut_out_of_the_volume() -> None:
+    """The same voxels as those that are read; beyond the border they are ignored."""
+    image, labels = torch.arange(2 * 20 * 22 * 24.0).view(2, 20, 22, 24), torch.arange(20 * 22 * 24).view(20, 22, 24)
+    for index in range(20):
+        volume = VolumeAugment((6, 7, 8), **STILL | {"flip": (0.5, 0.5, 0.5)})
+        crop, found = volume(image, labels, generator(0, 0, index))
+        np.testing.assert_array_equal(crop[0], found)  # every voxel has its own number
+        np.testing.assert_array_equal(crop[1], found + labels.numel())
+        bent = VolumeAugment((6, 7, 8), **STILL | {"flip": (0.5, 0.5, 0.5), "rotate": (1e-6, 0.0, 0.0)})
+        np.testing.assert_array_equal(bent(image, labels, generator(0, 0, index))[1].shape, found.shape)
+    edge, outside = VolumeAugment((6, 7, 8), **STILL)(image, labels, generator(0, 0, 0), centre=(0, 10, 10))
+    assert (outside[:3] == 255).sum() > 0
+    inside = outside != 255
+    np.testing.assert_allclose(edge[0][inside], outside[inside], rtol=1e-4)  # read by interpolation
+
+
+def test_changes_happen_as_often_as_asked() -> None:
+    image = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 12, 12, 12)).astype(np.float32))
+    every = {"gamma": 0.5, "noise": 0.3, "blur": 1.0, "lowres": 0.5, "brightness": 0.3, "contrast": 0.3}
+    still = {"rotate": (0.0,) * 3, "scale": (1.0, 1.0), "flip": (0.0,) * 3}
+    for name in every:
+        own = still | {"brightness": 0.0, "contrast": 0.0} | {name: every[name]}
+        never = VolumeAugment((12, 12, 12), **own, chances=Chances(**{name: 0.0}))
+        np.testing.assert_array_equal(never(image, None, generator(0, 0, 1))[0], image)
+        always = VolumeAugment((12, 12, 12), **own)
+        assert not torch.equal(always(image, None, generator(0, 0, 1))[0], image), name
+        some = VolumeAugment((12, 12, 12), **own, chances=SELDOM)
+        changed = sum(not torch.equal(some(image, None, generator(0, 0, k))[0], image) for k in range(200))
+        assert abs(changed - 200 * getattr(SELDOM, name)) < 30, (name, changed)
+
+
+def test_blur_and_coarse_scans() -> None:
+    point = torch.zeros(1, 9, 9, 9)
+    point[0, 4, 4, 4] = 1
+    blurred, _ = VolumeAugment((9, 9, 9), **STILL, blur=1.0)(point, None, generator(0, 0, 3), centre=(4, 4, 4))
+    assert blurred.sum() == pytest.approx(1, abs=1e-5)
+    assert 0 < blurred[0, 4, 4, 3] < blurred[0, 4, 4, 4] < 1
+    ramp = torch.arange(16.0).expand(1, 16, 16, 16)
+    coarse, _ = VolumeAugment((16, 16, 16), **STILL, lowres=0.5)(ramp, None, generator(0, 0, 3), centre=(7.5,) * 3)
+    assert not torch.equal(coarse, ramp)
+    assert (coarse - ramp).abs().max() < 1.01

@@ -191,7 +191,7 @@ def test_tensors_without_names_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source, message", [
     ("torchvison", "did you mean 'torchvision'"),
-    ("keras", "known: hf, mmseg, smp, torchvision"),
+    ("keras", "known: hf, mmseg, nnunet, smp, torchvision"),
 ])  # fmt: skip
 def test_another_toolkit_is_named(tmp_path: Path, source: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):

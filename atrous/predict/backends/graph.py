@@ -54,7 +54,7 @@ class Graph(nn.Module):
         super().__init__()
         self.model, self.inside = model, inside
         self.axes: int = getattr(model, "axes", 2)
-        for name, values in (("mean", card.mean), ("std", card.std)):
+        for name, values in zip(("mean", "std"), card.statistics(), strict=True):
             self.register_buffer(name, torch.tensor(values).view(-1, *[1] * self.axes), persistent=False)
         self.channels = len(card.mean)
         self.dtype = torch.uint8 if len(card.labels) <= 256 else torch.int32

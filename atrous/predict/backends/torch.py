@@ -56,7 +56,7 @@ class TorchBackend:
         if getattr(model, "axes", 2) == 2:
             model = model.to(memory_format=torch.channels_last)
         self.model = model
-        self.mean, self.std = (torch.tensor(values, device=self.device) for values in (card.mean, card.std))
+        self.mean, self.std = (torch.tensor(values, device=self.device) for values in card.statistics())
         self._network = torch.compile(self._low, dynamic=False) if compiled else self._low
 
     @torch.inference_mode()
