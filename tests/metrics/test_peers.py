@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from atrous.metrics import Calibration, ConfusionMatrix, SurfaceScores, partition_scores
+from atrous.metrics import Calibration, ConfusionMatrix, SurfaceScores, label_surface_scores, partition_scores
 
 K, IGNORE = 5, 255
 
@@ -113,6 +113,27 @@ def test_monai_surfaces(seed: int, rank: int, spacing: float) -> None:
     assert scores.hd95() == pytest.approx(value("compute_hausdorff_distance", percentile=95), rel=1e-5)
     assert scores.assd() == pytest.approx(value("compute_average_surface_distance", symmetric=True), rel=1e-5)
     assert scores.nsd(1.2) == pytest.approx(value("compute_surface_dice", [1.2]), rel=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")  # the package's own
+@pytest.mark.parametrize("rank", [2, 3])
+@pytest.mark.parametrize("seed", range(2))
+def test_monai_surfaces_of_all_classes(seed: int, rank: int) -> None:
+    metrics = pytest.importorskip("monai.metrics")
+    first, second = bodies(seed, rank), bodies(seed + 10, rank)
+    prediction, target = (np.where(one, 1, np.where(other, 2, 0)) for one, other in zip(first, second, strict=True))
+    spacing = (3.0, 0.8, 0.8)[:rank]
+    pair = [torch.from_numpy(np.stack([labels == k for k in (1, 2)])[None]) for labels in (prediction, target)]
+    options = {"include_background": True, "spacing": list(spacing)}
+    theirs = [
+        metrics.compute_hausdorff_distance(*pair, **options),
+        metrics.compute_hausdorff_distance(*pair, percentile=95, **options),
+        metrics.compute_average_surface_distance(*pair, symmetric=True, **options),
+        metrics.compute_surface_dice(*pair, [2.4, 2.4], **options),  # three of its steps of 0.8, in float32
+    ]
+    found = label_surface_scores(prediction, target, [1, 2], spacing).values()
+    ours = [(one.hausdorff(), one.hd95(), one.assd(), one.nsd(2.4)) for one in found]
+    np.testing.assert_allclose(ours, np.stack([one[0].numpy() for one in theirs], axis=1), rtol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore")  # the package's own

@@ -181,9 +181,9 @@ def test_spacing_is_in_mm() -> None:
 def test_what_is_ignored_counts_nowhere() -> None:
     truth, guess = row(1, 2), row(1, 2, 5)
     clean = scores({"a": (guess, truth)}, missed=1)["cases"]
-    truth[:, :, 7:] = 255
+    truth[:, :, 3:5] = truth[:, :, 7:] = 255
     for label in (0, 1, 9, 255):
-        guess[:, :, 7:] = label
+        guess[:, :, 3:5] = guess[:, :, 7:] = label  # between the regions: they stay two
         assert scores({"a": (guess, truth)}, missed=1)["cases"] == clean
     with pytest.raises(ValueError, match="neither a class"):
         scores({"a": (guess, truth)}, ignore_index=None)
