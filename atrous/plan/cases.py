@@ -14,7 +14,6 @@ from atrous.datasets.folder import load_json
 from atrous.errors import DataError
 from atrous.io.geometry import Geometry, standard
 from atrous.labels import LabelSet
-from atrous.predict.volume import background
 from atrous.progress import At
 from atrous.sample import Sample
 
@@ -70,7 +69,7 @@ def cases_of(
     Raises:
         DataError: no voxel is labelled as foreground.
     """
-    rng, empty = np.random.default_rng(SEED), background(labels)
+    rng, empty = np.random.default_rng(SEED), labels.background
     cases, drawn = [], list[np.ndarray]()
     for done in range(len(samples)):
         sample = samples[done]

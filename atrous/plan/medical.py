@@ -8,15 +8,14 @@ Source: Isensee et al. 2021 (1904.08128) and the planner of its code.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from atrous.models.nnunet import topology
 from atrous.plan.cases import Case, Intensities
+from atrous.volumes.form import STORED, THICK
 
-ANISOTROPIC = 3.0
-"""An axis is coarse if its spacing is more than this many times the others'."""
 REFERENCE, AT_ONCE = {3: 560e6, 2: 85e6}, {3: 2, 2: 12}
 """Elements of feature maps that fit GIGABYTES, and patches at once there, by the number of axes."""
 GIGABYTES = 8e9
@@ -73,8 +72,8 @@ def target_spacing(spacings: np.ndarray, shapes: np.ndarray) -> np.ndarray:
     target, size = np.median(spacings, axis=0), np.median(shapes, axis=0)
     worst = int(target.argmax())
     others = [axis for axis in range(3) if axis != worst]
-    coarse = target[worst] > ANISOTROPIC * target[others].max()
-    if coarse and size[worst] * ANISOTROPIC < size[others].min():
+    coarse = target[worst] > THICK * target[others].max()
+    if coarse and size[worst] * THICK < size[others].min():
         fine = float(np.percentile(spacings[:, worst], 10))
         target[worst] = fine if fine >= target[others].max() else target[others].max() + 1e-5
     return target
@@ -190,6 +189,46 @@ def coarse_stage(full: Network, cases: int, classes: int, memory: float = GIGABY
     return found if found is not None and voxels / coarse_voxels >= 2 else None
 
 
+class Grid(NamedTuple):
+    """What the networks of a plan have in common.
+
+    Attributes:
+        target: the spacing of all cases, (z, y, x) in mm.
+        axes: 0 for z, 1 for y, 2 for x, in the order of the network's.
+        median: the median case at that spacing, in voxels, in the order of `axes`.
+        voxels: of all cases together.
+        kept: median share of a case that lies in its box, 0 to 1.
+    """
+
+    target: np.ndarray
+    axes: list[int]
+    median: np.ndarray
+    voxels: float
+    kept: float
+
+
+def grid_of(cases: Sequence[Case]) -> Grid:
+    """The grid that cases are resampled to; the axis of the coarsest spacing comes first."""
+    spacings, shapes = np.array([case.spacing for case in cases]), np.array([case.shape for case in cases])
+    target = target_spacing(spacings, shapes)
+    first = int(target.argmax())
+    axes = [first, *(axis for axis in range(3) if axis != first)]
+    median = np.median(np.round(spacings / target * shapes), axis=0)[axes]
+    kept = float(np.median([case.kept for case in cases]))
+    return Grid(target, axes, median, float(median.prod()) * len(cases), kept)
+
+
+def facts_of_cases(cases: Sequence[Case], found: Sequence[Intensities], names: Sequence[str]) -> dict[str, Any]:
+    """The facts that a plan is made of, plain data. Sizes and spacings are in the order z, y, x."""
+    return {
+        "cases": len(cases),
+        "median_size": [float(side) for side in np.median([case.shape for case in cases], axis=0)],
+        "median_spacing": [float(step) for step in np.median([case.spacing for case in cases], axis=0)],
+        "kept_after_cropping": round(float(np.median([case.kept for case in cases])), 4),
+        "foreground": [vars(channel) | {"channel": name} for name, channel in zip(names, found, strict=False)],
+    }
+
+
 def plan_volumes(
     cases: Sequence[Case], found: Sequence[Intensities], names: Sequence[str], classes: int, memory: float = GIGABYTES
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
@@ -206,27 +245,14 @@ def plan_volumes(
         (fingerprint, recipe, reasons), plain data. All sizes and spacings of the fingerprint are in the order of the
         files but `resampled_size`, the median at the recipe's spacing, which is in the recipe's.
     """
-    spacings, shapes = np.array([case.spacing for case in cases]), np.array([case.shape for case in cases])
-    target, kept = target_spacing(spacings, shapes), float(np.median([case.kept for case in cases]))
-    first = int(target.argmax())
-    turned = [first, *(axis for axis in range(3) if axis != first)]
-    resampled = np.round(spacings / target * shapes)
-    median = np.median(resampled, axis=0)[turned]
-    voxels = float(median.prod()) * len(cases)
-    full = network(target[turned].tolist(), median.tolist(), voxels, classes, memory)
-    flat = network(target[turned][1:].tolist(), median[1:].tolist(), voxels, classes, memory)
+    target, axes, median, voxels, kept = grid_of(cases)
+    full = network(target[axes].tolist(), median.tolist(), voxels, classes, memory)
+    flat = network(target[axes][1:].tolist(), median[1:].tolist(), voxels, classes, memory)
     coarse = coarse_stage(full, len(cases), classes, memory)
     schemes = normalisation(names, kept)
-    fingerprint = {
-        "cases": len(cases),
-        "median_size": [float(side) for side in np.median(shapes, axis=0)],
-        "median_spacing": [float(step) for step in np.median(spacings, axis=0)],
-        "resampled_size": median.tolist(),
-        "kept_after_cropping": round(kept, 4),
-        "foreground": [vars(channel) | {"channel": name} for name, channel in zip(names, found, strict=False)],
-    }
+    fingerprint = facts_of_cases(cases, found, names) | {"resampled_size": median.tolist()}
     recipe: dict[str, Any] = {
-        "model": "nnunet3d", "spacing": list(full.spacing), "axes": [("z", "y", "x")[axis] for axis in turned],
+        "model": "nnunet3d", "spacing": list(full.spacing), "axes": [STORED[axis] for axis in axes],
         "normalisation": [scheme | ({"clip": [one.low, one.high], "mean": one.mean, "std": max(one.std, 1e-8)}
                                     if scheme["scheme"] == "ct" else {}) for scheme, one in
                           zip(schemes, found, strict=False)],
@@ -234,6 +260,7 @@ def plan_volumes(
         "options": options(full), "coarse": None if coarse is None else stage(coarse),
         "flat": {"model": "nnunet2d"} | stage(flat), "loss": LOSS, "batch_dice": coarse is not None, **PUBLISHED,
     }  # fmt: skip
+    spacings = np.array([case.spacing for case in cases])
     return fingerprint, recipe, reasons_of(full, coarse, recipe, spacings, target, kept, memory)
 
 
@@ -250,7 +277,7 @@ def stage(one: Network) -> dict[str, Any]:
 
 def resampling(spacing: Sequence[float]) -> str:
     """How volumes are resampled to their spacing."""
-    thick = max(spacing) / min(spacing) > ANISOTROPIC
+    thick = max(spacing) / min(spacing) > THICK
     return "cubic in the plane, nearest along the first axis; labels linear" if thick else "cubic; labels linear"
 
 
@@ -275,7 +302,7 @@ def reasons_of(
         "axes": "the axis of the coarsest spacing comes first",
         "normalisation": "; ".join(by.get(scheme, scheme) for scheme in sorted(schemes)) + ", by the channels' names",
         "resampling": "slices are thicker than three pixels: no values are made up between them"
-        if max(full.spacing) / min(full.spacing) > ANISOTROPIC else "voxels are nearly cubes",
+        if max(full.spacing) / min(full.spacing) > THICK else "voxels are nearly cubes",
         "patch": f"the largest of which two fit {memory / 1e9:.0f} GB; it sees {seen:.0%} of a median case",
         "batch": "as the rest of the memory allows, at most 5 % of all voxels, at least two",
         "options": f"axes are halved {halved} times, the coarse ones last, down to 4 voxels; kernels are 1 along an "

@@ -5,9 +5,8 @@ minute: there it has half of the channels, and patches that take about two secon
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 
 from atrous import __version__
@@ -15,7 +14,17 @@ from atrous.datasets import DataSet, open_dataset
 from atrous.errors import DataError, ModelError
 from atrous.evaluate.seen import fingerprint_of
 from atrous.plan.cases import Case, Intensities, cases_of, channel_names
-from atrous.plan.medical import GIGABYTES, WIDTH, Network, network, normalisation, plan_volumes, target_spacing
+from atrous.plan.medical import (
+    GIGABYTES,
+    WIDTH,
+    Network,
+    facts_of_cases,
+    grid_of,
+    network,
+    normalisation,
+    plan_volumes,
+)  # fmt: skip
+from atrous.plan.medical import options as network_options
 from atrous.train.recipe import Recipe
 from atrous.volumes import Channel, VolumeForm
 from atrous.volumes.form import STORED
@@ -28,18 +37,10 @@ DEEP = 0.5
 """Each output of deep supervision weighs this much of the finer one."""
 
 
-class VolumeDraft(NamedTuple):
-    """A recipe for volumes, the facts behind it, and the reasons, by field."""
-
-    recipe: Recipe
-    facts: dict[str, Any]
-    reasons: dict[str, str]
-
-
 def draft_volumes(
     data: DataSet, *, model: str | None, wishes: dict[str, Any], memory: float | None = None
-) -> VolumeDraft:
-    """Make a recipe for a data set of volumes.
+) -> tuple[Recipe, dict[str, Any], dict[str, str]]:
+    """Make a recipe for a data set of volumes, with the facts behind it, and the reasons by field.
 
     Args:
         data: the data set, with something to train on.
@@ -68,52 +69,35 @@ def draft_volumes(
     if len(patch) != 3:
         raise ModelError(f"crop {'x'.join(map(str, patch))}: volumes are cropped to three sides, such as 64x96x96")
     form = form.model_copy(update={"patch": patch})
-    options: dict[str, Any] = {}
-    if model == "nnunet3d":
-        options = {"features": list(made.features), "kernels": [list(one) for one in made.kernels],
-                   "strides": [list(one) for one in made.strides], "aux": True}  # fmt: skip
-    outputs = max(len(made.features) - 2, 0)  # of deep supervision; the coarsest counts nothing
+    planned = network_options(made) if model == DEFAULT_VOLUME_MODEL else {}
+    options = planned | fields.get("options", {})
     chosen: dict[str, Any] = {
         "batch": 2 if not gpu else made.batch, "scale": (0.7, 1.4), "rotate": 30.0, "brightness": 0.25,
         "contrast": 0.25, "saturation": 0.0, "hue": 0.0, "gamma": 0.5, "noise": 0.3, "blur": 1.0, "lowres": 0.5,
         "loss": "ce + dice", "class_weights": (), "lr": 1e-3, "ema": 0.99,
-        "aux_weight": (*(DEEP ** (k + 1) for k in range(outputs - 1)), *((0.0,) * (outputs > 0))),
     }  # fmt: skip
-    if model != "nnunet3d":
-        chosen.pop("aux_weight")
+    if planned and options["aux"]:
+        outputs = len(options["features"]) - 2  # of deep supervision; the coarsest counts nothing
+        chosen["aux_weight"] = tuple(DEEP ** (k + 1) if k + 1 < outputs else 0.0 for k in range(outputs))
     if "steps" not in fields:
         fields.setdefault("time", 3600.0)
-    fields["options"] = options | fields.get("options", {})
-    if not fields["options"].get("aux", True):
-        chosen.pop("aux_weight", None)
+    fields["options"] = options
     train, val = data.training, data.splits.get("val", ())
     recipe = Recipe.checked(
         str(data.root), atrous=__version__, data=str(data.root), fingerprint=fingerprint_of(data.labels, train.names),
         train_images=len(train), val_images=len(val), model=model, in_channels=data.channels, dtype="float32",
         mean=(0.0,) * data.channels, std=(1.0,) * data.channels, crop=patch, volume=form, **chosen | fields,
     )  # fmt: skip
-    kept = float(np.median([case.kept for case in cases]))
-    facts = {
-        "cases": len(cases), "channels": names,
-        "median_size": [float(n) for n in np.median([c.shape for c in cases], 0)],
-        "median_spacing": [float(n) for n in np.median([c.spacing for c in cases], 0)],
-        "kept_after_cropping": round(kept, 4),
-        "foreground": [vars(one) | {"channel": name} for name, one in zip(names, found, strict=True)],
-    }  # fmt: skip
+    facts = facts_of_cases(cases, found, names) | {"channels": names}
     asked = {key for key, value in wishes.items() if value is not None} & set(Recipe.model_fields)
-    return VolumeDraft(recipe, facts, _reasons(recipe, gpu, memory) | dict.fromkeys(asked, "as asked"))
+    return recipe, facts, _reasons(recipe, gpu, memory) | dict.fromkeys(asked, "as asked")
 
 
 def formed(
     cases: list[Case], found: list[Intensities], names: list[str], classes: int, memory: float, width: int
 ) -> tuple[VolumeForm, Network]:
     """The form in which volumes are seen, and the network for it."""
-    spacings, shapes = np.array([case.spacing for case in cases]), np.array([case.shape for case in cases])
-    target, kept = target_spacing(spacings, shapes), float(np.median([case.kept for case in cases]))
-    first = int(target.argmax())
-    axes = [first, *(axis for axis in range(3) if axis != first)]
-    median = np.median(np.round(spacings / target * shapes), axis=0)[axes]
-    voxels = float(median.prod()) * len(cases)
+    target, axes, median, voxels, kept = grid_of(cases)
     made = network(target[axes].tolist(), median.tolist(), voxels, classes, memory, width)
     channels = tuple(
         Channel.model_validate(scheme | ({"clip": (one.low, max(one.high, one.low + 1)), "mean": one.mean,
