@@ -147,6 +147,11 @@ class LabelSet:
         return 255 if len(self) <= 255 else 65535
 
     @property
+    def background(self) -> int:
+        """The class of what is empty: that of the value 0, or the first."""
+        return self.values.index(0) if 0 in self.values else 0
+
+    @property
     def void(self) -> int:
         """The value that ignored pixels get in a mask file: the first that is ignored, else one that is free."""
         free = (value for value in (self.ignore_index, *range(254, -1, -1), 65535) if value not in self.values)

@@ -176,12 +176,12 @@ def find_folders(root: Path, valid_area: str | None = None) -> dict[str, tuple[P
 
 def has_masks(root: Path) -> bool:
     """Tell whether a folder of this layout holds at least one mask."""
-    return any(some_picture(masks) for _, masks in _halves(root))
+    return any(some_picture(masks) for _, masks in halves(root))
 
 
 def some_image(root: Path) -> Path | None:
     """Find any image in a folder of this layout."""
-    return next((image for images, _ in _halves(root) if (image := some_picture(images))), None)
+    return next((image for images, _ in halves(root) if (image := some_picture(images))), None)
 
 
 def folder_above(root: Path) -> Path | None:
@@ -324,7 +324,7 @@ def _both(folder: Path, valid_area: str | None = None) -> tuple[Path, Path] | No
     return (images, masks) if images and masks else None
 
 
-def _halves(root: Path) -> list[tuple[Path, Path]]:
+def halves(root: Path) -> list[tuple[Path, Path]]:
     """List the (images, masks) folders in the root and in the folders of its splits."""
     folders = [root, *(child for child in folders_in(root) if child.name.lower() in SPLITS)]
     return [both for folder in folders if (both := _both(folder))]

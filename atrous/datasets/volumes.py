@@ -8,8 +8,8 @@ from atrous.datasets.folder import Pair
 from atrous.datasets.pairs import Pairs
 from atrous.errors import DataError
 from atrous.io.geometry import Geometry
-from atrous.io.headers import shown
-from atrous.io.volumes import VOLUME_SUFFIXES, volume_geometry
+from atrous.io.headers import ending_of, shown
+from atrous.io.volumes import volume_geometry
 from atrous.sample import Sample
 
 APART = 0.1
@@ -84,8 +84,7 @@ def case_name(name: str) -> str:
         >>> case_name("liver_7_0000.nii.gz"), case_name("scan.NRRD")
         ('liver_7', 'scan')
     """
-    suffix = next((one for one in sorted(VOLUME_SUFFIXES, key=len)[::-1] if name.lower().endswith(one)), "")
-    return name[: len(name) - len(suffix)].removesuffix("_0000")
+    return name.removesuffix(ending_of(name)).removesuffix("_0000")
 
 
 def _mm(spacing: tuple[float, ...]) -> str:

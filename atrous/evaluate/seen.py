@@ -60,11 +60,12 @@ def trace_of(sample: Sample) -> Trace:
     cells = cv2.resize(grey, (8, 8), interpolation=cv2.INTER_AREA)
     cells -= cells.min()
     look = np.round(15 * cells / max(float(cells.max()), 1.0)).astype(int)
+    pixels = _hash_array(sample.image)
     # The names of volumes are often those of patients, and few enough to try all: they leave no trace.
-    name = os.fsencode((sample.path or Path()).stem) if sample.image.ndim == 3 else sample.image.tobytes()
+    name = _hash(os.fsencode((sample.path or Path()).stem)) if sample.image.ndim == 3 else pixels
     return Trace(
-        _hash(name),
-        _hash_array(sample.image),
+        name,
+        pixels,
         "" if mask is None else _hash_array(mask),
         "".join(f"{cell:x}" for cell in look.ravel()),
     )

@@ -19,7 +19,6 @@ from atrous.metrics.foreign import TOOLS, Foreign
 from atrous.metrics.volumes import VolumeScores
 from atrous.predict import Predictor
 from atrous.predict.loading import Kind, bundle_in, card_of, is_network, kind_of, load_predictor
-from atrous.predict.volume import background
 from atrous.progress import Over
 from atrous.sample import Sample
 
@@ -106,7 +105,7 @@ def judge(
     if full and asked:
         metrics["calibration"] = asked
     if asked and opened.dimensions > 2:
-        metrics["volumes"] = _OfCases(asked, VolumeScores(opened.labels, ignored, background=background(opened.labels),
+        metrics["volumes"] = _OfCases(asked, VolumeScores(opened.labels, ignored, background=opened.labels.background,
                                                           cluster=_finder(cluster) if cluster else None))  # fmt: skip
     predict, surplus = (asked, "") if asked else _label_maps(source, chosen)
     result = evaluate(

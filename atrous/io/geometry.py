@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 
-STANDARD = "LPS"
-"""The letters of a volume whose voxels go to the left along W, to the back along H, to the head along D."""
 LETTERS = (("R", "L"), ("A", "P"), ("I", "S"))
 """Of each world axis, the letters of its way down and up."""
 

@@ -74,6 +74,12 @@ def is_volume(path: Path) -> bool:
     return path.name.lower().endswith(VOLUME_SUFFIXES)
 
 
+def ending_of(name: str) -> str:
+    """The ending of a volume's name as it is written, `.nii.gz` too; "" if it is that of another file."""
+    known = [one for one in VOLUME_SUFFIXES if name.lower().endswith(one)]
+    return name[-len(max(known, key=len)) :] if known else ""
+
+
 def check_header(path: Path) -> Told:
     """Read the header of a volume and refuse what its file cannot hold, or what points elsewhere.
 
@@ -186,7 +192,7 @@ def _nifti(path: Path) -> Told:
     return Told(tuple(sizes), NIFTI[kind[0]], packed, path, *((0, int(start[0])) if packed else (int(start[0]), 0)))
 
 
-def _lines(path: Path, head: bytes) -> dict[str, str]:
+def _lines(head: bytes) -> dict[str, str]:
     """The lines "key: value" or "key = value" of a header; a key that stands twice is an error."""
     found = dict[str, str]()
     for line in head.decode("latin-1").splitlines():
@@ -210,7 +216,7 @@ def _nrrd(path: Path) -> Told:
         free = line.startswith(b"#") or (b":=" in line and b": " not in line.partition(b":=")[0])
         if len(line) > LINE and not free:
             raise ValueError(f"a line of its header has {len(line)} signs, expected at most {LINE}")
-    said = _lines(path, text)
+    said = _lines(text)
     sizes = tuple(map(int, said["sizes"].split()))
     if len(sizes) != int(said["dimension"]):
         raise ValueError(f"it has {len(sizes)} sizes for {said['dimension']} axes")
@@ -233,7 +239,7 @@ def _meta(path: Path) -> Told:
     ends = re.search(rb"ElementDataFile\s*=[ \t]*([^\r\n]*)\r?\n?", head)
     if not ends:
         raise ValueError("it names no ElementDataFile")
-    said = _lines(path, head[: ends.end()])
+    said = _lines(head[: ends.end()])
     sizes = tuple(map(int, said["dimsize"].split()))
     if len(sizes) != int(said["ndims"]):
         raise ValueError(f"it has {len(sizes)} sizes for {said['ndims']} axes")

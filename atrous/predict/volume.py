@@ -81,7 +81,7 @@ class VolumePrediction(Prediction):
             if not isinstance(self.volume, Scan):
                 raise DataError(f"{path}: a DICOM SEG refers to DICOM slices, and the input is none; give .nii.gz")
             names, colours = self.label_set.names, self.label_set.colours
-            write_seg(path, self.labels, self.volume, names, colours, background=background(self.label_set))
+            write_seg(path, self.labels, self.volume, names, colours, background=self.label_set.background)
             return
         write_volume(Path(path), self.label_set.to_values(self.labels), self.grid)
 
@@ -151,7 +151,7 @@ class VolumePredictor:
             labels = upsample_argmax(plane[None], place.inner[1:])
             inner[index] = labels[0].cpu().numpy()
         return VolumePrediction(
-            place.back(inner, background(self.card.labels)), self.card.labels, given, partial(self._scores, given)
+            place.back(inner, self.card.labels.background), self.card.labels, given, partial(self._scores, given)
         )
 
     def of(self, sample: Sample) -> VolumePrediction:
@@ -165,7 +165,7 @@ class VolumePredictor:
     def _scores(self, given: Volume) -> np.ndarray:
         """(K, D, H, W) float32 scores on the file's grid; around what the network saw the background is certain."""
         image, _, place = prepare(given.array, given.grid, self.form, name=str(given.path or "the volume"))
-        empty = background(self.card.labels)
+        empty = self.card.labels.background
         whole = np.zeros((len(self.card.labels), *place.whole), np.float32)
         whole[empty] = 100.0
         rows, columns = place.box[1:]
@@ -256,11 +256,6 @@ def _total(size: int, starts: Sequence[int], weights: torch.Tensor) -> torch.Ten
     for start in starts:
         found[start : start + len(weights)] += weights
     return found
-
-
-def background(labels: LabelSet) -> int:
-    """The class of what is empty: that of the value 0, or the first."""
-    return labels.values.index(0) if 0 in labels.values else 0
 
 
 def as_volume(given: Any, form: VolumeForm) -> Volume:

@@ -24,7 +24,7 @@ from atrous.errors import DataError, ModelError
 from atrous.sample import Sample
 from atrous.train import processes
 from atrous.train.cases import Cases
-from atrous.train.patches import PatchSet, forced_in
+from atrous.train.patches import PatchSet, with_places
 from atrous.train.recipe import Recipe
 from atrous.train.signals import STOPPING
 from atrous.transforms import Augment, Box, boxes, generator
@@ -219,22 +219,18 @@ def batches(
         workers: loader processes. The batches do not depend on their number.
         then: a transform for each augmented crop (`transformed`).
     """
-    steps = (processes.mine(keys_of_step(s, recipe.batch, len(pairs), recipe.seed)) for s in range(start, stop))
+    keys = (keys_of_step(step, recipe.batch, len(pairs), recipe.seed) for step in range(start, stop))
     samples: Any
     if isinstance(pairs, Cases):
         if then is not None:
             raise ModelError("a transform of torchvision is for images; leave it out, or train on images")
-        samples, free = PatchSet(pairs, recipe), forced_in(recipe.batch, recipe.foreground)
-        steps = (
-            processes.mine([(*key, place >= free) for place, key in enumerate(keys)])
-            for keys in (keys_of_step(s, recipe.batch, len(pairs), recipe.seed) for s in range(start, stop))
-        )
+        samples, keys = PatchSet(pairs, recipe), (with_places(of_step, recipe.foreground) for of_step in keys)
     else:
         mix = recipe.cutmix, recipe.mosaic
         samples = TrainingSet(pairs, augmentation(recipe), recipe.seed, mix=mix, then=then)
     loader = DataLoader(
         samples,
-        batch_sampler=_Steps(steps, stop - start),
+        batch_sampler=_Steps(map(processes.mine, keys), stop - start),
         num_workers=workers,
         collate_fn=_as_batch,
         generator=torch.Generator().manual_seed(0),  # without one the loader draws from the global generator

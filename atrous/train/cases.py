@@ -79,18 +79,12 @@ class Cases(Volumes):
         assert labels is not None
         labels = labels if labels.dtype == np.uint8 else labels.astype(np.int32)  # torch cannot choose among uint16
         rng = np.random.default_rng(int(target.stem[:8], 16))
-        places = [_some(labels, k, rng) for k in range(len(self.labels)) if k != self.background]
+        places = [_some(labels, k, rng) for k in range(len(self.labels)) if k != self.labels.background]
         parts = {target: image, _beside(target, "labels"): labels, _beside(target, "places"): np.concatenate(places)}
         with scratch(target) as folder:
             for path, array in parts.items():  # the places last: they say that all is there
                 np.save(folder / path.name, array)
                 (folder / path.name).replace(path)
-
-    @property
-    def background(self) -> int:
-        """The class about whose voxels no crop is drawn: that of value 0, or the first."""
-        values = list(self.labels.values)
-        return values.index(0) if 0 in values else 0
 
     def case(self, index: int) -> Case:
         """A prepared case, mapped into memory."""

@@ -68,6 +68,7 @@ def augmentation(recipe: Recipe) -> VolumeAugment:
     )
 
 
-def forced_in(batch: int, share: float) -> int:
-    """How many samples of a batch are not drawn about a labelled voxel; the others, the last ones, are."""
-    return round(batch * (1 - share))
+def with_places(keys: Sequence[tuple[int, ...]], share: float) -> list[tuple[int, ...]]:
+    """The (epoch, index) of a step with whether the crop is drawn about a labelled voxel: a share, the last ones."""
+    free = round(len(keys) * (1 - share))
+    return [(*key, place >= free) for place, key in enumerate(keys)]
